@@ -1,0 +1,448 @@
+"""What may exist in the world: resource specs, and what a driver observed of them.
+
+A spec is the whole desired state of one resource. Its ``key`` is made by core, is stable over retries, restarts
+and hosts, and is stored by the driver on the native object together with ``owner`` and :func:`spec_hash`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar
+
+__all__ = [
+    "BootSource",
+    "ChainElement",
+    "ChainPosition",
+    "ChainSpec",
+    "Classifier",
+    "CpuPolicy",
+    "Disk",
+    "DiskFormat",
+    "Distribution",
+    "ElementMode",
+    "FailMode",
+    "Firmware",
+    "ImageSpec",
+    "NetworkSpec",
+    "NodeSpec",
+    "Observed",
+    "Phase",
+    "Port",
+    "PortRange",
+    "PowerState",
+    "Query",
+    "ResourceKind",
+    "ResourceRef",
+    "ResourceSpec",
+    "SdnPort",
+    "SecurityRule",
+    "SegmentSpec",
+    "Subnet",
+    "VolumeSpec",
+    "spec_from_json",
+    "spec_hash",
+    "spec_to_json",
+]
+
+
+class ResourceKind(StrEnum):
+    """Which door a resource goes through: the first four to a VIM, the last two to a controller."""
+
+    IMAGE = "image"
+    NETWORK = "network"
+    VOLUME = "volume"
+    NODE = "node"
+    SEGMENT = "segment"
+    CHAIN = "chain"
+
+
+class Phase(StrEnum):
+    """What an observed resource is doing."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    STOPPED = "stopped"
+    DEGRADED = "degraded"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+
+
+class DiskFormat(StrEnum):
+    """File formats of images; ``kernel`` and ``initramfs`` are for direct boot."""
+
+    QCOW2 = "qcow2"
+    RAW = "raw"
+    KERNEL = "kernel"
+    INITRAMFS = "initramfs"
+
+
+class Firmware(StrEnum):
+    """How a node starts."""
+
+    BIOS = "bios"
+    UEFI = "uefi"
+
+
+class PowerState(StrEnum):
+    """The wanted power state (ETSI vnfState)."""
+
+    STARTED = "started"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageSpec:
+    """A file that nodes boot or volumes build on; once per host, shared by all services."""
+
+    kind: ClassVar[ResourceKind] = ResourceKind.IMAGE
+    key: str
+    owner: str
+    host: str
+    name: str
+    sha256: str
+    size_bytes: int
+    format: DiskFormat
+    source: str
+    """Path of the file, readable by core. Not part of the spec hash: the content is (sha256)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subnet:
+    """An address range on a virtual link. ``cidr`` as in RFC 4632; no gateway means none is announced."""
+
+    cidr: str
+    gateway: str = ""
+    dhcp: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkSpec:
+    """A virtual link as one host's VIM sees it: what nodes on that host attach their ports to."""
+
+    kind: ClassVar[ResourceKind] = ResourceKind.NETWORK
+    key: str
+    owner: str
+    host: str
+    name: str
+    segment: str
+    """Key of the SegmentSpec that forwards this link; empty where no controller takes part."""
+    mtu: int = 1500
+    subnets: tuple[Subnet, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VolumeSpec:
+    """A disk of one VNFC: an overlay on an image, or blank."""
+
+    kind: ClassVar[ResourceKind] = ResourceKind.VOLUME
+    key: str
+    owner: str
+    host: str
+    name: str
+    size_bytes: int
+    image: str = ""
+    """Key of the backing ImageSpec (qcow2 or raw), empty for a blank disk."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Disk:
+    """A volume attached to a node."""
+
+    volume: str
+    """Key of the VolumeSpec."""
+    boot_index: int = 0
+    """1 boots first; 0 is never booted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BootSource:
+    """Direct kernel boot; both empty means boot from disk. Values are keys of ImageSpecs."""
+
+    kernel: str = ""
+    initramfs: str = ""
+    cmdline: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Port:
+    """A virtual network interface of a node, in the order of the tuple it stands in."""
+
+    key: str
+    network: str
+    """Key of the NetworkSpec."""
+    device: str
+    """Name of the host-side interface, at most 15 characters, unique in the installation, made by core."""
+    mac: str
+    addresses: tuple[str, ...] = ()
+    """IP addresses with prefix length, as ``10.0.0.5/24``."""
+    gateway: str = ""
+    mtu: int = 1500
+    queues: int = 1
+    name: str = ""
+    """The connection point's name in the descriptor."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CpuPolicy:
+    """Enhanced platform awareness for a node; the defaults ask for nothing special."""
+
+    model: str = ""
+    """CPU model name; empty lets the driver choose the best that the host has."""
+    architecture: str = ""
+    dedicated: bool = False
+    """Pin each virtual CPU to a physical one of its own (virtual_cpu_pinning_policy static)."""
+    hugepage_bytes: int = 0
+    """Back the memory by huge pages of this size; 0 for ordinary pages."""
+    numa_nodes: int = 0
+    """Spread over this many NUMA nodes; 0 for no wish."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeSpec:
+    """One VNFC: a machine with its ports and disks."""
+
+    kind: ClassVar[ResourceKind] = ResourceKind.NODE
+    key: str
+    owner: str
+    host: str
+    name: str
+    vcpus: int
+    memory_bytes: int
+    power: PowerState = PowerState.STARTED
+    firmware: Firmware = Firmware.BIOS
+    boot: BootSource = field(default_factory=BootSource)
+    disks: tuple[Disk, ...] = ()
+    ports: tuple[Port, ...] = ()
+    cpu: CpuPolicy = field(default_factory=CpuPolicy)
+    user_data: str = ""
+    """cloud-init user-data; a NoCloud seed is attached when this or ``seed`` is set."""
+    seed: bool = True
+    """Attach a NoCloud seed (meta-data and network-config from the ports, user-data as given)."""
+    guest_agent: bool = True
+    watchdog: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
+    """Service, VNF and VNFC names for people and metrics; not interpreted by drivers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SdnPort:
+    """A port as the controller knows it: found on ``host``'s switch by its ``device`` name."""
+
+    key: str
+    host: str
+    device: str
+    mac: str
+    addresses: tuple[str, ...] = ()
+    """IP addresses without prefix length."""
+    transparent: bool = False
+    """A bump in the wire: other machines' addresses may come out of it; it gets no traffic but a chain's."""
+    security: tuple[SecurityRule, ...] = ()
+    rate_bps: int = 0
+    """Highest rate into the port in bit/s; 0 for no limit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PortRange:
+    """Inclusive range of transport ports."""
+
+    lower: int
+    upper: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SecurityRule:
+    """SecurityGroupRule of a VNFD: what may pass; a port with any rule drops the rest in that direction."""
+
+    direction: str
+    """``ingress`` (to the VNF) or ``egress``."""
+    ether_type: str = "ipv4"
+    protocol: str = ""
+    ports: PortRange | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentSpec:
+    """A virtual link as the controller sees it: these ports reach each other, and nothing else does."""
+
+    kind: ClassVar[ResourceKind] = ResourceKind.SEGMENT
+    key: str
+    owner: str
+    name: str
+    ports: tuple[SdnPort, ...]
+    subnets: tuple[Subnet, ...] = ()
+    mtu: int = 1500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Classifier:
+    """NfpRule: which traffic takes the chain; empty and None match anything. Fields as in SOL001 NfpRule."""
+
+    ether_destination_address: str = ""
+    ether_source_address: str = ""
+    ether_type: str = ""
+    """``ipv4`` or ``ipv6``."""
+    vlan_tag: tuple[int, ...] = ()
+    protocol: str = ""
+    """IANA protocol keyword in lower case, as ``tcp``."""
+    dscp: int | None = None
+    source_port_range: PortRange | None = None
+    destination_port_range: PortRange | None = None
+    source_ip_address_prefix: str = ""
+    destination_ip_address_prefix: str = ""
+    extended_criteria: tuple[tuple[int, int, str], ...] = ()
+    """(starting point, length, value) in bits and hexadecimal."""
+
+
+class ElementMode(StrEnum):
+    """How a function takes part in a chain."""
+
+    TRANSPARENT = "transparent"
+    """Two ports, frames leave as they came (a bump in the wire)."""
+    ROUTED = "routed"
+    """Two ports or one, frames are addressed to the function."""
+    ONE_ARMED = "one-armed"
+    NSH = "nsh"
+
+
+class Distribution(StrEnum):
+    """How a position shares traffic over its elements."""
+
+    SOURCE_IP_HASH = "source-ip-hash"
+    ROUND_ROBIN = "round-robin"
+
+
+class FailMode(StrEnum):
+    """What becomes of chain traffic when a position has no live element."""
+
+    CLOSED = "fail-closed"
+    OPEN = "fail-open"
+    BYPASS = "bypass"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChainElement:
+    """One function instance at a position: the ports that traffic goes in and comes out by."""
+
+    ingress: SdnPort
+    egress: SdnPort
+    mode: ElementMode = ElementMode.TRANSPARENT
+    weight: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChainPosition:
+    """NfpPosition: one hop; several elements share its load."""
+
+    name: str
+    elements: tuple[ChainElement, ...]
+    distribution: Distribution = Distribution.SOURCE_IP_HASH
+    fail_mode: FailMode = FailMode.CLOSED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChainSpec:
+    """A network forwarding path: classified traffic from ``sources`` to ``destinations`` by way of the positions."""
+
+    kind: ClassVar[ResourceKind] = ResourceKind.CHAIN
+    key: str
+    owner: str
+    name: str
+    segment: str
+    """Key of the SegmentSpec that sources and destinations are on."""
+    classifiers: tuple[Classifier, ...]
+    sources: tuple[SdnPort, ...]
+    destinations: tuple[SdnPort, ...]
+    positions: tuple[ChainPosition, ...]
+    symmetric: bool = True
+    """The way back takes the positions in reverse."""
+    precedence: int = 0
+    """Among overlapping classifiers the higher one wins."""
+
+
+ResourceSpec = ImageSpec | NetworkSpec | VolumeSpec | NodeSpec | SegmentSpec | ChainSpec
+
+_SPECS: Mapping[ResourceKind, type[Any]] = {
+    cls.kind: cls for cls in (ImageSpec, NetworkSpec, VolumeSpec, NodeSpec, SegmentSpec, ChainSpec)
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResourceRef:
+    """Enough to find a resource again."""
+
+    kind: ResourceKind
+    key: str
+    host: str = ""
+    """Where it was placed; empty asks the driver to look on all its hosts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Query:
+    """Which resources to observe; every given field narrows."""
+
+    owner: str
+    kinds: frozenset[ResourceKind] | None = None
+    keys: frozenset[str] | None = None
+    prefix: str = ""
+    """Only keys that start so, as ``<service id>/``."""
+
+    def admits(self, ref: ResourceRef) -> bool:
+        """Whether ``ref``, known to be of this owner, is asked for."""
+        return (
+            (self.kinds is None or ref.kind in self.kinds)
+            and (self.keys is None or ref.key in self.keys)
+            and ref.key.startswith(self.prefix)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observed:
+    """One resource of ours, as it really is."""
+
+    ref: ResourceRef
+    owner: str
+    native_id: str
+    """The platform's own name for it: a domain's UUID, a file's path, a cookie."""
+    phase: Phase
+    spec_hash: str
+    """The hash stored with the native object when it was last ensured."""
+    addresses: tuple[str, ...] = ()
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values for people and metrics: reasons, counters, paths."""
+
+
+_NOT_HASHED = {ResourceKind.IMAGE: frozenset({"source"})}
+
+
+def spec_to_json(spec: ResourceSpec) -> dict[str, Any]:
+    """The spec as JSON values, with its kind, to be read back by :func:`spec_from_json`."""
+    return {"kind": str(spec.kind), **dataclasses.asdict(spec)}
+
+
+def spec_from_json(data: Mapping[str, Any]) -> ResourceSpec:
+    """Read what :func:`spec_to_json` wrote. Raises ValueError on an unknown kind or a wrong shape."""
+    from pydantic import TypeAdapter
+
+    fields = dict(data)
+    cls = _SPECS[ResourceKind(fields.pop("kind"))]
+    adapter = _ADAPTERS.get(cls)
+    if adapter is None:
+        adapter = _ADAPTERS[cls] = TypeAdapter(cls)
+    spec: ResourceSpec = adapter.validate_python(fields)
+    return spec
+
+
+_ADAPTERS: dict[type[Any], Any] = {}
+
+
+def spec_hash(spec: ResourceSpec) -> str:
+    """16 hexadecimal digits over everything in the spec that the native object depends on."""
+    skip = _NOT_HASHED.get(spec.kind, frozenset())
+    data = {name: value for name, value in spec_to_json(spec).items() if name not in skip}
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

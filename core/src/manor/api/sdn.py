@@ -1,0 +1,181 @@
+"""The SDN protocol: compile is pure, apply sends, observe looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+from manor.api.context import CallContext
+from manor.api.resources import ChainSpec, Observed, Query, ResourceKind, ResourceRef, SegmentSpec
+from manor.api.vim import Capabilities
+
+__all__ = [
+    "FlowProgram",
+    "FlowRule",
+    "GroupBucket",
+    "GroupRule",
+    "Sdn",
+    "SdnCapability",
+    "Switch",
+    "SwitchLink",
+    "Topology",
+    "TraceHop",
+    "Traced",
+]
+
+
+class SdnCapability(StrEnum):
+    """What a controller may or may not be able to do."""
+
+    SEGMENT = "segment"
+    CHAIN = "chain"
+    CHAIN_SYMMETRIC = "chain-symmetric"
+    LOAD_BALANCING = "load-balancing"
+    OVERLAY = "overlay"
+    CONNTRACK = "conntrack"
+    METERING = "metering"
+    TRACE = "trace"
+    NSH = "nsh"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Switch:
+    """An integration bridge on one host."""
+
+    host: str
+    datapath_id: str
+    """16 hexadecimal digits."""
+    connected: bool
+    ports: Mapping[str, int] = field(default_factory=dict)
+    """OpenFlow port number by interface name, of the ports that are there now."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SwitchLink:
+    """A tunnel or cable from one host's switch to another's."""
+
+    host: str
+    peer: str
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Topology:
+    """What the controller's switches look like."""
+
+    switches: tuple[Switch, ...]
+    links: tuple[SwitchLink, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowRule:
+    """One OpenFlow rule with ports by interface name, so it stays true when a machine restarts.
+
+    ``match`` uses OXM field names (``in_port``, ``eth_type``, ``ipv4_src`` …); ``in_port`` holds an interface name.
+    ``actions`` are ``(name, argument)`` pairs: ``("output", device)``, ``("set_field", "field=value")``,
+    ``("goto", table)``, ``("group", id)``, ``("drop", "")``.
+    """
+
+    host: str
+    table: int
+    priority: int
+    match: tuple[tuple[str, str | int], ...]
+    actions: tuple[tuple[str, str | int], ...]
+    note: str = ""
+    """What the rule is for, in the operator's words."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupBucket:
+    """One choice of a select group."""
+
+    weight: int
+    actions: tuple[tuple[str, str | int], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupRule:
+    """An OpenFlow select group that shares load."""
+
+    host: str
+    group_id: int
+    buckets: tuple[GroupBucket, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowProgram:
+    """Everything the switches must hold for one segment or chain."""
+
+    kind: ResourceKind
+    key: str
+    owner: str
+    name: str
+    spec_hash: str
+    rules: tuple[FlowRule, ...]
+    groups: tuple[GroupRule, ...] = ()
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    """The spec as JSON (``spec_to_json``), kept by the controller so that it can compile anew by itself."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TraceHop:
+    """One step of a traced packet."""
+
+    host: str
+    device: str
+    table: int | None
+    rule: str
+    note: str
+
+
+class Sdn(Protocol):
+    """Forwards segments and steers chains on the hosts' switches.
+
+    Every verb is synchronous, bounded by ``ctx.deadline``, and safe to call from several threads.
+    """
+
+    def capabilities(self, ctx: CallContext) -> Capabilities:
+        """What this controller and its switches can do. Never mutates."""
+        ...
+
+    def topology(self, ctx: CallContext) -> Topology:
+        """The switches, their ports and the links between them, as they are now. Never mutates."""
+        ...
+
+    def compile(self, spec: SegmentSpec | ChainSpec, topology: Topology) -> FlowProgram:
+        """The rules that make ``spec`` true on ``topology``. Pure: equal input gives equal output, nothing is sent.
+
+        Raises Unsupported or Permanent where the spec cannot be had.
+        """
+        ...
+
+    def observe(self, query: Query, ctx: CallContext) -> Sequence[Observed]:
+        """Segments and chains of ``query.owner`` as the switches hold them. Never mutates.
+
+        ACTIVE means that every rule is in its switch and every port it names is there; DEGRADED that some are
+        missing (``detail["missing"]`` names them). ``detail["rules"]`` gives packets and bytes per rule.
+        """
+        ...
+
+    def apply(self, program: FlowProgram, ctx: CallContext) -> Observed:
+        """Make the switches hold exactly this program under its key. Idempotent; make before break."""
+        ...
+
+    def remove(self, ref: ResourceRef, ctx: CallContext) -> None:
+        """Take every rule of this key out of every switch. Absent is success."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; rules stay in the switches."""
+        ...
+
+
+@runtime_checkable
+class Traced(Protocol):
+    """Optional, with SdnCapability.TRACE."""
+
+    def trace(self, key: str, packet: Mapping[str, str | int], ctx: CallContext) -> Sequence[TraceHop]:
+        """Follow a packet of the chain ``key`` hop by hop through the switches' own tables."""
+        ...

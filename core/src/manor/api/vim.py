@@ -1,0 +1,172 @@
+"""The VIM protocol: five verbs over images, networks, volumes and nodes, and three optional ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from manor.api.context import CallContext
+from manor.api.resources import Observed, Query, ResourceRef, ResourceSpec
+from manor.api.telemetry import Sample
+
+__all__ = [
+    "Capabilities",
+    "Console",
+    "ConsoleInfo",
+    "GuestAccess",
+    "GuestResult",
+    "Host",
+    "Metered",
+    "Support",
+    "Vim",
+    "VimCapability",
+]
+
+
+class Support(StrEnum):
+    """Whether something can be had. A missing entry reads as UNKNOWN, and UNKNOWN refuses at plan time."""
+
+    FULL = "full"
+    UNSUPPORTED = "unsupported"
+    UNKNOWN = "unknown"
+
+
+class VimCapability(StrEnum):
+    """What a VIM may or may not be able to do. Claimed FULL, the conformance kit tests it."""
+
+    NODE = "node"
+    NETWORK = "network"
+    VOLUME = "volume"
+    IMAGE = "image"
+    DIRECT_BOOT = "direct-boot"
+    CLOUD_INIT = "cloud-init"
+    CONSOLE = "console"
+    METERING = "metering"
+    GUEST_ACCESS = "guest-access"
+    UEFI = "uefi"
+    CPU_PINNING = "cpu-pinning"
+    HUGEPAGES = "hugepages"
+    NUMA = "numa"
+    WATCHDOG = "watchdog"
+    EVENTS = "events"
+    SNAPSHOT = "snapshot"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Host:
+    """A compute host's size and what is free of it, as observed now."""
+
+    name: str
+    accelerator: str = ""
+    """``kvm`` or ``tcg`` as found by trial, else what the platform calls it."""
+    vcpus: int = 0
+    """Physical CPUs (threads)."""
+    vcpus_used: int = 0
+    """Virtual CPUs of all running nodes, ours or not."""
+    memory_bytes: int = 0
+    memory_free_bytes: int = 0
+    storage_bytes: int = 0
+    storage_free_bytes: int = 0
+    zone: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    reachable: bool = True
+    reason: str = ""
+    """Why it is not reachable, or what is degraded."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capabilities:
+    """What a connected VIM or controller can do, and its hosts."""
+
+    support: Mapping[str, Support]
+    detail: Mapping[str, str] = field(default_factory=dict)
+    """Why something is unsupported, by capability."""
+    hosts: tuple[Host, ...] = ()
+
+    def has(self, capability: str) -> Support:
+        """The support for one capability; UNKNOWN where nothing is said."""
+        return self.support.get(capability, Support.UNKNOWN)
+
+
+class Vim(Protocol):
+    """Owns images, networks, volumes and nodes on a set of hosts.
+
+    Every verb is synchronous, bounded by ``ctx.deadline``, and safe to call from several threads.
+    """
+
+    def capabilities(self, ctx: CallContext) -> Capabilities:
+        """What can be had here and how much is free. Never mutates."""
+        ...
+
+    def observe(self, query: Query, ctx: CallContext) -> Sequence[Observed]:
+        """All resources of ``query.owner`` that the query admits. Never mutates, never shows a foreign one."""
+        ...
+
+    def ensure(self, spec: ResourceSpec, ctx: CallContext) -> Observed:
+        """Make the resource exist as specified and return it observed. Idempotent by key.
+
+        A changed spec is applied in place or refused with Conflict(replace=True).
+        """
+        ...
+
+    def remove(self, ref: ResourceRef, ctx: CallContext) -> None:
+        """Make the resource not exist, with all that the driver made for it. Absent is success."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and threads."""
+        ...
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """Optional, with VimCapability.METERING."""
+
+    def samples(self, refs: Collection[ResourceRef], ctx: CallContext) -> Iterable[Sample]:
+        """Counters and gauges of these nodes, one call per host whatever their number."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConsoleInfo:
+    """How to reach a node's serial console."""
+
+    log_path: str = ""
+    """File with everything the console has printed."""
+    argv: tuple[str, ...] = ()
+    """A command that attaches a terminal to it."""
+
+
+@runtime_checkable
+class Console(Protocol):
+    """Optional, with VimCapability.CONSOLE."""
+
+    def console(self, ref: ResourceRef, ctx: CallContext) -> ConsoleInfo:
+        """Raises NotFound where the node is not there."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GuestResult:
+    """Outcome of a command inside a guest."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+@runtime_checkable
+class GuestAccess(Protocol):
+    """Optional, with VimCapability.GUEST_ACCESS: a channel to the agent inside a node."""
+
+    def guest_ping(self, ref: ResourceRef, ctx: CallContext) -> bool:
+        """Whether the agent inside answers now."""
+        ...
+
+    def guest_exec(
+        self, ref: ResourceRef, argv: Sequence[str], ctx: CallContext, *, stdin: bytes = b""
+    ) -> GuestResult:
+        """Run a program in the guest and wait for it. Raises Transient while no agent answers."""
+        ...
