@@ -1,0 +1,58 @@
+"""What should exist for one network service: the left-hand side of the one mechanism (desired, observed → plan)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from manor.api.plan import Verb
+from manor.api.resources import ResourceSpec
+
+__all__ = ["DesiredCheck", "DesiredResource", "DesiredState"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DesiredResource:
+    """One resource that should exist, who keeps it, and what must exist before it."""
+
+    spec: ResourceSpec
+    endpoint: str
+    """``vim:<name>`` or ``sdn:<name>``."""
+    depends_on: tuple[str, ...] = ()
+    """Keys of resources and checks that come first; removal goes the other way."""
+    why: str = ""
+    """One clause for the plan, as ``firewall's VDU main``."""
+    shared: bool = False
+    """Used by other services too (an image): never removed with this one."""
+    verify: bool = False
+    """Observed ACTIVE again before what depends on it and before the operation is COMPLETED."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DesiredCheck:
+    """Work on or proof of a whole VNF: ``configure`` (day 1) or ``verify`` (health), by its VNF manager."""
+
+    key: str
+    verb: Verb
+    endpoint: str
+    """``vnfm:<name>``."""
+    view: Mapping[str, Any]
+    """The VnfView as JSON."""
+    nodes: Mapping[str, str] = field(default_factory=dict)
+    """``vim:<name>`` by key of each of the VNF's nodes, for the way into the guests."""
+    depends_on: tuple[str, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DesiredState:
+    """All of one service, in an order in which dependencies come first."""
+
+    service_id: str
+    service_name: str
+    resources: tuple[DesiredResource, ...] = ()
+    checks: tuple[DesiredCheck, ...] = ()
+    placement: Mapping[str, str] = field(default_factory=dict)
+    """``<vim>/<host>`` by node key."""
+    notes: tuple[str, ...] = ()
