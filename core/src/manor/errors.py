@@ -147,9 +147,7 @@ class Conflict(DriverError):
     ``replace`` says that removing and creating it anew would work; ``fields`` name what differs.
     """
 
-    def __init__(
-        self, message: str, *, replace: bool = True, fields: Sequence[str] = (), hint: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, replace: bool = True, fields: Sequence[str] = (), hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.replace = replace
         self.fields = tuple(fields)

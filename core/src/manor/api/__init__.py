@@ -3,9 +3,61 @@
 API version 1. Records and specs are frozen and keyword-only; verbs are synchronous and carry a deadline.
 """
 
+from manor.api.assure import (
+    Alarm,
+    Detector,
+    HealAction,
+    HealDecision,
+    HealPolicy,
+    HealRecord,
+    PerceivedSeverity,
+    SampleBatch,
+    Score,
+    ServiceView,
+    Verdict,
+)
 from manor.api.context import (
     CallContext,
     DriverEnvironment,
+)
+from manor.api.hooks import (
+    ENTRY_POINT_GROUP,
+    EventSpecs,
+    ProviderSpecs,
+    ReviewSpecs,
+    hookimpl,
+    hookspec,
+)
+from manor.api.placement import (
+    AffinityScope,
+    Candidate,
+    Demand,
+    Placement,
+    PlacementPolicy,
+    PlacementRule,
+)
+from manor.api.plan import (
+    OperationEvent,
+    OperationKind,
+    Plan,
+    Step,
+    Undo,
+    Verb,
+)
+from manor.api.records import (
+    CliCommand,
+    DescriptorFormat,
+    DetectorType,
+    DoctorCheck,
+    Finding,
+    HealPolicyType,
+    PlacementPolicyType,
+    SdnDriver,
+    Severity,
+    TelemetrySourceType,
+    VimDriver,
+    VnfmDriver,
+    is_legal_name,
 )
 from manor.api.resources import (
     BootSource,
@@ -41,6 +93,19 @@ from manor.api.resources import (
     spec_hash,
     spec_to_json,
 )
+from manor.api.sdn import (
+    FlowProgram,
+    FlowRule,
+    GroupBucket,
+    GroupRule,
+    Sdn,
+    SdnCapability,
+    Switch,
+    SwitchLink,
+    Topology,
+    Traced,
+    TraceHop,
+)
 from manor.api.telemetry import (
     Sample,
     SampleKind,
@@ -59,78 +124,13 @@ from manor.api.vim import (
     Vim,
     VimCapability,
 )
-from manor.api.sdn import (
-    FlowProgram,
-    FlowRule,
-    GroupBucket,
-    GroupRule,
-    Sdn,
-    SdnCapability,
-    Switch,
-    SwitchLink,
-    Topology,
-    TraceHop,
-    Traced,
-)
 from manor.api.vnfm import (
     BootData,
     Guest,
     Health,
-    VnfView,
     VnfcView,
     Vnfm,
-)
-from manor.api.assure import (
-    Alarm,
-    Detector,
-    HealAction,
-    HealDecision,
-    HealPolicy,
-    HealRecord,
-    PerceivedSeverity,
-    SampleBatch,
-    Score,
-    ServiceView,
-    Verdict,
-)
-from manor.api.placement import (
-    AffinityScope,
-    Candidate,
-    Demand,
-    Placement,
-    PlacementPolicy,
-    PlacementRule,
-)
-from manor.api.plan import (
-    OperationEvent,
-    OperationKind,
-    Plan,
-    Step,
-    Undo,
-    Verb,
-)
-from manor.api.records import (
-    CliCommand,
-    DescriptorFormat,
-    DetectorType,
-    DoctorCheck,
-    Finding,
-    HealPolicyType,
-    PlacementPolicyType,
-    SdnDriver,
-    Severity,
-    TelemetrySourceType,
-    VimDriver,
-    VnfmDriver,
-    is_legal_name,
-)
-from manor.api.hooks import (
-    ENTRY_POINT_GROUP,
-    EventSpecs,
-    ProviderSpecs,
-    ReviewSpecs,
-    hookimpl,
-    hookspec,
+    VnfView,
 )
 
 __all__ = [

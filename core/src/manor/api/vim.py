@@ -165,8 +165,6 @@ class GuestAccess(Protocol):
         """Whether the agent inside answers now."""
         ...
 
-    def guest_exec(
-        self, ref: ResourceRef, argv: Sequence[str], ctx: CallContext, *, stdin: bytes = b""
-    ) -> GuestResult:
+    def guest_exec(self, ref: ResourceRef, argv: Sequence[str], ctx: CallContext, *, stdin: bytes = b"") -> GuestResult:
         """Run a program in the guest and wait for it. Raises Transient while no agent answers."""
         ...
