@@ -31,14 +31,18 @@ class DesiredResource:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DesiredCheck:
-    """Work on or proof of a whole VNF: ``configure`` (day 1) or ``verify`` (health), by its VNF manager."""
+    """Work on or proof of what already exists: a VNF by its manager, a segment by its controller."""
 
     key: str
+    """Key of the VNF, or of the resource to be observed ACTIVE again."""
     verb: Verb
+    """``configure`` (day 1) or ``verify``."""
+    kind: str = "vnf"
+    """``vnf``, or the ResourceKind of what is observed."""
     endpoint: str
-    """``vnfm:<name>``."""
-    view: Mapping[str, Any]
-    """The VnfView as JSON."""
+    """``vnfm:<name>`` for a VNF, else the resource's own."""
+    view: Mapping[str, Any] = field(default_factory=dict)
+    """The VnfView as JSON, for a VNF."""
     nodes: Mapping[str, str] = field(default_factory=dict)
     """``vim:<name>`` by key of each of the VNF's nodes, for the way into the guests."""
     depends_on: tuple[str, ...] = ()

@@ -136,6 +136,8 @@ class Vdu:
     """Path in the package of the day-0 data where it is a file; read at on-boarding."""
     kernel_cmdline: str = ""
     firmware: str = ""
+    guest_agent: bool = False
+    """The image runs qemu-guest-agent: health is asked of it. Where False, a started machine counts as healthy."""
     watchdog: bool = False
     int_cpds: tuple[IntCpd, ...] = ()
     """In interface order."""
