@@ -1,0 +1,49 @@
+"""From a driver's record to a live, guarded connection: settings checked first, then ``connect`` inside the guard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from manor.api import DriverEnvironment
+from manor.errors import Indeterminate, ManorError, UsageError
+from manor.plugin.calling import Provided
+from manor.plugin.counters import Counters
+from manor.plugin.guard import describe, guard
+
+__all__ = ["connect", "validated"]
+
+
+def validated(provided: Provided[Any], config: Mapping[str, Any]) -> Any:
+    """The driver's own settings object. Raises UsageError naming each wrong setting, never its value."""
+    from pydantic import ValidationError
+
+    try:
+        return provided.record.config.model_validate(dict(config))
+    except ValidationError as error:
+        # A value may be a password: only its place and what is wrong with it are shown.
+        wrong = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}"
+            for e in error.errors(include_url=False, include_input=False)
+        )
+        known = ", ".join(provided.record.config.model_fields) or "none"
+        raise UsageError(f"{provided.record.name}: {wrong}", hint=f"its settings: {known}") from None
+
+
+def connect(
+    provided: Provided[Any], config: Mapping[str, Any], environment: DriverEnvironment, counters: Counters
+) -> Any:
+    """The driver's connection, guarded. An unknown exception out of ``connect`` is Indeterminate, as of a verb."""
+    settings = validated(provided, config)
+    try:
+        with counters.timing(provided.plugin, "connect", subject=environment.name):
+            driver = provided.record.connect(settings, environment)
+    except ManorError:
+        raise
+    # A stranger's code may raise anything, and even try to exit.
+    except (Exception, SystemExit) as error:
+        raise Indeterminate(
+            f"{provided.plugin}: connect {environment.name}: {describe(error)}",
+            hint=f"check the endpoint {environment.name} and its settings",
+        ) from error
+    return guard(driver, name=provided.plugin, counters=counters)
