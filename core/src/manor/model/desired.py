@@ -34,7 +34,7 @@ class DesiredCheck:
     """Work on or proof of what already exists: a VNF by its manager, a segment by its controller."""
 
     key: str
-    """Key of the VNF, or of the resource to be observed ACTIVE again."""
+    """The check's own key: that of the VNF, or the resource's with a suffix, so that both can be waited for."""
     verb: Verb
     """``configure`` (day 1) or ``verify``."""
     kind: str = "vnf"
@@ -42,7 +42,7 @@ class DesiredCheck:
     endpoint: str
     """``vnfm:<name>`` for a VNF, else the resource's own."""
     view: Mapping[str, Any] = field(default_factory=dict)
-    """The VnfView as JSON, for a VNF."""
+    """The VnfView as JSON, for a VNF; else ``{"resource": key}`` of what is to be observed ACTIVE."""
     nodes: Mapping[str, str] = field(default_factory=dict)
     """``vim:<name>`` by key of each of the VNF's nodes, for the way into the guests."""
     depends_on: tuple[str, ...] = ()

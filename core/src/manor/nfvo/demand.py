@@ -1,0 +1,68 @@
+"""What the VNFCs of a service need of hosts, and which of them must be together or apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from manor.api.placement import Demand, PlacementRule
+from manor.api.vim import VimCapability
+from manor.nfvo.request import ServiceRequest
+from manor.nfvo.storage import plan_storage
+from manor.vnfm.members import Vnf, Vnfc
+
+__all__ = ["demands", "rules"]
+
+
+def demands(request: ServiceRequest, vnfs: Sequence[Vnf]) -> tuple[Demand, ...]:
+    """One demand for each VNFC."""
+    return tuple(_demand(request, vnf, vnfc) for vnf in vnfs for vnfc in vnf.vnfcs)
+
+
+def _demand(request: ServiceRequest, vnf: Vnf, vnfc: Vnfc) -> Demand:
+    compute = vnfc.vdu.compute
+    storage = plan_storage(request, vnf, vnfc)
+    needs = {
+        VimCapability.NODE: True,
+        VimCapability.DIRECT_BOOT: storage.kernel is not None,
+        VimCapability.VOLUME: bool(storage.disks),
+        VimCapability.GUEST_ACCESS: vnfc.vdu.guest_agent,
+        VimCapability.UEFI: vnfc.vdu.firmware == "uefi",
+        VimCapability.CPU_PINNING: compute.pinning_policy == "static",
+        VimCapability.HUGEPAGES: compute.hugepage_bytes > 0,
+        VimCapability.NUMA: compute.numa_nodes > 0,
+        VimCapability.WATCHDOG: vnfc.vdu.watchdog,
+    }
+    vim, _, host = request.locations.get(vnf.profile.id, request.locations.get("*", "")).partition("/")
+    return Demand(
+        key=vnfc.key,
+        vcpus=compute.num_virtual_cpu,
+        memory_bytes=compute.virtual_mem_size_bytes,
+        storage_bytes=storage.size_bytes,
+        needs=tuple(str(need) for need, wanted in needs.items() if wanted),
+        wanted_vim=vim,
+        wanted_host=host,
+    )
+
+
+def rules(request: ServiceRequest, vnfs: Sequence[Vnf]) -> tuple[PlacementRule, ...]:
+    """Affinity of VDUs inside each VNF, and of VNF profiles over the service."""
+    result = [
+        PlacementRule(
+            keys=tuple(vnfc.key for vnfc in vnf.vnfcs if vnfc.vdu.id in rule.members),
+            anti=rule.anti,
+            scope=rule.scope,
+            name=rule.name,
+        )
+        for vnf in vnfs
+        for rule in vnf.df.affinity
+    ]
+    result += [
+        PlacementRule(
+            keys=tuple(vnfc.key for vnf in vnfs if vnf.profile.id in rule.members for vnfc in vnf.vnfcs),
+            anti=rule.anti,
+            scope=rule.scope,
+            name=rule.name,
+        )
+        for rule in request.flavour.affinity
+    ]
+    return tuple(rule for rule in result if len(rule.keys) > 1)

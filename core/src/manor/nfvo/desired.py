@@ -1,0 +1,374 @@
+"""Everything that should exist for one service, from its descriptors and where its VNFCs are placed. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from manor.api.placement import Placement
+from manor.api.plan import Verb
+from manor.api.resources import (
+    BootSource,
+    ChainSpec,
+    CpuPolicy,
+    Disk,
+    Firmware,
+    ImageSpec,
+    NetworkSpec,
+    NodeSpec,
+    Port,
+    ResourceKind,
+    SdnPort,
+    SegmentSpec,
+    Subnet,
+    VolumeSpec,
+)
+from manor.api.vnfm import BootData, VnfcView, VnfView
+from manor.errors import PlanRefused
+from manor.model.desired import DesiredCheck, DesiredResource, DesiredState
+from manor.nfvo.addresses import allocate, default_subnet, device_name, mac_address
+from manor.nfvo.chains import chains
+from manor.nfvo.request import ServiceRequest
+from manor.nfvo.storage import ImageUse, StoragePlan, plan_storage
+from manor.vnfm.members import Vnf, Vnfc, VnfcPort, slug
+
+__all__ = ["BootDataOf", "desired"]
+
+BootDataOf = Callable[[str, VnfView, VnfcView], BootData]
+"""(VNF manager's name, VNF, machine) → day-0 data; a pure call into the manager."""
+
+_MTU = 1500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Link:
+    """A virtual link, of the service or inside a VNF."""
+
+    key: str
+    name: str
+    subnets: tuple[Subnet, ...]
+    mtu: int
+    ports: tuple[tuple[Vnfc, VnfcPort], ...]
+
+
+@dataclass(kw_only=True, slots=True)
+class _Draft:
+    """The state under construction; resources by key so that shared ones stand once."""
+
+    request: ServiceRequest
+    placement: Placement
+    resources: dict[str, DesiredResource] = field(default_factory=dict)
+    checks: list[DesiredCheck] = field(default_factory=list)
+    sdn_ports: dict[str, SdnPort] = field(default_factory=dict)
+    addresses: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def add(self, resource: DesiredResource) -> str:
+        self.resources.setdefault(resource.spec.key, resource)
+        return resource.spec.key
+
+    def where(self, vnfc: Vnfc) -> tuple[str, str]:
+        return self.placement.hosts[vnfc.key]
+
+
+def desired(request: ServiceRequest, vnfs: Sequence[Vnf], placement: Placement, boot_data: BootDataOf) -> DesiredState:
+    """The desired state. Raises PlanRefused where the descriptors ask for what cannot be had."""
+    draft = _Draft(request=request, placement=placement)
+    links = _links(request, vnfs)
+    for link in links:
+        _add_link(draft, link)
+    after = _start_order(request, vnfs)
+    for vnf in vnfs:
+        _add_vnf(draft, vnf, links, after.get(vnf.key, ()), boot_data)
+    for link in links:
+        _check_link(draft, link)
+    notes = [
+        f"no controller: nothing forwards {link.name}" for link in links if not request.sdn and len(link.ports) > 1
+    ]
+    if request.sdn:
+        for spec, passed in chains(request, vnfs, draft.sdn_ports):
+            _add_chain(draft, spec, passed)
+    elif request.nsd.vnffgds:
+        raise PlanRefused(
+            f"service {request.ns.name} has forwarding paths and no SDN controller is registered",
+            hint="manor sdn add NAME --driver ryu",
+        )
+    return DesiredState(
+        service_id=request.ns.id,
+        service_name=request.ns.name,
+        resources=tuple(draft.resources.values()),
+        checks=tuple(draft.checks),
+        placement={vnfc.key: "/".join(draft.where(vnfc)) for vnf in vnfs for vnfc in vnf.vnfcs},
+        notes=(*notes, *(f"{key.split('/', 1)[-1]}: {why}" for key, why in placement.reasons.items())),
+    )
+
+
+def _links(request: ServiceRequest, vnfs: Sequence[Vnf]) -> list[_Link]:
+    on_link: dict[str, list[tuple[Vnfc, VnfcPort]]] = {}
+    for vnf in vnfs:
+        for vnfc in vnf.vnfcs:
+            for port in vnfc.ports:
+                on_link.setdefault(port.link, []).append((vnfc, port))
+    described: dict[str, tuple[str, tuple[Subnet, ...], int]] = {
+        f"{request.ns.id}/vl/{slug(link.id)}": (link.id, link.subnets, link.mtu) for link in request.nsd.virtual_links
+    }
+    for vnf in vnfs:
+        for link in vnf.vnfd.virtual_links:
+            if link.id in vnf.internal_links:
+                described[vnf.internal_links[link.id]] = (f"{vnf.name}/{link.id}", link.subnets, link.mtu)
+    links = []
+    for ordinal, (key, ports) in enumerate(on_link.items()):
+        if key not in described:
+            raise PlanRefused(f"NSD {request.nsd.id} connects VNFs to a virtual link it does not describe: {key}")
+        name, subnets, mtu = described[key]
+        if not subnets and not all(_is_frames_only(port) for _, port in ports):
+            subnets = (default_subnet(ordinal),)
+        links.append(_Link(key=key, name=name, subnets=subnets, mtu=mtu or _MTU, ports=tuple(ports)))
+    return links
+
+
+def _is_frames_only(port: VnfcPort) -> bool:
+    """A CP that speaks Ethernet and nothing above it: a bump in the wire, with no address."""
+    return port.cpd.layer_protocols == ("ethernet",)
+
+
+def _add_link(draft: _Draft, link: _Link) -> None:
+    request = draft.request
+    with_address = [(port.key, port.cpd.addresses) for _, port in link.ports if not _is_frames_only(port)]
+    draft.addresses.update(allocate(link.name, link.subnets, with_address, request.held_addresses))
+    networks = []
+    for place in dict.fromkeys(draft.where(vnfc) for vnfc, _ in link.ports):
+        vim, host = place
+        network = NetworkSpec(
+            key=_network_key(link.key, place),
+            owner=request.owner,
+            host=host,
+            name=f"{request.ns.name}-{link.name}",
+            segment=link.key if request.sdn else "",
+            mtu=link.mtu,
+            subnets=link.subnets,
+        )
+        why = f"virtual link {link.name} on {host}"
+        networks.append(draft.add(DesiredResource(spec=network, endpoint=f"vim:{vim}", why=why)))
+    for vnfc, port in link.ports:
+        draft.sdn_ports[port.key] = SdnPort(
+            key=port.key,
+            host=draft.where(vnfc)[1],
+            device=device_name(request.owner, port.key),
+            mac=port.cpd.mac or mac_address(request.owner, port.key),
+            addresses=tuple(address.split("/")[0] for address in draft.addresses.get(port.key, ())),
+            transparent=_is_frames_only(port),
+            security=port.cpd.security,
+            rate_bps=port.cpd.bitrate_bps,
+        )
+    if request.sdn:
+        segment = SegmentSpec(
+            key=link.key,
+            owner=request.owner,
+            name=link.name,
+            ports=tuple(draft.sdn_ports[port.key] for _, port in link.ports),
+            subnets=link.subnets,
+            mtu=link.mtu,
+        )
+        endpoint = f"sdn:{request.sdn}"
+        why = f"forwarding of virtual link {link.name}"
+        draft.add(DesiredResource(spec=segment, endpoint=endpoint, depends_on=tuple(networks), why=why))
+
+
+def _check_link(draft: _Draft, link: _Link) -> None:
+    """The segment's rules are only all live once every machine on it has brought its ports."""
+    if draft.request.sdn:
+        draft.checks.append(
+            DesiredCheck(
+                key=_live(link.key),
+                verb=Verb.VERIFY,
+                kind=ResourceKind.SEGMENT,
+                endpoint=f"sdn:{draft.request.sdn}",
+                view={"resource": link.key},
+                depends_on=(link.key, *dict.fromkeys(vnfc.key for vnfc, _ in link.ports)),
+                why=f"every port of {link.name} is forwarded",
+            )
+        )
+
+
+def _live(link_key: str) -> str:
+    return f"{link_key}/live"
+
+
+def _network_key(link_key: str, place: tuple[str, str]) -> str:
+    return f"{link_key}@{'/'.join(place)}"
+
+
+def _start_order(request: ServiceRequest, vnfs: Sequence[Vnf]) -> dict[str, tuple[str, ...]]:
+    """Keys of the VNFs whose proof of health each VNF waits for."""
+    result: dict[str, tuple[str, ...]] = {}
+    for dependency in request.flavour.dependencies:
+        primaries = tuple(vnf.key for vnf in vnfs if vnf.profile.id == dependency.primary)
+        for vnf in vnfs:
+            if vnf.profile.id == dependency.secondary:
+                result[vnf.key] = (*result.get(vnf.key, ()), *primaries)
+    return result
+
+
+def _add_vnf(draft: _Draft, vnf: Vnf, links: Sequence[_Link], after: tuple[str, ...], boot_data: BootDataOf) -> None:
+    vnfm = draft.request.vnfms.get(vnf.vnfd.id, "generic")
+    view = _view(draft, vnf)
+    mtus = {link.key: link for link in links}
+    nodes = []
+    for vnfc, vnfc_view in zip(vnf.vnfcs, view.vnfcs, strict=True):
+        user_data = boot_data(vnfm, view, vnfc_view).user_data
+        nodes.append(_add_node(draft, vnf, vnfc, mtus, user_data, after))
+    guests = {vnfc.key: f"vim:{draft.where(vnfc)[0]}" for vnfc in vnf.vnfcs if vnfc.vdu.guest_agent}
+    # The VNF's own key always stands for "the VNF is ready", also where its machines' start is all there is to see.
+    verify_after = tuple(nodes)
+    for verb in (Verb.CONFIGURE, Verb.VERIFY) if view.day1 else (Verb.VERIFY,):
+        key = vnf.key if verb is Verb.VERIFY else f"{vnf.key}/day1"
+        draft.checks.append(
+            DesiredCheck(
+                key=key,
+                verb=verb,
+                endpoint=f"vnfm:{vnfm}",
+                view=dataclasses.asdict(view),
+                nodes=guests,
+                depends_on=verify_after,
+                why=f"{vnf.name} is healthy" if verb is Verb.VERIFY else f"day 1 of {vnf.name}",
+            )
+        )
+        verify_after = (*verify_after, key)
+
+
+def _view(draft: _Draft, vnf: Vnf) -> VnfView:
+    return VnfView(
+        id=vnf.key,
+        name=vnf.name,
+        service=draft.request.ns.name,
+        vnfd_id=vnf.vnfd.id,
+        flavour_id=vnf.df.id,
+        vnfcs=tuple(
+            VnfcView(
+                key=vnfc.key,
+                name=vnfc.name,
+                vdu_id=vnfc.vdu.id,
+                index=vnfc.index,
+                addresses={port.cpd.id: draft.addresses.get(port.key, ()) for port in vnfc.ports},
+            )
+            for vnfc in vnf.vnfcs
+        ),
+        parameters={**vnf.profile.parameters, **draft.request.ns.parameters},
+        boot_templates={vdu.id: vdu.boot_data for vdu in vnf.df.vdus if vdu.boot_data},
+        day1={vdu.id: vdu.day1 for vdu in vnf.df.vdus if vdu.day1},
+    )
+
+
+def _add_node(
+    draft: _Draft, vnf: Vnf, vnfc: Vnfc, links: Mapping[str, _Link], user_data: str, after: tuple[str, ...]
+) -> str:
+    request = draft.request
+    place = draft.where(vnfc)
+    vim, host = place
+    storage = plan_storage(request, vnf, vnfc)
+    boot = BootSource(
+        kernel=_add_image(draft, storage.kernel, place),
+        initramfs=_add_image(draft, storage.initramfs, place),
+        cmdline=(vnfc.vdu.kernel_cmdline or "console=ttyS0") if storage.kernel else "",
+    )
+    disks = _add_volumes(draft, vnfc, storage, place)
+    ports = tuple(
+        Port(
+            key=port.key,
+            network=_network_key(port.link, place),
+            device=draft.sdn_ports[port.key].device,
+            mac=draft.sdn_ports[port.key].mac,
+            addresses=draft.addresses.get(port.key, ()),
+            gateway=next((subnet.gateway for subnet in links[port.link].subnets if subnet.gateway), ""),
+            mtu=links[port.link].mtu,
+            name=port.cpd.id,
+        )
+        for port in vnfc.ports
+    )
+    compute = vnfc.vdu.compute
+    node = NodeSpec(
+        key=vnfc.key,
+        owner=request.owner,
+        host=host,
+        name=f"{request.ns.name}-{vnfc.name}",
+        vcpus=compute.num_virtual_cpu,
+        memory_bytes=compute.virtual_mem_size_bytes,
+        firmware=Firmware.UEFI if vnfc.vdu.firmware == "uefi" else Firmware.BIOS,
+        boot=boot,
+        disks=disks,
+        ports=ports,
+        cpu=CpuPolicy(
+            model=compute.cpu_model,
+            architecture=compute.cpu_architecture,
+            dedicated=compute.pinning_policy == "static",
+            hugepage_bytes=compute.hugepage_bytes,
+            numa_nodes=compute.numa_nodes,
+        ),
+        user_data=user_data,
+        guest_agent=vnfc.vdu.guest_agent,
+        watchdog=vnfc.vdu.watchdog,
+        labels=(("service", request.ns.name), ("vnf", vnf.name), ("vnfc", vnfc.name), ("vdu", vnfc.vdu.id)),
+    )
+    segments = tuple(dict.fromkeys(port.link for port in vnfc.ports)) if request.sdn else ()
+    needed = (boot.kernel, boot.initramfs, *(disk.volume for disk in disks), *(port.network for port in ports))
+    return draft.add(
+        DesiredResource(
+            spec=node,
+            endpoint=f"vim:{vim}",
+            depends_on=tuple(dict.fromkeys(key for key in (*needed, *segments, *after) if key)),
+            why=f"{vnf.name}'s VDU {vnfc.vdu.id}",
+            verify=True,
+        )
+    )
+
+
+def _add_volumes(draft: _Draft, vnfc: Vnfc, storage: StoragePlan, place: tuple[str, str]) -> tuple[Disk, ...]:
+    vim, host = place
+    disks = []
+    for disk in storage.disks:
+        image = _add_image(draft, disk.image, place)
+        volume = VolumeSpec(
+            key=disk.key,
+            owner=draft.request.owner,
+            host=host,
+            name=f"{draft.request.ns.name}-{vnfc.name}-{disk.key.rsplit('/', 1)[-1]}",
+            size_bytes=disk.size_bytes,
+            image=image,
+        )
+        depends_on = (image,) if image else ()
+        why = f"disk of {vnfc.name}"
+        draft.add(DesiredResource(spec=volume, endpoint=f"vim:{vim}", depends_on=depends_on, why=why))
+        disks.append(Disk(volume=disk.key, boot_index=disk.boot_index))
+    return tuple(disks)
+
+
+def _add_image(draft: _Draft, use: ImageUse | None, place: tuple[str, str]) -> str:
+    if use is None:
+        return ""
+    vim, host = place
+    image = ImageSpec(
+        key=f"image/{use.artifact.sha256[:16]}@{vim}/{host}",
+        owner=draft.request.owner,
+        host=host,
+        name=use.name,
+        sha256=use.artifact.sha256,
+        size_bytes=use.artifact.size_bytes,
+        format=use.format,
+        source=use.artifact.path,
+    )
+    return draft.add(DesiredResource(spec=image, endpoint=f"vim:{vim}", why=f"image {use.name}", shared=True))
+
+
+def _add_chain(draft: _Draft, spec: ChainSpec, passed: tuple[str, ...]) -> None:
+    nodes = [key for key, resource in draft.resources.items() if resource.spec.kind is ResourceKind.NODE]
+    on_path = [key for key in nodes if any(key.startswith(f"{vnf}/") for vnf in passed)]
+    draft.add(
+        DesiredResource(
+            spec=spec,
+            endpoint=f"sdn:{draft.request.sdn}",
+            depends_on=(spec.segment, _live(spec.segment), *on_path, *passed),
+            why=f"chain through {', '.join(position.name for position in spec.positions)}",
+            verify=True,
+        )
+    )

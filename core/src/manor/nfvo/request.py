@@ -1,0 +1,107 @@
+"""Everything that says what a service should be, gathered in one value, and the VNFs that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from manor.errors import PlanRefused, UsageError
+from manor.model.instance import NsInstance
+from manor.model.nsd import Nsd, NsDf
+from manor.model.vnfd import Vnfd
+from manor.vnfm.levels import instances
+from manor.vnfm.members import Vnf, expand
+
+__all__ = ["Artifact", "ServiceRequest", "members"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artifact:
+    """A file of a package as the catalogue keeps it."""
+
+    path: str
+    """Where core can read it."""
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceRequest:
+    """The wish: descriptors, sizes, and what may not move."""
+
+    ns: NsInstance
+    owner: str
+    nsd: Nsd
+    vnfds: Mapping[str, Vnfd]
+    """By VNFD id."""
+    artifacts: Mapping[tuple[str, str], Artifact] = field(default_factory=dict)
+    """By (VNFD id, path in its package)."""
+    sdn: str = ""
+    """Name of the controller that forwards the links; empty where there is none."""
+    vnfms: Mapping[str, str] = field(default_factory=dict)
+    """VNF manager by VNFD id; ``generic`` where nothing is said."""
+    level: str = ""
+    """NS instantiation level."""
+    vnf_counts: Mapping[str, int] = field(default_factory=dict)
+    """VNFs by profile id, where it differs from the level's."""
+    scale_levels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """VNF name → aspect → level, where it differs from the profile's instantiation level."""
+    locations: Mapping[str, str] = field(default_factory=dict)
+    """``<vim>`` or ``<vim>/<host>`` by profile id; ``*`` for all."""
+    held_addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Addresses given before, by port key: they stay."""
+
+    @property
+    def flavour(self) -> NsDf:
+        """The NS flavour. Raises UsageError where the NSD has none of that id."""
+        df = self.nsd.flavour(self.ns.flavour_id)
+        if df is None:
+            known = ", ".join(df.id for df in self.nsd.flavours) or "none"
+            raise UsageError(f"NSD {self.nsd.id} has no flavour {self.ns.flavour_id!r}", hint=f"it has: {known}")
+        return df
+
+
+def members(request: ServiceRequest) -> tuple[Vnf, ...]:
+    """The service's VNFs in profile order.
+
+    Raises PlanRefused for a VNFD that is not on-boarded or cannot be deployed, UsageError for unknown levels.
+    """
+    df = request.flavour
+    counts = _vnf_counts(request, df)
+    result = []
+    for profile in df.vnf_profiles:
+        vnfd = request.vnfds.get(profile.vnfd_id)
+        if vnfd is None:
+            raise PlanRefused(
+                f"VNF profile {profile.id} needs VNFD {profile.vnfd_id}, which is not on-boarded",
+                hint="manor package onboard PATH",
+            )
+        vnf_df = vnfd.flavour(profile.flavour_id)
+        if vnf_df is None:
+            raise PlanRefused(f"VNF profile {profile.id}: VNFD {vnfd.id} has no flavour {profile.flavour_id!r}")
+        containers = [vdu.id for vdu in vnf_df.vdus if vdu.container]
+        if containers or not vnf_df.vdus:
+            what = f"VDU {containers[0]} is a container" if containers else "it has no VDU"
+            raise PlanRefused(f"VNFD {vnfd.id} cannot run on a KVM host: {what}")
+        for index in range(counts[profile.id]):
+            # A first pass only to learn the name that scale levels are kept under.
+            named = expand(request.ns.id, profile, index, vnfd, vnf_df, {})
+            sizes = instances(vnf_df, profile.instantiation_level, request.scale_levels.get(named.name))
+            result.append(expand(request.ns.id, profile, index, vnfd, vnf_df, sizes))
+    return tuple(result)
+
+
+def _vnf_counts(request: ServiceRequest, df: NsDf) -> dict[str, int]:
+    counts = {profile.id: profile.min_number_of_instances for profile in df.vnf_profiles}
+    wanted = request.level or df.default_instantiation_level
+    if wanted:
+        level = next((level for level in df.instantiation_levels if level.id == wanted), None)
+        if level is None:
+            known = ", ".join(level.id for level in df.instantiation_levels) or "none"
+            raise UsageError(f"NS flavour {df.id} has no instantiation level {wanted}", hint=f"it has: {known}")
+        counts.update(level.vnf_levels)
+    for profile_id, number in request.vnf_counts.items():
+        if profile_id not in counts:
+            raise UsageError(f"NS flavour {df.id} has no VNF profile {profile_id}")
+        counts[profile_id] = number
+    return counts
