@@ -1,0 +1,115 @@
+"""What a real platform would refuse, as pure functions over the fake world's state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from manor.api import ImageSpec, NetworkSpec, NodeSpec, ResourceKind, ResourceSpec, VolumeSpec
+from manor.errors import Conflict, NotFound, QuotaExceeded, Transient
+from manor.fakes.world import FakeHost, State, name_of
+
+__all__ = ["IN_PLACE", "REPLACE_ON", "VimSpec", "changed", "refuse_unsound", "used", "users"]
+
+VimSpec = ImageSpec | NetworkSpec | VolumeSpec | NodeSpec
+
+IN_PLACE = {
+    ResourceKind.IMAGE: frozenset({"name", "source"}),
+    ResourceKind.NETWORK: frozenset({"name", "segment", "mtu", "subnets"}),
+    ResourceKind.VOLUME: frozenset({"name", "size_bytes"}),
+    ResourceKind.NODE: frozenset({"name", "power", "labels"}),
+}
+"""Fields that the fake VIM changes on a living resource."""
+
+_IDENTITY = frozenset({"key", "owner", "host"})
+
+REPLACE_ON = frozenset(
+    f"{cls.kind}.{name}"
+    for cls in (ImageSpec, NetworkSpec, VolumeSpec, NodeSpec)
+    for name in cls.__dataclass_fields__
+    if name not in IN_PLACE[cls.kind] | _IDENTITY | {"kind"}
+)
+"""Fields whose change means remove and create."""
+
+
+def changed(old: ResourceSpec, new: ResourceSpec) -> tuple[str, ...]:
+    """Names of the fields that differ."""
+    return tuple(f for f in type(new).__dataclass_fields__ if f != "kind" and getattr(old, f) != getattr(new, f))
+
+
+def refuse_unsound(spec: VimSpec, state: State) -> None:
+    """Raise what a real platform would, where this spec cannot be had in this state."""
+    host = next((h for h in state.hosts if h.name == spec.host), None)
+    if host is None:
+        raise NotFound(f"{spec.key}: there is no host {spec.host!r}")
+    if not host.reachable:
+        raise Transient(f"{spec.key}: host {spec.host} does not answer", retry_after_s=0.01)
+    for kind, key in needs(spec):
+        if (spec.owner, str(kind), key, spec.host) not in state.natives:
+            raise NotFound(f"{spec.kind} {spec.key} needs the {kind} {key}, which is not on {spec.host}")
+    if isinstance(spec, NodeSpec):
+        _refuse_device_twice(spec, state)
+    _refuse_no_room(spec, host, state)
+
+
+def needs(spec: ResourceSpec) -> Iterator[tuple[ResourceKind, str]]:
+    """Kind and key of all that this one stands on."""
+    if isinstance(spec, VolumeSpec) and spec.image:
+        yield ResourceKind.IMAGE, spec.image
+    if isinstance(spec, NodeSpec):
+        yield from ((ResourceKind.IMAGE, key) for key in (spec.boot.kernel, spec.boot.initramfs) if key)
+        yield from ((ResourceKind.VOLUME, disk.volume) for disk in spec.disks)
+        yield from ((ResourceKind.NETWORK, port.network) for port in spec.ports)
+
+
+def users(spec: ResourceSpec, state: State) -> list[str]:
+    """Keys of what stands on this one."""
+    mine = (spec.kind, spec.key)
+    return [
+        native.spec.key
+        for native in state.natives.values()
+        if native.spec.owner == spec.owner
+        and getattr(native.spec, "host", "") == getattr(spec, "host", "")
+        and mine in needs(native.spec)
+    ]
+
+
+def used(host: str, state: State) -> tuple[int, int, int]:
+    """Virtual CPUs, memory and storage bytes that are taken on a host, by whomever."""
+    vcpus = memory = storage = 0
+    for native in state.natives.values():
+        spec = native.spec
+        if isinstance(spec, NodeSpec) and spec.host == host:
+            vcpus += spec.vcpus
+            memory += spec.memory_bytes
+        elif isinstance(spec, VolumeSpec | ImageSpec) and spec.host == host:
+            storage += spec.size_bytes
+    return vcpus, memory, storage
+
+
+def _refuse_device_twice(spec: NodeSpec, state: State) -> None:
+    mine = {port.device for port in spec.ports}
+    for native in state.natives.values():
+        other = native.spec
+        if isinstance(other, NodeSpec) and other.host == spec.host and name_of(other) != name_of(spec):
+            for port in other.ports:
+                if port.device in mine:
+                    raise Conflict(
+                        f"node {spec.key}: interface {port.device} belongs to {other.key}",
+                        replace=False,
+                        fields=("ports",),
+                    )
+
+
+def _refuse_no_room(spec: VimSpec, host: FakeHost, state: State) -> None:
+    _, memory, storage = used(host.name, state)
+    old = state.natives.get(name_of(spec))
+    if isinstance(spec, NodeSpec):
+        memory += spec.memory_bytes - (old.spec.memory_bytes if old and isinstance(old.spec, NodeSpec) else 0)
+        if memory > host.memory_bytes:
+            raise QuotaExceeded(f"node {spec.key}: {host.name} has no {spec.memory_bytes} bytes of memory left")
+    if isinstance(spec, VolumeSpec | ImageSpec):
+        storage += spec.size_bytes
+        if old and isinstance(old.spec, VolumeSpec | ImageSpec):
+            storage -= old.spec.size_bytes
+        if storage > host.storage_bytes:
+            raise QuotaExceeded(f"{spec.kind} {spec.key}: {host.name} has no {spec.size_bytes} bytes of disk left")
