@@ -49,9 +49,10 @@ class GenericVnfm:
         }
         try:
             return BootData(user_data=environment.from_string(template).render(values))
-        except jinja2.TemplateError as error:
+        # A template is a stranger's program: it may divide by zero as well as misspell a name.
+        except Exception as error:
             raise PlanRefused(
-                f"boot data of {vnf.name}, VDU {vnfc.vdu_id}: {error.message or error}",
+                f"boot data of {vnf.name}, VDU {vnfc.vdu_id}: {error}",
                 hint="give the value with --param NAME=VALUE",
             ) from error
 

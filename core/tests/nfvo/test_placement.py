@@ -1,0 +1,71 @@
+"""The balanced policy: nothing promised twice, rules kept, refusals that say why."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manor.api.placement import AffinityScope, Candidate, Demand, PlacementRule
+from manor.api.vim import Host
+from manor.nfvo.placement import Balanced
+
+MIB = 1 << 20
+
+
+def host(name: str, memory: int, zone: str = "", *, reachable: bool = True) -> Candidate:
+    return Candidate(
+        vim="lab",
+        host=Host(name=name, vcpus=64, memory_free_bytes=memory * MIB, zone=zone, reachable=reachable),
+        support={"node": "full"},
+    )
+
+
+def demand(key: str, memory: int = 100, **more: object) -> Demand:
+    return Demand(key=key, vcpus=1, memory_bytes=memory * MIB, **more)  # type: ignore[arg-type]
+
+
+@given(
+    st.lists(st.integers(1, 400), max_size=20),
+    st.lists(st.integers(0, 1000), max_size=6),
+)
+def test_no_host_is_promised_more_memory_than_it_has(wanted: list[int], sizes: list[int]) -> None:
+    demands = [demand(f"d{n}", memory) for n, memory in enumerate(wanted)]
+    placed = Balanced().place(demands, [], [host(f"h{n}", size) for n, size in enumerate(sizes)], {})
+    assert placed.hosts.keys() | placed.refused.keys() == {d.key for d in demands}
+    for n, size in enumerate(sizes):
+        used = sum(d.memory_bytes for d in demands if placed.hosts.get(d.key) == ("lab", f"h{n}"))
+        assert used <= size * MIB
+
+
+def test_anti_affinity_spreads_and_says_no_when_hosts_run_out() -> None:
+    rule = PlacementRule(keys=("a", "b", "c"), anti=True, scope=AffinityScope.NFVI_NODE, name="apart")
+    placed = Balanced().place([demand(k) for k in "abc"], [rule], [host("h1", 900), host("h2", 900)], {})
+    assert len(set(placed.hosts.values())) == 2
+    (why,) = placed.refused.values()
+    assert "anti-affinity apart" in why
+    assert "h1" in why
+    assert "h2" in why
+
+
+def test_affinity_keeps_together_also_with_what_stands_already() -> None:
+    rule = PlacementRule(keys=("a", "b"), anti=False, scope=AffinityScope.NFVI_NODE)
+    placed = Balanced().place([demand("b")], [rule], [host("h1", 200), host("h2", 900)], {"a": ("lab", "h1")})
+    assert placed.hosts["b"] == ("lab", "h1")
+
+
+def test_zones_count_as_apart_only_when_they_differ() -> None:
+    rule = PlacementRule(keys=("a", "b"), anti=True, scope=AffinityScope.ZONE)
+    two = [host("h1", 900, "z1"), host("h2", 900, "z1"), host("h3", 100, "z2")]
+    placed = Balanced().place([demand("a"), demand("b")], [rule], two, {})
+    zones = {("lab", "h1"): "z1", ("lab", "h2"): "z1", ("lab", "h3"): "z2"}
+    assert {zones[place] for place in placed.hosts.values()} == {"z1", "z2"}
+
+
+def test_a_refusal_names_each_host_and_its_reason() -> None:
+    placed = Balanced().place(
+        [demand("a", 500), demand("b", 1, needs=("uefi",))],
+        [],
+        [host("small", 100), host("dark", 900, reachable=False)],
+        {},
+    )
+    assert "lab/small: memory: 500 MiB wanted, 100 MiB free" in placed.refused["a"]
+    assert "lab/dark: not reachable" in placed.refused["a"]
+    assert "cannot do uefi" in placed.refused["b"]

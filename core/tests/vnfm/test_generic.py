@@ -1,0 +1,79 @@
+"""The generic manager: day 0 from templates that may be hostile, health from the guests' own word."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from manor.api.context import CallContext
+from manor.api.vim import GuestResult
+from manor.api.vnfm import VnfcView, VnfView
+from manor.errors import Permanent, PlanRefused, Transient
+from manor.vnfm.generic import GenericVnfm
+
+VNFC = VnfcView(key="s/vnf/web/main-0", name="web-main-0", vdu_id="main", index=0, addresses={"eth": ("10.0.0.5/24",)})
+
+
+def view(template: str = "", **more: object) -> VnfView:
+    return VnfView(
+        id="s/vnf/web",
+        name="web",
+        service="demo",
+        vnfd_id="web",
+        flavour_id="d",
+        vnfcs=(VNFC,),
+        boot_templates={"main": template},
+        **more,  # type: ignore[arg-type]
+    )
+
+
+class Inside:
+    """A guest that answers as told."""
+
+    def __init__(self, *, answers: bool = True, exit_code: int = 0) -> None:
+        self.answers = answers
+        self.exit_code = exit_code
+        self.ran: list[tuple[str, ...]] = []
+
+    def ping(self, ctx: CallContext) -> bool:
+        if not self.answers:
+            raise Transient("no agent yet")
+        return True
+
+    def run(self, argv: Sequence[str], ctx: CallContext, *, stdin: bytes = b"") -> GuestResult:
+        self.ran.append(tuple(argv))
+        return GuestResult(exit_code=self.exit_code, stdout=b"", stderr=b"no such thing")
+
+
+def test_a_template_gets_parameters_addresses_and_names() -> None:
+    text = "hostname: {{ vnf_name }}\nip: {{ addresses.eth[0] }}\ncolour: {{ colour }}\n"
+    rendered = GenericVnfm().boot_data(view(text, parameters={"colour": "red"}), VNFC)
+    assert rendered.user_data == "hostname: web\nip: 10.0.0.5/24\ncolour: red\n"
+
+
+def test_text_without_a_template_is_left_alone() -> None:
+    script = "#!/bin/sh\necho ${HOME} {not a template}\n"
+    assert GenericVnfm().boot_data(view(script), VNFC).user_data == script
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{{ missing }}", "{% for %}", "{{ ''.__class__.__mro__[1].__subclasses__() }}", "{% include '/etc/passwd' %}"],
+)
+def test_broken_and_hostile_templates_are_refused(text: str) -> None:
+    with pytest.raises(PlanRefused, match="web"):
+        GenericVnfm().boot_data(view(text), VNFC)
+
+
+def test_health_is_what_the_guests_say() -> None:
+    ctx = CallContext.within(5)
+    assert GenericVnfm().health(view(), {VNFC.key: Inside()}, ctx).ready
+    silent = GenericVnfm().health(view(), {VNFC.key: Inside(answers=False)}, ctx)
+    assert not silent.ready
+    assert "main-0" in silent.reason
+
+
+def test_a_failing_day_1_command_names_machine_command_and_output() -> None:
+    guest = Inside(exit_code=3)
+    with pytest.raises(Permanent, match=r"web-main-0: setup exited 3: no such thing"):
+        GenericVnfm().configure(view(day1={"main": (("setup", "-x"),)}), {VNFC.key: guest}, CallContext.within(5))
+    assert guest.ran == [("setup", "-x")]
