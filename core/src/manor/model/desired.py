@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from manor.api.plan import Verb
-from manor.api.resources import ResourceSpec
+from manor.api.resources import ResourceSpec, spec_from_json, spec_to_json
 
-__all__ = ["DesiredCheck", "DesiredResource", "DesiredState"]
+__all__ = ["DesiredCheck", "DesiredResource", "DesiredState", "desired_from_json", "desired_to_json"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,3 +60,69 @@ class DesiredState:
     placement: Mapping[str, str] = field(default_factory=dict)
     """``<vim>/<host>`` by node key."""
     notes: tuple[str, ...] = ()
+
+
+def desired_to_json(desired: DesiredState) -> dict[str, Any]:
+    """The state as JSON values, to be read back by :func:`desired_from_json`."""
+    return {
+        "service_id": desired.service_id,
+        "service_name": desired.service_name,
+        "resources": [
+            {
+                "spec": spec_to_json(resource.spec),
+                "endpoint": resource.endpoint,
+                "depends_on": list(resource.depends_on),
+                "why": resource.why,
+                "shared": resource.shared,
+                "verify": resource.verify,
+            }
+            for resource in desired.resources
+        ],
+        "checks": [
+            {
+                "key": check.key,
+                "verb": str(check.verb),
+                "endpoint": check.endpoint,
+                "view": dict(check.view),
+                "nodes": dict(check.nodes),
+                "depends_on": list(check.depends_on),
+                "why": check.why,
+            }
+            for check in desired.checks
+        ],
+        "placement": dict(desired.placement),
+        "notes": list(desired.notes),
+    }
+
+
+def desired_from_json(data: Mapping[str, Any]) -> DesiredState:
+    """Read what :func:`desired_to_json` wrote. Raises KeyError or ValueError on a wrong shape."""
+    return DesiredState(
+        service_id=data["service_id"],
+        service_name=data["service_name"],
+        resources=tuple(
+            DesiredResource(
+                spec=spec_from_json(item["spec"]),
+                endpoint=item["endpoint"],
+                depends_on=tuple(item["depends_on"]),
+                why=item["why"],
+                shared=item["shared"],
+                verify=item["verify"],
+            )
+            for item in data["resources"]
+        ),
+        checks=tuple(
+            DesiredCheck(
+                key=item["key"],
+                verb=Verb(item["verb"]),
+                endpoint=item["endpoint"],
+                view=item["view"],
+                nodes=item["nodes"],
+                depends_on=tuple(item["depends_on"]),
+                why=item["why"],
+            )
+            for item in data["checks"]
+        ),
+        placement=data["placement"],
+        notes=tuple(data["notes"]),
+    )

@@ -1,0 +1,216 @@
+"""One database and its transactions: SQLite in a private file, or PostgreSQL by URL, with the same code.
+
+SQLite runs in WAL with ``synchronous=FULL``, because an intent lost at power loss is a leaked machine, and every
+write begins with ``BEGIN IMMEDIATE``: the driver's default leaves SELECT outside the transaction and loses updates in
+silence. Writers of one process queue on a lock, since SQLite's own waiting is unfair. No transaction is held
+over a call into a driver.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manor.errors import StoreError
+from manor.store import migrations
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+__all__ = ["BUSY_TIMEOUT_S", "Database", "normal_url", "sqlite_path"]
+
+BUSY_TIMEOUT_S = 30.0
+
+
+def normal_url(url: str | Path) -> str:
+    """The database URL in one spelling: a path means SQLite, PostgreSQL goes by psycopg 3.
+
+    Raises StoreError for any other database.
+    """
+    text = str(url)
+    if "://" not in text:
+        return f"sqlite:///{Path(text).absolute()}"
+    scheme, rest = text.split("://", 1)
+    if scheme == "sqlite" and rest.startswith("/") and rest != "/":
+        return f"sqlite:///{Path(rest[1:]).absolute()}"
+    if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
+        return f"postgresql+psycopg://{rest}"
+    raise StoreError(
+        f"no such kind of database: {scheme}", hint="set MANOR_DB to a file path or to postgresql://user@host/name"
+    )
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of a normal SQLite URL, None for PostgreSQL."""
+    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+
+
+def _make_private_file(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreError(f"cannot open the database {path}: {error.strerror}", hint="check MANOR_HOME") from error
+
+
+class Database:
+    """An open database. Threads may share it; close it when done."""
+
+    def __init__(self, engine: Engine, url: str) -> None:
+        self.engine = engine
+        self.url = url
+        self._write_lock = threading.RLock()
+        self._installation = ""
+
+    @classmethod
+    def open(cls, url: str | Path, *, create: bool = True) -> Database:
+        """Connect, and make an empty database ready where ``create`` allows.
+
+        Raises StoreError where the database cannot be reached, or has another schema version.
+        """
+        url = normal_url(url)
+        path = sqlite_path(url)
+        if path is not None:
+            if not create and not path.exists():
+                raise StoreError(f"there is no database at {path}", hint="manor db upgrade")
+            _make_private_file(path)
+        database = cls(_engine(url), url)
+        try:
+            found = database.schema_version()
+            if found is None and create:
+                database.upgrade()
+            else:
+                migrations.check(found)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    @classmethod
+    def connect(cls, url: str | Path) -> Database:
+        """Connect without looking at the schema: for ``manor db show`` and ``manor db upgrade``."""
+        url = normal_url(url)
+        path = sqlite_path(url)
+        if path is not None:
+            _make_private_file(path)
+        return cls(_engine(url), url)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether one process at a time runs the engine here."""
+        return self.url.startswith("sqlite:")
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A write transaction; committed at the end, rolled back on any exception."""
+        with _store_errors(), self._write_lock if self.is_sqlite else _no_lock, self.engine.begin() as tx:
+            yield tx
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent view for reading."""
+        with _store_errors(), self.engine.connect() as connection:
+            connection.execution_options(manor_read=True)
+            with connection.begin():
+                yield connection
+
+    def schema_version(self) -> int | None:
+        """The schema's version, None for an empty database."""
+        from sqlalchemy import inspect, text
+
+        with self.read() as tx:
+            if not inspect(tx).has_table("manor_meta"):
+                return None
+            value = tx.execute(text("SELECT value FROM manor_meta WHERE key = 'schema_version'")).scalar()
+        return int(value) if value is not None else None
+
+    def upgrade(self) -> int:
+        """Bring the schema to this release's version; safe to call from several processes at once."""
+        from sqlalchemy import inspect, text
+
+        with self.begin() as tx:
+            if not self.is_sqlite:
+                tx.execute(text("SELECT pg_advisory_xact_lock(hashtext('manor-schema'))"))
+            found = None
+            if inspect(tx).has_table("manor_meta"):
+                found = int(tx.execute(text("SELECT value FROM manor_meta WHERE key = 'schema_version'")).scalar_one())
+            reached = migrations.bring_up(tx, found)
+            if found is None:
+                tx.execute(
+                    text("INSERT INTO manor_meta (key, value) VALUES ('installation_id', :id)"),
+                    {"id": uuid.uuid4().hex[:12]},
+                )
+        return reached
+
+    @property
+    def installation_id(self) -> str:
+        """12 hexadecimal digits, made with the database; the owner tag is ``manor/<installation id>``."""
+        if not self._installation:
+            from sqlalchemy import text
+
+            with self.read() as tx:
+                query = text("SELECT value FROM manor_meta WHERE key = 'installation_id'")
+                self._installation = str(tx.execute(query).scalar_one())
+        return self._installation
+
+    @property
+    def owner(self) -> str:
+        """The tag on every resource of this installation."""
+        return f"manor/{self.installation_id}"
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self.engine.dispose()
+
+
+class _NoLock:
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+_no_lock = _NoLock()
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """Turn a database that cannot be used into StoreError; what a caller can act on (IntegrityError) passes."""
+    from sqlalchemy.exc import DBAPIError, IntegrityError
+
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except DBAPIError as error:
+        reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+        raise StoreError(f"the database cannot be used: {reason}", hint="manor doctor") from error
+
+
+def _engine(url: str) -> Engine:
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.exc import NoSuchModuleError
+
+    if not url.startswith("sqlite:"):
+        try:
+            return create_engine(url, pool_pre_ping=True)
+        except (ImportError, NoSuchModuleError) as error:
+            raise StoreError("PostgreSQL needs psycopg", hint="pip install 'manor[postgresql]'") from error
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are ours, see the begin event
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        reading = connection.get_execution_options().get("manor_read", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine

@@ -1,0 +1,62 @@
+"""Registered VIMs, controllers and VNF managers.
+
+A driver's configuration is kept as the operator gave it, in a file or database that only Manor's user may read. Drivers
+ask for secrets by reference (a file, an environment variable) rather than by value; nothing here prints a config.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, insert, select
+
+from manor.errors import UsageError
+from manor.model.instance import Endpoint, EndpointKind
+from manor.store import rows
+from manor.store.tables import EndpointRow
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["add", "all_of", "get", "remove"]
+
+_T = EndpointRow.__table__  # type: ignore[attr-defined]
+
+
+def add(tx: Connection, endpoint: Endpoint) -> None:
+    """Register an endpoint. Raises UsageError where the name is taken."""
+    if find(tx, endpoint.kind, endpoint.name) is not None:
+        raise UsageError(
+            f"a {endpoint.kind} named {endpoint.name} is there already",
+            hint=f"choose another name, or manor {endpoint.kind} remove {endpoint.name}",
+        )
+    tx.execute(insert(_T).values(rows.endpoint_values(endpoint)))
+
+
+def find(tx: Connection, kind: EndpointKind, name: str) -> Endpoint | None:
+    """The endpoint of this name, or None."""
+    row = tx.execute(select(_T).where(_T.c.kind == str(kind), _T.c.name == name)).mappings().first()
+    return rows.endpoint(row) if row is not None else None  # type: ignore[arg-type]
+
+
+def get(tx: Connection, kind: EndpointKind, name: str) -> Endpoint:
+    """The endpoint of this name. Raises UsageError where there is none, naming those there are."""
+    found = find(tx, kind, name)
+    if found is None:
+        names = ", ".join(endpoint.name for endpoint in all_of(tx, kind)) or "none"
+        raise UsageError(f"there is no {kind} named {name} (registered: {names})", hint=f"manor {kind} list")
+    return found
+
+
+def all_of(tx: Connection, kind: EndpointKind | None = None) -> tuple[Endpoint, ...]:
+    """Every endpoint, or every one of a kind, by name."""
+    query = select(_T).order_by(_T.c.kind, _T.c.name)
+    if kind is not None:
+        query = query.where(_T.c.kind == str(kind))
+    return tuple(rows.endpoint(row) for row in tx.execute(query).mappings())  # type: ignore[arg-type]
+
+
+def remove(tx: Connection, kind: EndpointKind, name: str) -> None:
+    """Forget an endpoint. Raises UsageError where there is none; whether it is in use is the caller's question."""
+    get(tx, kind, name)
+    tx.execute(delete(_T).where(_T.c.kind == str(kind), _T.c.name == name))

@@ -1,0 +1,102 @@
+"""Network services, their VNFs, and the desired state that the last completed operation left for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, insert, or_, select, update
+
+from manor.errors import UsageError
+from manor.model.desired import DesiredState, desired_from_json, desired_to_json
+from manor.model.instance import NsInstance, VnfInstance
+from manor.store import rows
+from manor.store.tables import Desired, NsRow, VnfRow
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["add", "all_of", "desired", "get", "get_vnf", "remove", "replace_vnfs", "save", "set_desired", "vnfs"]
+
+_NS = NsRow.__table__  # type: ignore[attr-defined]
+_VNF = VnfRow.__table__  # type: ignore[attr-defined]
+_DESIRED = Desired.__table__  # type: ignore[attr-defined]
+
+
+def add(tx: Connection, ns: NsInstance, vnfs: Sequence[VnfInstance] = ()) -> None:
+    """Keep a new service. Raises UsageError where the name (or an id that reads the same) is taken."""
+    taken = tx.execute(
+        select(_NS.c.name).where(or_(_NS.c.name == ns.name, _NS.c.id == ns.name, _NS.c.name == ns.id))
+    ).first()
+    if taken is not None:
+        raise UsageError(f"a service named {ns.name} is there already", hint="choose another name, or manor ns list")
+    tx.execute(insert(_NS).values(rows.ns_values(ns)))
+    _insert_vnfs(tx, vnfs)
+
+
+def save(tx: Connection, ns: NsInstance) -> None:
+    """Write back a service."""
+    tx.execute(update(_NS).where(_NS.c.id == ns.id).values(rows.ns_values(ns)))
+
+
+def get(tx: Connection, name_or_id: str) -> NsInstance:
+    """A service by name or id. Raises UsageError where there is none."""
+    row = tx.execute(select(_NS).where(or_(_NS.c.name == name_or_id, _NS.c.id == name_or_id))).mappings().first()
+    if row is None:
+        raise UsageError(f"there is no service {name_or_id}", hint="manor ns list")
+    return rows.ns_instance(row)  # type: ignore[arg-type]
+
+
+def all_of(tx: Connection) -> tuple[NsInstance, ...]:
+    """Every service by name. For pages of many, see :mod:`manor.store.reading`."""
+    return tuple(
+        rows.ns_instance(row)  # type: ignore[arg-type]
+        for row in tx.execute(select(_NS).order_by(_NS.c.name)).mappings()
+    )
+
+
+def remove(tx: Connection, ns_id: str) -> None:
+    """Forget a service with its VNFs and desired state; its operations stay as history."""
+    tx.execute(delete(_NS).where(_NS.c.id == ns_id))
+
+
+def vnfs(tx: Connection, ns_id: str) -> tuple[VnfInstance, ...]:
+    """The VNFs of a service, by name."""
+    query = select(_VNF).where(_VNF.c.ns_id == ns_id).order_by(_VNF.c.name, _VNF.c.id)
+    return tuple(rows.vnf_instance(row) for row in tx.execute(query).mappings())  # type: ignore[arg-type]
+
+
+def get_vnf(tx: Connection, name_or_id: str) -> VnfInstance:
+    """A VNF by id or name. Raises UsageError where none or several fit."""
+    query = select(_VNF).where(or_(_VNF.c.id == name_or_id, _VNF.c.name == name_or_id))
+    found = [rows.vnf_instance(row) for row in tx.execute(query).mappings()]  # type: ignore[arg-type]
+    if not found:
+        raise UsageError(f"there is no VNF {name_or_id}", hint="manor vnf list")
+    if len(found) > 1:
+        ids = ", ".join(sorted(vnf.id for vnf in found))
+        raise UsageError(f"several VNFs are called {name_or_id}", hint=f"name one by its id: {ids}")
+    return found[0]
+
+
+def replace_vnfs(tx: Connection, ns_id: str, vnfs: Sequence[VnfInstance]) -> None:
+    """Make these the VNFs of the service."""
+    tx.execute(delete(_VNF).where(_VNF.c.ns_id == ns_id))
+    _insert_vnfs(tx, vnfs)
+
+
+def desired(tx: Connection, ns_id: str) -> DesiredState | None:
+    """What should be there for a service; None where nothing should."""
+    value = tx.execute(select(_DESIRED.c.desired).where(_DESIRED.c.ns_id == ns_id)).scalar()
+    return desired_from_json(value) if value is not None else None
+
+
+def set_desired(tx: Connection, ns_id: str, state: DesiredState | None) -> None:
+    """Commit what should be there; None for nothing."""
+    tx.execute(delete(_DESIRED).where(_DESIRED.c.ns_id == ns_id))
+    if state is not None:
+        tx.execute(insert(_DESIRED).values(ns_id=ns_id, desired=desired_to_json(state)))
+
+
+def _insert_vnfs(tx: Connection, vnfs: Sequence[VnfInstance]) -> None:
+    if vnfs:
+        tx.execute(insert(_VNF), [rows.vnf_values(vnf) for vnf in vnfs])

@@ -1,0 +1,60 @@
+"""The schema's version, and the way from an older one to this one.
+
+Forward only, a numbered list of functions, all in one transaction with the version they reach. Alembic was weighed:
+it would add two packages and 0.2 s to the first command for its autogeneration, which a handful of tables does not
+need, and it cannot run inside the transaction that also checks the version. A fresh database is made from the tables
+as they are now; a test holds that and the migrated schema equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from manor.errors import StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["MIGRATIONS", "SCHEMA_VERSION", "bring_up", "check"]
+
+Migration = Callable[["Connection"], None]
+
+MIGRATIONS: Sequence[Migration] = ()
+"""The first one leads from version 1 to 2, and so on. Each must work on SQLite and on PostgreSQL."""
+
+SCHEMA_VERSION = 1 + len(MIGRATIONS)
+
+
+def check(found: int | None, wanted: int = SCHEMA_VERSION) -> None:
+    """Raise StoreError where a database of version ``found`` (None: empty) cannot be used as it is."""
+    if found is None:
+        raise StoreError("the database is empty", hint="manor db upgrade")
+    if found < wanted:
+        raise StoreError(
+            f"the database has schema version {found}, this release needs {wanted}", hint="manor db upgrade"
+        )
+    if found > wanted:
+        raise StoreError(
+            f"the database has schema version {found}, this release knows only {wanted}", hint="upgrade Manor"
+        )
+
+
+def bring_up(tx: Connection, found: int | None, migrations: Sequence[Migration] = MIGRATIONS) -> int:
+    """Create or migrate within the caller's transaction; return the version reached."""
+    from sqlmodel import SQLModel
+
+    from manor.store import tables  # registers the tables
+
+    wanted = 1 + len(migrations)
+    if found is None:
+        ours = [table for table in SQLModel.metadata.sorted_tables if table.name.startswith("manor_")]
+        SQLModel.metadata.create_all(tx, tables=ours)
+        tx.execute(tables.Meta.__table__.insert().values(key="schema_version", value=str(wanted)))
+        return wanted
+    if found > wanted:
+        check(found, wanted)
+    for migrate in migrations[found - 1 :]:
+        migrate(tx)
+    tx.execute(tables.Meta.__table__.update().where(tables.Meta.key == "schema_version").values(value=str(wanted)))
+    return wanted

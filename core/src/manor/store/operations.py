@@ -1,0 +1,184 @@
+"""Lifecycle operation occurrences with their plans: what was asked, what is to become of the service, and its steps.
+
+That a service has one active operation at a time is held by a unique index of the database, so it is true over all
+processes and nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from manor.api.plan import OperationKind, Plan
+from manor.errors import UsageError
+from manor.model.instance import NsLcmOpOcc, StepRecord
+from manor.store import rows
+from manor.store.tables import ACTIVE_STATES, OperationRow, StepRow
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["active", "add", "at_work", "get", "plan", "revision", "set_columns", "steps", "target", "write_steps"]
+
+_OP = OperationRow.__table__  # type: ignore[attr-defined]
+_STEP = StepRow.__table__  # type: ignore[attr-defined]
+_HEAVY = ("target", "plan")
+_LIGHT = [column for column in _OP.c if column.name not in _HEAVY]
+_STEP_COLUMNS = ("state", "attempt", "started_s", "ended_s", "error", "hint", "error_class", "native_id")
+
+
+def add(tx: Connection, operation: NsLcmOpOcc, plan: Plan, *, target: Mapping[str, Any], mode: str) -> None:
+    """Keep a new operation and its steps. Raises UsageError while another one is active on the service."""
+    other = active(tx, operation.ns_id)
+    if other is None:
+        try:
+            with tx.begin_nested():
+                tx.execute(
+                    insert(_OP).values(
+                        **rows.operation_values(operation),
+                        mode=mode,
+                        revision=1,
+                        target=dict(target),
+                        plan={
+                            "unchanged": list(plan.unchanged),
+                            "notes": list(plan.notes),
+                            "placement": dict(plan.placement),
+                        },
+                    )
+                )
+        except IntegrityError:
+            other = active(tx, operation.ns_id)
+            if other is None:
+                raise
+    if other is not None:
+        raise UsageError(
+            f"service {operation.ns_name} has an operation in {other.state}: {other.operation} {other.id}",
+            hint=f"manor op show {other.id}",
+        )
+    records = [
+        {
+            "operation_id": operation.id,
+            "position": position,
+            "step": rows.step_to_json(step),
+            "state": "planned",
+            "attempt": 0,
+            "planned_s": operation.start_s,
+            "started_s": 0.0,
+            "ended_s": 0.0,
+            "error": "",
+            "hint": "",
+            "error_class": "",
+            "native_id": "",
+        }
+        for position, step in enumerate(plan.steps)
+    ]
+    if records:
+        tx.execute(insert(_STEP), records)
+
+
+def get(tx: Connection, operation_id: str) -> NsLcmOpOcc:
+    """An operation by id, or by the start of one that is unique. Raises UsageError where none or several fit."""
+    query = select(*_LIGHT).where(_OP.c.id.startswith(operation_id, autoescape=True)).limit(2)
+    found = [rows.operation(row) for row in tx.execute(query).mappings()]  # type: ignore[arg-type]
+    exact = [operation for operation in found if operation.id == operation_id] or found
+    if not operation_id or not exact:
+        raise UsageError(f"there is no operation {operation_id}", hint="manor op list")
+    if len(exact) > 1:
+        raise UsageError(f"several operations start with {operation_id}", hint="give more of the id: manor op list")
+    return exact[0]
+
+
+def active(tx: Connection, ns_id: str) -> NsLcmOpOcc | None:
+    """The operation of the service that has not ended, or None."""
+    query = select(*_LIGHT).where(_OP.c.ns_id == ns_id, _OP.c.state.in_(ACTIVE_STATES))
+    row = tx.execute(query).mappings().first()
+    return rows.operation(row) if row is not None else None  # type: ignore[arg-type]
+
+
+def at_work(tx: Connection) -> tuple[NsLcmOpOcc, ...]:
+    """Every operation that a worker should be running now."""
+    query = select(*_LIGHT).where(_OP.c.state.in_(ACTIVE_STATES), _OP.c.mode != "").order_by(_OP.c.start_s, _OP.c.id)
+    return tuple(rows.operation(row) for row in tx.execute(query).mappings())  # type: ignore[arg-type]
+
+
+def locked(tx: Connection, operation_id: str) -> Mapping[str, Any]:
+    """The operation's own row, nobody else writing it until the transaction ends. Raises UsageError where none is."""
+    row = tx.execute(select(*_LIGHT).where(_OP.c.id == operation_id).with_for_update()).mappings().first()
+    if row is None:
+        raise UsageError(f"there is no operation {operation_id}", hint="manor op list")
+    return row  # type: ignore[return-value]
+
+
+def revision(tx: Connection, operation_id: str) -> int:
+    """A number that grows with every change worth showing; 0 for an operation that is not there."""
+    return int(tx.execute(select(_OP.c.revision).where(_OP.c.id == operation_id)).scalar() or 0)
+
+
+def steps(tx: Connection, operation_id: str) -> tuple[StepRecord, ...]:
+    """The journal of an operation, in plan order."""
+    query = select(_STEP).where(_STEP.c.operation_id == operation_id).order_by(_STEP.c.position)
+    return tuple(rows.step_record(row) for row in tx.execute(query).mappings())  # type: ignore[arg-type]
+
+
+def plan(tx: Connection, operation: NsLcmOpOcc) -> Plan:
+    """The plan as it was accepted."""
+    rest = tx.execute(select(_OP.c.plan).where(_OP.c.id == operation.id)).scalar_one()
+    return Plan(
+        operation=OperationKind(operation.operation),
+        service_id=operation.ns_id,
+        service_name=operation.ns_name,
+        steps=tuple(record.step for record in steps(tx, operation.id)),
+        unchanged=tuple(rest["unchanged"]),
+        notes=tuple(rest["notes"]),
+        placement=rest["placement"],
+    )
+
+
+def target(tx: Connection, operation_id: str) -> Mapping[str, Any]:
+    """What the service becomes when the operation completes, as the operation's maker wrote it."""
+    return tx.execute(select(_OP.c.target).where(_OP.c.id == operation_id)).scalar_one()  # type: ignore[no-any-return]
+
+
+def set_columns(tx: Connection, operation_id: str, **values: Any) -> None:
+    """Write some columns of an operation and raise its revision."""
+    tx.execute(update(_OP).where(_OP.c.id == operation_id).values(revision=_OP.c.revision + 1, **values))
+
+
+def write_steps(tx: Connection, operation_id: str, records: Sequence[tuple[int, StepRecord]]) -> None:
+    """Write what became of these steps, by position: one statement for all of them."""
+    if not records:
+        return
+    tx.execute(
+        _WRITE_STEP,
+        [
+            {
+                "of": operation_id,
+                "at": position,
+                "state": str(record.state),
+                "attempt": record.attempt,
+                "started_s": record.started_s,
+                "ended_s": record.ended_s,
+                "error": record.error,
+                "hint": record.hint,
+                "error_class": record.error_class,
+                "native_id": record.native_id,
+            }
+            for position, record in records
+        ],
+    )
+
+
+def _step_update() -> Any:
+    from sqlalchemy import bindparam
+
+    return (
+        update(_STEP)
+        .where(_STEP.c.operation_id == bindparam("of"), _STEP.c.position == bindparam("at"))
+        .values({name: bindparam(name) for name in _STEP_COLUMNS})
+    )
+
+
+_WRITE_STEP = _step_update()

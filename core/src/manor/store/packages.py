@@ -1,0 +1,119 @@
+"""On-boarded packages: what is known of each, its descriptor as JSON and the findings of its reading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, func, insert, or_, select, update
+
+from manor.api.records import Finding, Severity
+from manor.errors import UsageError
+from manor.model.instance import PackageInfo, PackageKind
+from manor.store import rows
+from manor.store.tables import NsRow, PackageRow, VnfRow
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["add", "all_of", "by_content", "by_descriptor", "content_in_use", "descriptor", "findings", "get"]
+__all__ += ["remove", "save", "used_by"]
+
+_T = PackageRow.__table__  # type: ignore[attr-defined]
+_NS = NsRow.__table__  # type: ignore[attr-defined]
+_VNF = VnfRow.__table__  # type: ignore[attr-defined]
+_INFO = [column for column in _T.c if column.name not in ("descriptor", "findings")]
+
+
+def add(
+    tx: Connection, package: PackageInfo, *, descriptor: Mapping[str, Any], findings: Sequence[Finding] = ()
+) -> None:
+    """Keep a package. Raises UsageError where its descriptor is on-boarded already."""
+    known = by_descriptor(tx, package.kind, package.descriptor_id) if package.descriptor_id else None
+    if known is not None:
+        raise UsageError(
+            f"{package.kind} descriptor {package.descriptor_id} is on-boarded already, as {known.name} ({known.id})",
+            hint=f"manor package delete {known.id}",
+        )
+    tx.execute(
+        insert(_T).values(
+            **rows.package_values(package), descriptor=dict(descriptor), findings=[asdict(item) for item in findings]
+        )
+    )
+
+
+def save(tx: Connection, package: PackageInfo) -> None:
+    """Write back a package's states and names."""
+    tx.execute(update(_T).where(_T.c.id == package.id).values(rows.package_values(package)))
+
+
+def by_descriptor(tx: Connection, kind: PackageKind, descriptor_id: str) -> PackageInfo | None:
+    """The package with this descriptor id, or None."""
+    return _one(tx, _T.c.kind == str(kind), _T.c.descriptor_id == descriptor_id)
+
+
+def by_content(tx: Connection, sha256: str) -> PackageInfo | None:
+    """The package with exactly this content, or None."""
+    return _one(tx, _T.c.content_sha256 == sha256)
+
+
+def get(tx: Connection, name_or_id: str, *, kind: PackageKind | None = None) -> PackageInfo:
+    """A package by id, descriptor id or name. Raises UsageError where none or several fit."""
+    query = select(*_INFO).where(or_(_T.c.id == name_or_id, _T.c.descriptor_id == name_or_id, _T.c.name == name_or_id))
+    if kind is not None:
+        query = query.where(_T.c.kind == str(kind))
+    found = [rows.package(row) for row in tx.execute(query).mappings()]  # type: ignore[arg-type]
+    exact = [package for package in found if name_or_id in (package.id, package.descriptor_id)] or found
+    if not exact:
+        raise UsageError(f"there is no {kind or 'package'} {name_or_id}", hint="manor package list")
+    if len(exact) > 1:
+        ids = ", ".join(sorted(package.id for package in exact))
+        raise UsageError(f"several packages are called {name_or_id}", hint=f"name one by its id: {ids}")
+    return exact[0]
+
+
+def all_of(tx: Connection, kind: PackageKind | None = None) -> tuple[PackageInfo, ...]:
+    """Every package, or every one of a kind, by name."""
+    query = select(*_INFO).order_by(_T.c.name, _T.c.id)
+    if kind is not None:
+        query = query.where(_T.c.kind == str(kind))
+    return tuple(rows.package(row) for row in tx.execute(query).mappings())  # type: ignore[arg-type]
+
+
+def descriptor(tx: Connection, package_id: str) -> Mapping[str, Any]:
+    """The descriptor as JSON values. Raises UsageError where there is no such package."""
+    value = tx.execute(select(_T.c.descriptor).where(_T.c.id == package_id)).scalar()
+    if value is None:
+        raise UsageError(f"there is no package {package_id}", hint="manor package list")
+    return value  # type: ignore[no-any-return]
+
+
+def findings(tx: Connection, package_id: str) -> tuple[Finding, ...]:
+    """What was found when the package was read."""
+    value = tx.execute(select(_T.c.findings).where(_T.c.id == package_id)).scalar() or []
+    return tuple(Finding(**{**item, "severity": Severity(item["severity"])}) for item in value)
+
+
+def used_by(tx: Connection, package: PackageInfo) -> tuple[str, ...]:
+    """Names of the services that use a package (NSD or VNF), in order."""
+    if package.kind is PackageKind.NS:
+        query = select(_NS.c.name).where(_NS.c.nsd_package == package.id)
+    else:
+        query = select(_NS.c.name).join(_VNF, _VNF.c.ns_id == _NS.c.id).where(_VNF.c.vnfd_id == package.descriptor_id)
+    return tuple(sorted(set(tx.execute(query).scalars())))
+
+
+def content_in_use(tx: Connection, sha256: str) -> int:
+    """How many packages have this content."""
+    return int(tx.execute(select(func.count()).select_from(_T).where(_T.c.content_sha256 == sha256)).scalar_one())
+
+
+def remove(tx: Connection, package_id: str) -> None:
+    """Forget a package. Whether it may be deleted is the caller's question (:func:`used_by`)."""
+    tx.execute(delete(_T).where(_T.c.id == package_id))
+
+
+def _one(tx: Connection, *conditions: Any) -> PackageInfo | None:
+    row = tx.execute(select(*_INFO).where(*conditions)).mappings().first()
+    return rows.package(row) if row is not None else None  # type: ignore[arg-type]

@@ -1,0 +1,173 @@
+"""The tables. They never leave this package: SQLModel tables do not validate, the domain types do.
+
+Every name starts with ``manor_`` because on SQLite the durable queue's own tables share the file and the namespace.
+Partial unique indexes let the database itself keep two promises: one active operation per service, over all
+processes and nodes, and one package per descriptor.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, Column, ForeignKey, Index, String, text
+from sqlmodel import Field, SQLModel
+
+__all__ = ["Desired", "EndpointRow", "Meta", "NsRow", "OperationRow", "PackageRow", "StepRow", "VnfRow", "WorkerRow"]
+
+ACTIVE_STATES = ("STARTING", "PROCESSING", "FAILED_TEMP", "ROLLING_BACK")
+_ACTIVE = text("state IN ('STARTING', 'PROCESSING', 'FAILED_TEMP', 'ROLLING_BACK')")
+_HAS_DESCRIPTOR = text("descriptor_id <> ''")
+
+
+def _json() -> Any:
+    return Column(JSON, nullable=False)
+
+
+class Meta(SQLModel, table=True):
+    """Schema version, installation id and other single values."""
+
+    __tablename__ = "manor_meta"
+    key: str = Field(primary_key=True)
+    value: str
+
+
+class EndpointRow(SQLModel, table=True):
+    __tablename__ = "manor_endpoint"
+    kind: str = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    driver: str
+    config: dict[str, Any] = Field(sa_column=_json())
+    created_s: float
+
+
+class PackageRow(SQLModel, table=True):
+    __tablename__ = "manor_package"
+    __table_args__ = (
+        Index(
+            "manor_package_descriptor",
+            "kind",
+            "descriptor_id",
+            unique=True,
+            sqlite_where=_HAS_DESCRIPTOR,
+            postgresql_where=_HAS_DESCRIPTOR,
+        ),
+        Index("manor_package_name", "name", "id"),
+    )
+    id: str = Field(primary_key=True)
+    kind: str
+    descriptor_id: str
+    name: str
+    version: str
+    provider: str
+    format: str
+    content_sha256: str = Field(index=True)
+    onboarding_state: str
+    operational_state: str
+    usage_state: str
+    created_s: float
+    artifacts: dict[str, Any] = Field(sa_column=_json())
+    descriptor: dict[str, Any] = Field(sa_column=_json())
+    findings: list[Any] = Field(sa_column=_json())
+
+
+class NsRow(SQLModel, table=True):
+    __tablename__ = "manor_ns_instance"
+    id: str = Field(primary_key=True)
+    name: str = Field(unique=True)
+    nsd_id: str
+    nsd_package: str = Field(index=True)
+    flavour_id: str
+    state: str
+    description: str
+    parameters: dict[str, Any] = Field(sa_column=_json())
+    created_s: float
+    last_operation: str
+
+
+class Desired(SQLModel, table=True):
+    """What should be there, as the last completed operation left it. Apart from the instance, so lists stay light."""
+
+    __tablename__ = "manor_desired"
+    ns_id: str = Field(sa_column=Column(String, ForeignKey(NsRow.id, ondelete="CASCADE"), primary_key=True))
+    desired: dict[str, Any] = Field(sa_column=_json())
+
+
+class VnfRow(SQLModel, table=True):
+    __tablename__ = "manor_vnf_instance"
+    __table_args__ = (Index("manor_vnf_instance_name", "name", "id"),)
+    id: str = Field(primary_key=True)
+    name: str
+    ns_id: str = Field(sa_column=Column(String, ForeignKey(NsRow.id, ondelete="CASCADE"), nullable=False, index=True))
+    profile_id: str
+    index: int
+    vnfd_id: str
+    flavour_id: str
+    vnfm: str
+    instantiation_state: str
+    vnf_state: str
+    scale_levels: dict[str, Any] = Field(sa_column=_json())
+    vdu_counts: dict[str, Any] = Field(sa_column=_json())
+
+
+class OperationRow(SQLModel, table=True):
+    """History outlives the service, so ``ns_id`` is not a foreign key."""
+
+    __tablename__ = "manor_operation"
+    __table_args__ = (
+        Index("manor_operation_active", "ns_id", unique=True, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
+        Index("manor_operation_start", "start_s", "id"),
+        Index("manor_operation_ns", "ns_id", "start_s"),
+    )
+    id: str = Field(primary_key=True)
+    ns_id: str
+    ns_name: str
+    operation: str
+    state: str
+    on_failure: str
+    start_s: float
+    state_entered_s: float
+    is_automatic: bool
+    is_cancel_pending: bool
+    cancel_mode: str
+    epoch: int
+    attempt: int
+    error: str
+    hint: str
+    params: dict[str, Any] = Field(sa_column=_json())
+    orphans: list[Any] = Field(sa_column=_json())
+    mode: str
+    """Which way the worker goes: forward, backward, sweep or drain (:mod:`manor.lcm.wave`); empty for no work."""
+    revision: int
+    """Raised by each commit that a watcher may care about."""
+    target: dict[str, Any] = Field(sa_column=_json())
+    """What the service becomes when the operation completes."""
+    plan: dict[str, Any] = Field(sa_column=_json())
+    """The plan without its steps: notes, placement, what stays as it is."""
+
+
+class StepRow(SQLModel, table=True):
+    __tablename__ = "manor_step"
+    operation_id: str = Field(
+        sa_column=Column(String, ForeignKey(OperationRow.id, ondelete="CASCADE"), primary_key=True)
+    )
+    position: int = Field(primary_key=True)
+    step: dict[str, Any] = Field(sa_column=_json())
+    state: str
+    attempt: int
+    planned_s: float
+    started_s: float
+    ended_s: float
+    error: str
+    hint: str
+    error_class: str
+    native_id: str
+
+
+class WorkerRow(SQLModel, table=True):
+    """A process that runs operations, and when it last said so by the database's own clock."""
+
+    __tablename__ = "manor_worker"
+    id: str = Field(primary_key=True)
+    beat_s: float
+    started_s: float
+    place: str
