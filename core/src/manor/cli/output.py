@@ -1,0 +1,210 @@
+"""The one place that prints: results on stdout, as text or as one JSON document, and the rest on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, Any
+
+from manor.cli.exits import ExitCode
+from manor.cli.jsonable import jsonable
+from manor.errors import ManorError, OperationFailed, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from manor.api.records import Finding
+
+__all__ = ["Output", "printable"]
+
+_GOOD, _BUSY, _BAD, _WARN = "green", "cyan", "red", "yellow"
+_STYLES: Mapping[str, str] = {
+    **dict.fromkeys(("COMPLETED", "INSTANTIATED", "ENABLED", "ONBOARDED", "active", "done", "ok", "yes"), _GOOD),
+    **dict.fromkeys(("STARTING", "PROCESSING", "ROLLING_BACK", "pending", "intended", "undoing"), _BUSY),
+    **dict.fromkeys(("FAILED", "ERROR", "error", "failed", "undo_failed", "absent", "quarantined", "no"), _BAD),
+    **dict.fromkeys(("FAILED_TEMP", "ROLLED_BACK", "degraded", "warning", "stopped", "unknown"), _WARN),
+    "PARTIALLY_COMPLETED": _WARN,
+}
+_UNSAFE = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if chr(n) not in "\n\t"}
+
+
+def printable(text: object) -> str:
+    """``text`` without control characters: what a package or a guest says must not drive the terminal."""
+    return str(text).translate(_UNSAFE)
+
+
+class Output:
+    """Where a command says what it has to say.
+
+    ``json`` asks for one JSON document on stdout; ``verbosity`` is the number of ``-v``.
+    """
+
+    def __init__(
+        self,
+        *,
+        json: bool = False,
+        verbosity: int = 0,
+        stdout: IO[str] | None = None,
+        stderr: IO[str] | None = None,
+    ) -> None:
+        self.json = json
+        self.verbosity = verbosity
+        self.stdout = stdout or sys.stdout
+        self.stderr = stderr or sys.stderr
+        self.has_result = False
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person reads stdout as it is printed."""
+        return not self.json and self.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+    @cached_property
+    def console(self) -> Console:
+        """Rich on stdout."""
+        return self._console(self.stdout)
+
+    @cached_property
+    def error_console(self) -> Console:
+        """Rich on stderr, for progress and questions."""
+        return self._console(self.stderr)
+
+    def _console(self, stream: IO[str]) -> Console:
+        from rich.console import Console
+
+        # Off a terminal nothing may be folded or cut: a pipe has no width.
+        width = None if stream.isatty() else 10_000
+        return Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+    # Results
+
+    def result(self, value: Any, human: Callable[[], None]) -> None:
+        """The command's answer: ``value`` with ``--json``, else whatever ``human`` prints."""
+        self.has_result = True
+        if self.json:
+            self.stdout.write(json.dumps(jsonable(value), indent=2) + "\n")
+        else:
+            human()
+
+    def event(self, value: Any, human: str) -> None:
+        """One of a stream of results: a JSON document on a line of its own, or a line of text."""
+        self.has_result = True
+        self.stdout.write((json.dumps(jsonable(value)) if self.json else printable(human)) + "\n")
+        self.stdout.flush()
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """A line of a result for people."""
+        if style and self.is_terminal:
+            self.console.print(self._text(text, style))
+        else:
+            self.stdout.write(printable(text) + "\n")
+
+    def table(
+        self, headers: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "", right: Sequence[str] = ()
+    ) -> None:
+        """Rows under headers; ``empty`` is said on stderr where there are none."""
+        from rich import box
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE_HEAD if self.is_terminal else None, pad_edge=False, header_style="bold")
+        for header in headers:
+            fold = "fold" if self.is_terminal else "ignore"
+            table.add_column(header, justify="right" if header in right else "left", overflow=fold)  # type: ignore[arg-type]
+        for row in rows:
+            table.add_row(*(self._text(cell) for cell in row))
+        if not table.rows:
+            self.note(empty or "none")
+        else:
+            self._print(table)
+
+    def fields(self, pairs: Iterable[tuple[str, object]]) -> None:
+        """Names and values of one thing, those without a value left out."""
+        from rich.table import Table
+
+        grid = Table.grid(padding=(0, 2))
+        for name, value in pairs:
+            if value not in ("", None, (), [], {}):
+                grid.add_row(self._text(name, "bold"), self._text(value))
+        self._print(grid)
+
+    def findings(self, findings: Iterable[Finding], *, to_stderr: bool = False) -> None:
+        """Findings as compilers print them: place, severity, code, message; the hint under it."""
+        say = self._err if to_stderr else self.line
+        for finding in findings:
+            place = ":".join(str(part) for part in (finding.file, finding.line, finding.column) if part)
+            say(f"{place + ': ' if place else ''}{finding.severity}: {finding.message} [{finding.code}]")
+            if finding.hint:
+                say(f"    hint: {finding.hint}")
+
+    def _text(self, value: object, style: str = "") -> Text:
+        from rich.text import Text
+
+        text = printable(value)
+        return Text(text, style=style or _STYLES.get(text, ""))
+
+    def _print(self, renderable: Any) -> None:
+        if self.is_terminal:
+            self.console.print(renderable, soft_wrap=False)
+            return
+        with self.console.capture() as captured:
+            self.console.print(renderable, soft_wrap=False)
+        self.stdout.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())
+
+    # Everything else
+
+    def _err(self, text: str) -> None:
+        self.stderr.write(printable(text) + "\n")
+        self.stderr.flush()
+
+    def note(self, text: str) -> None:
+        """Something worth knowing that is not the result."""
+        self._err(text)
+
+    def warn(self, text: str) -> None:
+        """Something that may become a problem."""
+        self._err(f"warning: {text}")
+
+    def confirm(self, question: str) -> bool:
+        """Ask on the terminal. Raises UsageError where nobody can answer."""
+        if self.json or not (sys.stdin.isatty() and self.stderr.isatty()):
+            raise UsageError("nobody is there to confirm this", hint="look at the plan, then add --yes")
+        self.stderr.write(f"{question} [y/N] ")
+        self.stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def error(self, error: BaseException, code: ExitCode) -> None:
+        """The end of a command that failed: one line and a hint, findings above it, the traceback only with ``-v``."""
+        if self.verbosity:
+            import traceback
+
+            self.stderr.writelines(traceback.format_exception(error))
+        message, hint = describe(error, code)
+        findings = tuple(getattr(error, "findings", ()))
+        if self.json:
+            body = {"code": int(code), "class": type(error).__name__, "message": message, "hint": hint}
+            if findings:
+                body["findings"] = jsonable(findings)
+            if isinstance(error, OperationFailed):
+                body["operation_id"] = error.operation_id
+            # A second document would spoil a stdout that already holds the result.
+            stream = self.stderr if self.has_result else self.stdout
+            stream.write(json.dumps({"error": body}, indent=2) + "\n")
+            return
+        self.findings(findings, to_stderr=True)
+        self._err(f"error: {message}")
+        if hint:
+            self._err(f"hint: {hint}")
+
+
+def describe(error: BaseException, code: ExitCode) -> tuple[str, str]:
+    """Message and hint of any error, each on one line."""
+    if isinstance(error, ManorError):
+        return " ".join(error.message.split()), error.hint
+    if code is ExitCode.BUG:
+        first = str(error).strip().partition("\n")[0]
+        text = f"this is a bug in Manor: {type(error).__name__}{': ' + first if first else ''}"
+        return text, "run it again with -v to see where"
+    return str(error), ""

@@ -1,0 +1,64 @@
+"""What every command is given: where to print, where the state is, and the heavy parts when it asks for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from manor.cli.output import Output
+
+if TYPE_CHECKING:
+    from manor.plugin import Plugins
+
+__all__ = ["Session", "default_home", "new_app", "session"]
+
+
+def default_home(environ: Mapping[str, str]) -> Path:
+    """Where Manor keeps its state: ``MANOR_HOME``, else ``/var/lib/manor`` for root, else the user's data directory."""
+    if environ.get("MANOR_HOME"):
+        return Path(environ["MANOR_HOME"])
+    if os.geteuid() == 0:
+        return Path("/var/lib/manor")
+    from platformdirs import user_data_path
+
+    return user_data_path("manor")
+
+
+@dataclass(kw_only=True)
+class Session:
+    """One run of the command line."""
+
+    out: Output = field(default_factory=Output)
+    home: Path
+    db: str = ""
+
+    @cached_property
+    def plugins(self) -> Plugins:
+        """The plugin host; imports plugins at first use."""
+        from manor.plugin import Plugins
+
+        return Plugins()
+
+
+def session(ctx: typer.Context) -> Session:
+    """The session of this command."""
+    found: Session = ctx.obj
+    return found
+
+
+def new_app(help: str) -> typer.Typer:
+    """An empty command group that looks like all the others."""
+    return typer.Typer(
+        help=help,
+        rich_markup_mode=None,
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
