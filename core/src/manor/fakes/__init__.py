@@ -6,19 +6,27 @@ process. Faults are part of the world, so that one process can plan the misfortu
 
 from manor.fakes.clock import FakeClock
 from manor.fakes.faults import Action, Boundary, Crash, Fault, Moment, When
+from manor.fakes.openflow import Ambiguous, Arrival, Fabric, Walk, overlap
+from manor.fakes.sdn import FakeSdn
 from manor.fakes.vim import FakeVim
 from manor.fakes.world import FakeHost, Native, World
 
 __all__ = [
     "Action",
+    "Ambiguous",
+    "Arrival",
     "Boundary",
     "Crash",
+    "Fabric",
     "FakeClock",
     "FakeHost",
+    "FakeSdn",
     "FakeVim",
     "Fault",
     "Moment",
     "Native",
+    "Walk",
     "When",
     "World",
+    "overlap",
 ]

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from manor.api import DriverEnvironment, Vim, VimDriver, hookimpl
+from manor.api import DriverEnvironment, Sdn, SdnDriver, Vim, VimDriver, hookimpl
 from manor.fakes.rules import REPLACE_ON
+from manor.fakes.sdn import FakeSdn
 from manor.fakes.vim import FakeVim
 from manor.fakes.world import FakeHost, World
 
@@ -52,6 +53,15 @@ class VimSettings(WorldSettings):
     """Capabilities to refuse."""
 
 
+class SdnSettings(WorldSettings):
+    """A fake controller. Give it the state file of a fake VIM to make it see that VIM's nodes."""
+
+    follow_nodes: bool = False
+    """Only ports of running nodes are there; needs the VIM's state file."""
+    unsupported: list[str] = Field(default_factory=list)
+    """Capabilities to refuse."""
+
+
 def connect_vim(settings: VimSettings, environment: DriverEnvironment) -> Vim:
     """A connection to the fake platform."""
     return FakeVim(
@@ -59,6 +69,16 @@ def connect_vim(settings: VimSettings, environment: DriverEnvironment) -> Vim:
         owner=environment.owner,
         unsupported=settings.unsupported,
         boot_s=settings.boot_s,
+    )
+
+
+def connect_sdn(settings: SdnSettings, environment: DriverEnvironment) -> Sdn:
+    """A connection to the fake platform's switches."""
+    return FakeSdn(
+        settings.world(environment),
+        owner=environment.owner,
+        unsupported=settings.unsupported,
+        follow_nodes=settings.follow_nodes,
     )
 
 
@@ -70,4 +90,14 @@ def manor_vim_drivers() -> Iterable[VimDriver]:
         config=VimSettings,
         connect=connect_vim,
         replace_on=REPLACE_ON,
+    )
+
+
+@hookimpl
+def manor_sdn_drivers() -> Iterable[SdnDriver]:
+    yield SdnDriver(
+        name="fake",
+        summary="An in-memory controller for trials and tests; no switch is touched",
+        config=SdnSettings,
+        connect=connect_sdn,
     )
