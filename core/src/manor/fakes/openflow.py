@@ -1,8 +1,9 @@
 """A packet's walk through OpenFlow tables, without a switch: the assertion behind every test of a flow program.
 
 It executes :class:`~manor.api.FlowRule` as OpenFlow 1.3 says: in each table the matching rule of highest priority,
-its actions in order, groups, ``goto``, metadata; no match drops. Over a link the packet enters the peer's switch with
-its tunnel id and without its metadata. Two rules of equal priority that both match are an error, never a choice.
+its actions in order, groups, ``goto``, metadata; no match drops. Open vSwitch's ``move`` and ``resubmit`` are known
+too. Over a link the packet enters the peer's switch with its tunnel id and without its metadata. Two rules of equal
+priority that both match and differ are an error, never a choice.
 """
 
 from __future__ import annotations
@@ -139,21 +140,30 @@ class Fabric:
         """One passage through one switch: the frames that come out, and by which ports."""
         fields = {"metadata": 0, "tunnel_id": 0, **packet, "in_port": in_port}
         sent: list[tuple[str, dict[str, Value]]] = []
-        table: int | None = 0
+        self._run(host, 0, fields, sent, log)
+        return sent
+
+    def _run(
+        self,
+        host: str,
+        first: int,
+        fields: dict[str, Value],
+        sent: list[tuple[str, dict[str, Value]]],
+        log: _Log,
+    ) -> None:
+        table: int | None = first
         while table is not None:
             rule = self._lookup(host, table, fields)
             if rule is None:
-                log.lost.append(f"no rule in table {table} of {host} for a frame from {in_port}")
-                break
+                log.lost.append(f"no rule in table {table} of {host} for a frame from {fields['in_port']}")
+                return
             log.visits.append(Visit(host=host, table=table, rule=rule))
-            before = len(sent)
-            following = self._act(host, rule.actions, fields, sent)
+            following = self._act(host, rule.actions, fields, sent, log)
             if following is not None and following <= table:
                 raise ValueError(f"goto {following} from table {table} of {host}: OpenFlow goes forward only")
-            if following is None and len(sent) == before and not sent:
+            if following is None and not sent:
                 log.lost.append(f"dropped in table {table} of {host}: {rule.note or 'no action'}")
             table = following
-        return sent
 
     def _lookup(self, host: str, table: int, fields: Mapping[str, Value]) -> FlowRule | None:
         found: FlowRule | None = None
@@ -161,7 +171,7 @@ class Fabric:
             if found is not None and rule.priority < found.priority:
                 break
             if all(agrees(name, wanted, fields.get(name)) for name, wanted in rule.match):
-                if found is not None:
+                if found is not None and found.actions != rule.actions:
                     raise Ambiguous(
                         f"table {table} of {host}, priority {rule.priority}: {found.match} and {rule.match}"
                     )
@@ -174,6 +184,7 @@ class Fabric:
         actions: Iterable[tuple[str, Value]],
         fields: dict[str, Value],
         sent: list[tuple[str, dict[str, Value]]],
+        log: _Log,
     ) -> int | None:
         """Carry out actions in order; the table to go to next, if any."""
         following = None
@@ -187,11 +198,19 @@ class Fabric:
                 case "set_field":
                     target, _, value = str(argument).partition("=")
                     _set(fields, target, value)
+                case "move":
+                    origin, _, target = str(argument).partition("->")
+                    fields[target] = fields[origin]
+                case "resubmit":  # one table, and then on with the actions after it
+                    again = self._lookup(host, int(argument), fields)
+                    self._act(host, again.actions if again else (), fields, sent)
                 case "goto":
                     following = int(argument)
                 case "group":
                     bucket = choose(self._groups[host, int(argument)].buckets, fields)
-                    self._act(host, bucket.actions, fields, sent)
+                    self._act(host, bucket.actions, dict(fields), sent, log)
+                case "resubmit":
+                    self._run(host, int(argument), fields, sent, log)
                 case "push_vlan":
                     fields["vlan_vid"] = 0x1000
                 case "pop_vlan":
