@@ -138,7 +138,8 @@ def _global(
 ) -> None:
     out: Output = ctx.obj
     out.json, out.verbosity = json, verbose
-    ctx.obj = Session(out=out, home=home or default_home(os.environ), db=db)
+    ctx.obj = opened = Session(out=out, home=home or default_home(os.environ), db=db)
+    ctx.call_on_close(opened.close)
     if version:
         from importlib.metadata import version as installed
 

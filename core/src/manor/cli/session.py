@@ -14,9 +14,9 @@ import typer
 from manor.cli.output import Output
 
 if TYPE_CHECKING:
-    from manor.plugin import Plugins
+    from manor.lcm.runtime import Runtime
 
-__all__ = ["Session", "default_home", "new_app", "session"]
+__all__ = ["Session", "default_home", "log_to_stderr", "new_app", "session"]
 
 
 def default_home(environ: Mapping[str, str]) -> Path:
@@ -38,12 +38,32 @@ class Session:
     home: Path
     db: str = ""
 
-    @cached_property
-    def plugins(self) -> Plugins:
-        """The plugin host; imports plugins at first use."""
-        from manor.plugin import Plugins
+    @property
+    def url(self) -> str:
+        """The database's path or URL."""
+        return self.db or str(self.home / "manor.db")
 
-        return Plugins()
+    @cached_property
+    def runtime(self) -> Runtime:
+        """The installation: plugins, database, connections, each made at its first use. Closed with the session."""
+        from manor.lcm.runtime import open_runtime
+
+        log_to_stderr(self.out)
+        return open_runtime(self.home, self.db)
+
+    def close(self) -> None:
+        """Let go of everything; called when the command has ended, however it did."""
+        if "runtime" in self.__dict__:
+            self.runtime.close()
+
+
+def log_to_stderr(out: Output) -> None:
+    """Send the log to stderr: warnings, with ``-v`` what is done, with ``-vv`` everything."""
+    import logging
+
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(out.verbosity, 2)]
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=out.stderr)
+    logging.getLogger("manor").setLevel(level)
 
 
 def session(ctx: typer.Context) -> Session:

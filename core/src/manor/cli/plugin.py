@@ -1,0 +1,126 @@
+"""``manor plugin``: what is installed, what each provides and with which settings, and what keeps one out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from manor.cli.names import resolve
+from manor.cli.session import new_app, session
+
+if TYPE_CHECKING:
+    from manor.plugin import PluginInfo, Plugins
+
+__all__ = ["app"]
+
+app = new_app("Plugins: what is installed, what it provides, what is wrong with it.")
+
+
+def _provides(info: PluginInfo) -> str:
+    parts = []
+    for hook, names in info.provides.items():
+        what = hook.removeprefix("manor_").replace("_", "-")
+        parts.append(f"{what}: {', '.join(names)}" if names else what)
+    return "; ".join(parts)
+
+
+@app.command("list")
+def list_(ctx: typer.Context) -> None:
+    """List the plugins with what they provide; what keeps one from running is said below the list."""
+    s = session(ctx)
+    found = s.runtime.plugins.listing()
+
+    def show() -> None:
+        s.out.table(
+            ("name", "distribution", "version", "api", "state", "provides"),
+            [(i.name, i.distribution, i.version, i.api, i.state, _provides(i)) for i in found],
+            empty="no plugin is installed",
+        )
+        for info in found:
+            if info.error:
+                s.out.line(f"{info.name}: {info.error}")
+                if info.hint:
+                    s.out.line(f"    hint: {info.hint}")
+
+    s.out.result(found, show)
+
+
+@app.command()
+def show(
+    ctx: typer.Context, name: Annotated[str, typer.Argument(help="Name of a plugin, or of something it provides.")]
+) -> None:
+    """Show one plugin with the settings that its drivers take."""
+    s = session(ctx)
+    plugins = s.runtime.plugins
+    found = {info.name: info for info in plugins.listing()}
+    owners = {record: info.name for info in found.values() for names in info.provides.values() for record in names}
+    wanted = owners.get(name, name) if name not in found else name
+    info = found[resolve(wanted, [(each, "") for each in found], what="plugin", listing="manor plugin list")]
+    records = _records(plugins, info)
+
+    def human() -> None:
+        s.out.fields(
+            [
+                ("name", info.name),
+                ("distribution", f"{info.distribution} {info.version}".strip()),
+                ("api", info.api),
+                ("state", info.state),
+                ("error", info.error),
+                ("hint", info.hint),
+            ]
+        )
+        for record in records:
+            s.out.line()
+            s.out.line(f"{record['provides']} {record['name']}: {record['summary']}", style="bold")
+            if record["settings"]:
+                s.out.table(
+                    ("setting", "type", "default", "meaning"),
+                    [(x["name"], x["type"], x["default"], x["description"]) for x in record["settings"]],
+                )
+
+    s.out.result({"plugin": info, "records": records}, human)
+
+
+def _records(plugins: Plugins, info: PluginInfo) -> list[dict[str, Any]]:
+    found = []
+    for hook in info.provides:
+        lister = getattr(plugins, hook.removeprefix("manor_"), None)
+        for provided in lister().values() if lister and info.provides[hook] else ():
+            if provided.plugin == info.name:
+                record = provided.record
+                found.append(
+                    {
+                        "provides": hook.removeprefix("manor_").rstrip("s").replace("_", " "),
+                        "name": record.name,
+                        "summary": getattr(record, "summary", "") or getattr(record, "help", ""),
+                        "settings": _settings(getattr(record, "config", None)),
+                    }
+                )
+    return found
+
+
+def _settings(config: Any) -> list[dict[str, str]]:
+    if config is None:
+        return []
+    schema = config.model_json_schema()
+    wanted = set(schema.get("required", ()))
+    return [
+        {
+            "name": name,
+            "type": _type(field),
+            "default": "(required)" if name in wanted else str(field.get("default", "")),
+            "description": " ".join(field.get("description", "").split()),
+        }
+        for name, field in schema.get("properties", {}).items()
+    ]
+
+
+def _type(field: dict[str, Any]) -> str:
+    if "anyOf" in field:
+        return " or ".join(_type(option) for option in field["anyOf"])
+    if "enum" in field:
+        return "|".join(map(str, field["enum"]))
+    if field.get("type") == "array":
+        return f"list of {_type(field.get('items', {}))}"
+    return str(field.get("format") or field.get("type") or field.get("$ref", "any").rpartition("/")[2])

@@ -1,0 +1,119 @@
+"""A plan for a person to say yes or no to: what changes, where, why, and how much of it there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from manor.api.plan import Plan, Step, Verb
+from manor.cli.render.steps import short_key, size
+
+__all__ = ["Action", "Change", "changes", "counts", "plan_lines"]
+
+
+class Action(StrEnum):
+    """What a plan does to one resource, in the operator's words."""
+
+    CREATE = "create"
+    CHANGE = "change"
+    REPLACE = "replace"
+    REMOVE = "remove"
+    CHECK = "check"
+
+
+_SIGNS = {Action.CREATE: "+", Action.CHANGE: "~", Action.REPLACE: "±", Action.REMOVE: "-", Action.CHECK: "?"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """What becomes of one resource."""
+
+    action: Action
+    kind: str
+    key: str
+    where: str
+    why: str
+    fields: tuple[str, ...] = ()
+    """What differs, as ``memory 512 MiB -> 1 GiB``."""
+
+
+def changes(plan: Plan) -> list[Change]:
+    """The plan's steps as changes, a removal and creation of one key as one replacement."""
+    removed = {step.key for step in plan.steps if step.verb is Verb.REMOVE}
+    ensured = {step.key for step in plan.steps if step.verb is Verb.ENSURE}
+    found: list[Change] = []
+    for step in plan.steps:
+        if step.verb is Verb.REMOVE and step.key in ensured:
+            continue
+        found.append(
+            Change(
+                action=_action(step, step.key in removed),
+                kind=step.kind,
+                key=step.key,
+                where=" on ".join(reversed([part for part in (step.host, step.endpoint) if part]))
+                if step.host and step.endpoint.startswith("vim:")
+                else step.endpoint,
+                why=step.summary,
+                fields=_differences(step.before or {}, step.spec or {}) if step.before and step.spec else (),
+            )
+        )
+    return found
+
+
+def _action(step: Step, also_removed: bool) -> Action:
+    if step.verb is Verb.REMOVE:
+        return Action.REMOVE
+    if step.verb is not Verb.ENSURE:
+        return Action.CHECK
+    if also_removed:
+        return Action.REPLACE
+    return Action.CHANGE if step.before else Action.CREATE
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
+    names = [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]
+    return tuple(
+        f"{name.removesuffix('_bytes')} {_value(name, before.get(name))} -> {_value(name, after.get(name))}"
+        for name in names
+    )
+
+
+def _value(name: str, value: Any) -> str:
+    if name.endswith("_bytes") and isinstance(value, int):
+        return size(value)
+    if isinstance(value, (list, tuple, Mapping)):
+        return f"{len(value)} of them"
+    text = str(value).replace("\n", " ") if value not in (None, "") else "none"
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def counts(found: Sequence[Change]) -> dict[Action, int]:
+    """How many of each action, those with none left out."""
+    return {action: n for action in Action if (n := sum(change.action is action for change in found))}
+
+
+def plan_lines(plan: Plan) -> list[tuple[str, Action | None]]:
+    """The plan as lines, each with the action that gives it its colour."""
+    found = changes(plan)
+    lines: list[tuple[str, Action | None]] = [
+        (f"{plan.operation} {plan.service_name} ({plan.service_id})", None),
+        ("", None),
+    ]
+    shown = [(change, short_key(change.key, plan.service_id)) for change in found]
+    kinds = max((len(change.kind) for change in found), default=0)
+    keys = max((len(key) for _, key in shown), default=0)
+    places = max((len(change.where) for change in found), default=0)
+    for change, key in shown:
+        columns = (change.kind.ljust(kinds), key.ljust(keys), change.where.ljust(places), change.why)
+        lines.append((f"  {_SIGNS[change.action]} {'  '.join(columns)}".rstrip(), change.action))
+        lines += [(f"      {field}", change.action) for field in change.fields]
+    lines.append(("", None))
+    lines += [(f"  note: {note}", None) for note in plan.notes]
+    if plan.notes:
+        lines.append(("", None))
+    total = ", ".join(f"{number} to {action}" for action, number in counts(found).items())
+    same = f"{len(plan.unchanged)} already as they should be" if plan.unchanged else ""
+    lines.append(("; ".join(filter(None, (total or "nothing to do", same))), None))
+    return lines
