@@ -201,15 +201,14 @@ class Fabric:
                 case "move":
                     origin, _, target = str(argument).partition("->")
                     fields[target] = fields[origin]
-                case "resubmit":  # one table, and then on with the actions after it
-                    again = self._lookup(host, int(argument), fields)
-                    self._act(host, again.actions if again else (), fields, sent)
+                case "resubmit":  # through the tables from there, and then on with the actions after it
+                    self._run(host, int(argument), fields, sent, log)
                 case "goto":
                     following = int(argument)
                 case "group":
                     bucket = choose(self._groups[host, int(argument)].buckets, fields)
                     self._act(host, bucket.actions, dict(fields), sent, log)
-                case "resubmit":
+                case "resubmit":  # that table and where it goes to, and then on with the actions after it
                     self._run(host, int(argument), fields, sent, log)
                 case "push_vlan":
                     fields["vlan_vid"] = 0x1000
