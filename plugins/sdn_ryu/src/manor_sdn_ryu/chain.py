@@ -1,0 +1,250 @@
+"""A chain as rules: classified traffic visits each position once, in order, and then goes where it was going.
+
+How far a frame has come is told by the port it comes out of, since a transparent function gets it unchanged and may
+be shared by several chains: each rule matches ``in_port``, both ends and the classifier. So the first rule is in
+CLASSIFY (after port security), the ones between are in ADMIT, and the last hands the frame to the segment, which
+delivers it as any other. Behind a routed function the ends are known by IP address, as their MACs are gone. Pure.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from manor.api import (
+    ChainElement,
+    ChainPosition,
+    ChainSpec,
+    Classifier,
+    ElementMode,
+    FailMode,
+    FlowRule,
+    ResourceKind,
+    SdnPort,
+    Topology,
+)
+from manor.errors import Permanent, Unsupported
+from manor_sdn_ryu.balance import shares
+from manor_sdn_ryu.classifier import IP_FAMILIES, clauses, reverse
+from manor_sdn_ryu.fields import Field, exact, intersects, merge, render_match
+from manor_sdn_ryu.pipeline import LOCAL, Priority, Table, metadata_of, tag, tunnel_id
+from manor_sdn_ryu.segment import DROP, Actions, goto, link_device
+
+__all__ = ["compile_chain"]
+
+_PRECEDENCE_MAX = 999
+_RANKS = 8
+_Clause = dict[str, Field]
+
+
+def compile_chain(spec: ChainSpec, topology: Topology, dead: Collection[str] = ()) -> tuple[FlowRule, ...]:
+    """Every rule of the chain; functions with a port in ``dead`` (device names) are treated as their position says.
+
+    Raises Unsupported or Permanent where the chain cannot be had, naming what is wrong.
+    """
+    _refuse_unsound(spec)
+    ranked = _ranked(spec)
+    rules: dict[tuple[object, ...], FlowRule] = {}
+    for way in (True, False) if spec.symmetric else (True,):
+        for rank, clause in ranked:
+            for source in spec.sources:
+                for target in spec.destinations:
+                    if source.device == target.device and source.host == target.host:
+                        continue
+                    for rule in _Way(spec, topology, dead, way, rank, clause, source, target).rules():
+                        rules.setdefault((rule.host, rule.table, rule.priority, rule.match), rule)
+    if not any(rule.table == Table.CLASSIFY for rule in rules.values()):
+        raise Permanent(
+            f"chain {spec.name}: its classifiers match nothing that its sources can send to its destinations",
+            hint="compare the rule's MAC and IP addresses with those of the chain's ends",
+        )
+    return tuple(rules.values())
+
+
+def _refuse_unsound(spec: ChainSpec) -> None:
+    if not spec.sources or not spec.destinations:
+        raise Permanent(f"chain {spec.name}: it has no {'sources' if not spec.sources else 'destinations'}")
+    if not spec.positions:
+        raise Permanent(f"chain {spec.name}: it has no positions, so it steers nothing")
+    if abs(spec.precedence) > _PRECEDENCE_MAX:
+        raise Permanent(f"chain {spec.name}: precedence {spec.precedence} is outside -999 to 999")
+    seen: dict[tuple[str, str], str] = {}
+    ends = {(port.host, port.device) for port in (*spec.sources, *spec.destinations)}
+    for position in spec.positions:
+        if not position.elements:
+            raise Permanent(f"chain {spec.name}: position {position.name} names no function")
+        if sum(max(element.weight, 0) for element in position.elements) <= 0:
+            raise Permanent(f"chain {spec.name}: position {position.name} has no element of positive weight")
+        for element in position.elements:
+            if element.mode is ElementMode.NSH:
+                raise Unsupported(f"chain {spec.name}: {position.name} wants NSH", capability="nsh")
+            for port in {element.ingress, element.egress}:
+                where = (port.host, port.device)
+                if where in seen:
+                    raise Permanent(
+                        f"chain {spec.name}: {port.device} on {port.host} stands at {seen[where]} and at"
+                        f" {position.name}: traffic would circle"
+                    )
+                if where in ends:
+                    raise Permanent(f"chain {spec.name}: {port.device} is an end and a function of the chain")
+                seen[where] = position.name
+
+
+def _ranked(spec: ChainSpec) -> list[tuple[int, _Clause]]:
+    """The chain's clauses, each with a rank by which overlapping ones are told apart (higher first)."""
+    wanted: list[_Clause] = []
+    balanced = any(len(position.elements) > 1 for position in spec.positions)
+    for classifier in spec.classifiers or (Classifier(),):
+        for clause in clauses(classifier):
+            if balanced and "eth_type" not in clause:
+                wanted += [{**clause, "eth_type": exact("eth_type", kind)} for kind in IP_FAMILIES.values()]
+            wanted.append(clause)
+    ranked: list[tuple[int, _Clause]] = []
+    for clause in wanted:
+        if any(clause == earlier for _, earlier in ranked):
+            continue
+        rank = min((r - 1 for r, earlier in ranked if intersects(earlier, clause)), default=_RANKS - 1)
+        if rank < 0:
+            raise Unsupported(f"chain {spec.name}: more than {_RANKS} of its classifiers overlap each other")
+        ranked.append((rank, clause))
+    return ranked
+
+
+def _addressed(port: SdnPort, side: str, clause: _Clause) -> list[_Clause]:
+    """The port as an end by IP address."""
+    kinds = {exact("eth_type", kind): name for name, kind in IP_FAMILIES.items()}
+    family = kinds.get(clause.get("eth_type", (0, 0)), "")
+    found: list[_Clause] = []
+    for address in port.addresses:
+        name = f"ipv{ipaddress.ip_address(address).version}"
+        if family in ("", name):
+            found.append(
+                {"eth_type": exact("eth_type", IP_FAMILIES[name]), f"{name}_{side}": exact(f"{name}_{side}", address)}
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One clause between one source and one destination, there (``forth``) or back."""
+
+    spec: ChainSpec
+    topology: Topology
+    dead: Collection[str]
+    forth: bool
+    rank: int
+    clause: _Clause
+    source: SdnPort
+    target: SdnPort
+
+    def rules(self) -> Iterator[FlowRule]:
+        positions = self.spec.positions if self.forth else self.spec.positions[::-1]
+        start = self.source if self.forth else self.target
+        came_from = [start]
+        routed = False
+        for number, position in enumerate(positions):
+            for port in came_from:
+                yield from self.step(port, positions[number:], Table.ADMIT if number else Table.CLASSIFY, routed)
+            came_from = [self.leaves(element) for element in position.elements if self.alive(element)]
+            routed = routed or any(element.mode is ElementMode.ROUTED for element in position.elements)
+        for port in came_from:
+            yield from self.step(port, (), Table.ADMIT, routed)
+
+    # --- which frames
+
+    def matches(self, routed: bool) -> list[_Clause]:
+        """What frames of this way look like; by address once a routed function has had them."""
+        source, target, clause = self.source, self.target, self.clause
+        ends: list[_Clause] = [{**_mac("eth_src", source.mac), **_mac("eth_dst", target.mac)}]
+        if routed:
+            clause = {name: field for name, field in clause.items() if name not in ("eth_src", "eth_dst")}
+            pairs = [(s, t) for s in _addressed(source, "src", clause) for t in _addressed(target, "dst", clause)]
+            ends = [both for pair in pairs if (both := merge(*pair)) is not None]
+            if not ends:
+                raise Permanent(f"chain {self.spec.name}: a routed function needs the addresses of both ends")
+        found = [both for end in ends if (both := merge(end, clause)) is not None]
+        return found if self.forth else [reverse(match) for match in found]
+
+    # --- where to
+
+    def alive(self, element: ChainElement) -> bool:
+        return element.ingress.device not in self.dead and element.egress.device not in self.dead
+
+    def enters(self, element: ChainElement) -> SdnPort:
+        return element.ingress if self.forth else element.egress
+
+    def leaves(self, element: ChainElement) -> SdnPort:
+        return element.egress if self.forth else element.ingress
+
+    def step(self, port: SdnPort, ahead: tuple[ChainPosition, ...], table: Table, routed: bool) -> Iterator[FlowRule]:
+        """The rules for frames out of ``port`` with the positions ``ahead`` still to come."""
+        while ahead and not any(map(self.alive, ahead[0].elements)):
+            mode = ahead[0].fail_mode
+            if mode is FailMode.CLOSED:
+                why = f"no live function at {ahead[0].name}: fail-closed"
+                for match in self.matches(routed):
+                    yield self.rule(port.host, table, match, DROP, why, in_port=port.device)
+                return
+            ahead = ahead[1:] if mode is FailMode.OPEN else ()
+        for match in self.matches(routed):
+            if not ahead:
+                note = f"after the last function, out of {port.device}"
+                yield self.rule(port.host, table, match, self.deliver(table, routed), note, in_port=port.device)
+                continue
+            yield from self.share(port, ahead[0], table, match)
+
+    def share(self, port: SdnPort, position: ChainPosition, table: Table, match: _Clause) -> Iterator[FlowRule]:
+        live = [element for element in position.elements if self.alive(element)]
+        there = match if self.forth else reverse(match)
+        for extra, element in shares(position, live, there):
+            sent = merge(match, extra if self.forth else reverse(extra))
+            if sent is not None:
+                yield from self.hand_over(port, element, table, sent, position.name)
+
+    def hand_over(
+        self, port: SdnPort, element: ChainElement, table: Table, match: _Clause, name: str
+    ) -> Iterator[FlowRule]:
+        """From ``port`` into ``element``, over a link where it is on another host."""
+        into = self.enters(element)
+        note = f"{'there' if self.forth else 'back'}, {port.device} to {name} ({into.device})"
+        last: Actions = (("output", into.device),)
+        if element.mode is ElementMode.ROUTED:
+            last = (("set_field", f"eth_dst={into.mac}"), *last)
+        if into.host == port.host:
+            if into.device == port.device:
+                last = (("output", "in_port"),)
+            yield self.rule(port.host, table, match, last, note, in_port=port.device)
+            return
+        spec = self.spec
+        hop = f"0x{tunnel_id(tag(spec.owner, ResourceKind.CHAIN, spec.key, into.device)):x}"
+        device = link_device(self.topology, port.host, into.host)
+        away: Actions = (("set_field", f"tunnel_id={hop}"), ("output", device))
+        yield self.rule(port.host, table, match, away, note, in_port=port.device)
+        arrived = {"tunnel_id": exact("tunnel_id", hop)}
+        back = link_device(self.topology, into.host, port.host)
+        note = f"from host {port.host} to {name} ({into.device})"
+        yield FlowRule(
+            host=into.host, table=Table.ADMIT, priority=Priority.STEER, match=render_match(arrived, in_port=back),
+            actions=last, note=f"{spec.name}: {note}",
+        )  # fmt: skip
+
+    def deliver(self, table: Table, routed: bool) -> Actions:
+        """Give the frame back to the segment, which knows the way to every end."""
+        end = self.target if self.forth else self.source
+        restore: Actions = (("set_field", f"eth_dst={end.mac}"),) if routed and end.mac else ()
+        if table is Table.CLASSIFY:
+            return (*restore, *goto(Table.ANSWER))
+        number = metadata_of(self.spec.owner, self.spec.segment) | LOCAL
+        return (*restore, ("set_field", f"metadata=0x{number:x}"), *goto(Table.FORWARD))
+
+    def rule(self, host: str, table: Table, match: _Clause, actions: Actions, note: str, *, in_port: str) -> FlowRule:
+        rank = self.rank + (_RANKS if self.forth else 0)
+        return FlowRule(
+            host=host, table=table, priority=Priority.STEER + 16 * self.spec.precedence + rank,
+            match=render_match(match, in_port=in_port), actions=actions, note=f"{self.spec.name}: {note}",
+        )  # fmt: skip
+
+
+def _mac(name: str, mac: str) -> _Clause:
+    return {name: exact(name, mac)} if mac else {}

@@ -1,0 +1,154 @@
+"""The pipeline: which table decides what, in which band of priorities, under which cookie.
+
+Every rule that Manor puts into a switch follows this page. There are no base rules and no table-miss rules: a
+switch with no segment holds nothing of ours, and what no rule admits is dropped by OpenFlow's own table miss.
+
+::
+
+      frame from a port                                      frame from another host (VXLAN)
+             │                                                           │ tunnel_id
+     ┌───────▼─────────────────────────────────────────────────────────▼──────────┐
+     │  0 ADMIT     who sent it?   chain hop: out of a function ──► next function ─┼──► port / link
+     │              port security: MAC, IP, ARP, ND; else counted and dropped      │
+     └───────┬───────────────────────────────────────────┬────────────────────────┘
+             │ metadata = segment                        │ chain's last hop, other hosts
+     ┌───────▼────────────────────────────────────┐      │
+     │ 10 CLASSIFY   is it a chain's? ────────────┼──────┼──► first function
+     └───────┬────────────────────────────────────┘      │
+     ┌───────▼────────────────────────────────────┐      │
+     │ 20 ANSWER     ARP and ND from the plan     ├──────┼──► back out of in_port, or to the one it is about
+     └───────┬────────────────────────────────────┘      │
+     ┌───────▼───────────────────────────────────────────▼────────────────────────┐
+     │ 30 FORWARD    known MAC: its port; group address: the segment's ports       │
+     └───────┬─────────────────────────────────────────────────────────────────────┘
+     ┌───────▼────────────────────────────────────┐
+     │ 40 DELIVER    security rules of the port   ├──► port
+     └────────────────────────────────────────────┘
+
+**What keeps tenants apart.** ADMIT is the only place where a frame gets its segment, and it is decided by the port
+that it came from alone. All later rules of a segment match that segment in ``metadata``, so equal MAC and IP
+addresses in two segments never meet. Each segment's rules name only its own ports.
+
+**metadata** (64 bits): bits 63..24 the tag of the segment, bit 0 set where the frame came from another host
+(it is then not sent to other hosts again).
+
+**Cookies** (64 bits): bits 63..40 a hash of the owner tag (never 0), bits 39..0 the tag of the resource, a hash over
+owner, kind and key. So ``cookie/0xffffff0000000000`` finds everything of one installation, and a full cookie one
+segment or chain. A rule whose cookie is not ours is never changed or removed. Two keys with one cookie are refused.
+
+**Tunnel ids** (24 bits, VXLAN): the low bits of the segment's tag between hosts' FORWARD tables, or of a chain hop's
+tag when the next function is on another host. A clash is refused when the program is applied.
+
+**Priorities** (a larger one wins)
+
+=========  =======================  =====================================================================
+table      band                     what
+=========  =======================  =====================================================================
+ADMIT      STEER                    frame of a chain out of a function, to the next one (also from a link)
+           LINK                     frame of a segment from another host
+           GUARD                    what a port may never send: others' ND, router advertisements
+           ALLOW                    what a port may send, by MAC and address
+           REFUSE                   anything else from the port: counted, dropped
+CLASSIFY   STEER                    classified frame of a source, to the first function
+           PASS                     all else of the segment, onwards
+ANSWER     ANSWER_OWN               a question about the asker's own address (duplicate detection): not answered
+           ANSWER                   ARP request: answered here; neighbour solicitation: to its one target
+           ANSWER_NONE              ARP request or solicitation for an address that nobody has: counted, dropped
+           PASS                     all else, onwards
+FORWARD    UNICAST                  to the one port with this MAC
+           GROUP                    broadcast and multicast, to every port of the segment
+           REFUSE                   to a MAC that nobody has: counted, dropped
+DELIVER    ALLOW, REFUSE            the port's ingress security rules
+=========  =======================  =====================================================================
+
+A chain's rules stand at STEER + 16 x its precedence (-999 to 999) + 0 to 15: overlapping classifiers of one chain
+rank in their order, the way there before the way back. Chains match ``in_port`` to know how far a frame has come:
+transparent functions get frames unchanged. DELIVER knows the port by ``reg0``, its number in the segment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import IntEnum
+
+from manor.api import ResourceKind
+
+__all__ = [
+    "ALL_BITS",
+    "COMPILER",
+    "LOCAL",
+    "OWNER_MASK",
+    "REMOTE",
+    "SEGMENT_MASK",
+    "Priority",
+    "Table",
+    "cookie",
+    "metadata_of",
+    "owner_bits",
+    "tag",
+    "tunnel_id",
+]
+
+COMPILER = 1
+"""Raised whenever the pipeline changes, so that an agent compiles anew what an older release left."""
+
+ALL_BITS = (1 << 64) - 1
+OWNER_MASK = 0xFFFFFF << 40
+SEGMENT_MASK = ALL_BITS & ~0xFFFFFF
+LOCAL, REMOTE = 0, 1
+_TAG_BITS = 40
+
+
+class Table(IntEnum):
+    """OpenFlow table numbers; the gaps are for what comes later."""
+
+    ADMIT = 0
+    CLASSIFY = 10
+    ANSWER = 20
+    FORWARD = 30
+    DELIVER = 40
+
+
+class Priority(IntEnum):
+    """Bands, by their base; see the table above."""
+
+    STEER = 45000
+    LINK = 25000
+    GUARD = 21000
+    ALLOW = 20000
+    UNICAST = 20000
+    ANSWER_OWN = 20100
+    ANSWER = 20000
+    GROUP = 10000
+    ANSWER_NONE = 9000
+    REFUSE = 1000
+    PASS = 1
+
+
+def _hash(*parts: str) -> int:
+    return int.from_bytes(hashlib.sha256("\0".join(parts).encode()).digest()[:8], "big")
+
+
+def tag(owner: str, kind: ResourceKind, key: str, *more: str) -> int:
+    """40 bits that stand for one resource (or a part of it) of one installation; never 0."""
+    return _hash(owner, str(kind), key, *more) >> (64 - _TAG_BITS) or 1
+
+
+def owner_bits(owner: str) -> int:
+    """The part of a cookie, in place, that says whose the rule is."""
+    return (_hash("owner", owner) >> 40 or 1) << _TAG_BITS
+
+
+def cookie(owner: str, kind: ResourceKind, key: str) -> int:
+    """The cookie of every rule of this resource."""
+    return owner_bits(owner) | tag(owner, kind, key)
+
+
+def metadata_of(owner: str, segment: str) -> int:
+    """The metadata of a frame of this segment, without flags."""
+    return tag(owner, ResourceKind.SEGMENT, segment) << 24
+
+
+def tunnel_id(value: int) -> int:
+    """The 24 bits of a tag that travel in a VXLAN header; never 0."""
+    return value & 0xFFFFFF or 1

@@ -1,0 +1,171 @@
+"""Port security and the VNFD's security group rules, as matches.
+
+What a port may send is decided where frames enter (by its MAC and addresses, and its egress rules); what may reach
+it where they leave (its ingress rules). A port with any rule of a direction gets only what the rules of that
+direction name. Stateless here: answers need a rule of their own, except that ARP, ND and DHCP always pass. Pure.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+
+from manor.api import PortRange, SdnPort, SecurityRule
+from manor.errors import Unsupported
+from manor_sdn_ryu.fields import Field, exact
+from manor_sdn_ryu.pipeline import Priority
+
+__all__ = ["PROTOCOLS", "deliver_rules", "has_rules", "link_local", "port_masks", "sends"]
+
+PROTOCOLS: Mapping[str, int] = {
+    "icmp": 1, "igmp": 2, "ipip": 4, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "icmp6": 58, "icmpv6": 58,
+    "ipv6-icmp": 58, "ospf": 89, "ospfigp": 89, "pim": 103, "vrrp": 112, "l2tp": 115, "sctp": 132, "udplite": 136,
+}  # fmt: skip
+"""IANA keywords that a descriptor may use; a number is taken too."""
+_ETHER = {"ipv4": 0x0800, "ipv6": 0x86DD}
+_ARP, _V4, _V6 = (exact("eth_type", kind) for kind in (0x0806, 0x0800, 0x86DD))
+_MANY = 500
+"""How many rules of one port and direction fit into their band."""
+_Ruled = tuple[dict[str, Field], int, bool, str]
+
+
+def has_rules(port: SdnPort, direction: str) -> bool:
+    """Whether the port has any security rule of this direction."""
+    return any(rule.direction.lower() == direction for rule in port.security)
+
+
+def port_masks(ports: PortRange) -> list[Field]:
+    """The fewest value/mask pairs that together are the range."""
+    low, high = ports.lower, ports.upper
+    if not 0 <= low <= high <= 0xFFFF:
+        raise ValueError(f"not a range of ports: {low} to {high}")
+    masks: list[Field] = []
+    while low <= high:
+        size = low & -low or 0x10000
+        while low + size - 1 > high:
+            size >>= 1
+        masks.append((low, 0x10000 - size & 0xFFFF))
+        low += size
+    return masks
+
+
+def _matches(rule: SecurityRule) -> list[dict[str, Field]]:
+    """The matches that together are one security rule. Raises Unsupported for what OpenFlow cannot tell."""
+    name = rule.protocol.lower()
+    family = rule.ether_type.lower() or "ipv4"
+    if family not in _ETHER:
+        raise Unsupported(f"security rule with ether_type {rule.ether_type!r}: only ipv4 and ipv6 are known")
+    match = {"eth_type": exact("eth_type", _ETHER[family])}
+    if not name or name == "any":
+        return [match]
+    if name == "icmp" and family == "ipv6":
+        name = "icmpv6"
+    number = PROTOCOLS.get(name, int(name) if name.isdigit() and int(name) < 256 else -1)
+    if number < 0:
+        raise Unsupported(f"security rule with protocol {rule.protocol!r}: not a known IANA keyword")
+    match["ip_proto"] = exact("ip_proto", number)
+    if rule.ports is None or name not in ("tcp", "udp", "sctp"):
+        return [match]
+    return [{**match, f"{name}_dst": field} for field in port_masks(rule.ports) if field[1]] or [match]
+
+
+def deliver_rules(port: SdnPort) -> Iterator[_Ruled]:
+    """What may reach the port: match, priority, whether it is admitted, a note."""
+    for number, match in enumerate([*_always(), *_rules(port, "ingress")]):
+        yield match, Priority.ALLOW - number, True, f"to {port.key}, as its security rules say"
+    yield {}, Priority.REFUSE, False, f"refused by the security rules of {port.key}"
+
+
+def sends(port: SdnPort, *, gateway: bool) -> Iterator[_Ruled]:
+    """What the port may send and what it may not: match, priority, whether it is admitted, a note."""
+    mac = {"eth_src": exact("eth_src", port.mac)}
+    local = link_local(port.mac)
+    four = [a for a in port.addresses if ipaddress.ip_address(a).version == 4]
+    six = [a for a in port.addresses if ipaddress.ip_address(a).version == 6]
+    filters = list(_rules(port, "egress")) if has_rules(port, "egress") else None
+    yield from _sends_arp(port, mac, four)
+    yield from _sends_ip(port, {**mac, "eth_type": _V4}, "ipv4_src", four, filters)
+    yield from _sends_ip(port, {**mac, "eth_type": _V6}, "ipv6_src", [*six, local] if port.addresses else [], filters)
+    yield from _sends_discovery(port, mac, [*six, local], gateway=gateway)
+    dhcp = next(_dhcp())
+    yield {**mac, **dhcp, "ipv4_src": exact("ipv4_src", 0)}, Priority.GUARD, True, f"DHCP request of {port.device}"
+    for what, kind in (("ARP", _ARP), ("IPv4", _V4), ("IPv6", _V6)):
+        note = f"{what} not allowed or under another's address, from {port.device}"
+        yield {"eth_type": kind}, Priority.ALLOW - _MANY, False, note
+    if filters is None:
+        yield mac, Priority.ALLOW - _MANY - 1, True, f"other protocols of {port.device}"
+
+
+def link_local(mac: str) -> str:
+    """The IPv6 link-local address that goes with a MAC (RFC 4291, modified EUI-64)."""
+    number, _ = exact("eth_src", mac)
+    interface = (number >> 24 ^ 0x020000) << 40 | 0xFFFE << 24 | number & 0xFFFFFF
+    return str(ipaddress.IPv6Address(0xFE80 << 112 | interface))
+
+
+def _rules(port: SdnPort, direction: str) -> Iterator[dict[str, Field]]:
+    seen: list[dict[str, Field]] = []
+    for rule in port.security:
+        if rule.direction.lower() == direction:
+            for match in _matches(rule):
+                if match not in seen:
+                    seen.append(match)
+                    yield match
+    if len(seen) > _MANY - 20:
+        raise Unsupported(f"port {port.key}: its {direction} security rules make {len(seen)} rules, more than fit")
+
+
+def _icmpv6(kind: int) -> dict[str, Field]:
+    return {"eth_type": _V6, "ip_proto": exact("ip_proto", 58), "icmpv6_type": exact("icmpv6_type", kind)}
+
+
+def _dhcp() -> Iterator[dict[str, Field]]:
+    for source, target in ((68, 67), (67, 68)):
+        ports = {"udp_src": exact("udp_src", source), "udp_dst": exact("udp_dst", target)}
+        yield {"eth_type": _V4, "ip_proto": exact("ip_proto", 17), **ports}
+
+
+def _always() -> Iterator[dict[str, Field]]:
+    yield {"eth_type": _ARP}
+    yield from map(_icmpv6, range(133, 138))
+    yield from _dhcp()
+
+
+def _sends_arp(port: SdnPort, mac: dict[str, Field], four: list[str]) -> Iterator[_Ruled]:
+    arp = {**mac, "eth_type": _ARP, "arp_sha": exact("arp_sha", port.mac)}
+    if not port.addresses:
+        yield arp, Priority.ALLOW, True, f"ARP of {port.device}"
+        return
+    for address in [*four, 0]:  # 0: an address probe (RFC 5227)
+        yield {**arp, "arp_spa": exact("arp_spa", address)}, Priority.ALLOW, True, f"ARP of {port.device}"
+
+
+def _sends_ip(
+    port: SdnPort, base: dict[str, Field], name: str, sources: list[str], filters: list[dict[str, Field]] | None
+) -> Iterator[_Ruled]:
+    wanted: list[dict[str, Field]] = (
+        [{}] if filters is None else [f for f in filters if f["eth_type"] == base["eth_type"]]
+    )
+    for number, extra in enumerate(wanted):
+        for source in sources:
+            note = f"{source} at {port.device}"
+            yield {**base, **extra, name: exact(name, source)}, Priority.ALLOW - number, True, note
+        if not port.addresses:
+            yield {**base, **extra}, Priority.ALLOW - number, True, f"IP of {port.device}"
+
+
+def _sends_discovery(port: SdnPort, mac: dict[str, Field], own: list[str], *, gateway: bool) -> Iterator[_Ruled]:
+    if not gateway:
+        note = f"router advertisement from {port.device}, which is no gateway"
+        yield {**mac, **_icmpv6(134)}, Priority.GUARD + 1, False, note
+    sources = [{"ipv6_src": exact("ipv6_src", address)} for address in [*own, "::"]] if port.addresses else [{}]
+    for kind in (133, 135, 143, *([134] if gateway else [])):
+        for source in sources:
+            note = f"neighbour discovery of {port.device}"
+            yield {**mac, **_icmpv6(kind), **source}, Priority.GUARD, True, note
+    targets = [{"ipv6_nd_target": exact("ipv6_nd_target", address)} for address in own] if port.addresses else [{}]
+    for target in targets:
+        yield {**mac, **_icmpv6(136), **target}, Priority.GUARD + 1, True, f"neighbour advertisement of {port.device}"
+    if port.addresses:
+        note = f"neighbour advertisement for another's address from {port.device}"
+        yield {**mac, **_icmpv6(136)}, Priority.GUARD, False, note

@@ -1,0 +1,185 @@
+"""A segment as rules: its ports reach each other, and nothing else does.
+
+Nothing is learned and nothing floods, since the plan knows every MAC and address. Pure.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping, Sequence
+
+from manor.api import FlowRule, ResourceKind, SdnPort, SegmentSpec, Topology
+from manor.errors import Unsupported
+from manor_sdn_ryu.fields import Field, exact, parse, render_match
+from manor_sdn_ryu.pipeline import LOCAL, REMOTE, SEGMENT_MASK, Priority, Table, metadata_of, tag, tunnel_id
+from manor_sdn_ryu.security import deliver_rules, has_rules, link_local, sends
+
+__all__ = ["DROP", "Actions", "addresses", "compile_segment", "goto", "link_device"]
+
+Actions = tuple[tuple[str, str | int], ...]
+_ARP, _IPV4, _IPV6 = 0x0806, 0x0800, 0x86DD
+_GROUP: Field = (0x010000000000, 0x010000000000)
+
+
+def compile_segment(spec: SegmentSpec, topology: Topology) -> tuple[FlowRule, ...]:
+    """Every rule of the segment on every host that has a port of it. Raises Unsupported without a link between two."""
+    hosts = sorted({port.host for port in spec.ports})
+    rules: list[FlowRule] = []
+    for host in hosts:
+        links = {peer: link_device(topology, host, peer) for peer in hosts if peer != host}
+        rules.extend(_Host(spec, host, links).rules())
+    return tuple(rules)
+
+
+def link_device(topology: Topology, host: str, peer: str) -> str:
+    """The device on ``host`` that leads to ``peer``. Raises Unsupported when there is none."""
+    for link in topology.links:
+        if (link.host, link.peer) == (host, peer):
+            return link.device
+    raise Unsupported(
+        f"no link from host {host} to {peer}: a segment or chain over both cannot be had",
+        capability="overlay",
+        hint="place the service on one host, or connect the hosts' switches",
+    )
+
+
+def addresses(port: SdnPort, version: int) -> list[str]:
+    """The port's addresses of one IP version, in the order given."""
+    return [a for a in port.addresses if ipaddress.ip_address(a).version == version]
+
+
+class _Host:
+    """The segment's rules on one host."""
+
+    def __init__(self, spec: SegmentSpec, host: str, links: Mapping[str, str]) -> None:
+        self.spec, self.host, self.links = spec, host, links
+        self.number = metadata_of(spec.owner, spec.key)
+        self.here = {"metadata": (self.number, SEGMENT_MASK)}
+        self.vni = tunnel_id(tag(spec.owner, ResourceKind.SEGMENT, spec.key))
+        self.ends = [port for port in spec.ports if not port.transparent]
+        self.local = [port for port in self.ends if port.host == host]
+
+    def rules(self) -> Iterator[FlowRule]:
+        for port in self.spec.ports:
+            if port.host == self.host:
+                yield from self.admit(port)
+        yield from self.links_in()
+        yield self.rule(Table.CLASSIFY, Priority.PASS, self.here, goto(Table.ANSWER), "no chain's")
+        yield from self.answer()
+        yield from self.forward()
+
+    def rule(
+        self, table: Table, priority: int, match: Mapping[str, Field], actions: Actions, note: str, *, in_port: str = ""
+    ) -> FlowRule:
+        return FlowRule(
+            host=self.host, table=table, priority=priority, match=render_match(match, in_port=in_port),
+            actions=actions, note=f"{self.spec.name}: {note}",
+        )  # fmt: skip
+
+    # --- ADMIT: who may send what
+
+    def admit(self, port: SdnPort) -> Iterator[FlowRule]:
+        onwards = (("set_field", f"metadata=0x{self.number | LOCAL:x}"), *goto(Table.CLASSIFY))
+        if not port.transparent:
+            gateway = any(subnet.gateway and subnet.gateway in port.addresses for subnet in self.spec.subnets)
+            for match, priority, admitted, note in sends(port, gateway=gateway):
+                yield self.rule(Table.ADMIT, priority, match, onwards if admitted else DROP, note, in_port=port.device)
+        why = "a function sent what no chain expects" if port.transparent else "spoofed or not allowed"
+        yield self.rule(Table.ADMIT, Priority.REFUSE, {}, DROP, f"{why}, from {port.device}", in_port=port.device)
+
+    def links_in(self) -> Iterator[FlowRule]:
+        for peer, device in sorted(self.links.items()):
+            actions = (("set_field", f"metadata=0x{self.number | REMOTE:x}"), *goto(Table.FORWARD))
+            match = {"tunnel_id": exact("tunnel_id", self.vni)}
+            yield self.rule(Table.ADMIT, Priority.LINK, match, actions, f"from host {peer}", in_port=device)
+
+    # --- ANSWER: ARP and neighbour discovery
+
+    def answer(self) -> Iterator[FlowRule]:
+        asks_arp = {**self.here, "eth_type": exact("eth_type", _ARP), "arp_op": exact("arp_op", 1)}
+        asks_nd = {
+            **self.here, "eth_type": exact("eth_type", _IPV6), "ip_proto": exact("ip_proto", 58),
+            "icmpv6_type": exact("icmpv6_type", 135),
+        }  # fmt: skip
+        for port in self.ends:
+            for address in addresses(port, 4):
+                yield from self.arp(port, address, {**asks_arp, "arp_tpa": exact("arp_tpa", address)})
+            for address in dict.fromkeys([*addresses(port, 6), link_local(port.mac)]):
+                target = {**asks_nd, "ipv6_nd_target": exact("ipv6_nd_target", address)}
+                if port.host == self.host:
+                    note = f"{address} asked about by itself"
+                    yield self.rule(Table.ANSWER, Priority.ANSWER_OWN, target, DROP, note, in_port=port.device)
+                note = f"neighbour solicitation for {address}"
+                yield self.rule(Table.ANSWER, Priority.ANSWER, target, self.towards(port), note)
+        open_ended = [port for port in self.ends if not port.addresses]
+        nobody = self.flood(open_ended) if open_ended else DROP
+        note = "to the ports whose addresses are not known" if open_ended else "for an address that nobody has"
+        yield self.rule(Table.ANSWER, Priority.ANSWER_NONE, asks_arp, nobody, f"ARP request {note}")
+        if not open_ended:
+            yield self.rule(Table.ANSWER, Priority.ANSWER_NONE, asks_nd, DROP, f"neighbour solicitation {note}")
+        yield self.rule(Table.ANSWER, Priority.PASS, self.here, goto(Table.FORWARD), "not a question")
+
+    def arp(self, port: SdnPort, address: str, match: Mapping[str, Field]) -> Iterator[FlowRule]:
+        if port.host == self.host:
+            note = f"{address} asked about by itself"
+            yield self.rule(Table.ANSWER, Priority.ANSWER_OWN, match, DROP, note, in_port=port.device)
+        reply = (
+            ("move", "eth_src->eth_dst"), ("set_field", f"eth_src={port.mac}"), ("set_field", "arp_op=2"),
+            ("move", "arp_sha->arp_tha"), ("move", "arp_spa->arp_tpa"),
+            ("set_field", f"arp_sha={port.mac}"), ("set_field", f"arp_spa={address}"), ("output", "in_port"),
+        )  # fmt: skip
+        yield self.rule(Table.ANSWER, Priority.ANSWER, match, reply, f"ARP answered for {address}")
+
+    # --- FORWARD: to the one port, or to the segment's ports
+
+    def forward(self) -> Iterator[FlowRule]:
+        for port in self.ends:
+            match = {**self.here, "eth_dst": exact("eth_dst", port.mac)}
+            yield self.rule(Table.FORWARD, Priority.UNICAST, match, self.towards(port), f"to {port.key}")
+            if port.host == self.host and has_rules(port, "ingress"):
+                marked = {**self.here, "reg0": exact("reg0", self.mark(port))}
+                for extra, priority, admitted, note in deliver_rules(port):
+                    actions = (("output", port.device),) if admitted else DROP
+                    yield self.rule(Table.DELIVER, priority, {**marked, **extra}, actions, note)
+        group = {"eth_dst": _GROUP}
+        from_here = {"metadata": parse("metadata", f"0x{self.number | LOCAL:x}/0x{SEGMENT_MASK | 1:x}"), **group}
+        yield self.rule(Table.FORWARD, Priority.GROUP, from_here, self.flood(self.ends), "broadcast")
+        if self.links:
+            from_there = {"metadata": parse("metadata", f"0x{self.number | REMOTE:x}/0x{SEGMENT_MASK | 1:x}"), **group}
+            actions = self.flood(self.local)
+            yield self.rule(Table.FORWARD, Priority.GROUP, from_there, actions, "broadcast from another host")
+        note = "to an address that nobody has"
+        yield self.rule(Table.FORWARD, Priority.REFUSE, self.here, DROP, note)
+
+    def mark(self, port: SdnPort) -> int:
+        return self.ends.index(port) + 1
+
+    def towards(self, port: SdnPort) -> Actions:
+        if port.host != self.host:
+            return (("set_field", f"tunnel_id=0x{self.vni:x}"), ("output", self.links[port.host]))
+        if has_rules(port, "ingress"):
+            return (("set_field", f"reg0={self.mark(port)}"), *goto(Table.DELIVER))
+        return (("output", port.device),)
+
+    def flood(self, ports: Sequence[SdnPort]) -> Actions:
+        actions: list[tuple[str, str | int]] = []
+        peers = sorted({port.host for port in ports} - {self.host})
+        for port in ports:
+            if port.host != self.host:
+                continue
+            if has_rules(port, "ingress"):
+                actions += [("set_field", f"reg0={self.mark(port)}"), ("resubmit", int(Table.DELIVER))]
+            else:
+                actions.append(("output", port.device))
+        if peers:
+            actions.append(("set_field", f"tunnel_id=0x{self.vni:x}"))
+            actions += [("output", self.links[peer]) for peer in peers]
+        return tuple(actions) or DROP
+
+
+DROP: Actions = (("drop", ""),)
+
+
+def goto(table: Table) -> Actions:
+    """The action list that goes on in another table."""
+    return (("goto", int(table)),)
