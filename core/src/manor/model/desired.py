@@ -82,6 +82,7 @@ def desired_to_json(desired: DesiredState) -> dict[str, Any]:
             {
                 "key": check.key,
                 "verb": str(check.verb),
+                "kind": str(check.kind),
                 "endpoint": check.endpoint,
                 "view": dict(check.view),
                 "nodes": dict(check.nodes),
@@ -115,6 +116,7 @@ def desired_from_json(data: Mapping[str, Any]) -> DesiredState:
             DesiredCheck(
                 key=item["key"],
                 verb=Verb(item["verb"]),
+                kind=item["kind"],
                 endpoint=item["endpoint"],
                 view=item["view"],
                 nodes=item["nodes"],
