@@ -1,0 +1,231 @@
+"""Registering VIMs, controllers and VNF managers, and letting go of them with nothing of ours left behind."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from manor.api import CallContext, Capabilities, Observed, Query, ResourceKind, is_legal_name
+from manor.errors import DriverError, UsageError
+from manor.lcm.runtime import Runtime, endpoint_id
+from manor.lcm.world import endpoints_of, registered
+from manor.model.instance import Endpoint, EndpointKind
+from manor.plugin import unguarded
+from manor.plugin.connecting import validated
+
+__all__ = ["CHECK_S", "Orphan", "add", "check", "forget_images", "orphans", "remove", "remove_orphans"]
+
+CHECK_S = 120.0
+"""Time for a first look at an endpoint, which may try out a hypervisor."""
+_REMOVE_S = 60.0
+
+_HOOKS = {
+    EndpointKind.VIM: "manor_vim_drivers",
+    EndpointKind.SDN: "manor_sdn_drivers",
+    EndpointKind.VNFM: "manor_vnfm_drivers",
+}
+
+
+def add(rt: Runtime, kind: EndpointKind, name: str, *, driver: str, config: Mapping[str, Any]) -> Capabilities:
+    """Register an endpoint that answers, and return what it can do.
+
+    Raises UsageError for a bad name or settings, PluginError for an unknown driver, DriverError where the endpoint
+    does not answer; nothing is kept then.
+    """
+    from manor.store import endpoints
+
+    if not is_legal_name(name):
+        raise UsageError(f"an endpoint cannot be called {name!r}", hint="lower case letters, digits and dashes")
+    validated(rt.plugins.choose(_HOOKS[kind], driver), config)
+    with rt.store.begin() as tx:
+        endpoints.add(tx, Endpoint(kind=kind, name=name, driver=driver, config=dict(config), created_s=time.time()))
+    try:
+        capabilities = check(rt, kind, name)
+        if kind is EndpointKind.VIM:
+            _hosts_must_be_new(rt, name, capabilities)
+    except BaseException:
+        _forget(rt, kind, name)
+        raise
+    return capabilities
+
+
+def check(rt: Runtime, kind: EndpointKind, name: str) -> Capabilities:
+    """What the endpoint can do now. Raises DriverError where it does not answer."""
+    rt.endpoint(kind, name)
+    driver = rt.driver(endpoint_id(kind, name))
+    if kind is EndpointKind.VNFM:
+        return Capabilities(support={})
+    found: Capabilities = driver.capabilities(CallContext.within(CHECK_S))
+    return found
+
+
+def remove(rt: Runtime, kind: EndpointKind, name: str, *, force: bool = False) -> tuple[str, ...]:
+    """Forget an endpoint, taking our cached images off it and ending what its driver runs.
+
+    Raises UsageError while a service uses it. With ``force`` an endpoint that does not answer is forgotten too; keys
+    of what is left behind there are returned.
+    """
+    rt.endpoint(kind, name)
+    users = _users(rt, endpoint_id(kind, name))
+    if users:
+        raise UsageError(
+            f"{kind} {name} is used by {', '.join(users)}", hint=f"terminate first: manor ns terminate {users[0]}"
+        )
+    left: tuple[str, ...] = ()
+    try:
+        if kind is EndpointKind.VIM:
+            ours = _seen(rt, endpoint_id(kind, name))
+            left = _taken_off(rt, endpoint_id(kind, name), ours)
+            if left and not force:
+                raise UsageError(
+                    f"{len(left)} of our resources cannot be taken off {name}: {left[0]}",
+                    hint=f"manor vim orphans, or manor vim remove {name} --force",
+                )
+        _shut_down(rt, kind, name)
+    except DriverError:
+        if not force:
+            raise
+    _forget(rt, kind, name)
+    return left
+
+
+def forget_images(rt: Runtime, sha256s: frozenset[str]) -> tuple[str, ...]:
+    """Take these images off every VIM; keys of those that could not be reached or taken off are returned."""
+    left: list[str] = []
+    prefixes = tuple(f"image/{sha256[:16]}@" for sha256 in sha256s)
+    for name in registered(rt, EndpointKind.VIM):
+        try:
+            ours = _seen(rt, endpoint_id(EndpointKind.VIM, name), frozenset({ResourceKind.IMAGE}))
+        except DriverError:
+            left += [f"{prefix}{name}" for prefix in prefixes]
+            continue
+        wanted = [one for one in ours if one.ref.key.startswith(prefixes)]
+        left += _taken_off(rt, endpoint_id(EndpointKind.VIM, name), wanted)
+    return tuple(left)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Orphan:
+    """A resource with our owner tag that nothing of ours knows."""
+
+    endpoint: str
+    observed: Observed
+
+
+def orphans(rt: Runtime) -> tuple[list[Orphan], dict[str, str]]:
+    """Everything of ours that no service, running operation or package claims; and why an endpoint could not be asked,
+    by endpoint. Changes nothing."""
+    claimed, busy = _claims(rt)
+    found: list[Orphan] = []
+    silent: dict[str, str] = {}
+    for kind in (EndpointKind.VIM, EndpointKind.SDN):
+        for name in registered(rt, kind):
+            endpoint = endpoint_id(kind, name)
+            try:
+                ours = _seen(rt, endpoint)
+            except DriverError as error:
+                silent[endpoint] = error.message
+                continue
+            found += [
+                Orphan(endpoint=endpoint, observed=one)
+                for one in ours
+                if one.ref.key not in claimed
+                and one.ref.key.partition("/")[0] not in busy
+                and one.ref.key.partition("@")[0] not in claimed
+            ]
+    return found, silent
+
+
+def remove_orphans(rt: Runtime, found: list[Orphan]) -> tuple[str, ...]:
+    """Remove these; keys of what could not be removed are returned."""
+    left: list[str] = []
+    for endpoint in dict.fromkeys(orphan.endpoint for orphan in found):
+        left += _taken_off(rt, endpoint, [orphan.observed for orphan in found if orphan.endpoint == endpoint])
+    return tuple(left)
+
+
+_LAST_FIRST = (
+    ResourceKind.CHAIN,
+    ResourceKind.NODE,
+    ResourceKind.SEGMENT,
+    ResourceKind.VOLUME,
+    ResourceKind.NETWORK,
+    ResourceKind.IMAGE,
+)
+"""Kinds so that what uses something goes before what it uses."""
+
+
+def _taken_off(rt: Runtime, endpoint: str, ours: list[Observed]) -> tuple[str, ...]:
+    left = []
+    for one in sorted(ours, key=lambda o: _LAST_FIRST.index(o.ref.kind)):
+        try:
+            rt.driver(endpoint).remove(one.ref, CallContext.within(_REMOVE_S))
+        except DriverError:
+            left.append(one.ref.key)
+    return tuple(left)
+
+
+def _seen(rt: Runtime, endpoint: str, kinds: frozenset[ResourceKind] | None = None) -> list[Observed]:
+    query = Query(owner=rt.owner, kinds=kinds)
+    return list(rt.driver(endpoint).observe(query, CallContext.within(_REMOVE_S)))
+
+
+def _claims(rt: Runtime) -> tuple[set[str], set[str]]:
+    """Keys that should exist (for images: up to the @), and ids of services with an operation under way."""
+    from manor.store import instances, operations, packages
+
+    claimed: set[str] = set()
+    busy: set[str] = set()
+    with rt.store.read() as tx:
+        for ns in instances.all_of(tx):
+            if operations.active(tx, ns.id) is not None:
+                busy.add(ns.id)
+            state = instances.desired(tx, ns.id)
+            claimed.update(resource.spec.key for resource in (state.resources if state else ()))
+        for package in packages.all_of(tx):
+            claimed.update(f"image/{sha256[:16]}" for sha256 in package.artifacts.values())
+    return claimed, busy
+
+
+def _users(rt: Runtime, endpoint: str) -> list[str]:
+    from manor.store import instances
+
+    with rt.store.read() as tx:
+        return [ns.name for ns in instances.all_of(tx) if endpoint in endpoints_of(instances.desired(tx, ns.id))]
+
+
+def _hosts_must_be_new(rt: Runtime, name: str, capabilities: Capabilities) -> None:
+    """Controllers know hosts by name alone, so a name may stand for one host only."""
+    mine = {host.name for host in capabilities.hosts}
+    for other in registered(rt, EndpointKind.VIM):
+        if other == name:
+            continue
+        try:
+            theirs = {host.name for host in check(rt, EndpointKind.VIM, other).hosts}
+        except DriverError:
+            continue  # it cannot be asked now; a clash shows when it is checked again
+        if mine & theirs:
+            raise UsageError(
+                f"host {sorted(mine & theirs)[0]} is in VIM {other} already", hint="give each host a name of its own"
+            )
+
+
+def _shut_down(rt: Runtime, kind: EndpointKind, name: str) -> None:
+    """End a process of the driver's own, where it keeps one: ``shutdown`` is the driver's word for it."""
+    shutdown = getattr(unguarded(rt.driver(endpoint_id(kind, name))), "shutdown", None)
+    if callable(shutdown):
+        shutdown()
+
+
+def _forget(rt: Runtime, kind: EndpointKind, name: str) -> None:
+    from manor.store import endpoints
+
+    environment = rt.environment(kind, name)
+    rt.disconnect(kind, name)
+    with rt.store.begin() as tx:
+        endpoints.remove(tx, kind, name)
+    for directory in (environment.state_dir, environment.runtime_dir):
+        shutil.rmtree(directory, ignore_errors=True)

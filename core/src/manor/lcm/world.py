@@ -1,0 +1,90 @@
+"""The world as the drivers see it: what is there of one service, and where there is room. Never mutates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from manor.api import CallContext, Candidate, Host, NodeSpec, Observed, Query, ResourceKind
+from manor.errors import DriverError
+from manor.lcm.runtime import Runtime
+from manor.model.desired import DesiredState
+from manor.model.instance import EndpointKind
+
+__all__ = ["OBSERVE_S", "addresses", "candidates", "endpoints_of", "observe", "registered"]
+
+OBSERVE_S = 30.0
+"""Time for one look at one endpoint."""
+
+
+def endpoints_of(*states: DesiredState | None) -> frozenset[str]:
+    """Every VIM and controller that these states have resources on."""
+    return frozenset(resource.endpoint for state in states if state for resource in state.resources)
+
+
+def observe(rt: Runtime, service_id: str, *states: DesiredState | None) -> tuple[dict[str, Observed], dict[str, str]]:
+    """What is there of a service: everything under its id, and the shared images that the states name.
+
+    The second value is the endpoint of what was found under the service's id, by key. Raises DriverError where an
+    endpoint cannot be asked: a plan from half a view would be a guess.
+    """
+    images: dict[str, set[str]] = {}
+    for state in states:
+        for resource in state.resources if state else ():
+            if resource.spec.kind is ResourceKind.IMAGE:
+                images.setdefault(resource.endpoint, set()).add(resource.spec.key)
+
+    def look(endpoint: str) -> tuple[list[Observed], list[Observed]]:
+        driver = rt.driver(endpoint)
+        ctx = CallContext.within(OBSERVE_S)
+        own = driver.observe(Query(owner=rt.owner, prefix=f"{service_id}/"), ctx)
+        keys = images.get(endpoint)
+        return own, driver.observe(Query(owner=rt.owner, keys=frozenset(keys)), ctx) if keys else []
+
+    asked = sorted(endpoints_of(*states))
+    observed: dict[str, Observed] = {}
+    found_at: dict[str, str] = {}
+    for endpoint, (own, shared) in zip(asked, _at_once(look, asked), strict=True):
+        observed.update((one.ref.key, one) for one in (*own, *shared))
+        found_at.update((one.ref.key, endpoint) for one in own)
+    return observed, found_at
+
+
+def candidates(rt: Runtime, vims: Iterable[str]) -> tuple[Candidate, ...]:
+    """Every host of these VIMs with its room. A VIM that cannot be asked is a host that is not reachable."""
+
+    def ask(name: str) -> list[Candidate]:
+        try:
+            capabilities = rt.vim(name).capabilities(CallContext.within(OBSERVE_S))
+        except DriverError as error:
+            return [Candidate(vim=name, host=Host(name="*", reachable=False, reason=error.message))]
+        support = {capability: str(level) for capability, level in capabilities.support.items()}
+        return [Candidate(vim=name, host=host, support=support) for host in capabilities.hosts]
+
+    return tuple(candidate for found in _at_once(ask, list(vims)) for candidate in found)
+
+
+def registered(rt: Runtime, kind: EndpointKind) -> tuple[str, ...]:
+    """Names of the endpoints of a kind."""
+    from manor.store import endpoints
+
+    with rt.store.read() as tx:
+        return tuple(one.name for one in endpoints.all_of(tx, kind))
+
+
+def _at_once(ask: Any, subjects: list[str]) -> list[Any]:
+    if len(subjects) < 2:
+        return [ask(subject) for subject in subjects]
+    with ThreadPoolExecutor(max_workers=min(8, len(subjects))) as pool:
+        return list(pool.map(ask, subjects))
+
+
+def addresses(state: DesiredState | None) -> Mapping[str, tuple[str, ...]]:
+    """Addresses by port key, as given before."""
+    return {
+        port.key: port.addresses
+        for resource in (state.resources if state else ())
+        if isinstance(resource.spec, NodeSpec)
+        for port in resource.spec.ports
+    }
