@@ -1,4 +1,4 @@
-"""``manor doctor``: core's and the plugins' checks of this machine, how to mend each, and mending where that is safe."""
+"""``manor doctor``: checks of this machine by core and plugins, how to mend each, and mending where that is safe."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from typer.main import get_command
 from manor.cli.exits import ExitCode, exit_code
 from manor.cli.output import Output
 from manor.cli.session import Session, default_home
+from manor.errors import UsageError
 
 __all__ = ["BUILTIN", "hoist", "run"]
 
@@ -190,14 +191,12 @@ def _invoke(command: Any, args: list[str], out: Output) -> int:
 
 
 def _wrong_usage(error: typer.TyperException, out: Output) -> int:
-    from manor.errors import UsageError
-
     ctx = getattr(error, "ctx", None)
-    path = ctx.command_path if ctx else "manor"
-    if not error.message or "Usage:" in error.message:
+    message = " ".join(error.format_message().split()).rstrip(".")
+    if message.startswith("Usage:"):  # a group without a command: its help
         out.note(error.format_message())
     else:
-        message = " ".join(error.format_message().split()).rstrip(".")
+        path = ctx.command_path if ctx else "manor"
         out.error(UsageError(message[:1].lower() + message[1:], hint=f"{path} --help"), ExitCode.USAGE)
     return ExitCode.USAGE
 

@@ -1,0 +1,245 @@
+"""The commands that VIMs and SDN controllers share: both are endpoints that a driver connects to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from manor.cli.exits import ExitCode
+from manor.cli.find import one_of
+from manor.cli.render.steps import size
+from manor.cli.session import Session, new_app, session
+from manor.cli.settings import redacted, settings
+from manor.errors import DriverError, PluginError, UsageError
+from manor.model.instance import Endpoint, EndpointKind
+
+if TYPE_CHECKING:
+    from manor.api import Capabilities, Topology
+
+__all__ = ["CHECK_S", "endpoint_app", "find_endpoint", "registered"]
+
+CHECK_S = 60.0
+"""Time for one look at an endpoint."""
+_LONGEST = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """An endpoint as it answered."""
+
+    kind: EndpointKind
+    name: str
+    driver: str
+    ok: bool
+    seconds: float
+    problem: str = ""
+    hint: str = ""
+    capabilities: Capabilities | None = None
+    topology: Topology | None = None
+
+
+def registered(s: Session, kind: EndpointKind) -> tuple[Endpoint, ...]:
+    """Every endpoint of a kind, by name."""
+    from manor.store import endpoints
+
+    with s.runtime.store.read() as tx:
+        return endpoints.all_of(tx, kind)
+
+
+def find_endpoint(s: Session, kind: EndpointKind, typed: str) -> Endpoint:
+    """The endpoint with this name or unique start of one."""
+    known = {endpoint.name: endpoint for endpoint in registered(s, kind)}
+    return known[one_of(typed, known, what=kind.upper(), listing=f"manor {kind} list")]
+
+
+def look(s: Session, endpoint: Endpoint) -> View:
+    """Connect and ask what the endpoint can do; a failure is part of the answer."""
+    from manor.api import CallContext
+
+    started_s = time.monotonic()
+    capabilities = topology = None
+    problem = hint = ""
+    try:
+        ctx = CallContext.within(CHECK_S)
+        if endpoint.kind is EndpointKind.VIM:
+            capabilities = s.runtime.vim(endpoint.name).capabilities(ctx)
+        else:
+            sdn = s.runtime.sdn(endpoint.name)
+            capabilities, topology = sdn.capabilities(ctx), sdn.topology(ctx)
+        away = [f"{host.name}: {host.reason or 'not reachable'}" for host in capabilities.hosts if not host.reachable]
+        problem = "; ".join(away)
+    except (DriverError, PluginError) as error:
+        problem, hint = error.message, error.hint
+    return View(
+        kind=endpoint.kind,
+        name=endpoint.name,
+        driver=endpoint.driver,
+        ok=not problem,
+        seconds=time.monotonic() - started_s,
+        problem=problem,
+        hint=hint,
+        capabilities=capabilities,
+        topology=topology,
+    )
+
+
+def endpoint_app(kind: EndpointKind, help: str) -> typer.Typer:
+    """The group with the commands that every kind of endpoint has."""
+    app = new_app(help)
+    word = "VIM" if kind is EndpointKind.VIM else "controller"
+    hook = f"manor_{kind}_drivers"
+
+    @app.command(help=f"Register a {word} and look whether it answers; nothing is kept where it does not.")
+    def add(
+        ctx: typer.Context,
+        name: Annotated[str, typer.Argument(help="What it is called from now on.")],
+        driver: Annotated[str, typer.Option("--driver", "-d", help="Kind of it: manor plugin list.")],
+        option: Annotated[
+            list[str] | None, typer.Option("-o", "--option", metavar="KEY=VALUE", help="A setting.")
+        ] = None,
+        config: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None,
+        unchecked: Annotated[bool, typer.Option("--unchecked", help="Keep it although it does not answer.")] = False,
+    ) -> None:
+        s = session(ctx)
+        from manor.plugin.connecting import validated
+        from manor.store import endpoints
+
+        if (
+            len(name) > _LONGEST
+            or not name.replace("-", "").replace("_", "").replace(".", "").isalnum()
+            or not name.isascii()
+        ):
+            raise UsageError(
+                f"a {word} cannot be called '{name}'", hint="letters, digits, dot, dash, underscore; up to 32"
+            )
+        given = settings(config, option or ())
+        validated(s.runtime.plugins.choose(hook, driver), given)
+        endpoint = Endpoint(kind=kind, name=name, driver=driver, config=given, created_s=time.time())
+        with s.runtime.store.begin() as tx:
+            endpoints.add(tx, endpoint)
+        view = look(s, endpoint)
+        if not view.ok and view.capabilities is None and not unchecked:
+            with s.runtime.store.begin() as tx:
+                endpoints.remove(tx, kind, name)
+            raise DriverError(
+                f"{word} {name} does not answer and was not kept: {view.problem}",
+                hint=view.hint or "correct its settings, or add --unchecked",
+            )
+        s.out.result(view, lambda: _show_view(s, view))
+
+    @app.command("list", help=f"List the registered {word}s.")
+    def list_(ctx: typer.Context) -> None:
+        s = session(ctx)
+        found = registered(s, kind)
+        rows = [(e.name, e.driver, time.strftime("%Y-%m-%d %H:%M", time.localtime(e.created_s))) for e in found]
+        shown = [
+            {"name": e.name, "driver": e.driver, "config": redacted(e.config), "created_s": e.created_s} for e in found
+        ]
+        empty = f"no {word} is registered: manor {kind} add NAME --driver DRIVER"
+        s.out.result(shown, lambda: s.out.table(("name", "driver", "registered"), rows, empty=empty))
+
+    @app.command(help=f"Show a {word}: its settings, what it can do, its hosts and what is free on them.")
+    def show(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Its name, or the start of it.")]) -> None:
+        s = session(ctx)
+        endpoint = find_endpoint(s, kind, name)
+        view = look(s, endpoint)
+        config = redacted(endpoint.config)
+
+        def human() -> None:
+            s.out.fields([("name", endpoint.name), ("driver", endpoint.driver), *_flat(config)])
+            s.out.line()
+            _show_view(s, view)
+            _show_support(s, view)
+
+        s.out.result({"config": config, **_as_dict(view)}, human)
+
+    @app.command(help=f"Look whether one {word}, or every one, answers; ends with 6 where one does not.")
+    def check(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Name; default: all.")] = "") -> None:
+        s = session(ctx)
+        wanted = (find_endpoint(s, kind, name),) if name else registered(s, kind)
+        views = [look(s, endpoint) for endpoint in wanted]
+
+        def human() -> None:
+            for view in views:
+                _show_view(s, view)
+
+        s.out.result(views, human)
+        if any(not view.ok for view in views):
+            raise typer.Exit(ExitCode.DRIVER)
+
+    @app.command(help=f"Forget a {word}. Refused while a service has something on it.")
+    def remove(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Its name, or the start of it.")]) -> None:
+        s = session(ctx)
+        from manor.store import endpoints, instances
+
+        endpoint = find_endpoint(s, kind, name)
+        mine = f"{kind}:{endpoint.name}"
+        with s.runtime.store.begin() as tx:
+            users = [
+                ns.name
+                for ns in instances.all_of(tx)
+                if (state := instances.desired(tx, ns.id)) and any(r.endpoint == mine for r in state.resources)
+            ]
+            if users:
+                raise UsageError(
+                    f"{endpoint.name} is in use by {', '.join(users[:5])}", hint=f"manor ns terminate {users[0]}"
+                )
+            endpoints.remove(tx, kind, endpoint.name)
+        s.out.result(
+            {"removed": endpoint.name}, lambda: s.out.line(f"{endpoint.name} is forgotten; nothing on it was touched")
+        )
+
+    return app
+
+
+def _as_dict(view: View) -> dict[str, Any]:
+    return {name: getattr(view, name) for name in View.__dataclass_fields__}
+
+
+def _flat(config: Any, prefix: str = "") -> list[tuple[str, object]]:
+    if not isinstance(config, Mapping):
+        return [(prefix.rstrip("."), config)]
+    return [pair for key, value in config.items() for pair in _flat(value, f"{prefix}{key}.")]
+
+
+def _show_view(s: Session, view: View) -> None:
+    word = "answers" if view.ok else "answers, but" if view.capabilities else "does not answer:"
+    tail = f"in {view.seconds:.2f} s" if view.ok else view.problem
+    s.out.line(f"{view.name} ({view.driver}) {word} {tail}", style="green" if view.ok else "red")
+    if view.hint:
+        s.out.line(f"    hint: {view.hint}")
+    hosts = view.capabilities.hosts if view.capabilities else ()
+    if hosts:
+        s.out.table(
+            ("host", "zone", "accelerator", "vcpus", "used", "memory", "free", "disk", "free disk", "state"),
+            [
+                (h.name, h.zone, h.accelerator, h.vcpus, h.vcpus_used, size(h.memory_bytes), size(h.memory_free_bytes),
+                 size(h.storage_bytes), size(h.storage_free_bytes), "ok" if h.reachable and not h.reason else h.reason)
+                for h in hosts
+            ],
+            right=("vcpus", "used", "memory", "free", "disk", "free disk"),
+        )  # fmt: skip
+    if view.topology:
+        s.out.table(
+            ("switch on", "datapath", "connected", "ports"),
+            [(w.host, w.datapath_id, "yes" if w.connected else "no", len(w.ports)) for w in view.topology.switches],
+            right=("ports",),
+            empty="it knows no switch yet",
+        )
+
+
+def _show_support(s: Session, view: View) -> None:
+    if view.capabilities:
+        s.out.line()
+        s.out.table(
+            ("capability", "support", "why"),
+            [
+                (name, level, view.capabilities.detail.get(name, ""))
+                for name, level in view.capabilities.support.items()
+            ],
+        )

@@ -1,0 +1,150 @@
+"""From what a person typed to the thing meant, through the quick read-only lists: no SQLModel is loaded for a name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import typer
+
+from manor.cli.names import resolve
+from manor.cli.session import Session, default_home
+from manor.errors import ManorError, UsageError
+
+if TYPE_CHECKING:
+    from manor.model.instance import NsInstance, NsLcmOpOcc, PackageInfo, VnfInstance
+
+__all__ = [
+    "complete_ns",
+    "complete_operation",
+    "complete_package",
+    "complete_vnf",
+    "find_ns",
+    "find_operation",
+    "find_package",
+    "find_vnf",
+]
+
+_ALL = 100_000
+_OFFERED = 50
+
+
+def find_ns(s: Session, typed: str) -> NsInstance:
+    """The service with this name, id or unique start of an id."""
+    from manor.store import reading
+
+    items = reading.ns_instances(s.url, limit=_ALL).items
+    chosen = resolve(typed, ((ns.id, ns.name) for ns in items), what="service", listing="manor ns list")
+    return next(ns for ns in items if ns.id == chosen)
+
+
+def find_vnf(s: Session, typed: str) -> VnfInstance:
+    """The VNF with this id or name, or given as ``<service>/<VNF>``."""
+    from manor.store import reading
+
+    service, _, name = typed.partition("/")
+    if name and any(service in (ns.id, ns.name) for ns in reading.ns_instances(s.url, limit=_ALL).items):
+        ns = find_ns(s, service)
+        items = reading.vnf_instances(s.url, limit=_ALL, ns_id=ns.id).items
+        name = name.removeprefix("vnf/")
+        listing = f"manor vnf list {ns.name}"
+    else:
+        items = reading.vnf_instances(s.url, limit=_ALL).items
+        name, listing = typed, "manor vnf list"
+    chosen = resolve(name, ((vnf.id, vnf.name) for vnf in items), what="VNF", listing=listing)
+    return next(vnf for vnf in items if vnf.id == chosen)
+
+
+def find_package(s: Session, typed: str) -> PackageInfo:
+    """The package with this id, descriptor id or name."""
+    from manor.store import reading
+
+    items = reading.packages(s.url, limit=_ALL).items
+    by_descriptor = [package for package in items if package.descriptor_id == typed]
+    if len(by_descriptor) == 1:
+        return by_descriptor[0]
+    pairs = ((package.id, package.name) for package in items)
+    chosen = resolve(typed, pairs, what="package", listing="manor package list")
+    return next(package for package in items if package.id == chosen)
+
+
+def find_operation(s: Session, typed: str) -> NsLcmOpOcc:
+    """The operation with this id or unique start of it; a service's name or id means its last operation."""
+    from manor.store import reading
+
+    items = reading.operations(s.url, limit=_ALL).items
+    for operation in items:  # the newest first
+        if typed in (operation.ns_name, operation.ns_id) and typed not in (other.id for other in items):
+            return operation
+    chosen = resolve(typed, ((op.id, "") for op in items), what="operation", listing="manor op list")
+    return next(op for op in items if op.id == chosen)
+
+
+# Shell completion: never an error, never slow, never a heavy import.
+
+
+def _offer(ctx: typer.Context, read: Callable[[str, str], Iterable[str]], typed: str) -> list[str]:
+    root = ctx.find_root().params
+    home = root.get("home") or default_home(os.environ)
+    try:
+        names = read(root.get("db") or str(home / "manor.db"), f"{typed}\x1f" if typed else "")
+        return [name for name in names if name.startswith(typed)]
+    except (ManorError, OSError):
+        return []
+
+
+def complete_ns(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of services."""
+    from manor.store import reading
+
+    return _offer(
+        ctx,
+        lambda url, after: (ns.name for ns in reading.ns_instances(url, limit=_OFFERED, after=after).items),
+        incomplete,
+    )
+
+
+def complete_package(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of packages."""
+    from manor.store import reading
+
+    return _offer(
+        ctx,
+        lambda url, after: (p.name for p in reading.packages(url, limit=_OFFERED, after=after).items),
+        incomplete,
+    )
+
+
+def complete_operation(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids of the newest operations."""
+    from manor.store import reading
+
+    return _offer(ctx, lambda url, _: (op.id for op in reading.operations(url, limit=_OFFERED).items), incomplete)
+
+
+def complete_vnf(ctx: typer.Context, incomplete: str) -> list[str]:
+    """VNFs as ``<service>/<VNF>``."""
+    from manor.store import reading
+
+    def read(url: str, _: str) -> Iterable[str]:
+        names = {ns.id: ns.name for ns in reading.ns_instances(url, limit=_ALL).items}
+        return [f"{names[v.ns_id]}/{v.name}" for v in reading.vnf_instances(url, limit=_ALL).items if v.ns_id in names]
+
+    return _offer(ctx, read, incomplete)
+
+
+def one_of(typed: str, known: Iterable[str], *, what: str, listing: str) -> str:
+    """A name among few, where ids are names."""
+    return resolve(typed, ((name, "") for name in known), what=what, listing=listing)
+
+
+def pairs(given: Iterable[str], *, option: str) -> dict[str, str]:
+    """``key=value`` arguments as a mapping. Raises UsageError where one is none."""
+    found = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{option} takes KEY=VALUE, not '{text}'", hint=f"for example {option} name=value")
+        found[key] = value
+    return found
