@@ -1,0 +1,159 @@
+"""From a step to a driver's verb: the thin shim by which plans act on the world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from manor.api import (
+    CallContext,
+    ChainSpec,
+    GuestAccess,
+    GuestResult,
+    Observed,
+    Phase,
+    PowerState,
+    Query,
+    ResourceKind,
+    ResourceRef,
+    SegmentSpec,
+    Step,
+    Verb,
+    VnfView,
+    spec_from_json,
+)
+from manor.errors import DeadlineExceeded, Permanent, Transient, Unsupported
+from manor.lcm.runtime import Runtime
+
+__all__ = ["Driving", "VimGuest", "vnf_view"]
+
+_POLL_FIRST_S = 0.05
+_POLL_MOST_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VimGuest:
+    """The way into one machine through its VIM; an api ``Guest``."""
+
+    vim: Any
+    ref: ResourceRef
+
+    def ping(self, ctx: CallContext) -> bool:
+        """Whether the agent inside answers."""
+        return bool(self._access().guest_ping(self.ref, ctx))
+
+    def run(self, argv: Sequence[str], ctx: CallContext, *, stdin: bytes = b"") -> GuestResult:
+        """Run a program inside and wait for it. Raises Unsupported where the VIM has no way in."""
+        return self._access().guest_exec(self.ref, argv, ctx, stdin=stdin)
+
+    def _access(self) -> GuestAccess:
+        if not isinstance(self.vim, GuestAccess):
+            raise Unsupported(f"the VIM of {self.ref.key} has no way into guests", capability="guest-access")
+        return self.vim
+
+
+def vnf_view(data: Mapping[str, Any]) -> VnfView:
+    """The view that a check's step carries."""
+    from pydantic import TypeAdapter
+
+    view: VnfView = TypeAdapter(VnfView).validate_python(data)
+    return view
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Driving:
+    """Performs steps through the runtime's drivers. Several threads use one."""
+
+    rt: Runtime
+
+    def perform(self, step: Step, ctx: CallContext) -> Observed | None:
+        """Do what the step says. Raises DriverError."""
+        if step.verb is Verb.ENSURE:
+            return self._ensure(step, ctx)
+        if step.verb is Verb.REMOVE:
+            ref = ResourceRef(kind=ResourceKind(step.kind), key=step.key, host=step.host)
+            self.rt.driver(step.endpoint).remove(ref, ctx)
+            return None
+        if step.verb is Verb.CONFIGURE:
+            view, guests = self._inside(step)
+            self.rt.driver(step.endpoint).configure(view, guests, ctx)
+            return None
+        return self._verify(step, ctx)
+
+    def observe(self, step: Step, ctx: CallContext) -> Observed | None:
+        """The step's resource as it is, or None where it is not there or the step is about no resource."""
+        if step.verb in (Verb.CONFIGURE, Verb.VERIFY):
+            return None
+        return self._seen(step.endpoint, step.kind, step.key, ctx)
+
+    def _ensure(self, step: Step, ctx: CallContext) -> Observed:
+        if step.spec is None:
+            raise Permanent(f"{step.id}: the plan holds no spec", hint="make the plan anew")
+        spec = spec_from_json(step.spec)
+        driver = self.rt.driver(step.endpoint)
+        if isinstance(spec, SegmentSpec | ChainSpec):
+            observed: Observed = driver.apply(driver.compile(spec, driver.topology(ctx)), ctx)
+        else:
+            observed = driver.ensure(spec, ctx)
+        return observed
+
+    def _verify(self, step: Step, ctx: CallContext) -> Observed | None:
+        """Wait until it is true. Raises DeadlineExceeded saying what was still wrong, Permanent where it broke."""
+        import tenacity
+
+        def told(state: tenacity.RetryCallState) -> bool:
+            # Nothing is slept past the deadline or a cancel.
+            return ctx.remaining_s() <= state.upcoming_sleep or ctx.is_cancelled()
+
+        look = self._healthy if step.kind == "vnf" else self._active
+        try:
+            for attempt in tenacity.Retrying(
+                wait=tenacity.wait_exponential(multiplier=_POLL_FIRST_S, max=_POLL_MOST_S),
+                stop=told,
+                retry=tenacity.retry_if_exception_type(Transient),
+                reraise=True,
+            ):
+                with attempt:
+                    return look(step, ctx)
+        except Transient as error:
+            raise DeadlineExceeded(
+                f"{step.summary or step.id}: {error.message}", hint=error.hint or "look at the machine's console"
+            ) from error
+        raise AssertionError("tenacity always returns or raises")
+
+    def _active(self, step: Step, ctx: CallContext) -> Observed:
+        data = step.spec or {}
+        key = str(data.get("resource", step.key))
+        seen = self._seen(step.endpoint, step.kind, key, ctx)
+        wanted = Phase.STOPPED if data.get("power") == PowerState.STOPPED else Phase.ACTIVE
+        if seen is not None and seen.phase is wanted:
+            return seen
+        if seen is not None and seen.phase is Phase.ERROR:
+            raise Permanent(f"{key} is in error: {seen.detail.get('reason', 'no reason given')}")
+        what = "not there" if seen is None else f"{seen.phase}, not {wanted}"
+        missing = seen.detail.get("missing") if seen is not None else None
+        raise Transient(f"{key} is {what}" + (f": missing {missing}" if missing else ""))
+
+    def _healthy(self, step: Step, ctx: CallContext) -> None:
+        view, guests = self._inside(step)
+        try:
+            health = self.rt.driver(step.endpoint).health(view, guests, ctx)
+        except DeadlineExceeded as error:
+            raise Transient(error.message, hint=error.hint) from error
+        if not health.ready:
+            raise Transient(health.reason or "not ready", hint=f"manor vnf console {view.service}/{view.name}")
+
+    def _inside(self, step: Step) -> tuple[VnfView, dict[str, VimGuest]]:
+        data = step.spec or {}
+        view = vnf_view(data["view"])
+        guests = {
+            key: VimGuest(vim=self.rt.driver(endpoint), ref=ResourceRef(kind=ResourceKind.NODE, key=key))
+            for key, endpoint in data.get("nodes", {}).items()
+        }
+        return view, guests
+
+    def _seen(self, endpoint: str, kind: str, key: str, ctx: CallContext) -> Observed | None:
+        query = Query(owner=self.rt.owner, kinds=frozenset({ResourceKind(kind)}), keys=frozenset({key}))
+        found = self.rt.driver(endpoint).observe(query, ctx)
+        return found[0] if found else None

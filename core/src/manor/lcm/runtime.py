@@ -1,0 +1,162 @@
+"""One process's view of an installation: its state directory, database, plugins and live connections.
+
+Made once, passed around, closed at the end. Nothing heavy happens until something is asked for: the database is
+opened and a driver connected at first use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, cast
+
+from manor.api import DriverEnvironment, Sdn, Vim, Vnfm
+from manor.errors import NotFound
+from manor.model.instance import Endpoint, EndpointKind
+from manor.plugin import Plugins
+
+if TYPE_CHECKING:
+    from manor.store.database import Database
+
+__all__ = ["Runtime", "endpoint_id", "open_runtime"]
+
+_LONGEST_SOCKET_DIR = 70
+"""A Unix socket's path may have 107 characters; a driver needs some of them for a name."""
+
+
+def endpoint_id(kind: EndpointKind, name: str) -> str:
+    """How steps name an endpoint, as ``vim:lab``."""
+    return f"{kind}:{name}"
+
+
+class Runtime:
+    """An open installation. Threads may share it."""
+
+    def __init__(self, *, home: Path, db: str = "", plugins: Plugins | None = None) -> None:
+        self.home = home
+        self._url = db or str(home / "manor.db")
+        self._plugins = plugins
+        self._store: Database | None = None
+        self._lock = threading.RLock()
+        self._connected: dict[str, Any] = {}
+
+    @property
+    def url(self) -> str:
+        """The database's path or URL."""
+        return self._url
+
+    @property
+    def store(self) -> Database:
+        """The database, made ready at first use. Raises StoreError where it cannot be."""
+        with self._lock:
+            if self._store is None:
+                from manor.store.database import Database
+
+                self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._store = Database.open(self._url)
+            return self._store
+
+    @property
+    def plugins(self) -> Plugins:
+        """The plugin host; imports plugins at first use."""
+        with self._lock:
+            if self._plugins is None:
+                self._plugins = Plugins()
+            return self._plugins
+
+    @property
+    def owner(self) -> str:
+        """The installation's owner tag, on every native object."""
+        return self.store.owner
+
+    def environment(self, kind: EndpointKind, name: str) -> DriverEnvironment:
+        """Directories of one endpoint's own, made where they are missing (0700)."""
+        part = f"{kind}-{name}"
+        state = self.home / "endpoints" / part
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        runtime = self.runtime_dir / part
+        runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return DriverEnvironment(name=name, owner=self.owner, state_dir=state, runtime_dir=runtime)
+
+    @property
+    def runtime_dir(self) -> Path:
+        """Where sockets go: below the home, or below /run where the home's path is too long for a socket's."""
+        inside = self.home.absolute() / "run"
+        if len(str(inside)) <= _LONGEST_SOCKET_DIR:
+            return inside
+        digest = hashlib.sha256(str(inside).encode()).hexdigest()[:12]
+        return Path("/run/manor") / digest
+
+    def vim(self, name: str) -> Vim:
+        """The guarded connection to a registered VIM. Raises UsageError where none has this name."""
+        return cast(Vim, self._connect(EndpointKind.VIM, name))
+
+    def sdn(self, name: str) -> Sdn:
+        """The guarded connection to a registered controller."""
+        return cast(Sdn, self._connect(EndpointKind.SDN, name))
+
+    def vnfm(self, name: str) -> Vnfm:
+        """The guarded VNF manager of this name: a registered one, or a driver that needs no settings."""
+        return cast(Vnfm, self._connect(EndpointKind.VNFM, name))
+
+    def driver(self, endpoint: str) -> Any:
+        """The connection for a step's endpoint, as ``vim:lab``."""
+        kind, _, name = endpoint.partition(":")
+        try:
+            return self._connect(EndpointKind(kind), name)
+        except ValueError as error:
+            raise NotFound(f"no such kind of endpoint: {endpoint}") from error
+
+    def endpoint(self, kind: EndpointKind, name: str) -> Endpoint:
+        """What is registered under this name. Raises UsageError naming what there is."""
+        from manor.store import endpoints
+
+        with self.store.read() as tx:
+            if kind is EndpointKind.VNFM:
+                return endpoints.find(tx, kind, name) or Endpoint(kind=kind, name=name, driver=name)
+            return endpoints.get(tx, kind, name)
+
+    def _connect(self, kind: EndpointKind, name: str) -> Any:
+        key = endpoint_id(kind, name)
+        with self._lock:
+            if key not in self._connected:
+                found = self.endpoint(kind, name)
+                connect = {
+                    EndpointKind.VIM: self.plugins.connect_vim,
+                    EndpointKind.SDN: self.plugins.connect_sdn,
+                    EndpointKind.VNFM: self.plugins.connect_vnfm,
+                }[kind]
+                self._connected[key] = connect(found.driver, found.config, self.environment(kind, name))
+            return self._connected[key]
+
+    def disconnect(self, kind: EndpointKind, name: str) -> None:
+        """Let go of one connection; the next use connects anew."""
+        with self._lock:
+            driver = self._connected.pop(endpoint_id(kind, name), None)
+        if driver is not None:
+            driver.close()
+
+    def close(self) -> None:
+        """Let go of every connection and the database."""
+        with self._lock:
+            connected, self._connected = self._connected, {}
+            store, self._store = self._store, None
+        for driver in connected.values():
+            driver.close()
+        if self._plugins is not None:
+            self._plugins.close()
+        if store is not None:
+            store.close()
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def open_runtime(home: Path, db: str = "", plugins: Plugins | None = None) -> Runtime:
+    """An installation whose state is in ``home``, its database at the URL ``db`` or in a file there."""
+    return Runtime(home=home, db=db, plugins=plugins)
