@@ -1,0 +1,65 @@
+"""The conformance kit: what a plugin must do, as tests that its author subclasses.
+
+In the top ``conftest.py``: ``pytest_plugins = ["manor.testing.pytest_plugin"]``. Then, in a test module::
+
+    from manor.testing import VimConformance, VimSpecs
+
+    class TestAcme(VimConformance):
+        @pytest.fixture
+        def specs(self, tmp_path):
+            return VimSpecs(owner="manor/kit", host="host-1", workdir=tmp_path)
+
+        @pytest.fixture
+        def driver(self, specs):
+            return connect(AcmeSettings(url="…"), environment(specs.owner))
+
+A kit test may not be overridden or skipped; one that cannot hold goes into ``deviations`` with the reason, and then has
+to fail. Names are imported when first used, so that labs and private switches need no pytest.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from manor.testing.conformance import Conformance
+    from manor.testing.machines import vim_machine
+    from manor.testing.plugin_kit import PluginConformance
+    from manor.testing.sdn_kit import SdnConformance
+    from manor.testing.sdn_specs import SdnSpecs
+    from manor.testing.vim_kit import VimConformance
+    from manor.testing.vim_specs import VimSpecs
+    from manor.testing.vim_world import VimWorld
+
+__all__ = [
+    "Conformance",
+    "PluginConformance",
+    "SdnConformance",
+    "SdnSpecs",
+    "VimConformance",
+    "VimSpecs",
+    "VimWorld",
+    "vim_machine",
+]
+
+_HOMES = {
+    "Conformance": "conformance",
+    "PluginConformance": "plugin_kit",
+    "SdnConformance": "sdn_kit",
+    "SdnSpecs": "sdn_specs",
+    "VimConformance": "vim_kit",
+    "VimSpecs": "vim_specs",
+    "VimWorld": "vim_world",
+    "vim_machine": "machines",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import pytest
+
+    # Before their import, so that a failing assert of the kit shows its values in the author's run.
+    pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in set(_HOMES.values())))
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
