@@ -1,0 +1,28 @@
+#!/bin/sh -e
+# A transparent traffic monitor: eth0 is towards the clients, eth1 towards the servers. It passes
+# everything and counts unicast IPv4 packets, and attempts to open a TCP connection, each way.
+load-modules bridge nftables
+echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
+
+ip link add br0 type bridge stp_state 0 mcast_snooping 0
+for port in eth0 eth1; do
+    ip link set "$port" master br0 up
+done
+ip link set br0 up
+
+nft -f - <<'RULES'
+table bridge traffic {
+    counter forward { }
+    counter backward { }
+    counter connections_forward { }
+    counter connections_backward { }
+
+    chain forward {
+        type filter hook forward priority 0; policy accept;
+        iifname "eth0" ip daddr != 224.0.0.0/4 counter name forward
+        iifname "eth1" ip daddr != 224.0.0.0/4 counter name backward
+        iifname "eth0" tcp flags & (syn | ack) == syn counter name connections_forward
+        iifname "eth1" tcp flags & (syn | ack) == syn counter name connections_backward
+    }
+}
+RULES
