@@ -1,0 +1,1 @@
+"""Figures about Manor and the services it runs: collected, kept, exported."""
