@@ -1,7 +1,7 @@
 """Manor's own figures for Prometheus, read at scrape time from what the process counts anyway.
 
-Names follow Prometheus's rules (base units, ``_total`` on counters); labels are plugin, verb and state, so their number is
-bounded by what is installed. Which values there are is passed in: this module reads no database and no plugin.
+Names follow Prometheus's rules (base units, ``_total`` on counters); labels are plugin, verb and state, so their number
+is bounded by what is installed. The values are passed in: this module reads no database and no plugin.
 """
 
 from __future__ import annotations
