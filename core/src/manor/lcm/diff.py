@@ -197,9 +197,10 @@ class _Differ:
     def _order_removals(self) -> None:
         """A resource goes after all that used it went, or stopped using it."""
         users: dict[str, list[str]] = {}
-        for item in (*self.before.values(), *self.checks_before.values()):
-            key = item.spec.key if isinstance(item, DesiredResource) else item.key
-            for name in item.depends_on:
+        uses = [(key, resource.depends_on) for key, resource in self.before.items()]
+        uses += [(key, check.depends_on) for key, check in self.checks_before.items()]
+        for key, names in uses:
+            for name in names:
                 users.setdefault(name, []).append(key)
         for key, step_id in self.removed.items():
             hard, soft = self._freed_by(key, users, {key})

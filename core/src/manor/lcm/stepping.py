@@ -1,8 +1,8 @@
 """One step, carried out to a certain end: done, or failed with the reason. No journal, no scheduling.
 
 What an error calls for is in its class: *Transient* is tried again a few times, *Indeterminate* (and anything unknown)
-is observed before anything else, all others end the step. A step that the journal found begun is observed first, so that
-what a dead process did is not done twice. The retries are tenacity's; the rules here only say when.
+is observed before anything else, all others end the step. A step that the journal found begun is observed first, so
+that what a dead process did is not done twice. The retries are tenacity's; the rules here only say when.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from manor.api.context import CallContext
 from manor.api.plan import Step, Verb
 from manor.api.resources import Observed, Phase, ResourceKind, spec_from_json
-from manor.errors import DeadlineExceeded, DriverError, Indeterminate, ManorError, Transient
+from manor.errors import DriverError, Fenced, Indeterminate, ManorError, Transient
 from manor.lcm.diff import is_as_wanted
 from manor.lcm.executor import Executor
 
@@ -42,6 +42,8 @@ class Frame:
     sleep: Callable[[float], None] = time.sleep
     busy_until: Callable[[float], None] = lambda _deadline: None
     """Told the monotonic time by which each call has to be back, so that a hung one is noticed."""
+    make_sure: Callable[[], None] = lambda: None
+    """Called before each call; raises Fenced where this worker may not make it any more."""
     moment: Callable[[str, str], None] = _nothing
     """Told ``before call`` and ``after call`` with the step's id; crash tests raise from it."""
 
@@ -63,11 +65,13 @@ class Result:
 
 
 def carry_out(step: Step, executor: Executor, frame: Frame, *, look_first: bool) -> Result:
-    """Carry the step out. ``look_first`` where an earlier try may have had its effect. Raises no ManorError."""
+    """Carry the step out. ``look_first`` where an earlier try may have had its effect. Raises Fenced alone."""
     try:
         if look_first and (seen := _already(step, executor, frame)) is not None:
             return seen
         return _tried(step, executor, frame)
+    except Fenced:
+        raise
     except ManorError as error:
         return Result(error=error)
 
@@ -90,7 +94,7 @@ def _tried(step: Step, executor: Executor, frame: Frame) -> Result:
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Transient),
-        stop=tenacity.stop_any(tenacity.stop_after_attempt(ATTEMPTS - 1), lambda _state: frame.is_cancelled()),
+        stop=lambda state: state.attempt_number >= ATTEMPTS - 1 or frame.is_cancelled(),
         wait=_wait,
         sleep=frame.sleep,
         reraise=True,
@@ -112,6 +116,7 @@ def _wait(state: object) -> float:
 
 def _once(step: Step, executor: Executor, frame: Frame) -> Result:
     """One call; what cannot be known from its error is observed."""
+    frame.make_sure()
     frame.moment("before call", step.id)
     try:
         seen = executor.perform(step, frame.context(step.deadline_s))
@@ -130,9 +135,6 @@ def _once(step: Step, executor: Executor, frame: Frame) -> Result:
         raise doubt
     if (already := _already(step, executor, frame)) is not None:
         return already
-    if isinstance(doubt, DeadlineExceeded):
-        # Not there yet, but the call may still be at work: trying again beside it is how duplicates are born.
-        raise doubt
     raise Transient(doubt.message, retry_after_s=_FIRST_WAIT_S, hint=doubt.hint) from doubt
 
 

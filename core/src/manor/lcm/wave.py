@@ -49,7 +49,10 @@ class Decision:
 def decide(
     rows: Mapping[str, StepRecord], running: Collection[str], mode: Mode, *, is_cancelled: bool = False
 ) -> Decision:
-    """The next decision. ``rows`` by step id, in plan order: what a step depends on stands before it."""
+    """The next decision. ``rows`` by step id, in plan order: what a step depends on stands before it.
+
+    A cancel that comes when all is done changes nothing: the operation's own result wins the race.
+    """
     if mode in (Mode.FORWARD, Mode.DRAIN):
         return _forward(rows, running, best_effort=mode is Mode.DRAIN, is_cancelled=is_cancelled)
     return _backward(rows, running, best_effort=mode is Mode.SWEEP, is_cancelled=is_cancelled)
@@ -67,7 +70,8 @@ def _over(running: Collection[str], end: End) -> Decision:
 def _forward(
     rows: Mapping[str, StepRecord], running: Collection[str], *, best_effort: bool, is_cancelled: bool
 ) -> Decision:
-    if is_cancelled:
+    finished = {StepState.DONE, StepState.SKIPPED}
+    if is_cancelled and not all(row.state in finished for row in rows.values()):
         return _over(running, End.CANCELLED)
     if not best_effort and any(row.state is StepState.FAILED for row in rows.values()):
         return _over(running, End.FAILED)
@@ -93,22 +97,19 @@ def _forward(
 def _backward(
     rows: Mapping[str, StepRecord], running: Collection[str], *, best_effort: bool, is_cancelled: bool
 ) -> Decision:
-    if is_cancelled:
+    if is_cancelled and any(left_planned(row) for row in rows.values()):
         return _over(running, End.CANCELLED)
     stuck = {step_id for step_id, row in rows.items() if row.state is StepState.UNDO_FAILED}
     if stuck and not best_effort:
         return _over(running, End.FAILED)
     open_ids = {step_id for step_id, row in rows.items() if left_planned(row)} - stuck
+    last_first = list(rows)[::-1]
     held_up = {name for step_id in open_ids for name in rows[step_id].step.depends_on}
     # What depends on a step through one that never ran is still held up by it: ask over the whole way.
-    for step_id in reversed(rows):
+    for step_id in last_first:
         if step_id in held_up:
             held_up.update(rows[step_id].step.depends_on)
-    start = [
-        step_id
-        for step_id in reversed(rows)
-        if step_id in open_ids and step_id not in held_up and step_id not in running
-    ]
+    start = [name for name in last_first if name in open_ids and name not in held_up and name not in running]
     if start or running:
         return Decision(start=tuple(start))
     return Decision(end=End.SUCCEEDED if not open_ids else End.FAILED)

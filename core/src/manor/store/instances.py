@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, insert, or_, select, update
 
 from manor.errors import UsageError
 from manor.model.desired import DesiredState, desired_from_json, desired_to_json
-from manor.model.instance import NsInstance, VnfInstance
+from manor.model.instance import NsInstance, NsState, VnfInstance
 from manor.store import rows
 from manor.store.tables import Desired, NsRow, VnfRow
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["add", "all_of", "desired", "get", "get_vnf", "remove", "replace_vnfs", "save", "set_desired", "vnfs"]
+__all__ = [
+    "add",
+    "all_of",
+    "become",
+    "desired",
+    "get",
+    "get_vnf",
+    "remove",
+    "replace_vnfs",
+    "save",
+    "set_desired",
+    "vnfs",
+]
 
 _NS = NsRow.__table__  # type: ignore[attr-defined]
 _VNF = VnfRow.__table__  # type: ignore[attr-defined]
@@ -100,3 +112,20 @@ def set_desired(tx: Connection, ns_id: str, state: DesiredState | None) -> None:
 def _insert_vnfs(tx: Connection, vnfs: Sequence[VnfInstance]) -> None:
     if vnfs:
         tx.execute(insert(_VNF), [rows.vnf_values(vnf) for vnf in vnfs])
+
+
+def become(
+    tx: Connection,
+    ns_id: str,
+    state: NsState,
+    desired: Mapping[str, Any] | None,
+    vnfs: Sequence[Mapping[str, Any]],
+) -> None:
+    """Write a service's state, desired state and VNFs, the latter two as the JSON they were kept in."""
+    tx.execute(update(_NS).where(_NS.c.id == ns_id).values(state=str(state)))
+    tx.execute(delete(_DESIRED).where(_DESIRED.c.ns_id == ns_id))
+    if desired is not None:
+        tx.execute(insert(_DESIRED).values(ns_id=ns_id, desired=dict(desired)))
+    tx.execute(delete(_VNF).where(_VNF.c.ns_id == ns_id))
+    if vnfs:
+        tx.execute(insert(_VNF), [dict(vnf) for vnf in vnfs])

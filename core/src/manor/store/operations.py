@@ -21,7 +21,19 @@ from manor.store.tables import ACTIVE_STATES, OperationRow, StepRow
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["active", "add", "at_work", "get", "plan", "revision", "set_columns", "steps", "target", "write_steps"]
+__all__ = [
+    "active",
+    "add",
+    "at_work",
+    "get",
+    "locked",
+    "plan",
+    "pulse",
+    "set_columns",
+    "steps",
+    "target",
+    "write_steps",
+]
 
 _OP = OperationRow.__table__  # type: ignore[attr-defined]
 _STEP = StepRow.__table__  # type: ignore[attr-defined]
@@ -112,9 +124,10 @@ def locked(tx: Connection, operation_id: str) -> Mapping[str, Any]:
     return row  # type: ignore[return-value]
 
 
-def revision(tx: Connection, operation_id: str) -> int:
-    """A number that grows with every change worth showing; 0 for an operation that is not there."""
-    return int(tx.execute(select(_OP.c.revision).where(_OP.c.id == operation_id)).scalar() or 0)
+def pulse(tx: Connection, operation_id: str) -> tuple[int, str]:
+    """A number that grows with every change worth showing, and the way a worker goes (empty: it rests)."""
+    row = tx.execute(select(_OP.c.revision, _OP.c.mode).where(_OP.c.id == operation_id)).first()
+    return (row[0], row[1]) if row is not None else (0, "")
 
 
 def steps(tx: Connection, operation_id: str) -> tuple[StepRecord, ...]:

@@ -1,0 +1,69 @@
+"""What the end of the way through a plan means for the operation: a pure decision, committed with the last outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from manor.api.plan import Verb
+from manor.lcm.states import Trigger, advance
+from manor.lcm.wave import End, Mode, left_planned
+from manor.model.instance import OnFailure, OperationState, StepRecord, StepState
+
+__all__ = ["Turn", "first_failure", "turn"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """The states an operation goes through at once, and which way it goes on; no mode means that it rests."""
+
+    states: tuple[OperationState, ...]
+    mode: Mode | None = None
+    error: str = ""
+    hint: str = ""
+    orphans: tuple[str, ...] = ()
+
+
+def turn(state: OperationState, mode: Mode, end: End, rows: Mapping[str, StepRecord], on_failure: OnFailure) -> Turn:
+    """Where the operation goes from ``state`` when its way through the plan has ended."""
+    error, hint = first_failure(rows)
+    if state is OperationState.FAILED_TEMP:
+        # `fail` was asked for; it is over once what was left is cleaned up or listed.
+        return Turn(states=(advance(state, Trigger.FAIL),), error=error, hint=hint, orphans=_orphans(rows, mode))
+    if end is End.CANCELLED:
+        return Turn(
+            states=(advance(state, Trigger.CANCELLED),),
+            error=error or "cancelled",
+            hint=hint or "manor op rollback or manor op retry",
+        )
+    if end is End.SUCCEEDED:
+        if mode is Mode.BACKWARD:
+            return Turn(states=(advance(state, Trigger.SUCCEEDED),), error=error, hint=hint)
+        partly = any(row.state is not StepState.DONE for row in rows.values())
+        event = Trigger.PARTLY_SUCCEEDED if partly else Trigger.SUCCEEDED
+        return Turn(states=(advance(state, event),), error=error, hint=hint, orphans=_orphans(rows, mode))
+    failed = advance(state, Trigger.FAILED)
+    if mode is Mode.FORWARD and on_failure is OnFailure.ROLLBACK:
+        back = advance(failed, Trigger.ROLLBACK)
+        return Turn(states=(failed, back), mode=Mode.BACKWARD, error=error, hint=hint)
+    return Turn(states=(failed,), error=error, hint=hint)
+
+
+def first_failure(rows: Mapping[str, StepRecord]) -> tuple[str, str]:
+    """Error and hint of the step that failed first: an undo that failed before all, for it is what blocks."""
+    failed = [row for row in rows.values() if row.error and row.state is not StepState.DONE]
+    if not failed:
+        return "", ""
+    worst = min(failed, key=lambda row: (row.state is not StepState.UNDO_FAILED, row.ended_s))
+    what = f"undoing {worst.step.id}" if worst.state is StepState.UNDO_FAILED else worst.step.id
+    place = " on ".join(part for part in (worst.step.endpoint, worst.step.host) if part)
+    return f"{what} ({place}): {worst.error}", worst.hint
+
+
+def _orphans(rows: Mapping[str, StepRecord], mode: Mode) -> tuple[str, ...]:
+    """Keys of what may still be there though it should not."""
+    if mode is Mode.SWEEP:
+        left = [row for row in rows.values() if left_planned(row)]
+    else:
+        left = [row for row in rows.values() if row.step.verb is Verb.REMOVE and row.state is not StepState.DONE]
+    return tuple(sorted({row.step.key for row in left}))

@@ -1,0 +1,61 @@
+"""What a service becomes when its operation completes, written down with the operation so that any worker can do it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from manor.api.plan import OperationKind
+from manor.model.desired import DesiredState, desired_from_json, desired_to_json
+from manor.model.instance import NsLcmOpOcc, NsState, OperationState, VnfInstance
+from manor.store import rows
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["Target", "commit_end", "target_from_json", "target_to_json"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """The service afterwards."""
+
+    ns_state: NsState
+    desired: DesiredState | None
+    """What should exist then; None for nothing."""
+    vnfs: tuple[VnfInstance, ...] = ()
+
+
+def target_to_json(target: Target) -> dict[str, Any]:
+    """The target as JSON values."""
+    return {
+        "ns_state": str(target.ns_state),
+        "desired": desired_to_json(target.desired) if target.desired else None,
+        "vnfs": [rows.vnf_values(vnf) for vnf in target.vnfs],
+    }
+
+
+def target_from_json(data: Mapping[str, Any]) -> Target:
+    """Read what :func:`target_to_json` wrote."""
+    return Target(
+        ns_state=NsState(data["ns_state"]),
+        desired=desired_from_json(data["desired"]) if data["desired"] else None,
+        vnfs=tuple(rows.vnf_instance(item) for item in data["vnfs"]),
+    )
+
+
+def commit_end(tx: Connection, operation: NsLcmOpOcc, state: OperationState) -> None:
+    """Let the service be what the operation's end made of it, in the transaction that ends the operation.
+
+    Completed, it is the target. Rolled back, it is what it was. Failed for good, an instantiate or terminate leaves
+    nothing but the orphans it lists; after any other the service is still meant to be what it was, and drift shows.
+    """
+    from manor.store import instances, operations
+
+    is_whole = operation.operation in (OperationKind.INSTANTIATE, OperationKind.TERMINATE)
+    if state in (OperationState.COMPLETED, OperationState.PARTIALLY_COMPLETED):
+        data = operations.target(tx, operation.id)
+        instances.become(tx, operation.ns_id, NsState(data["ns_state"]), data["desired"], data["vnfs"])
+    elif state is OperationState.FAILED and is_whole:
+        instances.become(tx, operation.ns_id, NsState.NOT_INSTANTIATED, None, [])
