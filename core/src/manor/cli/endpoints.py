@@ -15,17 +15,13 @@ from manor.cli.find import one_of
 from manor.cli.render.steps import size
 from manor.cli.session import Session, new_app, session
 from manor.cli.settings import redacted, settings
-from manor.errors import DriverError, PluginError, UsageError
+from manor.errors import DriverError, PluginError
 from manor.model.instance import Endpoint, EndpointKind
 
 if TYPE_CHECKING:
     from manor.api import Capabilities, Topology
 
-__all__ = ["CHECK_S", "endpoint_app", "find_endpoint", "registered"]
-
-CHECK_S = 60.0
-"""Time for one look at an endpoint."""
-_LONGEST = 32
+__all__ = ["endpoint_app", "find_endpoint", "registered"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,17 +56,15 @@ def find_endpoint(s: Session, kind: EndpointKind, typed: str) -> Endpoint:
 def look(s: Session, endpoint: Endpoint) -> View:
     """Connect and ask what the endpoint can do; a failure is part of the answer."""
     from manor.api import CallContext
+    from manor.lcm import endpoints
 
     started_s = time.monotonic()
     capabilities = topology = None
     problem = hint = ""
     try:
-        ctx = CallContext.within(CHECK_S)
-        if endpoint.kind is EndpointKind.VIM:
-            capabilities = s.runtime.vim(endpoint.name).capabilities(ctx)
-        else:
-            sdn = s.runtime.sdn(endpoint.name)
-            capabilities, topology = sdn.capabilities(ctx), sdn.topology(ctx)
+        capabilities = endpoints.check(s.runtime, endpoint.kind, endpoint.name)
+        if endpoint.kind is EndpointKind.SDN:
+            topology = s.runtime.sdn(endpoint.name).topology(CallContext.within(endpoints.CHECK_S))
         away = [f"{host.name}: {host.reason or 'not reachable'}" for host in capabilities.hosts if not host.reachable]
         problem = "; ".join(away)
     except (DriverError, PluginError) as error:
@@ -92,7 +86,6 @@ def endpoint_app(kind: EndpointKind, help: str) -> typer.Typer:
     """The group with the commands that every kind of endpoint has."""
     app = new_app(help)
     word = "VIM" if kind is EndpointKind.VIM else "controller"
-    hook = f"manor_{kind}_drivers"
 
     @app.command(help=f"Register a {word} and look whether it answers; nothing is kept where it does not.")
     def add(
@@ -103,33 +96,12 @@ def endpoint_app(kind: EndpointKind, help: str) -> typer.Typer:
             list[str] | None, typer.Option("-o", "--option", metavar="KEY=VALUE", help="A setting.")
         ] = None,
         config: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None,
-        unchecked: Annotated[bool, typer.Option("--unchecked", help="Keep it although it does not answer.")] = False,
     ) -> None:
-        s = session(ctx)
-        from manor.plugin.connecting import validated
-        from manor.store import endpoints
+        from manor.lcm import endpoints
 
-        if (
-            len(name) > _LONGEST
-            or not name.replace("-", "").replace("_", "").replace(".", "").isalnum()
-            or not name.isascii()
-        ):
-            raise UsageError(
-                f"a {word} cannot be called '{name}'", hint="letters, digits, dot, dash, underscore; up to 32"
-            )
-        given = settings(config, option or ())
-        validated(s.runtime.plugins.choose(hook, driver), given)
-        endpoint = Endpoint(kind=kind, name=name, driver=driver, config=given, created_s=time.time())
-        with s.runtime.store.begin() as tx:
-            endpoints.add(tx, endpoint)
-        view = look(s, endpoint)
-        if not view.ok and view.capabilities is None and not unchecked:
-            with s.runtime.store.begin() as tx:
-                endpoints.remove(tx, kind, name)
-            raise DriverError(
-                f"{word} {name} does not answer and was not kept: {view.problem}",
-                hint=view.hint or "correct its settings, or add --unchecked",
-            )
+        s = session(ctx)
+        endpoints.add(s.runtime, kind, name, driver=driver, config=settings(config, option or ()))
+        view = look(s, s.runtime.endpoint(kind, name))
         s.out.result(view, lambda: _show_view(s, view))
 
     @app.command("list", help=f"List the registered {word}s.")
@@ -172,27 +144,22 @@ def endpoint_app(kind: EndpointKind, help: str) -> typer.Typer:
         if any(not view.ok for view in views):
             raise typer.Exit(ExitCode.DRIVER)
 
-    @app.command(help=f"Forget a {word}. Refused while a service has something on it.")
-    def remove(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Its name, or the start of it.")]) -> None:
-        s = session(ctx)
-        from manor.store import endpoints, instances
+    @app.command(help=f"Forget a {word}, taking our cached images off it. Refused while a service uses it.")
+    def remove(
+        ctx: typer.Context,
+        name: Annotated[str, typer.Argument(help="Its name, or the start of it.")],
+        force: Annotated[
+            bool, typer.Option("--force", help="Also where it does not answer; what stays is listed.")
+        ] = False,
+    ) -> None:
+        from manor.lcm import endpoints
 
+        s = session(ctx)
         endpoint = find_endpoint(s, kind, name)
-        mine = f"{kind}:{endpoint.name}"
-        with s.runtime.store.begin() as tx:
-            users = [
-                ns.name
-                for ns in instances.all_of(tx)
-                if (state := instances.desired(tx, ns.id)) and any(r.endpoint == mine for r in state.resources)
-            ]
-            if users:
-                raise UsageError(
-                    f"{endpoint.name} is in use by {', '.join(users[:5])}", hint=f"manor ns terminate {users[0]}"
-                )
-            endpoints.remove(tx, kind, endpoint.name)
-        s.out.result(
-            {"removed": endpoint.name}, lambda: s.out.line(f"{endpoint.name} is forgotten; nothing on it was touched")
-        )
+        left = endpoints.remove(s.runtime, kind, endpoint.name, force=force)
+        for key in left:
+            s.out.warn(f"left behind: {key}")
+        s.out.result({"removed": endpoint.name, "left": left}, lambda: s.out.line(f"{endpoint.name} is forgotten"))
 
     return app
 

@@ -102,6 +102,11 @@ class Output:
         else:
             self.stdout.write(printable(text) + "\n")
 
+    def raw(self, text: str) -> None:
+        """A result that is a document of its own, as a picture; what it holds is clean already."""
+        self.has_result = True
+        self.stdout.write(text if text.endswith("\n") else text + "\n")
+
     def table(
         self, headers: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "", right: Sequence[str] = ()
     ) -> None:

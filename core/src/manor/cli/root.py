@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from manor.cli.exits import ExitCode, exit_code
 from manor.cli.output import Output
+from manor.cli.plain import lighten
 from manor.cli.session import Session, default_home
 from manor.errors import UsageError
 
@@ -60,7 +61,7 @@ class Lazy(TyperGroup):
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """The context of the real command, which then does everything else."""
         module, _, attribute = self.target.partition(":")
-        real = get_command(getattr(importlib.import_module(module), attribute or "app"))
+        real = lighten(get_command(getattr(importlib.import_module(module), attribute or "app")))
         real.name = self.name
         return real.make_context(info_name, args, parent=parent, **extra)
 
@@ -152,7 +153,7 @@ def _global(
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the command line; every way to end comes through here."""
     args = hoist(sys.argv[1:] if argv is None else argv)
-    command = get_command(app)
+    command = lighten(get_command(app))
     if "_MANOR_COMPLETE" in os.environ:
         return _complete(command)
     out = Output(json="--json" in args)

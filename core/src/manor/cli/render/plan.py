@@ -18,12 +18,22 @@ class Action(StrEnum):
 
     CREATE = "create"
     CHANGE = "change"
+    REPAIR = "repair"
     REPLACE = "replace"
     REMOVE = "remove"
     CHECK = "check"
 
 
-_SIGNS = {Action.CREATE: "+", Action.CHANGE: "~", Action.REPLACE: "±", Action.REMOVE: "-", Action.CHECK: "?"}
+_SIGNS = {
+    Action.CREATE: "+",
+    Action.CHANGE: "~",
+    Action.REPAIR: "*",
+    Action.REPLACE: "±",
+    Action.REMOVE: "-",
+    Action.CHECK: "?",
+}
+_SAID = {"create": Action.CREATE, "update": Action.CHANGE, "repair": Action.REPAIR, "replace": Action.REPLACE}
+"""First words of the planner's summaries: a step's spec alone does not tell a repair from a creation."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,15 +57,14 @@ def changes(plan: Plan) -> list[Change]:
     for step in plan.steps:
         if step.verb is Verb.REMOVE and step.key in ensured:
             continue
+        on_host = step.host and step.endpoint.startswith("vim:")
         found.append(
             Change(
                 action=_action(step, step.key in removed),
                 kind=step.kind,
                 key=step.key,
-                where=" on ".join(reversed([part for part in (step.host, step.endpoint) if part]))
-                if step.host and step.endpoint.startswith("vim:")
-                else step.endpoint,
-                why=step.summary,
+                where=f"{step.endpoint} on {step.host}" if on_host else step.endpoint,
+                why=_why(step),
                 fields=_differences(step.before or {}, step.spec or {}) if step.before and step.spec else (),
             )
         )
@@ -69,7 +78,16 @@ def _action(step: Step, also_removed: bool) -> Action:
         return Action.CHECK
     if also_removed:
         return Action.REPLACE
-    return Action.CHANGE if step.before else Action.CREATE
+    said = _SAID.get(step.summary.partition(" ")[0])
+    return said or (Action.CHANGE if step.before else Action.CREATE)
+
+
+def _why(step: Step) -> str:
+    """The summary without the words that the sign and the kind say already."""
+    first, _, rest = step.summary.partition(f" {step.kind}")
+    if first in (*_SAID, "remove", "prove", "configure") and rest[:1] in ("", ":", " "):
+        return rest.lstrip(": ")
+    return step.summary
 
 
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:

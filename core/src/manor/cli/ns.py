@@ -1,0 +1,362 @@
+"""``manor ns``: network services, from a descriptor to running machines and back to nothing."""
+
+from __future__ import annotations
+
+import base64
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from manor.cli.exits import ExitCode
+from manor.cli.find import complete_ns, complete_package, find_ns, pairs
+from manor.cli.planfile import load_plan, plan_document, save_plan
+from manor.cli.session import new_app, session
+from manor.errors import UsageError
+from manor.model.instance import OnFailure
+
+if TYPE_CHECKING:
+    from manor.lcm.wishes import Wishes
+
+__all__ = ["app"]
+
+app = new_app("Network services: create, plan, instantiate, show, drift, terminate, delete.")
+
+Service = Annotated[str, typer.Argument(metavar="NS", help="Name or id of a service.", autocompletion=complete_ns)]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", help="Start it and return; `manor serve` or `op watch` works it off.")
+]
+Failing = Annotated[OnFailure, typer.Option("--on-failure", help="What to do when a step fails for good.")]
+Vim = Annotated[str, typer.Option("--vim", help="Place all machines on this VIM.")]
+Place = Annotated[
+    list[str] | None, typer.Option("--place", metavar="VNF=VIM[/HOST]", help="Place one VNF; repeatable.")
+]
+Sdn = Annotated[str, typer.Option("--sdn", help="Controller, where several are registered.")]
+Policy = Annotated[str, typer.Option("--policy", help="Placement policy.")]
+Level = Annotated[str, typer.Option("--level", help="Instantiation level of the NSD.")]
+
+
+class Planned(StrEnum):
+    """Operations that can be planned from the command line."""
+
+    INSTANTIATE = "instantiate"
+    TERMINATE = "terminate"
+    REPAIR = "repair"
+
+
+class Picture(StrEnum):
+    """Forms of a topology."""
+
+    ASCII = "ascii"
+    SVG = "svg"
+    MERMAID = "mermaid"
+    JSON = "json"
+
+
+def _wishes(vim: str, place: list[str] | None, sdn: str, policy: str, level: str) -> Wishes:
+    from manor.lcm.wishes import Wishes
+
+    places = {"*": vim} if vim else {}
+    return Wishes(sdn=sdn, placement=policy, level=level, locations={**places, **pairs(place or (), option="--place")})
+
+
+@app.command()
+def create(
+    ctx: typer.Context,
+    nsd: Annotated[str, typer.Argument(help="NSD id, name or package.", autocompletion=complete_package)],
+    name: Annotated[str, typer.Option("--name", "-n", help="What the service is called.")],
+    flavour: Annotated[str, typer.Option(help="Deployment flavour; default: the first.")] = "",
+    description: Annotated[str, typer.Option(help="For people.")] = "",
+    param: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A parameter; repeatable.")] = None,
+) -> None:
+    """Create a service from an on-boarded NSD; nothing runs yet."""
+    from manor.cli.settings import settings
+    from manor.lcm import ns
+
+    s = session(ctx)
+    made = ns.create(
+        s.runtime,
+        nsd,
+        name=name,
+        flavour_id=flavour,
+        description=description,
+        parameters=settings(None, param or ()),
+    )
+    s.out.result(
+        made, lambda: s.out.line(f"{made.name} ({made.id}) created; go on with: manor ns instantiate {made.name}")
+    )
+
+
+@app.command()
+def plan(
+    ctx: typer.Context,
+    service: Service,
+    operation: Annotated[Planned, typer.Option(help="What to plan.")] = Planned.INSTANTIATE,
+    save: Annotated[Path | None, typer.Option(help="Keep the plan in this file, for `ns instantiate --plan`.")] = None,
+    vim: Vim = "",
+    place: Place = None,
+    sdn: Sdn = "",
+    policy: Policy = "balanced",
+    level: Level = "",
+) -> None:
+    """Show what an operation would do: every resource, where, and why. Changes nothing."""
+    from manor.api.plan import OperationKind
+    from manor.cli.running import show_plan
+    from manor.lcm import ns
+
+    s = session(ctx)
+    wishes = _wishes(vim, place, sdn, policy, level)
+    proposal = ns.propose(s.runtime, find_ns(s, service).id, OperationKind(operation.upper()), wishes)
+    if save is not None:
+        save_plan(save, proposal)
+
+    def human() -> None:
+        show_plan(s, proposal.plan)
+        s.out.findings(proposal.findings)
+        if save is not None:
+            s.out.note(f"kept in {save}")
+
+    s.out.result(plan_document(proposal), human)
+
+
+@app.command()
+def instantiate(
+    ctx: typer.Context,
+    service: Service,
+    approved: Annotated[Path | None, typer.Option("--plan", help="Do what this saved plan says, or refuse.")] = None,
+    yes: Yes = False,
+    on_failure: Failing = OnFailure.ROLLBACK,
+    no_wait: NoWait = False,
+    vim: Vim = "",
+    place: Place = None,
+    sdn: Sdn = "",
+    policy: Policy = "balanced",
+    level: Level = "",
+) -> None:
+    """Bring a service up: plan, ask, do, prove."""
+    from manor.api.plan import OperationKind
+    from manor.cli.running import approve, run
+    from manor.lcm import ns
+
+    s = session(ctx)
+    found = find_ns(s, service)
+    if approved is not None:
+        saved, wishes = load_plan(approved)
+        if saved.service_id != found.id or saved.operation is not OperationKind.INSTANTIATE:
+            raise UsageError(
+                f"{approved} is a plan to {saved.operation} {saved.service_name}", hint=f"manor ns plan {found.name}"
+            )
+        proposal = ns.confirm(s.runtime, saved, wishes)
+    else:
+        wishes = _wishes(vim, place, sdn, policy, level)
+        proposal = ns.propose(s.runtime, found.id, OperationKind.INSTANTIATE, wishes)
+        approve(s, proposal, yes=yes)
+    run(s, proposal, on_failure=on_failure, wait=not no_wait)
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 50,
+    after: Annotated[str, typer.Option(help="Page marker, as the page before gave it.")] = "",
+) -> None:
+    """List services by name, a page at a time."""
+    from manor.store import reading
+
+    s = session(ctx)
+    page = reading.ns_instances(s.url, limit=limit, after=unpack_marker(after))
+
+    def human() -> None:
+        s.out.table(
+            ("id", "name", "state", "nsd", "created", "last operation"),
+            [(n.id, n.name, n.state, n.nsd_id, when(n.created_s), n.last_operation[:8]) for n in page.items],
+            empty="no service yet: manor ns create NSD --name NAME",
+        )
+
+    s.out.result(page.items, human)
+    if page.next:
+        s.out.note(
+            f"{len(page.items)} of {page.total}; next: manor ns list --limit {limit} --after {pack_marker(page.next)}"
+        )
+
+
+@app.command()
+def show(ctx: typer.Context, service: Service) -> None:
+    """Show a service: its VNFs, where their machines run, their addresses."""
+    from manor.lcm.views import topology
+    from manor.store import reading
+
+    s = session(ctx)
+    found = find_ns(s, service)
+    picture = topology(s.runtime, found.id)
+    vnfs = reading.vnf_instances(s.url, limit=10_000, ns_id=found.id).items
+    operations = reading.operations(s.url, limit=1, ns_id=found.id).items
+
+    def human() -> None:
+        s.out.fields(
+            [
+                ("name", found.name),
+                ("id", found.id),
+                ("state", found.state),
+                ("nsd", found.nsd_id),
+                ("flavour", found.flavour_id),
+                ("description", found.description),
+                ("created", when(found.created_s)),
+                ("parameters", ", ".join(f"{key}={value}" for key, value in found.parameters.items())),
+                ("last operation", "  ".join(f"{op.operation} {op.id} {op.state}" for op in operations)),
+            ]
+        )
+        rows = [
+            (
+                vnf.name,
+                vnfc.name,
+                f"{vnfc.vim}/{vnfc.host}",
+                vnfc.state,
+                " ".join(a for p in vnfc.ports for a in p.addresses),
+            )
+            for vnf in picture.vnfs
+            for vnfc in vnf.vnfcs
+        ]
+        if rows:
+            s.out.line()
+            s.out.table(("vnf", "machine", "where", "state", "addresses"), rows)
+
+    s.out.result(
+        {"ns": found, "vnfs": vnfs, "topology": picture, "last_operation": next(iter(operations), None)}, human
+    )
+
+
+@app.command()
+def topology(
+    ctx: typer.Context,
+    service: Service,
+    format: Annotated[Picture, typer.Option("--format", "-f", help="Form of the picture.")] = Picture.ASCII,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it to a file.")] = None,
+) -> None:
+    """Draw a service: machines on hosts, ports on links, chains in order."""
+    from manor.lcm import views
+
+    s = session(ctx)
+    picture = views.topology(s.runtime, find_ns(s, service).id)
+    if s.out.json or format is Picture.JSON:
+        s.out.json = True
+        s.out.result(picture, lambda: None)
+        return
+    text = _drawn(picture, format, s.out.console.width if s.out.is_terminal else 120)
+    if output is not None:
+        output.write_text(text, encoding="utf-8")
+        s.out.note(f"written to {output}")
+    else:
+        s.out.raw(text)
+
+
+def _drawn(picture: Any, format: Picture, width: int) -> str:
+    if format is Picture.SVG:
+        from manor.cli.render.topology_svg import topology_svg
+
+        return topology_svg(picture)
+    if format is Picture.MERMAID:
+        from manor.cli.render.topology_mermaid import topology_mermaid
+
+        return topology_mermaid(picture)
+    from manor.cli.render.topology_ascii import topology_ascii
+
+    return topology_ascii(picture, width)
+
+
+@app.command()
+def drift(
+    ctx: typer.Context,
+    service: Service,
+    repair: Annotated[bool, typer.Option("--repair", help="Bring back what differs.")] = False,
+    yes: Yes = False,
+    on_failure: Failing = OnFailure.HOLD,
+    no_wait: NoWait = False,
+) -> None:
+    """Compare what should be with what is. Ends with 1 where they differ."""
+    from manor.api.plan import OperationKind
+    from manor.cli.render.plan import Action, changes
+    from manor.cli.running import approve, run, show_plan
+    from manor.lcm import ns
+
+    s = session(ctx)
+    found = find_ns(s, service)
+    proposal = ns.propose(s.runtime, found.id, OperationKind.REPAIR)
+    drifted = any(change.action is not Action.CHECK for change in changes(proposal.plan))
+    if drifted and repair:
+        approve(s, proposal, yes=yes)
+        run(s, proposal, on_failure=on_failure, wait=not no_wait)
+        return
+
+    def human() -> None:
+        if drifted:
+            show_plan(s, proposal.plan)
+            s.out.note(f"bring it back with: manor ns drift {found.name} --repair")
+        else:
+            s.out.line(f"{found.name} is as it should be: {len(proposal.plan.unchanged)} resources")
+
+    s.out.result({"drift": drifted, **plan_document(proposal)}, human)
+    if drifted:
+        raise typer.Exit(ExitCode.GENERAL)
+
+
+@app.command()
+def terminate(
+    ctx: typer.Context,
+    service: Service,
+    yes: Yes = False,
+    on_failure: Failing = OnFailure.HOLD,
+    no_wait: NoWait = False,
+) -> None:
+    """Take a service down; its name and descriptor stay."""
+    from manor.api.plan import OperationKind
+    from manor.cli.running import approve, run
+    from manor.lcm import ns
+
+    s = session(ctx)
+    proposal = ns.propose(s.runtime, find_ns(s, service).id, OperationKind.TERMINATE)
+    approve(s, proposal, yes=yes)
+    run(s, proposal, on_failure=on_failure, wait=not no_wait)
+
+
+@app.command()
+def delete(
+    ctx: typer.Context,
+    service: Service,
+    force: Annotated[bool, typer.Option("--force", help="Take it down first; list what cannot be cleaned up.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Forget a service that does not run."""
+    from manor.lcm import ns
+
+    s = session(ctx)
+    found = find_ns(s, service)
+    if force and not yes and not s.out.confirm(f"Take {found.name} down, whatever state it is in, and forget it?"):
+        raise typer.Exit(ExitCode.GENERAL)
+    left = tuple(ns.delete(s.runtime, found.id, force=force) or ())
+    for key in left:
+        s.out.warn(f"left behind: {key} (manor vim orphans)")
+    s.out.result(
+        {"deleted": found.id, "name": found.name, "left": left}, lambda: s.out.line(f"{found.name} is deleted")
+    )
+
+
+def when(time_s: float) -> str:
+    """A point in time for people, in local time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_s)) if time_s else ""
+
+
+def pack_marker(marker: str) -> str:
+    """A page marker as one plain word of the command line."""
+    return base64.urlsafe_b64encode(marker.encode()).decode().rstrip("=")
+
+
+def unpack_marker(word: str) -> str:
+    """Read what :func:`pack_marker` made. Raises UsageError for anything else."""
+    try:
+        return base64.urlsafe_b64decode(word + "=" * (-len(word) % 4)).decode()
+    except ValueError:
+        raise UsageError(f"'{word}' is not a page marker", hint="take it from the page before") from None

@@ -1,0 +1,101 @@
+"""Starting an operation and staying with it until it ends: the one place where commands meet the engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from manor.cli.exits import ExitCode
+from manor.cli.progress import watcher
+from manor.cli.render.plan import Action, plan_lines
+from manor.cli.render.steps import seconds
+from manor.cli.session import Session
+from manor.errors import OperationFailed
+from manor.model.instance import NsLcmOpOcc, OperationState
+
+if TYPE_CHECKING:
+    from manor.api.plan import Plan
+    from manor.lcm.ns import Proposal
+    from manor.model.instance import OnFailure
+
+__all__ = ["approve", "ended", "follow", "run", "show_plan"]
+
+_COLOURS = {
+    Action.CREATE: "green",
+    Action.CHANGE: "yellow",
+    Action.REPAIR: "yellow",
+    Action.REPLACE: "magenta",
+    Action.REMOVE: "red",
+    Action.CHECK: "dim",
+}
+
+
+def show_plan(s: Session, plan: Plan, *, to_stderr: bool = False) -> None:
+    """Print a plan for a person."""
+    for text, action in plan_lines(plan):
+        if to_stderr:
+            s.out.note(text)
+        else:
+            s.out.line(text, style=_COLOURS.get(action, "") if action else "")
+
+
+def approve(s: Session, proposal: Proposal, *, yes: bool) -> None:
+    """Show the plan and ask, unless ``yes``. Raises UsageError where nobody can answer; ends where the answer is no."""
+    if not s.out.json:
+        show_plan(s, proposal.plan)
+        s.out.findings(proposal.findings)
+        s.out.stdout.flush()
+    if not yes and not s.out.confirm("Do this?"):
+        s.out.note("nothing was done")
+        raise typer.Exit(ExitCode.GENERAL)
+
+
+def run(s: Session, proposal: Proposal, *, on_failure: OnFailure, wait: bool = True) -> None:
+    """Start the proposed operation and stay with it. Raises OperationFailed where it does not complete."""
+    from manor.lcm import ns
+
+    operation_id = ns.start(s.runtime, proposal, on_failure=on_failure)
+    if not wait:
+        s.out.result(
+            {"operation_id": operation_id}, lambda: s.out.line(f"{operation_id}: manor op watch {operation_id}")
+        )
+        return
+    ended(s, follow(s, operation_id))
+
+
+def follow(s: Session, operation_id: str, *, events: bool = False) -> NsLcmOpOcc:
+    """Show the operation as it goes on, working it off here where no ``manor serve`` does.
+
+    An interrupt leaves it resumable, and says how.
+    """
+    from manor.lcm import ns
+
+    try:
+        with watcher(s.out, events=events) as watching:
+            return ns.follow(s.runtime, operation_id, watching.update)
+    except KeyboardInterrupt:
+        s.out.note("")
+        s.out.note(f"interrupted; operation {operation_id} is not lost. Go on with: manor op watch {operation_id}")
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def ended(s: Session, operation: NsLcmOpOcc) -> None:
+    """Report how an operation ended. Raises OperationFailed for any end but the one wanted."""
+    what = f"{operation.operation} {operation.ns_name}"
+    took = seconds(max(0.0, operation.state_entered_s - operation.start_s))
+    if operation.state is OperationState.COMPLETED:
+        s.out.result(operation, lambda: s.out.line(f"{what} COMPLETED in {took}", style="green"))
+        return
+    why = f": {operation.error}" if operation.error else ""
+    for key in operation.orphans:
+        s.out.warn(f"left behind: {key} (manor vim orphans)")
+    if operation.state is OperationState.ROLLED_BACK:
+        message, hint = f"{what} failed and was rolled back{why}", operation.hint
+    elif operation.state is OperationState.FAILED_TEMP:
+        message = f"{what} stopped{why}"
+        ways = f"manor op retry {operation.id}, or manor op rollback {operation.id}"
+        hint = f"{operation.hint}; then {ways}" if operation.hint else ways
+    else:
+        message, hint = f"{what} ended {operation.state}{why}", operation.hint
+    raise OperationFailed(message, operation_id=operation.id, hint=hint or f"manor op timeline {operation.id}")
