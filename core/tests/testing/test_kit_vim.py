@@ -9,7 +9,7 @@ import pytest
 
 from manor.api import Observed, Vim, VimCapability
 from manor.fakes import FakeVim, World
-from manor.testing import VimConformance, VimSpecs, VimWorld
+from manor.testing import VimConformance, VimSpecs, VimWorld, vim_machine
 
 
 class FakeVimWorld(VimWorld):
@@ -73,3 +73,10 @@ class TestFakeVimWithoutVolumes(TestFakeVim):
     @pytest.fixture
     def driver(self, platform: World) -> Vim:
         return FakeVim(platform, unsupported={VimCapability.VOLUME, VimCapability.IMAGE})
+
+
+def _fresh(directory: Path) -> tuple[Vim, VimSpecs]:
+    return FakeVim(), VimSpecs(owner="manor/test", host="host-1", workdir=directory)
+
+
+TestRandomVerbs = vim_machine(_fresh)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
@@ -59,7 +60,7 @@ class Walk:
     """Where copies ended without arriving, in words."""
 
     @property
-    def devices(self) -> frozenset[str]:
+    def devices(self) -> AbstractSet[str]:
         """Where it arrived."""
         return frozenset(arrival.device for arrival in self.arrivals)
 
@@ -201,8 +202,6 @@ class Fabric:
                 case "move":
                     origin, _, target = str(argument).partition("->")
                     fields[target] = fields[origin]
-                case "resubmit":  # through the tables from there, and then on with the actions after it
-                    self._run(host, int(argument), fields, sent, log)
                 case "goto":
                     following = int(argument)
                 case "group":

@@ -1,6 +1,6 @@
 """Opt in with ``pytest_plugins = ["manor.testing.pytest_plugin"]`` in the top ``conftest.py``.
 
-``pytest --manor-report out.json`` then writes one entry a kit test: class, kit, test, outcome and reason, to be published as a
+``pytest --manor-report out.json`` then writes one entry a kit test, with outcome and reason, to be published as a
 compliance table.
 """
 

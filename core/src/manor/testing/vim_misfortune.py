@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -151,7 +152,7 @@ class VimMisfortuneTests:
     def test_many_keys_from_many_threads_are_many(self, vim: Vim, specs: VimSpecs, ctx: CallContext) -> None:
         supported(vim, ResourceKind.VOLUME, ctx)
         volumes = [specs.volume(f"v{number}") for number in range(specs.parallel)]
-        results = at_once([lambda spec=spec: vim.ensure(spec, ctx) for spec in volumes])
+        results = at_once([partial(vim.ensure, spec, ctx) for spec in volumes])
         assert not [r for r in results if isinstance(r, Exception)]
         assert {o.ref.key for o in vim.observe(specs.everything(), ctx)} == {spec.key for spec in volumes}
         assert len({o.native_id for o in vim.observe(specs.everything(), ctx)}) == len(volumes)
