@@ -1,0 +1,1 @@
+"""SOL006 (YANG): YAML or JSON to the information model, as ETSI has it and as OSM writes it."""
