@@ -9,25 +9,37 @@ import dataclasses
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from manor.api import Finding, OperationKind, Placement, Plan, ServiceView, Severity
 from manor.errors import PlanRefused, UsageError
 from manor.lcm.diff import diff
-from manor.lcm.plans import digest, require_same
+from manor.lcm.plans import plan_digest, require_same
 from manor.lcm.runtime import Runtime
-from manor.lcm.wishes import Wishes, request
+from manor.lcm.states import Trigger
+from manor.lcm.target import Target
+from manor.lcm.wishes import Wishes, request, wishes_to_json
 from manor.lcm.world import candidates, endpoints_of, observe, registered
 from manor.model.desired import DesiredState
-from manor.model.instance import EndpointKind, NsInstance, NsState, OperationState, PackageKind, VnfInstance
+from manor.model.instance import (
+    CancelMode,
+    EndpointKind,
+    NsInstance,
+    NsLcmOpOcc,
+    NsState,
+    OnFailure,
+    OperationState,
+    PackageKind,
+    VnfInstance,
+)
 from manor.nfvo.demand import demands, rules
 from manor.nfvo.desired import desired
 from manor.nfvo.request import ServiceRequest, members
 from manor.vnfm.levels import scale_levels_of
 from manor.vnfm.members import Vnf
 
-__all__ = ["Proposal", "confirm", "create", "propose"]
+__all__ = ["Proposal", "confirm", "create", "delete", "propose", "start"]
 
 _FROM = {
     OperationKind.INSTANTIATE: NsState.NOT_INSTANTIATED,
@@ -47,13 +59,15 @@ class Proposal:
     target: DesiredState | None
     """What should exist afterwards; None for nothing."""
     vnfs: tuple[VnfInstance, ...] = ()
-    findings: tuple[Finding, ...] = field(default=())
+    findings: tuple[Finding, ...] = ()
     """What the reviews found; none of them an error."""
+    present: frozenset[str] = frozenset()
+    """Keys of what is there now."""
 
     @property
     def digest(self) -> str:
         """Equal for plans that do the same."""
-        return digest(self.plan)
+        return plan_digest(self.plan)
 
 
 def create(
@@ -91,10 +105,18 @@ def create(
     return ns
 
 
-def propose(rt: Runtime, name_or_id: str, operation: OperationKind, wishes: Wishes | None = None) -> Proposal:
+def propose(
+    rt: Runtime,
+    name_or_id: str,
+    operation: OperationKind,
+    wishes: Wishes | None = None,
+    *,
+    tolerant: bool = False,
+) -> Proposal:
     """What ``operation`` would do to the service now. Changes nothing.
 
-    Raises UsageError where its state does not allow the operation, PlanRefused where it cannot be had.
+    ``tolerant`` goes on where a VIM or controller cannot be asked (for a forced terminate). Raises UsageError where the
+    service's state does not allow the operation, PlanRefused where it cannot be had.
     """
     from manor.store import instances, operations
 
@@ -121,7 +143,7 @@ def propose(rt: Runtime, name_or_id: str, operation: OperationKind, wishes: Wish
         target = stored
     elif operation is not OperationKind.TERMINATE:
         target, vnfs = _planned(rt, ns, wishes, stored)
-    observed, found_at = observe(rt, ns.id, previous, target)
+    observed, found_at = observe(rt, ns.id, previous, target, tolerant=tolerant)
     nothing = DesiredState(service_id=ns.id, service_name=ns.name)
     plan = diff(target or nothing, observed, previous, operation, replace_on=_replace_on(rt, target), found_at=found_at)
     findings = _reviewed(rt, ns, plan)
@@ -138,6 +160,75 @@ def confirm(rt: Runtime, approved: Proposal | Plan, wishes: Wishes | None = None
     now = propose(rt, plan.service_id, plan.operation, wishes)
     require_same(plan, now.plan)
     return now
+
+
+def start(rt: Runtime, proposal: Proposal, *, on_failure: OnFailure = OnFailure.ROLLBACK, force: bool = False) -> str:
+    """Accept the proposal; the id of the operation, which a worker now picks up.
+
+    ``force`` (terminate only) goes on where a step fails and lists what is left. Raises UsageError while another
+    operation is active, PlanRefused where one has run since the proposal was made.
+    """
+    instantiated = proposal.operation is not OperationKind.TERMINATE
+    target = Target(
+        ns_state=NsState.INSTANTIATED if instantiated else NsState.NOT_INSTANTIATED,
+        desired=proposal.target,
+        vnfs=proposal.vnfs,
+    )
+    accepted = rt.operations.submit(
+        proposal.plan,
+        target,
+        on_failure=on_failure,
+        params={"wishes": wishes_to_json(proposal.wishes)},
+        force=force,
+        planned_after=proposal.ns.last_operation,
+    )
+    return accepted.id
+
+
+def delete(rt: Runtime, name_or_id: str, *, force: bool = False) -> tuple[str, ...]:
+    """Forget a service that does not run.
+
+    With ``force`` whatever it does is ended and whatever it has is removed first; keys of what could not be reached or
+    removed are returned, and show as orphans. Raises UsageError where, without it, something is still there.
+    """
+    from manor.lcm.work import follow
+    from manor.store import instances, operations
+
+    left: tuple[str, ...] = ()
+    with rt.store.read() as tx:
+        ns = instances.get(tx, name_or_id)
+        busy = operations.active(tx, ns.id)
+    if force:
+        if busy is not None:
+            _end(rt, busy)
+        removal = propose(rt, ns.id, OperationKind.TERMINATE, tolerant=True)
+        if removal.plan.steps:
+            left = follow(rt, start(rt, removal, force=True)).orphans
+    else:
+        if ns.state is not NsState.NOT_INSTANTIATED:
+            raise UsageError(f"service {ns.name} is {ns.state}", hint=f"manor ns terminate {ns.name}")
+        removal = propose(rt, ns.id, OperationKind.TERMINATE)
+        there = [step.key for step in removal.plan.steps if step.key in removal.present]
+        if there:
+            raise UsageError(
+                f"{len(there)} resources of {ns.name} are still there, as {there[0]}",
+                hint=f"manor ns delete {ns.name} --force",
+            )
+    with rt.store.begin() as tx:
+        instances.remove(tx, ns.id)
+    return left
+
+
+def _end(rt: Runtime, busy: NsLcmOpOcc) -> None:
+    """Bring a running or stuck operation to FAILED, cleaning up what it can."""
+    from manor.lcm.work import follow
+
+    if busy.state is not OperationState.FAILED_TEMP:
+        rt.operations.cancel(busy.id, CancelMode.FORCEFUL)
+        if follow(rt, busy.id).state is not OperationState.FAILED_TEMP:
+            return  # it ended by itself, faster than the cancel
+    rt.operations.act(busy.id, Trigger.FAIL)
+    follow(rt, busy.id)
 
 
 def _replace_on(rt: Runtime, target: DesiredState | None) -> dict[str, frozenset[str]]:

@@ -18,6 +18,8 @@ from manor.model.instance import Endpoint, EndpointKind
 from manor.plugin import Plugins
 
 if TYPE_CHECKING:
+    from manor.lcm.engine import DbosEngine
+    from manor.lcm.operations import Operations
     from manor.store.database import Database
 
 __all__ = ["Runtime", "endpoint_id", "open_runtime"]
@@ -41,6 +43,7 @@ class Runtime:
         self._store: Database | None = None
         self._lock = threading.RLock()
         self._connected: dict[str, Any] = {}
+        self._engine: DbosEngine | None = None
 
     @property
     def url(self) -> str:
@@ -70,6 +73,31 @@ class Runtime:
     def owner(self) -> str:
         """The installation's owner tag, on every native object."""
         return self.store.owner
+
+    @property
+    def engine(self) -> DbosEngine:
+        """The durable queue; brings DBOS, which takes a second."""
+        with self._lock:
+            if self._engine is None:
+                from manor.lcm.engine import DbosEngine
+
+                self._engine = DbosEngine(self.store)
+                self._engine.prepare()
+            return self._engine
+
+    @property
+    def operations(self) -> Operations:
+        """Submitting and steering of operations."""
+        from manor.lcm.operations import Operations
+
+        return Operations(self.store, self.engine)
+
+    def release_engine(self) -> None:
+        """Let go of the queue, so that another process can be the worker."""
+        with self._lock:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
 
     def environment(self, kind: EndpointKind, name: str) -> DriverEnvironment:
         """Directories of one endpoint's own, made where they are missing (0700)."""
@@ -140,6 +168,7 @@ class Runtime:
 
     def close(self) -> None:
         """Let go of every connection and the database."""
+        self.release_engine()
         with self._lock:
             connected, self._connected = self._connected, {}
             store, self._store = self._store, None

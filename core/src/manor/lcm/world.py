@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from manor.api import CallContext, Candidate, Host, NodeSpec, Observed, Query, ResourceKind
-from manor.errors import DriverError
+from manor.errors import DriverError, ManorError
 from manor.lcm.runtime import Runtime
 from manor.model.desired import DesiredState
 from manor.model.instance import EndpointKind
@@ -23,11 +23,14 @@ def endpoints_of(*states: DesiredState | None) -> frozenset[str]:
     return frozenset(resource.endpoint for state in states if state for resource in state.resources)
 
 
-def observe(rt: Runtime, service_id: str, *states: DesiredState | None) -> tuple[dict[str, Observed], dict[str, str]]:
+def observe(
+    rt: Runtime, service_id: str, *states: DesiredState | None, tolerant: bool = False
+) -> tuple[dict[str, Observed], dict[str, str]]:
     """What is there of a service: everything under its id, and the shared images that the states name.
 
     The second value is the endpoint of what was found under the service's id, by key. Raises DriverError where an
-    endpoint cannot be asked: a plan from half a view would be a guess.
+    endpoint cannot be asked: a plan from half a view would be a guess. ``tolerant`` passes over such an endpoint, for a
+    forced removal, which tries what it knows of anyway.
     """
     images: dict[str, set[str]] = {}
     for state in states:
@@ -36,11 +39,16 @@ def observe(rt: Runtime, service_id: str, *states: DesiredState | None) -> tuple
                 images.setdefault(resource.endpoint, set()).add(resource.spec.key)
 
     def look(endpoint: str) -> tuple[list[Observed], list[Observed]]:
-        driver = rt.driver(endpoint)
-        ctx = CallContext.within(OBSERVE_S)
-        own = driver.observe(Query(owner=rt.owner, prefix=f"{service_id}/"), ctx)
-        keys = images.get(endpoint)
-        return own, driver.observe(Query(owner=rt.owner, keys=frozenset(keys)), ctx) if keys else []
+        try:
+            driver = rt.driver(endpoint)
+            ctx = CallContext.within(OBSERVE_S)
+            own = driver.observe(Query(owner=rt.owner, prefix=f"{service_id}/"), ctx)
+            keys = images.get(endpoint)
+            return own, driver.observe(Query(owner=rt.owner, keys=frozenset(keys)), ctx) if keys else []
+        except ManorError:
+            if not tolerant:
+                raise
+            return [], []
 
     asked = sorted(endpoints_of(*states))
     observed: dict[str, Observed] = {}

@@ -1,0 +1,42 @@
+"""Staying with an operation until it rests: working it off here where no other process does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from manor.lcm.apply import Apply, Progress
+from manor.lcm.driving import Driving
+from manor.lcm.journal import Journal
+from manor.lcm.runtime import Runtime
+from manor.model.instance import NsLcmOpOcc
+
+__all__ = ["follow", "working"]
+
+
+@contextmanager
+def working(rt: Runtime) -> Iterator[bool]:
+    """Be a worker meanwhile; False where another process is the one (a ``manor serve`` on SQLite).
+
+    Leaving it stops what still runs at its next step, resumable.
+    """
+    apply = Apply(journal=Journal(rt.store), executor=Driving(rt=rt))
+    engine = rt.engine
+    engine.register_worker(apply.run)
+    is_worker = engine.launch()
+    try:
+        yield is_worker
+    finally:
+        apply.stopping.set()
+        rt.release_engine()
+
+
+def follow(rt: Runtime, operation_id: str, on_event: Callable[[Progress], None] | None = None) -> NsLcmOpOcc:
+    """Wait until the operation rests, telling ``on_event`` of each change, and return it as it is then."""
+    with working(rt):
+        last = None
+        for progress in rt.operations.watch(operation_id):
+            last = progress.operation
+            if on_event is not None:
+                on_event(progress)
+        return last or rt.operations.get(operation_id)[0]
