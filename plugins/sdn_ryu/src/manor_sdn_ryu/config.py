@@ -1,0 +1,89 @@
+"""Settings of a Ryu controller: which switches, and which library the agent runs on."""
+
+from __future__ import annotations
+
+import platform
+import re
+from pathlib import PurePosixPath
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from manor_sdn_ryu.runtime import Runtime
+
+__all__ = ["RyuConfig", "SwitchConfig"]
+
+_LOCAL_OVSDB = "unix:/run/openvswitch/db.sock"
+_SHORT = ("host", "ovsdb", "bridge", "openflow", "datapath_id")
+
+
+class SwitchConfig(BaseModel):
+    """The integration bridge of one host."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="The host's name in Manor, as its VIM's."
+    )
+    ovsdb: str = Field(
+        _LOCAL_OVSDB,
+        pattern=r"^(unix|tcp|ssl):[^\s]+$",
+        description="Database: unix:PATH or tcp:HOST:PORT.",
+    )
+    bridge: str = Field("manor-int", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$", description="Integration bridge.")
+    openflow: str = Field(
+        "",
+        pattern=r"^((unix|tcp):[^\s]+)?$",
+        description="Where the switch listens for OpenFlow; empty: BRIDGE.mgmt beside a unix: database.",
+    )
+    datapath_id: str = Field("", pattern=r"^([0-9a-f]{16})?$", description="Refuse any other; empty: take any.")
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if not self.openflow and not self.ovsdb.startswith("unix:"):
+            raise ValueError(f"host {self.host}: with a remote database say where its switch listens (openflow: tcp:…)")
+        return self
+
+    @property
+    def run_directory(self) -> str:
+        """Open vSwitch's run directory; empty where it is on another machine."""
+        return str(PurePosixPath(self.ovsdb.removeprefix("unix:")).parent) if self.ovsdb.startswith("unix:") else ""
+
+    @property
+    def openflow_address(self) -> str:
+        """Where the agent dials."""
+        return self.openflow or f"unix:{self.run_directory}/{self.bridge}.mgmt"
+
+
+class RyuConfig(BaseModel):
+    """A Ryu controller. Give ``switches``, or the fields of a single one; nothing at all means this machine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    switches: tuple[SwitchConfig, ...] = ()
+    runtime: Runtime = Field(Runtime.RYU, description="ryu, or os-ken, its maintained fork.")
+    start_timeout_s: float = Field(30.0, gt=0, le=300, description="How long the agent may take to start.")
+    settle_s: float = Field(0.3, ge=0, le=10, description="Pause for frames inside functions before old rules go.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_switch(cls, data: Any) -> Any:
+        """``{bridge: …}`` with any field of a switch stands for one switch; no switch for this machine's."""
+        if not isinstance(data, dict) or data.get("switches"):
+            if isinstance(data, dict) and any(name in data for name in _SHORT):
+                raise ValueError("give either switches or the fields of one switch, not both")
+            return data
+        switch = {name: data[name] for name in _SHORT if name in data}
+        switch.setdefault("host", _host_name())
+        return {**{name: value for name, value in data.items() if name not in _SHORT}, "switches": [switch]}
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [switch.host for switch in self.switches]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"host names must differ: {', '.join(twice)}")
+        return self
+
+
+def _host_name() -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", platform.node().split(".")[0])[:63] or "localhost"

@@ -1,0 +1,134 @@
+"""Rules as a switch holds them: port numbers instead of names, numbers instead of text, comparable.
+
+A :class:`FlowRule` names ports, because ports come and go; an :class:`Entry` is what it means on a switch with these
+ports now. Two entries are equal exactly when the switch would do the same. Pure, so that what is sent can be decided
+(and tested) without a switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from manor.api import FlowProgram, FlowRule
+from manor.errors import Permanent
+from manor_sdn_ryu.fields import BITS, exact, parse_match
+from manor_sdn_ryu.pipeline import cookie
+
+__all__ = ["IN_PORT", "Action", "Entry", "Identity", "Resolved", "check_rule", "resolve"]
+
+IN_PORT = 0xFFFFFFF8
+"""OFPP_IN_PORT: back out of the port it came from."""
+
+Action = tuple[str | int, ...]
+Identity = tuple[int, int, tuple[tuple[str, int, int], ...]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One flow entry."""
+
+    table: int
+    priority: int
+    cookie: int
+    match: tuple[tuple[str, int, int], ...]
+    """(field, value, mask), sorted; ``in_port`` by number."""
+    actions: tuple[Action, ...]
+
+    @property
+    def identity(self) -> Identity:
+        """What a switch tells entries apart by."""
+        return self.table, self.priority, self.match
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resolved:
+    """A program on one host's switch with the ports of the moment."""
+
+    entries: Mapping[Identity, tuple[Entry, FlowRule]]
+    """In the program's order."""
+    missing: tuple[str, ...]
+    """Devices that rules name and the switch does not have."""
+
+
+def resolve(program: FlowProgram, host: str, ports: Mapping[str, int]) -> Resolved:
+    """What ``host``'s switch must hold. A rule out of a missing port waits for it; one into a missing port drops.
+
+    (If it were left out, a chain's traffic would fall to the segment and pass its functions by.)
+    """
+    number = cookie(program.owner, program.kind, program.key)
+    entries: dict[Identity, tuple[Entry, FlowRule]] = {}
+    missing: dict[str, None] = {}
+    for rule in program.rules:
+        if rule.host != host:
+            continue
+        gone = [name for name in _devices(rule) if name not in ports]
+        missing.update(dict.fromkeys(gone))
+        in_port = _in_port(rule)
+        if in_port and in_port in gone:
+            continue
+        match = [(name, value, mask) for name, (value, mask) in parse_match(rule.match).items() if mask]
+        if in_port:
+            match.append(("in_port", ports[in_port], 0xFFFFFFFF))
+        actions = tuple(action for name, argument in rule.actions for action in _action(name, argument, ports))
+        entry = Entry(
+            table=int(rule.table),
+            priority=int(rule.priority),
+            cookie=number,
+            match=tuple(sorted(match)),
+            actions=actions,
+        )
+        entries[entry.identity] = (entry, rule)
+    return Resolved(entries=entries, missing=tuple(missing))
+
+
+def _in_port(rule: FlowRule) -> str:
+    return next((str(value) for name, value in rule.match if name == "in_port"), "")
+
+
+def _devices(rule: FlowRule) -> list[str]:
+    names = [str(argument) for name, argument in rule.actions if name == "output" and argument != "in_port"]
+    in_port = _in_port(rule)
+    return [in_port, *names] if in_port else names
+
+
+def _action(name: str, argument: str | int, ports: Mapping[str, int]) -> Iterable[Action]:
+    match name:
+        case "output" if argument == "in_port":
+            yield "output", IN_PORT
+        case "output":
+            if str(argument) in ports:
+                yield "output", ports[str(argument)]
+        case "set_field":
+            field, _, value = str(argument).partition("=")
+            yield "set_field", field, exact(field, value)[0]
+        case "move":
+            source, _, target = str(argument).partition("->")
+            yield "move", source, target
+        case "goto" | "resubmit" | "group":
+            yield name, int(argument)
+        case "drop":
+            pass
+        case _:
+            raise ValueError(f"unknown action {name!r}")
+
+
+def check_rule(rule: FlowRule) -> None:
+    """Raise Permanent when the rule is none that a switch could hold."""
+    try:
+        if not 0 <= rule.table < 254 or not 0 <= rule.priority <= 0xFFFF:
+            raise ValueError(f"table {rule.table} or priority {rule.priority} is out of range")
+        parse_match(rule.match)
+        for name, argument in rule.actions:
+            for action in _action(name, argument, {str(argument): 1}):
+                _check_action(rule, action)
+    except (ValueError, KeyError) as error:
+        raise Permanent(f"flow rule {rule.note!r} is not valid: {error}") from error
+
+
+def _check_action(rule: FlowRule, action: Action) -> None:
+    match action:
+        case ("goto", int(table)) if not rule.table < table < 254:
+            raise ValueError(f"goto {table} from table {rule.table}")
+        case ("move", str(source), str(target)) if BITS[source] != BITS[target]:
+            raise ValueError(f"move between {source} and {target}")

@@ -1,0 +1,176 @@
+"""Keeps the line to one host's switch: dials, dials again, and says when something on it changed."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from manor.errors import DriverError, Transient
+from manor_sdn_ryu.runtime import Library
+from manor_sdn_ryu.session import Session
+
+__all__ = ["Address", "Keeper"]
+
+_LOG = logging.getLogger("manor.sdn.switch")
+_REDIAL_S = 0.3
+_GREET_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Address:
+    """Where a host's switch listens for OpenFlow, as ``unix:/path`` or ``tcp:host:port``."""
+
+    host: str
+    openflow: str
+    datapath_id: str = ""
+    """16 hexadecimal digits that the switch must have; empty takes any."""
+
+    def connect(self, timeout_s: float = 5.0) -> socket.socket:
+        """A connected socket. Raises OSError."""
+        scheme, _, rest = self.openflow.partition(":")
+        if scheme == "unix":
+            connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connected.settimeout(timeout_s)
+            try:
+                connected.connect(rest)
+            except OSError:
+                connected.close()
+                raise
+            return connected
+        name, _, port = rest.rpartition(":")
+        connected = socket.create_connection((name.strip("[]"), int(port)), timeout_s)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 2), (socket.TCP_KEEPCNT, 3)):
+            connected.setsockopt(socket.IPPROTO_TCP, option, value)
+        return connected
+
+
+class Keeper:
+    """One switch. ``converge(keeper, devices)`` is called after it came (None) and when ports changed."""
+
+    def __init__(self, address: Address, library: Library, converge: Callable[[Keeper, set[str] | None], None]) -> None:
+        self.address = address
+        self.reason = "not connected yet"
+        self.ready = threading.Event()
+        self._library = library
+        self._converge = converge
+        self._session: Session | None = None
+        self._changed: set[str] = set()
+        self._wake = threading.Event()
+        self._stopped = False
+        threading.Thread(target=self._dial, name=f"dial {address.host}", daemon=True).start()
+        threading.Thread(target=self._work, name=f"keep {address.host}", daemon=True).start()
+
+    @property
+    def session(self) -> Session:
+        """The line to the switch. Raises Transient while there is none."""
+        session = self._session
+        if session is None or not session.alive or not self.ready.is_set():
+            raise Transient(f"the switch of host {self.address.host} is not connected: {self.reason}")
+        return session
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """OpenFlow ports by name; empty while not connected."""
+        session = self._session
+        return dict(session.ports) if session is not None and self.ready.is_set() else {}
+
+    @property
+    def datapath_id(self) -> str:
+        """The switch's id as last seen."""
+        return self._session.id if self._session is not None else self.address.datapath_id
+
+    # --- called by the application
+
+    def up(self, session: Session) -> None:
+        """The handshake with the switch is done."""
+        expected = self.address.datapath_id
+        if expected and session.id != expected:
+            self.reason = f"it has datapath id {session.id} where {expected} was expected: refused"
+            _LOG.error("host %s: %s", self.address.host, self.reason)
+            session.hang_up()
+            return
+        session.on_ports = self.changed
+        self._session = session
+        self._wake.set()
+
+    def down(self, session: Session) -> None:
+        """The line is gone."""
+        if self._session is session:
+            self.ready.clear()
+            self.reason = "the connection was lost"
+            _LOG.warning("host %s: switch %s disconnected", self.address.host, session.id)
+
+    def changed(self, devices: set[str]) -> None:
+        """Ports of these names came, went or changed their number."""
+        self._changed |= devices
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Hang up and dial no more."""
+        self._stopped = True
+        self._wake.set()
+        self.ready.clear()
+        if self._session is not None:
+            self._session.hang_up()
+
+    # --- threads
+
+    def _dial(self) -> None:
+        pause = threading.Event()
+        while not self._stopped:
+            try:
+                connected = self.address.connect()
+            except (OSError, ValueError) as error:
+                self.reason = f"{self.address.openflow}: {error}"
+            else:
+                try:
+                    self._library.serve(connected, self.address.host)
+                except Exception as error:  # a switch may send anything; the library's parser may raise anything
+                    _LOG.error("host %s: conversation broke off: %r", self.address.host, error)
+            pause.wait(_REDIAL_S)
+
+    def _work(self) -> None:
+        greeted: Session | None = None
+        while not self._stopped:
+            self._wake.wait()
+            self._wake.clear()
+            session = self._session
+            if session is None or not session.alive:
+                continue
+            try:
+                if session is not greeted:
+                    session.greet(_GREET_S)
+                    self._changed.clear()
+                    self.ready.set()
+                    greeted = session
+                    _LOG.info(
+                        "host %s: switch %s connected, %d ports", self.address.host, session.id, len(session.ports)
+                    )
+                    self._converge(self, None)
+                elif self._changed:
+                    devices, self._changed = self._changed, set()
+                    self._converge(self, devices)
+            except DriverError as error:
+                _LOG.error("host %s: %s", self.address.host, error)
+                if session.alive:
+                    greeted = None
+                    threading.Timer(1.0, self._wake.set).start()
+            except Exception:  # the line must be kept whatever happens; the trace says what to mend
+                _LOG.exception("host %s: converging failed", self.address.host)
+
+    def status(self) -> dict[str, Any]:
+        """What people and topology() are told."""
+        connected = self.ready.is_set()
+        return {
+            "host": self.address.host,
+            "datapath_id": self.datapath_id,
+            "connected": connected,
+            "ports": self.ports,
+            "openflow": self.address.openflow,
+            "reason": "" if connected else self.reason,
+        }

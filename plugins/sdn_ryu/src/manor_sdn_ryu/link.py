@@ -1,0 +1,127 @@
+"""The driver's side of the agent: starts it where it does not run, and asks it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from manor.api import CallContext, DriverEnvironment
+from manor.errors import DeadlineExceeded, Indeterminate, Permanent, Transient
+from manor_sdn_ryu.config import RyuConfig
+from manor_sdn_ryu.protocol import connect, decode, encode, raise_failure, read_line
+
+__all__ = ["AgentLink"]
+
+
+class AgentLink:
+    """Asks the agent, one connection a call. Safe to use from several threads."""
+
+    def __init__(self, config: RyuConfig, environment: DriverEnvironment) -> None:
+        self._config = config
+        self._state_dir = environment.state_dir
+        self._owner = environment.owner
+        self.socket: Path = environment.runtime_dir / "agent.sock"
+        self._lock = threading.Lock()
+        self._known_pid = 0
+
+    def ask(self, verb: str, ctx: CallContext, **args: Any) -> Any:
+        """The agent's answer, with the agent started and told its switches if need be.
+
+        Raises what the agent raises; Transient where it cannot be reached, Indeterminate where it fell silent.
+        """
+        ctx.check(f"asking the agent to {verb}")
+        self._ensure(ctx)
+        return self._call(verb, ctx.remaining_s(), args)
+
+    def running(self) -> bool:
+        """Whether an agent answers now; starts none."""
+        try:
+            self._call("hello", 5.0, {})
+        except (Transient, Indeterminate, Permanent):
+            return False
+        return True
+
+    def shutdown(self, timeout_s: float) -> bool:
+        """Tell a running agent to end; False when it still holds programs. Waits until it is gone."""
+        try:
+            pid = int(self._call("hello", timeout_s, {})["pid"])
+            if not self._call("shutdown", timeout_s, {}):
+                return False
+        except Transient:
+            return True
+        until = time.monotonic() + timeout_s
+        while _alive(pid):
+            if time.monotonic() > until:
+                raise DeadlineExceeded(f"the agent (pid {pid}) does not end")
+            time.sleep(0.02)
+        return True
+
+    def _ensure(self, ctx: CallContext) -> None:
+        with self._lock:
+            try:
+                hello = self._call("hello", min(5.0, ctx.remaining_s()), {})
+            except Transient:
+                hello = self._start(ctx)
+            if hello["pid"] != self._known_pid:
+                switches = [
+                    {"host": s.host, "openflow": s.openflow_address, "datapath_id": s.datapath_id}
+                    for s in self._config.switches
+                ]
+                self._call("configure", ctx.remaining_s(), {"owner": self._owner, "switches": switches})
+                self._known_pid = hello["pid"]
+
+    def _start(self, ctx: CallContext) -> Mapping[str, Any]:
+        argv = [
+            sys.executable, "-W", "ignore", "-m", "manor_sdn_ryu.agent", "--detach",
+            "--state-dir", str(self._state_dir), "--socket", str(self.socket),
+            "--runtime", str(self._config.runtime), "--settle-s", str(self._config.settle_s),
+        ]  # fmt: skip
+        until = time.monotonic() + min(self._config.start_timeout_s, ctx.remaining_s())
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)  # noqa: S603
+        if done.returncode != 0:
+            raise Permanent(f"the SDN agent did not start: {done.stderr.decode(errors='replace').strip()}")
+        log = self._state_dir / "agent.log"
+        log = self._state_dir / "agent.log"
+        while time.monotonic() < until:
+            try:
+                answer: Mapping[str, Any] = self._call("hello", 5.0, {})
+                return answer
+            except Transient:
+                if not _alive(int(done.stdout)) and not self.running():
+                    last = log.read_text(errors="replace").splitlines()[-1:] if log.exists() else []
+                    raise Permanent(f"the SDN agent ended at once: {''.join(last)}", hint=f"see {log}") from None
+                time.sleep(0.02)
+        raise Transient(f"the SDN agent did not start within {self._config.start_timeout_s} s", hint=f"see {log}")
+
+    def _call(self, verb: str, timeout_s: float, args: Mapping[str, Any]) -> Any:
+        try:
+            connected = connect(self.socket, 5.0)
+        except OSError as error:
+            raise Transient(f"the SDN agent does not answer at {self.socket}: {error}") from error
+        # The agent keeps to the deadline by itself; the extra second lets its own words arrive.
+        connected.settimeout(timeout_s + 1.0)
+        with connected, connected.makefile("rb") as lines:
+            try:
+                connected.sendall(encode({"verb": verb, "timeout_s": timeout_s, "args": args}))
+                answer = decode(read_line(lines) or b"null")
+            except TimeoutError as error:
+                raise DeadlineExceeded(f"the SDN agent did not answer {verb} in time") from error
+            except (OSError, ValueError) as error:
+                raise Indeterminate(f"the SDN agent broke off at {verb}: {error}") from error
+        if not answer.get("ok"):
+            raise_failure(answer)
+        return answer.get("result")
+
+
+def _alive(pid: int) -> bool:
+    """Whether the process is there and no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state != "Z"

@@ -1,0 +1,149 @@
+"""All programs that are to be true, and whether one more fits beside them.
+
+Two programs may not claim one frame: a rule that overlaps another program's at equal priority is refused with both
+named, since which of them a switch would take is undefined. Keeps no lock; its owner does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+
+from manor.api import ChainSpec, FlowProgram, FlowRule, ResourceKind, SegmentSpec, Topology, spec_from_json
+from manor.errors import Conflict, DriverError, Permanent
+from manor_sdn_ryu.compile import compile_spec, function_devices
+from manor_sdn_ryu.entries import check_rule
+from manor_sdn_ryu.fields import Match, intersects, parse_match
+from manor_sdn_ryu.pipeline import COMPILER, cookie
+from manor_sdn_ryu.store import Store
+
+__all__ = ["Programs", "cookie_of", "hosts_of", "spec_of"]
+
+_Bucket = tuple[str, int, int, str, object]
+
+
+def cookie_of(program: FlowProgram) -> int:
+    """The program's cookie."""
+    return cookie(program.owner, program.kind, program.key)
+
+
+def hosts_of(program: FlowProgram | None) -> set[str]:
+    """The hosts whose switches hold a part of the program."""
+    return {rule.host for rule in program.rules} if program else set()
+
+
+def spec_of(program: FlowProgram | None) -> SegmentSpec | ChainSpec | None:
+    """The spec inside the program, None where it has none that can be read."""
+    if program is None or not program.spec:
+        return None
+    try:
+        spec = spec_from_json(program.spec)
+    except (ValueError, KeyError):
+        return None
+    return spec if isinstance(spec, SegmentSpec | ChainSpec) else None
+
+
+class Programs:
+    """The desired state of one agent."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._by_cookie: dict[int, FlowProgram] = {}
+        self._claims: dict[_Bucket, list[tuple[int, Match, FlowRule]]] = {}
+
+    def load(self, topology: Topology) -> None:
+        """Read what is stored; what an older release compiled is compiled anew."""
+        for compiler, program in list(self._store.programs()):
+            spec = spec_of(program)
+            if compiler != COMPILER and spec is not None:
+                program = replace(compile_spec(spec, topology), spec_hash=program.spec_hash)
+            self._hold(program)
+
+    def __iter__(self) -> Iterator[FlowProgram]:
+        return iter(list(self._by_cookie.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_cookie)
+
+    def get(self, number: int) -> FlowProgram | None:
+        """The program with this cookie."""
+        return self._by_cookie.get(number)
+
+    def find(self, owner: str, kind: ResourceKind, key: str) -> FlowProgram | None:
+        """The program of this resource."""
+        return self._by_cookie.get(cookie(owner, kind, key))
+
+    def put(self, program: FlowProgram) -> None:
+        """Take the program as desired, in place of its former version.
+
+        Raises Permanent where it is not valid, Conflict where it claims what another program has.
+        """
+        if program.groups:
+            raise Permanent(f"{program.name}: select groups are not used by this controller")
+        for rule in program.rules:
+            check_rule(rule)
+        self.refuse_clash(program)
+        self._store.put(cookie_of(program), COMPILER, program)
+        self._hold(program)
+
+    def drop(self, number: int) -> None:
+        """Desire nothing under this cookie any more."""
+        self._store.drop(number)
+        self._release(number)
+
+    def refuse_clash(self, program: FlowProgram) -> None:
+        """Raise Conflict when a frame could be meant by this program and by another one."""
+        number = cookie_of(program)
+        held = self._by_cookie.get(number)
+        if held is not None and (held.owner, held.kind, held.key) != (program.owner, program.kind, program.key):
+            raise Conflict(
+                f"{program.key} and {held.key} have the same cookie", replace=False, hint="rename one of them"
+            )
+        for rule in program.rules:
+            match = parse_match(rule.match)
+            for other, theirs, their_rule in self._claims.get(_bucket(rule), ()):
+                if other != number and intersects(match, theirs):
+                    rival = self._by_cookie[other]
+                    raise Conflict(
+                        f"{program.kind} {program.key} and {rival.kind} {rival.key} claim the same frames at equal"
+                        f" precedence ({rule.note!r}, {their_rule.note!r})",
+                        replace=False,
+                        fields=("classifiers", "precedence"),
+                        hint="narrow a classifier, or give one chain a higher precedence",
+                    )
+
+    def _hold(self, program: FlowProgram) -> None:
+        number = cookie_of(program)
+        self._release(number)
+        self._by_cookie[number] = program
+        for rule in program.rules:
+            self._claims.setdefault(_bucket(rule), []).append((number, parse_match(rule.match), rule))
+
+    def _release(self, number: int) -> None:
+        program = self._by_cookie.pop(number, None)
+        for rule in program.rules if program else ():
+            bucket = _bucket(rule)
+            left = [claim for claim in self._claims.get(bucket, ()) if claim[0] != number]
+            if left:
+                self._claims[bucket] = left
+            else:
+                self._claims.pop(bucket, None)
+
+    def effective(self, program: FlowProgram, topology: Topology, gone: Collection[str]) -> FlowProgram:
+        """The program as it is to be while these devices are gone: functions are treated as their position says."""
+        spec = spec_of(program)
+        if not isinstance(spec, ChainSpec):
+            return program
+        dead = function_devices(spec) & set(gone)
+        try:
+            if not dead or compile_spec(spec, topology).rules != program.rules:
+                return program
+            return replace(compile_spec(spec, topology, dead=dead), spec_hash=program.spec_hash)
+        except DriverError:
+            return program
+
+
+def _bucket(rule: FlowRule) -> _Bucket:
+    """Rules in different buckets cannot meet: another switch, table, priority, port or segment."""
+    match = dict(rule.match)
+    return rule.host, int(rule.table), int(rule.priority), str(match.get("in_port", "")), match.get("metadata")

@@ -1,0 +1,158 @@
+"""A conversation with one connected switch: send, wait for the answers, know its ports.
+
+A request is done when the barrier behind it was answered; only then is it known what the switch took. Works on
+eventlet's threads and on real ones alike, since it uses the standard library's locks.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from manor.errors import Indeterminate, Permanent, Transient
+from manor_sdn_ryu.changes import Change
+from manor_sdn_ryu.wire import flow_mod, flow_stats_request
+
+__all__ = ["Session"]
+
+_CHUNK_BYTES = 60000
+_XID_MAX = 0xFFFFFFFF
+
+
+class _Pending:
+    """What a request waits for: everything up to the reply to its barrier."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.replies: list[Any] = []
+        self.errors: list[Any] = []
+
+
+class Session:
+    """One switch for as long as its connection lasts. Safe to use from several threads."""
+
+    def __init__(self, datapath: Any) -> None:
+        self.datapath = datapath
+        self.id = f"{datapath.id:016x}"
+        self.address = str(datapath.address)
+        self.ports: dict[str, int] = {}
+        self.on_ports: Callable[[set[str]], None] = lambda _: None
+        self.alive = True
+        self._lock = threading.Lock()
+        self._xids = itertools.count(0x4D000000)
+        self._bundles = itertools.count(1)
+        self._waiting: dict[int, _Pending] = {}
+
+    # --- called by the application
+
+    def deliver(self, message: Any) -> None:
+        """Take a message from the switch."""
+        if type(message).__name__ == "OFPPortStatus":
+            self._port(message)
+            return
+        pending = self._waiting.get(message.xid)
+        if pending is None:
+            return
+        match type(message).__name__:
+            case "OFPErrorMsg":
+                pending.errors.append(message)
+            case "OFPBarrierReply":
+                pending.done.set()
+            case _:
+                pending.replies.append(message)
+
+    def closed(self) -> None:
+        """The connection is gone: whoever waits learns it now."""
+        self.alive = False
+        for pending in list(self._waiting.values()):
+            pending.done.set()
+
+    def _port(self, message: Any) -> None:
+        ofp, port = self.datapath.ofproto, message.desc
+        name = _name(port)
+        if message.reason == ofp.OFPPR_DELETE:
+            if self.ports.get(name) == port.port_no:
+                del self.ports[name]
+        else:
+            if self.ports.get(name) == port.port_no:
+                return
+            self.ports[name] = port.port_no
+        self.on_ports({name})
+
+    # --- called by others
+
+    def greet(self, timeout_s: float) -> None:
+        """Ask for port events (a dialled switch sends none unasked) and learn the ports."""
+        parser = self.datapath.ofproto_parser
+        replies = self._request(
+            [parser.OFPSetConfig(self.datapath, 0, 128), parser.OFPPortDescStatsRequest(self.datapath, 0)], timeout_s
+        )
+        ports = [port for reply in replies for port in reply.body]
+        self.ports = {_name(port): port.port_no for port in ports if port.port_no < self.datapath.ofproto.OFPP_MAX}
+
+    def flows(self, cookie: int, mask: int, timeout_s: float) -> list[Any]:
+        """Flow statistics records of all entries with such a cookie."""
+        replies = self._request([flow_stats_request(self.datapath, cookie, mask)], timeout_s)
+        return [record for reply in replies for record in reply.body]
+
+    def send(self, changes: Sequence[Change], timeout_s: float) -> None:
+        """Make the changes, all or none, in an ordered atomic bundle; returns when the switch has answered.
+
+        Raises Permanent when it refused, Transient when it is not connected, Indeterminate when no answer came.
+        """
+        if not changes:
+            return
+        ofp, parser = self.datapath.ofproto, self.datapath.ofproto_parser
+        number, flags = next(self._bundles), ofp.ONF_BF_ATOMIC | ofp.ONF_BF_ORDERED
+
+        def control(kind: int) -> Any:
+            return parser.ONFBundleCtrlMsg(self.datapath, number, kind, flags, [])
+
+        def add(change: Change) -> Any:
+            inner = flow_mod(self.datapath, change.entry, delete=change.delete)
+            return parser.ONFBundleAddMsg(self.datapath, number, flags, inner, [])
+
+        open_, commit = control(ofp.ONF_BCT_OPEN_REQUEST), control(ofp.ONF_BCT_COMMIT_REQUEST)
+        self._request([open_, *map(add, changes), commit], timeout_s)
+
+    def _request(self, messages: Sequence[Any], timeout_s: float) -> list[Any]:
+        if not self.alive:
+            raise Transient(f"switch {self.id} is not connected")
+        pending = _Pending()
+        xids = []
+        buffer = bytearray()
+        with self._lock:
+            for message in (*messages, self.datapath.ofproto_parser.OFPBarrierRequest(self.datapath)):
+                xid = next(self._xids) & _XID_MAX
+                message.set_xid(xid)
+                message.serialize()
+                xids.append(xid)
+                self._waiting[xid] = pending
+                buffer += message.buf
+                if len(buffer) > _CHUNK_BYTES:
+                    self.datapath.send(bytes(buffer))
+                    buffer.clear()
+            self.datapath.send(bytes(buffer))
+        try:
+            if not pending.done.wait(timeout_s):
+                raise Indeterminate(f"switch {self.id} did not answer within {timeout_s:.1f} s")
+        finally:
+            for xid in xids:
+                self._waiting.pop(xid, None)
+        if not self.alive:
+            raise Indeterminate(f"switch {self.id} hung up before it answered")
+        if pending.errors:
+            first = pending.errors[0]
+            raise Permanent(f"switch {self.id} refused a message: OpenFlow error type {first.type} code {first.code}")
+        return pending.replies
+
+    def hang_up(self) -> None:
+        """Close the connection."""
+        self.datapath.close()
+
+
+def _name(port: Any) -> str:
+    name = port.name
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)

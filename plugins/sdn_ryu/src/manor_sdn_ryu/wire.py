@@ -1,0 +1,125 @@
+"""Entries to OpenFlow 1.3 messages and back, for either controller library.
+
+Knows the libraries' parser classes and nothing else; what to send is decided in ``changes``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from manor_sdn_ryu.entries import Action, Entry
+from manor_sdn_ryu.fields import BITS, exact, render
+
+__all__ = ["entry_of", "flow_mod", "flow_stats_request"]
+
+_NO_BUFFER = 0xFFFFFFFF
+_PORT_BITS = 0xFFFFFFFF
+
+
+def flow_mod(datapath: Any, entry: Entry, *, delete: bool) -> Any:
+    """The message that puts or deletes exactly this entry (a delete never hits another cookie's)."""
+    parser, ofp = datapath.ofproto_parser, datapath.ofproto
+    # What a delete would have done does not matter, and need not be ours to express.
+    kept = () if delete else entry.actions
+    actions = [_to_wire(datapath, action) for action in kept if action[0] != "goto"]
+    instructions = [parser.OFPInstructionActions(ofp.OFPIT_APPLY_ACTIONS, actions)] if actions else []
+    instructions += [parser.OFPInstructionGotoTable(action[1]) for action in kept if action[0] == "goto"]
+    return parser.OFPFlowMod(
+        datapath=datapath,
+        command=ofp.OFPFC_DELETE_STRICT if delete else ofp.OFPFC_ADD,
+        table_id=entry.table,
+        priority=entry.priority,
+        cookie=entry.cookie,
+        cookie_mask=(1 << 64) - 1 if delete else 0,
+        match=parser.OFPMatch(**{name: _user(name, value, mask) for name, value, mask in entry.match}),
+        instructions=instructions,
+        buffer_id=_NO_BUFFER,
+        out_port=ofp.OFPP_ANY,
+        out_group=ofp.OFPG_ANY,
+    )
+
+
+def _user(name: str, value: int, mask: int) -> Any:
+    """A match value as the libraries take it."""
+    if name == "in_port":
+        return value
+    full = (1 << BITS[name]) - 1
+    text = render(name, (value, full))
+    text = value if not isinstance(text, str) or text.startswith("0x") else text
+    if mask == full:
+        return text
+    bits = render(name, (mask, full))
+    return text, mask if not isinstance(bits, str) or bits.startswith("0x") else bits
+
+
+def _to_wire(datapath: Any, action: Action) -> Any:
+    parser = datapath.ofproto_parser
+    match action:
+        case ("output", int(port)):
+            return parser.OFPActionOutput(port)
+        case ("set_field", str(name), int(value)):
+            return parser.OFPActionSetField(**{name: _user(name, value, (1 << BITS[name]) - 1)})
+        case ("move", str(source), str(target)):
+            return parser.NXActionRegMove(src_field=source, dst_field=target, n_bits=BITS[source])
+        case ("resubmit", int(table)):
+            return parser.NXActionResubmitTable(table_id=table)
+        case ("group", int(number)):
+            return parser.OFPActionGroup(number)
+    raise ValueError(f"no such action: {action}")
+
+
+def flow_stats_request(datapath: Any, cookie: int, mask: int) -> Any:
+    """Ask for all entries whose cookie agrees with ``cookie`` in the bits of ``mask``."""
+    parser, ofp = datapath.ofproto_parser, datapath.ofproto
+    return parser.OFPFlowStatsRequest(
+        datapath, 0, ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask, parser.OFPMatch()
+    )
+
+
+def entry_of(stats: Any) -> Entry:
+    """The entry that a flow statistics record tells of. What we never send comes back as a foreign action."""
+    match = []
+    for name, given in stats.match.items():
+        value, mask = given if isinstance(given, tuple) else (given, None)
+        match.append((name, *_numbers(name, value, mask)))
+    actions: list[Action] = []
+    last: list[Action] = []
+    for instruction in stats.instructions:
+        if hasattr(instruction, "actions"):
+            actions += [_from_wire(action) for action in instruction.actions]
+        elif hasattr(instruction, "table_id"):
+            last.append(("goto", int(instruction.table_id)))
+        else:
+            last.append(("foreign", type(instruction).__name__))
+    return Entry(
+        table=stats.table_id,
+        priority=stats.priority,
+        cookie=stats.cookie,
+        match=tuple(sorted(match)),
+        actions=(*actions, *last),
+    )
+
+
+def _numbers(name: str, value: Any, mask: Any) -> tuple[int, int]:
+    if name == "in_port":
+        return int(value), _PORT_BITS
+    if name not in BITS:
+        return hash(str(value)) & 0xFFFF, 0
+    number, full = exact(name, value)
+    return (number, full) if mask is None else (number, exact(name, mask)[0])
+
+
+def _from_wire(action: Any) -> Action:
+    match type(action).__name__:
+        case "OFPActionOutput":
+            return "output", int(action.port)
+        case "OFPActionSetField" if action.key in BITS:
+            return "set_field", action.key, exact(action.key, action.value)[0]
+        case "NXActionRegMove":
+            # Open vSwitch may name a field by its older number, which the libraries mark with a suffix.
+            return "move", str(action.src_field).removesuffix("_nxm"), str(action.dst_field).removesuffix("_nxm")
+        case "NXActionResubmitTable":
+            return "resubmit", int(action.table_id)
+        case "OFPActionGroup":
+            return "group", int(action.group_id)
+    return "foreign", str(action)
