@@ -6,6 +6,7 @@ API version 1. Records and specs are frozen and keyword-only; verbs are synchron
 from manor.api.assure import (
     Alarm,
     Detector,
+    Evidence,
     HealAction,
     HealDecision,
     HealPolicy,
@@ -208,6 +209,7 @@ __all__ = [
     # assure
     "Alarm",
     "Detector",
+    "Evidence",
     "HealAction",
     "HealDecision",
     "HealPolicy",

@@ -10,6 +10,7 @@ from typing import Protocol
 __all__ = [
     "Alarm",
     "Detector",
+    "Evidence",
     "HealAction",
     "HealDecision",
     "HealPolicy",
@@ -41,6 +42,20 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """Why one KPI is blamed: what was seen, what was expected instead, and who says so."""
+
+    metric: str
+    share: float
+    """Part of the score, 0 to 1."""
+    seen: float
+    expected: float
+    """In the KPI's own unit, as ``seen``; NaN where nothing definite was expected."""
+    detector: str
+    """The view or rule that weighs most for this KPI."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
     """A detector's word on one row."""
 
@@ -50,6 +65,10 @@ class Score:
     threshold: float = 0.0
     blame: tuple[tuple[str, float], ...] = ()
     """KPI names with their share of the score, largest first."""
+    evidence: tuple[Evidence, ...] = ()
+    """The blamed KPIs in detail, in the same order; empty unless the verdict is ANOMALY."""
+    since_s: float | None = None
+    """When the present excursion began; None while there is none."""
 
 
 class Detector(Protocol):

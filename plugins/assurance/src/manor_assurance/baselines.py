@@ -1,0 +1,98 @@
+"""Simple methods to be measured beside: scored in batch, decided by the same layer without its margin.
+
+Each fits on ``train`` once and gives one score a row of ``train`` and ``test``; what they share with the combined
+detector is only that the threshold follows the last week's half-hour maxima.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from manor_assurance.decision import Decision
+from manor_assurance.series import Series
+
+__all__ = ["BASELINES", "decide"]
+
+DAY_S, STEP_S = 86400.0, 21600.0
+
+
+def _robust(series: Series) -> tuple[np.ndarray, np.ndarray]:
+    train = np.nan_to_num(series.train)
+    rows = np.nan_to_num(np.concatenate([series.train, series.test]))
+    low, centre, high = np.quantile(train, [0.25, 0.5, 0.75], axis=0)
+    reach = train.max(axis=0) - train.min(axis=0)
+    spread = np.maximum((high - low) / 1.349, np.where(reach > 0, reach * 1e-2, 1e-3))
+    return (train - centre) / spread, np.clip((rows - centre) / spread, -1e3, 1e3)
+
+
+def robust_z(series: Series) -> np.ndarray:
+    """Distance from the median in robust deviations; mean of the three furthest KPIs."""
+    z = np.abs(_robust(series)[1])
+    return np.asarray(np.sort(z, axis=1)[:, -3:].mean(axis=1))
+
+
+def ewma(series: Series) -> np.ndarray:
+    """Distance from an exponential mean of an hour in deviations of a day; mean of the three furthest KPIs."""
+    rows = np.nan_to_num(np.concatenate([series.train, series.test]))
+    gain, slow = (1.0 - 0.5 ** (series.period_s / half) for half in (3600.0, DAY_S))
+    start = rows[: max(8, int(DAY_S / series.period_s))]
+    level, variance = start.mean(axis=0), start.var(axis=0)
+    floor = np.maximum((start.max(axis=0) - start.min(axis=0)) * 1e-2, 1e-6)
+    scores = np.zeros(len(rows))
+    for at, row in enumerate(rows):
+        step, deviation = row - level, np.sqrt(variance) + floor
+        scores[at] = np.sort(np.abs(step) / deviation)[-3:].mean()
+        step = np.clip(step, -4.0 * deviation, 4.0 * deviation)
+        level, variance = level + gain * step, variance + slow * (step * step - variance)
+    return scores
+
+
+def principal(series: Series) -> np.ndarray:
+    """Squared length of what the principal components of ``train`` leave unexplained."""
+    from sklearn.decomposition import PCA
+
+    train, rows = _robust(series)
+    pca = PCA(n_components=0.9, svd_solver="covariance_eigh").fit(np.clip(train, -8.0, 8.0))
+    left = rows - pca.inverse_transform(pca.transform(rows))
+    return np.asarray((left**2).sum(axis=1))
+
+
+def isolation_forest(series: Series) -> np.ndarray:
+    """scikit-learn's IsolationForest with its defaults."""
+    from sklearn.ensemble import IsolationForest
+
+    forest = IsolationForest(random_state=0).fit(np.nan_to_num(series.train))
+    return np.asarray(-forest.score_samples(np.nan_to_num(np.concatenate([series.train, series.test]))))
+
+
+BASELINES: dict[str, Callable[[Series], np.ndarray]] = {
+    "robust-z": robust_z,
+    "ewma": ewma,
+    "principal-components": principal,
+    "isolation-forest": isolation_forest,
+}
+
+
+def decide(scores: np.ndarray, series: Series, budget_per_day: float) -> list[bool]:
+    """Which rows of ``test`` an alarm stands at, with the threshold re-estimated every six hours from what was seen."""
+    # Two of the last three rows for quick series, one row for slow ones, as a moving minimum of the two largest.
+    if series.period_s < 200 and len(scores) > 2:
+        last = np.stack([scores[2:], scores[1:-1], scores[:-2]])
+        scores = np.concatenate([np.zeros(2), np.sort(last, axis=0)[1]])
+    decision = Decision(
+        budget_per_day=budget_per_day, margin=1.0, floor=0.0, smooth=1, clear_ratio=0.99, clear_s=0.0, days=7,
+        censor=False,
+    )  # fmt: skip
+    next_s, first = STEP_S, len(series.train)
+    standing = []
+    for at, score in enumerate(scores):
+        time_s = at * series.period_s
+        if time_s >= next_s or at == first:
+            decision.retune()
+            next_s = time_s + STEP_S
+        decision.take(time_s, float(score))
+        if at >= first:
+            standing.append(decision.raised)
+    return standing

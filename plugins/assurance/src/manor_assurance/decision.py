@@ -1,0 +1,101 @@
+"""From a score to an alarm: the layer that does most of the work.
+
+What is normal drifts, so a fixed threshold either floods or sleeps. The threshold here comes from the score's own
+half-hour maxima over the last weeks: the level that they pass as often as the budget allows, times a margin, because
+quiet weeks promise less than they seem to. A half-hour that passed the threshold counts as the threshold and no more:
+one bad day must not deafen the detector, while true noise, which passes it again and again, still lifts it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from manor_assurance.ring import Ring
+
+__all__ = ["BLOCK_S", "Decision", "threshold_of"]
+
+BLOCK_S = 1800.0
+"""Length of a block whose maximum counts once; also how long two raises are taken for one."""
+TAIL = 0.2
+"""Shape of the Pareto tail by which a short history is extrapolated to a rare event."""
+DAY_S = 86400.0
+
+
+def threshold_of(maxima: np.ndarray, *, budget_per_day: float, margin: float, floor: float) -> float:
+    """The level that block ``maxima`` pass ``budget_per_day`` times a day, times ``margin``; at least ``floor``."""
+    if not len(maxima):
+        return math.inf
+    chance = min(1.0, budget_per_day * BLOCK_S / DAY_S)
+    level = float(np.quantile(maxima, 1.0 - chance))
+    short = 1.0 / (chance * len(maxima))
+    if short > 1.0:
+        level *= short**TAIL
+    return max(level * margin, floor)
+
+
+@dataclass
+class Decision:
+    """Smoothing, threshold, raising and clearing for one score; all of its state is numbers."""
+
+    budget_per_day: float
+    margin: float
+    floor: float
+    smooth: int
+    clear_ratio: float
+    clear_s: float
+    days: int
+    censor: bool = True
+    """Whether a block that passed the threshold is remembered as the threshold."""
+
+    def __post_init__(self) -> None:
+        self.window = Ring(self.smooth, (), np.float64)
+        self.maxima = Ring(int(self.days * DAY_S / BLOCK_S), (), np.float32)
+        self.block = -1
+        self.block_max = 0.0
+        self.threshold = math.inf
+        self.raised = False
+        self.since_s = math.nan
+        """When the score first left its usual band in the present excursion; NaN while it is inside."""
+        self.calm_s = math.nan
+
+    def retune(self) -> None:
+        """Estimate the threshold anew from the blocks seen so far."""
+        seen = self.maxima.view()
+        if self.block >= 0 and len(seen) < 48:
+            seen = np.append(seen, np.float32(self._remembered()))
+        self.threshold = threshold_of(seen, budget_per_day=self.budget_per_day, margin=self.margin, floor=self.floor)
+
+    def take(self, time_s: float, score: float) -> float:
+        """Take one row's score; :attr:`raised` and :attr:`since_s` tell what follows. Returns the smoothed score."""
+        self.window.push(score)
+        value = float(self.window.rows[: len(self.window)].mean()) if len(self.window) == self.smooth else 0.0
+        block = int(time_s // BLOCK_S)
+        if block != self.block:
+            if self.block >= 0:
+                self.maxima.push(self._remembered())
+            self.block, self.block_max = block, 0.0
+        self.block_max = max(self.block_max, value)
+        low = self.threshold * self.clear_ratio
+        if value > low:
+            self.calm_s = math.nan
+            if math.isnan(self.since_s):
+                self.since_s = time_s
+        elif math.isnan(self.calm_s):
+            self.calm_s = time_s
+        if value > self.threshold:
+            self.raised = True
+        elif not math.isnan(self.calm_s) and time_s - self.calm_s >= self.clear_s:
+            self.raised, self.since_s = False, math.nan
+        elif not self.raised and value <= low:
+            self.since_s = math.nan
+        return value
+
+    def _remembered(self) -> float:
+        return min(self.block_max, self.threshold) if self.censor else self.block_max
+
+    def forget_window(self) -> None:
+        """Start smoothing anew, after a gap."""
+        self.window.total = 0

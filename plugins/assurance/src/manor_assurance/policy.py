@@ -1,0 +1,68 @@
+"""The cautious policy: what is plainly dead is healed, what is only inferred is told.
+
+No detector that sees KPIs alone is precise enough to reboot a firewall; so a learned alarm needs an independent sign
+before it leads to an action, and one that keeps coming back goes to a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from manor.api import Alarm, HealAction, HealDecision, HealRecord, PerceivedSeverity, ServiceView
+from manor_assurance.config import CautiousConfig
+
+__all__ = ["CautiousPolicy"]
+
+_ACTS = (HealAction.RESTART, HealAction.RECREATE)
+
+
+class CautiousPolicy:
+    """Restart first, recreate when a restart did not last, then hand over. Keeps no state."""
+
+    def __init__(self, config: CautiousConfig) -> None:
+        self.config = config
+
+    def decide(self, alarm: Alarm, service: ServiceView, history: Sequence[HealRecord]) -> HealDecision:
+        """Pure: equal input gives an equal decision; history after the alarm does not count."""
+        key, raised_s = alarm.resource_key, alarm.alarm_raised_time_s
+        if alarm.perceived_severity is PerceivedSeverity.CLEARED:
+            return HealDecision(action=HealAction.NONE, reason=f"the alarm on {key} is cleared")
+        dead = not alarm.learned and alarm.probable_cause in self.config.dead_causes
+        if not dead and not alarm.confirmations:
+            return self._tell(alarm)
+        if key not in service.resources:
+            reason = f"{key} is no resource of {service.name}: a person has to look"
+            return HealDecision(action=HealAction.ESCALATE, reason=reason)
+
+        window_s = self.config.flap_window_s
+        recent = [
+            heal for heal in history
+            if heal.resource_key == key and heal.action in _ACTS and raised_s - window_s <= heal.time_s <= raised_s
+        ]  # fmt: skip
+        why = f"{alarm.probable_cause} on {key}"
+        if alarm.confirmations:
+            why += ", confirmed by " + " and ".join(alarm.confirmations)
+        if len(recent) >= self.config.max_heals:
+            reason = f"{why}; healed {len(recent)} times within {window_s:g} s and it came back: a person has to look"
+            return HealDecision(action=HealAction.ESCALATE, targets=(key,), reason=reason)
+        if recent and raised_s - max(heal.time_s for heal in recent) < self.config.settle_s:
+            reason = f"{why}; the last heal is younger than {self.config.settle_s:g} s and may still take effect"
+            return HealDecision(action=HealAction.NONE, reason=reason)
+        if any(heal.action is HealAction.RECREATE and not heal.succeeded for heal in recent):
+            reason = f"{why}; recreating it failed: a person has to look"
+            return HealDecision(action=HealAction.ESCALATE, targets=(key,), reason=reason)
+        if recent:
+            reason = f"{why}; a {recent[-1].action} did not last"
+            return HealDecision(action=HealAction.RECREATE, targets=(key,), reason=reason)
+        return HealDecision(action=HealAction.RESTART, targets=(key,), reason=why)
+
+    @staticmethod
+    def _tell(alarm: Alarm) -> HealDecision:
+        key = alarm.resource_key
+        if alarm.learned:
+            reason = f"a detector calls {key} abnormal and no independent sign confirms it"
+        else:
+            reason = f"{alarm.probable_cause} on {key} does not say that it is dead"
+        if alarm.perceived_severity in (PerceivedSeverity.CRITICAL, PerceivedSeverity.MAJOR):
+            return HealDecision(action=HealAction.ESCALATE, targets=(key,), reason=reason)
+        return HealDecision(action=HealAction.NONE, reason=reason)
