@@ -33,6 +33,7 @@ class VimMisfortuneTests:
     def test_foreign_is_neither_seen_nor_touched(
         self, vim: Vim, specs: VimSpecs, ctx: CallContext, world: VimWorld, kind: ResourceKind
     ) -> None:
+        supported(vim, kind, ctx)
         stranger = world.stranger()
         theirs = dataclasses.replace(specs, owner="manor/stranger")
         stack = theirs.stack(kind)

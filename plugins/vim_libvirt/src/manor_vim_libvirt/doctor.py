@@ -1,0 +1,2 @@
+def checks():
+    yield from ()

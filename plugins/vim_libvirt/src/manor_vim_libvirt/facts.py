@@ -1,0 +1,93 @@
+"""What a hypervisor can do, read from its own capabilities XML once per connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from manor_vim_libvirt.metadata import parse
+
+__all__ = ["Facts", "read_facts", "parse_facts"]
+
+_ORDINARY_MAX = 65536
+"""Largest page size in bytes that is not a huge one, on any architecture."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """A host's fixed properties."""
+
+    driver: str
+    """``QEMU``, ``TEST`` …, as libvirt calls it."""
+    arch: str = "x86_64"
+    domain_types: frozenset[str] = frozenset()
+    cpus: tuple[int, ...] = ()
+    """Physical CPU numbers."""
+    numa: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """Physical CPUs by NUMA node."""
+    huge_pages: Mapping[int, int] = field(default_factory=dict)
+    """How many huge pages the host set aside, used or not, by their size in bytes; sizes without any left out."""
+    uefi: bool = False
+    identity: str = ""
+    """Changes when the host, its CPU microcode or its QEMU does."""
+
+    @property
+    def is_qemu(self) -> bool:
+        return self.driver == "QEMU"
+
+
+def read_facts(connection: Any) -> Facts:
+    """Ask a hypervisor. Raises libvirtError."""
+    import libvirt
+
+    driver = connection.getType()
+    versions = f"{connection.getHostname()} libvirt {connection.getLibVersion()}"
+    try:
+        versions += f" {driver} {connection.getVersion()}"
+    except libvirt.libvirtError:
+        pass
+    facts = parse_facts(connection.getCapabilities(), driver=driver, versions=versions)
+    if not facts.is_qemu:
+        return facts
+    kind = "kvm" if "kvm" in facts.domain_types else "qemu"
+    domain = parse(connection.getDomainCapabilities(None, facts.arch, "q35", kind))
+    firmware = [value.text for value in domain.findall("os/enum[@name='firmware']/value")]
+    return Facts(
+        driver=facts.driver,
+        arch=facts.arch,
+        domain_types=facts.domain_types,
+        cpus=facts.cpus,
+        numa=facts.numa,
+        huge_pages=facts.huge_pages,
+        uefi="efi" in firmware,
+        identity=facts.identity,
+    )
+
+
+def parse_facts(capabilities: str, *, driver: str, versions: str = "") -> Facts:
+    """Read libvirt's capabilities XML. Pure."""
+    root = parse(capabilities)
+    arch = root.findtext("host/cpu/arch", "x86_64")
+    guest = root.find(f"guest[os_type='hvm']/arch[@name='{arch}']")
+    types = frozenset(item.get("type", "") for item in guest.findall("domain")) if guest is not None else frozenset()
+    numa = {
+        int(cell.get("id")): tuple(int(cpu.get("id")) for cpu in cell.findall("cpus/cpu"))
+        for cell in root.findall("host/topology/cells/cell")
+    }
+    pages: dict[int, int] = {}
+    for item in root.findall("host/topology/cells/cell/pages"):
+        size_bytes, count = int(item.get("size")) * 1024, int(item.text or 0)
+        if size_bytes > _ORDINARY_MAX and count:
+            pages[size_bytes] = pages.get(size_bytes, 0) + count
+    microcode = root.find("host/cpu/microcode")
+    revision = microcode.get("version", "") if microcode is not None else ""
+    return Facts(
+        driver=driver,
+        arch=arch,
+        domain_types=types,
+        cpus=tuple(sorted(cpu for cpus in numa.values() for cpu in cpus)),
+        numa=numa,
+        huge_pages=pages,
+        identity=f"{versions} cpu {root.findtext('host/cpu/model', '')} {revision}".strip(),
+    )

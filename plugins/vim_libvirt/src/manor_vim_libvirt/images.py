@@ -1,0 +1,121 @@
+"""Images: a file brought to a host once, whole and verified, or not there at all.
+
+The upload cannot be renamed into place through libvirt, so a second file beside the image is what commits it: it has
+no content, its name tells the format that was verified and its length the size of the virtual disk. Without it an
+image is PENDING, whatever its size, and the next ``ensure`` sends it again. The format is never guessed from content
+later: a guest's author could have made a raw disk look like a qcow2 that opens other files of the host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from manor.api import CallContext, DiskFormat, ImageSpec, Observed, Phase, ResourceKind, ResourceRef, spec_hash
+from manor.errors import Conflict, NotFound, Permanent
+from manor_vim_libvirt.link import Link
+from manor_vim_libvirt.names import READY, Sort, StoredName
+from manor_vim_libvirt.pool import Pool
+
+__all__ = ["ensure", "observed", "read_qcow2", "remove"]
+
+_BLOCK_BYTES = 1 << 20
+_EXTERNAL_DATA = 1 << 2
+
+
+def ensure(link: Link, pool: Pool, spec: ImageSpec, ctx: CallContext) -> Observed:
+    """Bring the image to the host, verify it on the way. Raises Permanent where the file is not what was named."""
+    digest = spec_hash(spec)
+    sort = Sort.READY_QCOW2 if spec.format is DiskFormat.QCOW2 else Sort.READY_RAW
+    image = StoredName.of(Sort.IMAGE, spec.owner, spec.key, digest)
+    ready = StoredName.of(sort, spec.owner, spec.key, digest)
+    names = pool.names()
+    other = [name for name in names if name.key == spec.key and name.sort is Sort.IMAGE and name.spec_hash != digest]
+    if other:
+        raise Conflict(f"image {spec.key} on host {link.name} was made from another spec", fields=("sha256",))
+    if ready in names and image in names and pool.size_bytes(image) is not None:
+        return observed(link, pool, image, is_ready=True)
+    ctx.check(f"sending image {spec.key}")
+    if image in names:
+        pool.refresh()  # it may have been deleted behind libvirt's back
+    try:
+        with Path(spec.source).open("rb") as file:
+            virtual_bytes = _virtual_bytes(file, spec)
+            pool.delete([ready])
+            pool.upload(image, _verified(file, spec), spec.size_bytes, ctx=ctx)
+    except OSError as error:
+        raise NotFound(f"image {spec.key}: {error}", hint="onboard the package again") from error
+    pool.create(ready, virtual_bytes, "raw", ctx=ctx)
+    return observed(link, pool, image, is_ready=True)
+
+
+def _virtual_bytes(file: BinaryIO, spec: ImageSpec) -> int:
+    """Size of the disk that a guest sees."""
+    if spec.format is not DiskFormat.QCOW2:
+        return spec.size_bytes
+    return read_qcow2(file, spec.key)
+
+
+def _verified(file: BinaryIO, spec: ImageSpec) -> Iterator[bytes]:
+    """The file's blocks; raises at the end when they were not what the spec says, before anything is committed."""
+    digest = hashlib.sha256()
+    size_bytes = 0
+    while block := file.read(_BLOCK_BYTES):
+        digest.update(block)
+        size_bytes += len(block)
+        if size_bytes > spec.size_bytes:
+            break
+        yield block
+    if size_bytes != spec.size_bytes or digest.hexdigest() != spec.sha256.lower():
+        raise Permanent(
+            f"image {spec.key}: {spec.source} is not the file that was on-boarded (sha256 or size differs)",
+            hint="onboard the package again",
+        )
+
+
+def read_qcow2(file: BinaryIO, key: str) -> int:
+    """Virtual size in bytes of a qcow2 file, which is left at its beginning.
+
+    Raises Permanent on one that would make the host open files that its author names.
+    """
+    header = file.read(104)
+    file.seek(0)
+    if len(header) < 72 or header[:4] != b"QFI\xfb":
+        raise Permanent(f"image {key} is not qcow2", hint="name its true format in the package")
+    version, backing, _, _, virtual_bytes = struct.unpack(">IQIIQ", header[4:32])
+    incompatible = struct.unpack(">Q", header[72:80])[0] if version >= 3 and len(header) >= 80 else 0
+    if backing or incompatible & _EXTERNAL_DATA:
+        raise Permanent(
+            f"image {key} refers to another file, which could be any file of the host",
+            hint="flatten it: qemu-img convert -O qcow2 OLD NEW",
+        )
+    return int(virtual_bytes)
+
+
+def observed(link: Link, pool: Pool, image: StoredName, *, is_ready: bool, looks: bool = False) -> Observed:
+    """An image as it is; ``looks`` asks whether its file is still there."""
+    detail: dict[str, Any] = {"path": pool.path_of(image)}
+    phase = Phase.ACTIVE if is_ready else Phase.PENDING
+    if not is_ready:
+        detail["reason"] = "its upload was not finished"
+    elif looks and pool.size_bytes(image) is None:
+        phase, detail["reason"] = Phase.ERROR, "its file is gone"
+    return Observed(
+        ref=ResourceRef(kind=ResourceKind.IMAGE, key=image.key, host=link.name),
+        owner="",
+        native_id=pool.path_of(image),
+        phase=phase,
+        spec_hash=image.spec_hash,
+        detail=detail,
+    )
+
+
+def remove(pool: Pool, key: str, ctx: CallContext) -> None:
+    """Take the image off the host; the commit mark goes first."""
+    names = pool.names()
+    ctx.check(f"removing image {key}")
+    pool.delete(name for name in names if name.sort in READY and name.key == key)
+    pool.delete(name for name in names if name.sort is Sort.IMAGE and name.key == key)

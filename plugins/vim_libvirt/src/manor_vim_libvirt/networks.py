@@ -1,0 +1,130 @@
+"""Networks: a libvirt network that names the host's integration bridge, and the bridge itself.
+
+The bridge is shared by all links of all installations on the host. It is made when first needed, marked as ours, and
+removed with the last of our networks, unless someone else plugged into it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from manor.api import CallContext, NetworkSpec, Observed, Phase, ResourceKind, ResourceRef
+from manor.errors import Conflict
+from manor_vim_libvirt.link import Link
+from manor_vim_libvirt.metadata import Mark, mark_of, parse, read_mark
+from manor_vim_libvirt.names import native_prefix, network_uuid
+from manor_vim_libvirt.objects_xml import network_xml
+from manor_vim_libvirt.ovs import Bridge, Switch
+
+__all__ = ["ensure", "lookup", "marked", "observed", "remove"]
+
+
+def lookup(link: Link, owner: str, key: str) -> Any | None:
+    """The network of a key, None where there is none."""
+    import libvirt
+
+    try:
+        return link.lane().networkLookupByUUIDString(str(network_uuid(owner, key)))
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_NETWORK:
+            return None
+        raise
+
+
+def _mark(network: Any) -> Mark | None:
+    import libvirt
+
+    try:
+        # The inactive XML is the newest definition; the active one is that of the last start.
+        text = network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_INVALID_ARG:
+            raise
+        text = network.XMLDesc(0)  # libvirt's test driver knows one only
+    return read_mark(parse(text))
+
+
+def ensure(link: Link, switch: Switch | None, spec: NetworkSpec, ctx: CallContext) -> Observed:
+    """The bridge and the network, both there and active. Any change of the spec is made in place."""
+    import libvirt
+
+    with link.locked("bridge", ctx):
+        bridge = switch.ensure_bridge(link.config.bridge, spec.owner, ctx) if switch is not None else None
+        network = lookup(link, spec.owner, spec.key)
+        mark = _mark(network) if network is not None else None
+        if network is not None and (mark is None or mark.owner != spec.owner):
+            raise Conflict(f"network {spec.key} on host {link.name} is not of {spec.owner}", replace=False)
+        if network is None or mark is None or mark.spec_hash != mark_of(spec).spec_hash:
+            ctx.check(f"defining network {spec.key}")
+            xml = network_xml(spec, link.config.bridge, openvswitch=switch is not None)
+            network = link.lane().networkDefineXML(xml)
+            redefined = _mark(network)
+            if redefined is None or redefined.spec_hash != mark_of(spec).spec_hash:
+                network.destroy()  # a driver that shows no new definition of an active network
+        if not network.isActive():
+            ctx.check(f"starting network {spec.key}")
+            try:
+                network.create()
+            except libvirt.libvirtError:
+                if not network.isActive():
+                    raise
+        network.setAutostart(True)
+    return observed(link, network, mark_of(spec), bridge=bridge, has_switch=switch is not None)
+
+
+def observed(link: Link, network: Any, mark: Mark, *, bridge: Bridge | None, has_switch: bool) -> Observed:
+    """A network as it is."""
+    detail: dict[str, Any] = {"name": network.name(), "bridge": link.config.bridge}
+    phase = Phase.ACTIVE
+    if not network.isActive():
+        phase, detail["reason"] = Phase.STOPPED, "the libvirt network is not active"
+    elif has_switch and bridge is None:
+        phase, detail["reason"] = Phase.DEGRADED, f"bridge {link.config.bridge} is gone"
+    if bridge is not None:
+        detail["datapath"] = bridge.datapath or "system"
+    return Observed(
+        ref=ResourceRef(kind=ResourceKind.NETWORK, key=mark.key, host=link.name),
+        owner=mark.owner,
+        native_id=network.UUIDString(),
+        phase=phase,
+        spec_hash=mark.spec_hash,
+        detail=detail,
+    )
+
+
+def marked(link: Link, owner: str) -> list[tuple[Any, Mark]]:
+    """The owner's networks on this host; others are not even asked for their XML."""
+    import libvirt
+
+    prefix = native_prefix(owner)
+    found = []
+    for network in link.lane().listAllNetworks(0):
+        if not network.name().startswith(prefix):
+            continue
+        try:
+            mark = _mark(network)
+        except libvirt.libvirtError:
+            continue  # removed since it was listed
+        if mark is not None and mark.owner == owner:
+            found.append((network, mark))
+    return found
+
+
+def remove(link: Link, switch: Switch | None, owner: str, key: str, ctx: CallContext) -> None:
+    """Remove the network, and the bridge if it was the last that needed it."""
+    import libvirt
+
+    with link.locked("bridge", ctx):
+        network = lookup(link, owner, key)
+        mark = _mark(network) if network is not None else None
+        if network is not None and mark is not None and mark.owner == owner:
+            ctx.check(f"removing network {key}")
+            for step in (network.destroy, network.undefine):
+                try:
+                    step()
+                except libvirt.libvirtError as error:
+                    gone = (libvirt.VIR_ERR_NO_NETWORK, libvirt.VIR_ERR_OPERATION_INVALID)
+                    if error.get_error_code() not in gone:
+                        raise
+        if switch is not None and not marked(link, owner):
+            switch.remove_bridge(link.config.bridge, owner, ctx)

@@ -1,0 +1,214 @@
+"""Our storage pool on a host: a directory that is there when needed and gone when empty.
+
+All files of an installation on a host lie in one directory pool of its own, so they reach a remote host by libvirt
+alone, and nobody else's files are ever among them. Names say everything (see :mod:`manor_vim_libvirt.names`).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from manor.api import CallContext
+from manor.errors import Conflict, Indeterminate
+from manor_vim_libvirt.link import Lane, Link
+from manor_vim_libvirt.names import Sort, StoredName, owner_tag, pool_name
+from manor_vim_libvirt.objects_xml import pool_xml, volume_xml
+
+__all__ = ["Pool"]
+
+_NAMESPACE = uuid.UUID("1d5a2f4c-37f8-5b7e-8f5c-9d7c1b0a6e42")
+_CHUNK_BYTES = 1 << 18
+
+
+class Pool:
+    """The pool of one owner on one host."""
+
+    def __init__(self, link: Link, owner: str) -> None:
+        self._link = link
+        self._owner = owner
+        self._tag = owner_tag(owner)
+        self.name = pool_name(owner)
+        self.uuid = uuid.uuid5(_NAMESPACE, owner)
+        self.path = link.config.pool_dir or f"/var/lib/libvirt/{self.name}"
+
+    def path_of(self, name: StoredName) -> str:
+        """Path on the host of a file of the pool."""
+        return f"{self.path}/{name}"
+
+    def find(self, lane: Lane = Lane.CONTROL) -> Any | None:
+        """The active pool, or None where there is none."""
+        import libvirt
+
+        try:
+            pool = self._link.lane(lane).storagePoolLookupByUUIDString(str(self.uuid))
+            return pool if pool.isActive() else None
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_POOL:
+                return None
+            raise
+
+    def ensure(self, ctx: CallContext) -> Any:
+        """The active pool, made or started where need be."""
+        import libvirt
+
+        found = self.find()
+        if found is not None:
+            return found
+        with self._link.locked("pool", ctx):
+            ctx.check("making the storage pool")
+            connection = self._link.lane()
+            try:
+                pool = connection.storagePoolLookupByUUIDString(str(self.uuid))
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
+                    raise
+                pool = connection.storagePoolDefineXML(pool_xml(self.name, self.uuid, self.path))
+                pool.setAutostart(True)
+            if not pool.isActive():
+                pool.build(0)
+                pool.create(0)
+            return pool
+
+    def names(self) -> list[StoredName]:
+        """Our files in the pool."""
+        import libvirt
+
+        pool = self.find()
+        if pool is None:
+            return []
+        try:
+            return [name for name in map(StoredName.read, pool.listVolumes()) if name and name.tag == self._tag]
+        except libvirt.libvirtError as error:
+            if error.get_error_code() in (libvirt.VIR_ERR_NO_STORAGE_POOL, libvirt.VIR_ERR_OPERATION_INVALID):
+                return []  # another call removed the empty pool meanwhile
+            raise
+
+    def select(self, sort: Sort, key: str, names: Iterable[StoredName] | None = None) -> StoredName | None:
+        """The file of this sort and key, if it is there."""
+        for name in self.names() if names is None else names:
+            if name.sort is sort and name.key == key:
+                return name
+        return None
+
+    def volume(self, name: StoredName, lane: Lane = Lane.CONTROL) -> Any | None:
+        """The libvirt volume of a file, None where it is gone."""
+        import libvirt
+
+        pool = self.find(lane)
+        if pool is None:
+            return None
+        try:
+            return pool.storageVolLookupByName(str(name))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_VOL:
+                return None
+            raise
+
+    def size_bytes(self, name: StoredName) -> tuple[int, int] | None:
+        """Capacity and allocation as the file has them now, None where it is gone behind libvirt's back."""
+        import libvirt
+
+        volume = self.volume(name)
+        if volume is None:
+            return None
+        try:
+            _, capacity, allocation = volume.info()
+        except libvirt.libvirtError:
+            return None
+        return capacity, allocation
+
+    def create(
+        self, name: StoredName, size_bytes: int, format_: str, *, ctx: CallContext, backing: tuple[str, str] = ("", "")
+    ) -> Any:
+        """Make a volume; ``backing`` is path and format. Raises Conflict where a file of that name is there."""
+        import libvirt
+
+        xml = volume_xml(str(name), size_bytes, format_, backing=backing[0], backing_format=backing[1])
+        for _ in range(3):
+            pool = self.ensure(ctx)
+            ctx.check(f"making {name.sort} {name.key}")
+            try:
+                return pool.createXML(xml, 0)
+            except libvirt.libvirtError as error:
+                gone = (libvirt.VIR_ERR_NO_STORAGE_POOL, libvirt.VIR_ERR_OPERATION_INVALID)
+                if error.get_error_code() in gone and self.find() is None:
+                    continue  # another call found the pool empty and removed it just now
+                if error.get_error_code() == libvirt.VIR_ERR_STORAGE_VOL_EXIST:
+                    raise Conflict(f"{name.sort} {name.key} is being made by another process", replace=False) from error
+                raise
+        raise Indeterminate(f"the storage pool of host {self._link.name} comes and goes", hint="retry")
+
+    def upload(
+        self, name: StoredName, chunks: Iterator[bytes], size_bytes: int, *, ctx: CallContext, replaces: bool = True
+    ) -> None:
+        """Make a raw volume with this content. ``replaces``: what an earlier call left half done may be there."""
+        if replaces:
+            self.delete([name])
+        self.create(name, size_bytes, "raw", ctx=ctx)
+        volume = self.volume(name, Lane.BULK)
+        if volume is None:
+            raise Indeterminate(f"{name.sort} {name.key} vanished on host {self._link.name}", hint="retry")
+        stream = self._link.lane(Lane.BULK).newStream(0)
+        volume.upload(stream, 0, size_bytes, 0)
+        try:
+            for chunk in chunks:
+                ctx.check(f"sending {name.sort} {name.key}")
+                for start in range(0, len(chunk), _CHUNK_BYTES):
+                    _send(stream, chunk[start : start + _CHUNK_BYTES])
+        except BaseException:
+            stream.abort()
+            raise
+        stream.finish()
+
+    def delete(self, names: Iterable[StoredName]) -> None:
+        """Delete files; absent ones are no error."""
+        import libvirt
+
+        for name in names:
+            volume = self.volume(name)
+            if volume is None:
+                continue
+            try:
+                volume.delete(0)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
+                    raise
+
+    def refresh(self) -> None:
+        """Let libvirt see files that it did not make itself: console logs."""
+        import libvirt
+
+        pool = self.find()
+        if pool is not None:
+            try:
+                pool.refresh(0)
+            except libvirt.libvirtError:
+                pass  # an upload is running; what is not seen now is seen at the next removal
+
+    def collect(self, ctx: CallContext) -> None:
+        """Remove the pool with its directory if nothing is in it any more."""
+        import libvirt
+
+        with self._link.locked("pool", ctx):
+            pool = self.find()
+            if pool is None or pool.listVolumes():
+                return
+            pool.refresh(0)
+            if pool.listVolumes():
+                return
+            try:
+                pool.destroy()
+                pool.delete(0)  # refuses a directory that is not empty
+            except libvirt.libvirtError:
+                if not pool.isActive():
+                    pool.create(0)
+                return
+            pool.undefine()
+
+
+def _send(stream: Any, data: bytes) -> None:
+    while data:
+        sent = stream.send(data)
+        data = data[sent:]
