@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +10,7 @@ import typer
 
 from manor.cli.exits import ExitCode
 from manor.cli.find import complete_ns, complete_package, find_ns, pairs
+from manor.cli.markers import pack_marker, unpack_marker, when
 from manor.cli.planfile import load_plan, plan_document, save_plan
 from manor.cli.session import new_app, session
 from manor.errors import UsageError
@@ -246,11 +245,7 @@ def topology(
         s.out.result(picture, lambda: None)
         return
     text = _drawn(picture, format, s.out.console.width if s.out.is_terminal else 120)
-    if output is not None:
-        output.write_text(text, encoding="utf-8")
-        s.out.note(f"written to {output}")
-    else:
-        s.out.raw(text)
+    s.out.document(text, output)
 
 
 def _drawn(picture: Any, format: Picture, width: int) -> str:
@@ -342,21 +337,3 @@ def delete(
     s.out.result(
         {"deleted": found.id, "name": found.name, "left": left}, lambda: s.out.line(f"{found.name} is deleted")
     )
-
-
-def when(time_s: float) -> str:
-    """A point in time for people, in local time."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_s)) if time_s else ""
-
-
-def pack_marker(marker: str) -> str:
-    """A page marker as one plain word of the command line."""
-    return base64.urlsafe_b64encode(marker.encode()).decode().rstrip("=")
-
-
-def unpack_marker(word: str) -> str:
-    """Read what :func:`pack_marker` made. Raises UsageError for anything else."""
-    try:
-        return base64.urlsafe_b64decode(word + "=" * (-len(word) % 4)).decode()
-    except ValueError:
-        raise UsageError(f"'{word}' is not a page marker", hint="take it from the page before") from None

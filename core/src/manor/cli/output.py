@@ -14,6 +14,8 @@ from manor.cli.jsonable import jsonable
 from manor.errors import ManorError, OperationFailed, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
     from rich.text import Text
 
@@ -102,10 +104,17 @@ class Output:
         else:
             self.stdout.write(printable(text) + "\n")
 
-    def raw(self, text: str) -> None:
-        """A result that is a document of its own, as a picture; what it holds is clean already."""
+    def document(self, text: str, path: Path | None = None) -> None:
+        """A result that is a document of its own, as a picture: to stdout, or into a file."""
         self.has_result = True
-        self.stdout.write(text if text.endswith("\n") else text + "\n")
+        if path is None:
+            self.stdout.write(text)
+            return
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror}", hint="choose another place") from error
+        self.note(f"written to {path}")
 
     def table(
         self, headers: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "", right: Sequence[str] = ()

@@ -4,7 +4,7 @@ so they show the same whether this process does the work or another one does."""
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -15,7 +15,7 @@ from manor.model.instance import NsLcmOpOcc, OperationState, StepRecord, StepSta
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-__all__ = ["Watcher", "news", "watcher"]
+__all__ = ["Watcher", "watcher"]
 
 _RUNNING = frozenset({StepState.INTENDED, StepState.UNDOING})
 _OVER = frozenset({StepState.DONE, StepState.SKIPPED, StepState.UNDONE, StepState.FAILED, StepState.UNDO_FAILED})
@@ -23,10 +23,10 @@ _BAD = frozenset({StepState.FAILED, StepState.UNDO_FAILED})
 
 
 class Watcher(Protocol):
-    """Is told again and again how an operation stands; entered before the first time and left after the last."""
+    """Is told how an operation stands: all of it at first, then what changed. Entered before and left after."""
 
-    def update(self, operation: NsLcmOpOcc, steps: Sequence[StepRecord]) -> None:
-        """Show what is new since the last time."""
+    def see(self, operation: NsLcmOpOcc, step: StepRecord | None) -> None:
+        """Show what changed: a step, or (without one) the operation itself."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -36,16 +36,13 @@ class Watcher(Protocol):
     ) -> None: ...
 
 
-def news(known: Mapping[str, tuple[StepState, int]], steps: Sequence[StepRecord]) -> list[StepRecord]:
-    """The steps that another state or attempt than the known one, those that ended first."""
-    changed = [r for r in steps if known.get(r.step.id, (StepState.PLANNED, 0)) != (r.state, r.attempt)]
-    return sorted(changed, key=lambda r: (r.state in _RUNNING, r.ended_s or r.started_s))
-
-
 def _said(record: StepRecord, service_id: str) -> str:
     """One step's news in a few words."""
     name = step_name(record.step, service_id)
     ran_s = record.ended_s - record.started_s if record.ended_s >= record.started_s > 0 else 0.0
+    if record.state in _BAD:
+        what = "failed" if record.state is StepState.FAILED else "could not be taken back"
+        return f"{name} {what}: {record.error}" + (f" (hint: {record.hint})" if record.hint else "")
     words = {
         StepState.INTENDED: f"{name} ..." if record.attempt < 2 else f"{name} ... (attempt {record.attempt})",
         StepState.DONE: f"{name} done in {seconds(ran_s)}",
@@ -53,52 +50,57 @@ def _said(record: StepRecord, service_id: str) -> str:
         StepState.UNDOING: f"{name} is taken back ...",
         StepState.UNDONE: f"{name} taken back",
     }
-    if record.state in _BAD:
-        what = "failed" if record.state is StepState.FAILED else "could not be taken back"
-        return f"{name} {what}: {record.error}" + (f" (hint: {record.hint})" if record.hint else "")
     return words.get(record.state, f"{name} {record.state}")
 
 
+class _Known:
+    """What was seen so far, so that nothing is said twice and the count is right."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, tuple[StepState, int]] = {}
+        self.state: OperationState | None = None
+
+    def is_news(self, record: StepRecord) -> bool:
+        new = (record.state, record.attempt)
+        old = self.steps.get(record.step.id, (StepState.PLANNED, 0))
+        self.steps[record.step.id] = new
+        return old != new and record.state is not StepState.PLANNED
+
+    @property
+    def over(self) -> int:
+        return sum(state in _OVER for state, _ in self.steps.values())
+
+
 class _Lines:
-    """A line on stderr for each thing that happens; with ``events`` as results on stdout."""
+    """A line on stderr for each thing that happens; with ``events`` they are results and go to stdout."""
 
     def __init__(self, out: Output, *, events: bool) -> None:
         self._out = out
         self._events = events
-        self._known: dict[str, tuple[StepState, int]] = {}
-        self._state: OperationState | None = None
+        self._known = _Known()
 
-    def update(self, operation: NsLcmOpOcc, steps: Sequence[StepRecord]) -> None:
-        ended = sum(record.state in _OVER for record in steps)
-        for record in news(self._known, steps):
-            self._known[record.step.id] = (record.state, record.attempt)
-            count = f"  ({ended}/{len(steps)})" if record.state in _OVER else ""
-            self._say(
-                f"{_said(record, operation.ns_id)}{count}",
-                {
-                    "operation_id": operation.id,
-                    "step": record.step.id,
-                    "state": record.state,
-                    "attempt": record.attempt,
-                    "started_s": record.started_s,
-                    "ended_s": record.ended_s,
-                    "error": record.error,
-                    "hint": record.hint,
-                },
-            )
-        if operation.state is not self._state:
-            self._state = operation.state
-            event = {
-                "operation_id": operation.id,
-                "state": operation.state,
-                "error": operation.error,
-                "hint": operation.hint,
-            }
-            self._say(f"{operation.operation} {operation.ns_name} {operation.state}", event)
+    def see(self, operation: NsLcmOpOcc, step: StepRecord | None) -> None:
+        if operation.state is not self._known.state:
+            self._known.state = operation.state
+            facts = {"state": operation.state, "error": operation.error, "hint": operation.hint}
+            self._say(f"{operation.operation} {operation.ns_name} {operation.state}", operation, facts)
+        if step is None or not self._known.is_news(step):
+            return
+        count = f"  ({self._known.over}/{len(self._known.steps)})" if step.state in _OVER else ""
+        facts = {
+            "step": step.step.id,
+            "state": step.state,
+            "attempt": step.attempt,
+            "started_s": step.started_s,
+            "ended_s": step.ended_s,
+            "error": step.error,
+            "hint": step.hint,
+        }
+        self._say(f"{_said(step, operation.ns_id)}{count}", operation, facts)
 
-    def _say(self, words: str, event: Mapping[str, object]) -> None:
+    def _say(self, words: str, operation: NsLcmOpOcc, facts: Mapping[str, object]) -> None:
         if self._events:
-            self._out.event(event, words)
+            self._out.event({"operation_id": operation.id, **facts}, words)
         else:
             self._out.note(f"{time.strftime('%H:%M:%S')}  {words}")
 
@@ -124,33 +126,38 @@ class _Live:
             console=out.error_console,
             transient=True,
         )
-        self._known: dict[str, tuple[StepState, int]] = {}
+        self._known = _Known()
         self._tasks: dict[str, TaskID] = {}
         self._all: TaskID | None = None
 
-    def update(self, operation: NsLcmOpOcc, steps: Sequence[StepRecord]) -> None:
-        from rich.text import Text
-
-        ended = sum(record.state in _OVER for record in steps)
+    def see(self, operation: NsLcmOpOcc, step: StepRecord | None) -> None:
+        news = step is not None and self._known.is_news(step)
+        over, total = self._known.over, len(self._known.steps)
         title = printable(f"{operation.operation} {operation.ns_name}")
         if operation.state is not OperationState.PROCESSING:
             title += f" {operation.state}"
         if self._all is None:
-            self._all = self._progress.add_task(title, total=len(steps) or None, count="")
-        self._progress.update(self._all, description=title, completed=ended, count=f"{ended}/{len(steps)}")
-        for record in news(self._known, steps):
-            self._known[record.step.id] = (record.state, record.attempt)
-            task = self._tasks.pop(record.step.id, None)
-            if task is not None:
-                self._progress.remove_task(task)
-            if record.state in _RUNNING:
-                name = printable(f"  {step_name(record.step, operation.ns_id)}")
-                again = f"attempt {record.attempt}" if record.attempt > 1 else ""
-                self._tasks[record.step.id] = self._progress.add_task(name, total=None, count=again)
-            elif record.state in _OVER:
-                mark, style = ("✗", "red") if record.state in _BAD else ("✓", "green")
-                line = Text.assemble((f"{mark} ", style), printable(_said(record, operation.ns_id)))
-                self._progress.console.print(line)
+            self._all = self._progress.add_task(title, total=None, count="")
+        self._progress.update(
+            self._all, description=title, completed=over, total=total or None, count=f"{over}/{total}" if total else ""
+        )
+        if step is not None and news:
+            self._step(step, operation.ns_id)
+
+    def _step(self, record: StepRecord, service_id: str) -> None:
+        from rich.text import Text
+
+        task = self._tasks.pop(record.step.id, None)
+        if task is not None:
+            self._progress.remove_task(task)
+        if record.state in _RUNNING:
+            back = "back: " if record.state is StepState.UNDOING else ""
+            name = printable(f"  {back}{step_name(record.step, service_id)}")
+            again = f"attempt {record.attempt}" if record.attempt > 1 else ""
+            self._tasks[record.step.id] = self._progress.add_task(name, total=None, count=again)
+        elif record.state in _OVER:
+            mark, style = ("✗", "red") if record.state in _BAD else ("✓", "green")
+            self._progress.console.print(Text.assemble((f"{mark} ", style), printable(_said(record, service_id))))
 
     def __enter__(self) -> Self:
         self._progress.__enter__()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from manor.lcm.ns import Proposal
     from manor.model.instance import OnFailure
 
-__all__ = ["approve", "ended", "follow", "run", "show_plan"]
+__all__ = ["act", "approve", "ended", "follow", "run", "show_plan"]
 
 _COLOURS = {
     Action.CREATE: "green",
@@ -51,17 +51,22 @@ def approve(s: Session, proposal: Proposal, *, yes: bool) -> None:
         raise typer.Exit(ExitCode.GENERAL)
 
 
+def act(s: Session, operation_id: str, trigger: str) -> NsLcmOpOcc:
+    """``retry``, ``rollback``, ``continue`` or ``fail`` an operation that stopped; it is queued then."""
+    from manor.lcm.states import Trigger
+
+    return s.runtime.operations.act(operation_id, Trigger(trigger))
+
+
 def run(s: Session, proposal: Proposal, *, on_failure: OnFailure, wait: bool = True) -> None:
     """Start the proposed operation and stay with it. Raises OperationFailed where it does not complete."""
     from manor.lcm import ns
 
-    operation_id = ns.start(s.runtime, proposal, on_failure=on_failure)
-    if not wait:
-        s.out.result(
-            {"operation_id": operation_id}, lambda: s.out.line(f"{operation_id}: manor op watch {operation_id}")
-        )
-        return
-    ended(s, follow(s, operation_id))
+    operation = ns.start(s.runtime, proposal, on_failure=on_failure)
+    if wait:
+        ended(s, follow(s, operation.id))
+    else:
+        s.out.result(operation, lambda: s.out.line(f"{operation.id} {operation.state}: manor op watch {operation.id}"))
 
 
 def follow(s: Session, operation_id: str, *, events: bool = False) -> NsLcmOpOcc:
@@ -69,33 +74,41 @@ def follow(s: Session, operation_id: str, *, events: bool = False) -> NsLcmOpOcc
 
     An interrupt leaves it resumable, and says how.
     """
-    from manor.lcm import ns
+    from manor.lcm import work
 
     try:
         with watcher(s.out, events=events) as watching:
-            return ns.follow(s.runtime, operation_id, watching.update)
+            return work.follow(s.runtime, operation_id, lambda news: watching.see(news.operation, news.step))
     except KeyboardInterrupt:
         s.out.note("")
         s.out.note(f"interrupted; operation {operation_id} is not lost. Go on with: manor op watch {operation_id}")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
-def ended(s: Session, operation: NsLcmOpOcc) -> None:
-    """Report how an operation ended. Raises OperationFailed for any end but the one wanted."""
+def ended(
+    s: Session,
+    operation: NsLcmOpOcc,
+    *,
+    wanted: tuple[OperationState, ...] = (OperationState.COMPLETED,),
+    said: bool = False,
+) -> None:
+    """Report how an operation ended, unless that was ``said``. Raises OperationFailed for any end not wanted."""
     what = f"{operation.operation} {operation.ns_name}"
-    took = seconds(max(0.0, operation.state_entered_s - operation.start_s))
-    if operation.state is OperationState.COMPLETED:
-        s.out.result(operation, lambda: s.out.line(f"{what} COMPLETED in {took}", style="green"))
-        return
-    why = f": {operation.error}" if operation.error else ""
     for key in operation.orphans:
         s.out.warn(f"left behind: {key} (manor vim orphans)")
+    if operation.state in wanted:
+        took = seconds(max(0.0, operation.state_entered_s - operation.start_s))
+        if not said:
+            s.out.result(operation, lambda: s.out.line(f"{what} {operation.state} in {took}", style="green"))
+        return
+    why = f": {operation.error}" if operation.error else ""
+    hint = operation.hint
     if operation.state is OperationState.ROLLED_BACK:
-        message, hint = f"{what} failed and was rolled back{why}", operation.hint
+        message = f"{what} failed and was rolled back{why}"
     elif operation.state is OperationState.FAILED_TEMP:
         message = f"{what} stopped{why}"
         ways = f"manor op retry {operation.id}, or manor op rollback {operation.id}"
-        hint = f"{operation.hint}; then {ways}" if operation.hint else ways
+        hint = f"{hint}; then {ways}" if hint else ways
     else:
-        message, hint = f"{what} ended {operation.state}{why}", operation.hint
+        message = f"{what} ended {operation.state}{why}"
     raise OperationFailed(message, operation_id=operation.id, hint=hint or f"manor op timeline {operation.id}")

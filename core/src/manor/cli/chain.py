@@ -1,0 +1,149 @@
+"""``manor chain``: service function chains, where traffic goes and how much of it went there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from manor.cli.find import complete_ns, find_ns
+from manor.cli.names import resolve
+from manor.cli.session import Session, new_app, session
+from manor.errors import UsageError
+from manor.model.topology import ServiceTopology, TopologyChain
+
+__all__ = ["app"]
+
+app = new_app("Service function chains: list, show, counters.")
+
+Chain = Annotated[
+    str,
+    typer.Argument(
+        metavar="NS[/CHAIN]", help="A service, and the chain where it has several.", autocompletion=complete_ns
+    ),
+]
+
+
+def _drawn(s: Session, typed: str) -> ServiceTopology:
+    from manor.lcm.views import topology
+
+    return topology(s.runtime, find_ns(s, typed).id)
+
+
+def _find(s: Session, typed: str) -> tuple[ServiceTopology, TopologyChain]:
+    service, _, name = typed.partition("/")
+    picture = _drawn(s, service)
+    chains = picture.chains
+    if not chains:
+        raise UsageError(f"{picture.name} has no chain", hint=f"manor ns topology {picture.name}")
+    if not name and len(chains) == 1:
+        return picture, chains[0]
+    if not name:
+        names = ", ".join(chain.name for chain in chains)
+        raise UsageError(
+            f"{picture.name} has {len(chains)} chains: {names}", hint=f"name one: {service}/{chains[0].name}"
+        )
+    key = resolve(
+        name, ((chain.key, chain.name) for chain in chains), what="chain", listing=f"manor chain list {service}"
+    )
+    return picture, next(chain for chain in chains if chain.key == key)
+
+
+def _path(picture: ServiceTopology, chain: TopologyChain) -> str:
+    ports = picture.ports()
+
+    def names(keys: Sequence[str]) -> str:
+        return "|".join(dict.fromkeys(ports[key][0].name if key in ports else "outside" for key in keys)) or "outside"
+
+    stops = [
+        names(chain.sources),
+        *(names([e.ingress for e in hop.elements]) for hop in chain.hops),
+        names(chain.destinations),
+    ]
+    return " > ".join(stops)
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    service: Annotated[
+        str, typer.Argument(metavar="NS", help="Of this service only.", autocompletion=complete_ns)
+    ] = "",
+) -> None:
+    """List chains with the functions that traffic passes, in order."""
+    from manor.store import reading
+
+    s = session(ctx)
+    wanted = [find_ns(s, service)] if service else [
+        ns for ns in reading.ns_instances(s.url, limit=10_000).items if ns.state == "INSTANTIATED"
+    ]  # fmt: skip
+    pictures = [_drawn(s, ns.id) for ns in wanted]
+    found = [(picture, chain) for picture in pictures for chain in picture.chains]
+    rows = [
+        (picture.name, chain.name, _path(picture, chain), "; ".join(chain.match) or "all traffic", chain.state)
+        for picture, chain in found
+    ]
+    s.out.result(
+        [{"service": picture.name, **_facts(picture, chain)} for picture, chain in found],
+        lambda: s.out.table(("service", "chain", "path", "traffic", "state"), rows, empty="no chain"),
+    )
+
+
+def _facts(picture: ServiceTopology, chain: TopologyChain) -> dict[str, object]:
+    return {
+        "path": _path(picture, chain),
+        **{name: getattr(chain, name) for name in TopologyChain.__dataclass_fields__},
+    }
+
+
+@app.command()
+def show(ctx: typer.Context, chain: Chain) -> None:
+    """Show a chain hop by hop."""
+    s = session(ctx)
+    picture, found = _find(s, chain)
+    ports = picture.ports()
+
+    def place(key: str) -> tuple[str, str, str]:
+        if key not in ports:
+            return "outside", "", ""
+        vnf, vnfc, port = ports[key]
+        return f"{vnf.name}/{vnfc.name}", port.name, vnfc.host
+
+    def human() -> None:
+        s.out.fields(
+            [
+                ("chain", found.name),
+                ("service", picture.name),
+                ("traffic", "; ".join(found.match) or "all"),
+                ("ways", "both" if found.symmetric else "there only"),
+                ("precedence", found.precedence or ""),
+                ("state", found.state),
+            ]
+        )
+        s.out.line()
+        rows: list[tuple[object, ...]] = [("from", "", *place(key)[:2], "", place(key)[2]) for key in found.sources]
+        for number, hop in enumerate(found.hops, 1):
+            for element in hop.elements:
+                machine, port_in, host = place(element.ingress)
+                rows.append((number, hop.name, machine, port_in, place(element.egress)[1], host))
+        rows += [("to", "", *place(key)[:2], "", place(key)[2]) for key in found.destinations]
+        s.out.table(("hop", "position", "machine", "in", "out", "host"), rows)
+
+    s.out.result({"service": picture.name, **_facts(picture, found)}, human)
+
+
+@app.command()
+def counters(ctx: typer.Context, chain: Chain) -> None:
+    """Show how many packets took each part of a chain, as the switches counted them."""
+    s = session(ctx)
+    picture, found = _find(s, chain)
+    s.out.result(
+        {"service": picture.name, "chain": found.name, "packets": found.counters},
+        lambda: s.out.table(
+            ("part", "packets"),
+            list(found.counters.items()),
+            right=("packets",),
+            empty="the controller gave no counters",
+        ),
+    )

@@ -1,0 +1,194 @@
+"""``manor vnf``: VNFs and the machines they are made of, from outside and inside."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from manor.cli.find import complete_ns, complete_vnf, find_ns, find_vnf
+from manor.cli.names import resolve
+from manor.cli.output import printable
+from manor.cli.session import Session, new_app, session
+from manor.errors import Unsupported, UsageError
+from manor.model.topology import TopologyVnf, TopologyVnfc
+
+__all__ = ["app"]
+
+app = new_app("VNFs: list, show, console, run a program inside.")
+
+Vnf = Annotated[
+    str, typer.Argument(metavar="NS/VNF", help="Service and VNF, or the VNF's id.", autocompletion=complete_vnf)
+]
+Machine = Annotated[
+    str,
+    typer.Argument(
+        metavar="NS/VNF[/VNFC]", help="Service and VNF; the machine where it has several.", autocompletion=complete_vnf
+    ),
+]
+_LOOK_S = 30.0
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    service: Annotated[
+        str, typer.Argument(metavar="NS", help="Of this service only.", autocompletion=complete_ns)
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 1000,
+) -> None:
+    """List VNFs."""
+    from manor.store import reading
+
+    s = session(ctx)
+    ns_id = find_ns(s, service).id if service else ""
+    page = reading.vnf_instances(s.url, limit=limit, ns_id=ns_id)
+    names = {ns.id: ns.name for ns in reading.ns_instances(s.url, limit=100_000).items}
+    rows = [
+        (names.get(v.ns_id, v.ns_id), v.name, v.vnfd_id, v.vnfm, v.instantiation_state, sum(v.vdu_counts.values()))
+        for v in page.items
+    ]
+    headers = ("service", "vnf", "vnfd", "vnfm", "state", "machines")
+    s.out.result(page.items, lambda: s.out.table(headers, rows, right=("machines",), empty="no VNF runs"))
+    if page.next:
+        s.out.note(f"{len(page.items)} of {page.total}; see more with --limit")
+
+
+def _machines(s: Session, typed: str) -> TopologyVnf:
+    """The VNF as it is drawn, by id, name or ``service/VNF``."""
+    from manor.lcm.views import topology
+
+    found = find_vnf(s, typed)
+    picture = topology(s.runtime, found.ns_id)
+    return next(vnf for vnf in picture.vnfs if vnf.id == found.id)
+
+
+def _machine(s: Session, typed: str) -> TopologyVnfc:
+    """The one machine meant. Raises UsageError where there are several and none is named."""
+    try:
+        vnf, wanted = _machines(s, typed), ""
+    except UsageError:
+        head, _, wanted = typed.rpartition("/")
+        if head.count("/") < 1:
+            raise
+        vnf = _machines(s, head)
+    if not vnf.vnfcs:
+        raise UsageError(f"{vnf.name} has no machine", hint="manor vnf show " + typed)
+    if not wanted and len(vnf.vnfcs) == 1:
+        return vnf.vnfcs[0]
+    if not wanted:
+        names = ", ".join(vnfc.name for vnfc in vnf.vnfcs)
+        raise UsageError(
+            f"{vnf.name} has {len(vnf.vnfcs)} machines: {names}", hint=f"name one: {typed}/{vnf.vnfcs[0].name}"
+        )
+    key = resolve(wanted, ((c.key, c.name) for c in vnf.vnfcs), what="machine", listing=f"manor vnf show {typed}")
+    return next(vnfc for vnfc in vnf.vnfcs if vnfc.key == key)
+
+
+@app.command()
+def show(ctx: typer.Context, vnf: Vnf) -> None:
+    """Show a VNF: its machines, ports and addresses."""
+    s = session(ctx)
+    info, drawn = find_vnf(s, vnf), _machines(s, vnf)
+
+    def human() -> None:
+        s.out.fields(
+            [
+                ("name", info.name),
+                ("id", info.id),
+                ("vnfd", info.vnfd_id),
+                ("flavour", info.flavour_id),
+                ("vnfm", info.vnfm),
+                ("state", f"{info.instantiation_state}, {info.vnf_state}"),
+                ("scale levels", ", ".join(f"{aspect} {level}" for aspect, level in info.scale_levels.items())),
+            ]
+        )
+        s.out.line()
+        rows = [
+            (c.name, f"{c.vim}/{c.host}", c.state, p.name, " ".join(p.addresses), p.mac, p.device)
+            for c in drawn.vnfcs
+            for p in c.ports
+        ]
+        s.out.table(("machine", "where", "state", "port", "addresses", "mac", "device"), rows)
+
+    s.out.result({"vnf": info, "machines": drawn.vnfcs}, human)
+
+
+@app.command()
+def console(
+    ctx: typer.Context,
+    machine: Machine,
+    log: Annotated[bool, typer.Option("--log", help="Print what the console has said so far.")] = False,
+) -> None:
+    """Attach to a machine's serial console."""
+    from manor.api import CallContext, Console, ResourceKind, ResourceRef
+
+    s = session(ctx)
+    vnfc = _machine(s, machine)
+    vim: Any = s.runtime.vim(vnfc.vim)
+    if not isinstance(vim, Console):
+        raise Unsupported(f"VIM {vnfc.vim} has no consoles", capability="console", hint=f"manor vim show {vnfc.vim}")
+    ref = ResourceRef(kind=ResourceKind.NODE, key=vnfc.key, host=vnfc.host)
+    info = vim.console(ref, CallContext.within(_LOOK_S))
+    if s.out.json:
+        s.out.result(info, lambda: None)
+    elif log:
+        _print_log(s, vnfc, info.log_path)
+    elif not info.argv:
+        raise Unsupported(f"{vnfc.name} has no console to attach to", capability="console", hint="add --log to read it")
+    elif not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("a console needs a terminal", hint=f"read it with --log, or run: {shlex.join(info.argv)}")
+    else:
+        s.close()
+        os.execvp(info.argv[0], list(info.argv))  # noqa: S606 (argv from the driver, no shell)
+
+
+def _print_log(s: Session, vnfc: TopologyVnfc, path: str) -> None:
+    if not path:
+        raise Unsupported(f"{vnfc.name} keeps no console log", capability="console", hint="attach to it without --log")
+    try:
+        with open(path, encoding="utf-8", errors="replace", newline="") as file:
+            s.out.document(printable(file.read().replace("\r\n", "\n").replace("\r", "\n")))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="it is on the host of the machine") from error
+
+
+@app.command("exec", context_settings={"ignore_unknown_options": True})
+def exec_(
+    ctx: typer.Context,
+    machine: Machine,
+    argv: Annotated[list[str], typer.Argument(metavar="-- PROGRAM [ARG]...", help="What to run inside; no shell.")],
+    timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for it.")] = 60.0,
+    stdin: Annotated[bool, typer.Option("--stdin", "-i", help="Pass standard input on.")] = False,
+) -> None:
+    """Run a program inside a machine by its guest agent; ends with the program's own exit code."""
+    from manor.api import CallContext, ResourceKind, ResourceRef
+    from manor.lcm.driving import VimGuest
+
+    s = session(ctx)
+    vnfc = _machine(s, machine)
+    ref = ResourceRef(kind=ResourceKind.NODE, key=vnfc.key, host=vnfc.host)
+    guest = VimGuest(vim=s.runtime.vim(vnfc.vim), ref=ref)
+    given = sys.stdin.buffer.read() if stdin else b""
+    done = guest.run(argv, CallContext.within(timeout_s), stdin=given)
+    if s.out.json:
+        s.out.result(done, lambda: None)
+    else:
+        _pass_on(done.stdout, sys.stdout)
+        _pass_on(done.stderr, sys.stderr)
+    raise typer.Exit(done.exit_code)
+
+
+def _pass_on(data: bytes, stream: Any) -> None:
+    """Bytes as they are into a pipe; to a terminal only what cannot drive it."""
+    stream.flush()
+    if stream.isatty():
+        stream.write(printable(data.decode("utf-8", "replace").replace("\r\n", "\n")))
+    elif hasattr(stream, "buffer"):
+        stream.buffer.write(data)
+    else:
+        stream.write(data.decode("utf-8", "replace"))
+    stream.flush()
