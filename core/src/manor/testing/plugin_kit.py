@@ -26,22 +26,10 @@ from manor.testing.conformance import Conformance
 
 __all__ = ["HEAVY", "PluginConformance"]
 
-HEAVY = frozenset(
-    [
-        "dbos",
-        "eventlet",
-        "libvirt",
-        "numpy",
-        "os_ken",
-        "ovs",
-        "pandas",
-        "ryu",
-        "sklearn",
-        "sqlalchemy",
-        "sqlmodel",
-        "typer",
-    ]
-)
+_DATABASES = {"dbos", "sqlalchemy", "sqlmodel"}
+_PLATFORMS = {"eventlet", "libvirt", "os_ken", "ovs", "ryu"}
+_NUMBERS = {"numpy", "pandas", "sklearn"}
+HEAVY = frozenset(_DATABASES | _PLATFORMS | _NUMBERS | {"typer"})
 """What no plugin may load before it is used."""
 
 _SECRET_WORDS = ("password", "secret", "token", "api_key", "private_key")

@@ -1,0 +1,85 @@
+"""Observers are told, never waited for, and silenced when they keep failing."""
+
+from __future__ import annotations
+
+import threading
+import time
+import types
+
+from manor.api import OperationEvent, OperationKind, hookimpl
+from manor.plugin import Plugins, PluginSettings
+from manor.plugin.events import MUTE_AFTER, QUEUE_SIZE
+
+
+def event(number: int) -> OperationEvent:
+    return OperationEvent(
+        operation_id=str(number), operation=OperationKind.HEAL, service_id="a1", state="COMPLETED", time_s=0.0
+    )
+
+
+def host(**observers: object) -> Plugins:
+    plugins: dict[str, object] = {}
+    for name, observer in observers.items():
+        module = types.ModuleType(name)
+        module.manor_operation_event = hookimpl(observer)  # type: ignore[attr-defined, call-overload]
+        plugins[name] = module
+    return Plugins(builtin=(), extra=plugins, entry_points=False, settings=PluginSettings())
+
+
+def test_observers_hear_in_order() -> None:
+    heard: list[str] = []
+    plugins = host(one=lambda event: heard.append(event.operation_id))
+    for number in range(100):
+        plugins.emit_operation_event(event(number))
+    assert plugins.close()
+    assert heard == [str(number) for number in range(100)]
+
+
+def test_one_that_fails_is_muted_and_the_others_hear_on() -> None:
+    failed: list[str] = []
+    heard: list[str] = []
+
+    def fail(event: OperationEvent) -> None:
+        failed.append(event.operation_id)
+        raise RuntimeError("broken observer")
+
+    plugins = host(bad=fail, good=lambda event: heard.append(event.operation_id))
+    for number in range(20):
+        plugins.emit_operation_event(event(number))
+    assert plugins.close()
+    assert (len(failed), len(heard)) == (MUTE_AFTER, 20)
+    assert plugins.counters.snapshot()["bad", "manor_operation_event"].errors == MUTE_AFTER
+
+
+def test_one_success_forgives() -> None:
+    heard: list[int] = []
+
+    def now_and_then(event: OperationEvent) -> None:
+        heard.append(1)
+        if int(event.operation_id) % MUTE_AFTER:
+            raise RuntimeError("not this time")
+
+    plugins = host(moody=now_and_then)
+    for number in range(3 * MUTE_AFTER):
+        plugins.emit_operation_event(event(number))
+    assert plugins.close()
+    assert len(heard) == 3 * MUTE_AFTER
+
+
+def test_a_hanging_observer_stalls_nobody() -> None:
+    release = threading.Event()
+    plugins = host(stuck=lambda event: release.wait(30))
+    started_s = time.monotonic()
+    for number in range(QUEUE_SIZE + 50):
+        plugins.emit_operation_event(event(number))
+    assert not plugins.close(0.05)
+    assert time.monotonic() - started_s < 5
+    release.set()
+
+
+def test_without_observers_there_is_no_thread() -> None:
+    before = set(threading.enumerate())
+    plugins = host()
+    plugins.emit_operation_event(event(1))
+    assert set(threading.enumerate()) <= before
+    assert plugins.close()
