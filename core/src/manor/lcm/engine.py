@@ -19,6 +19,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from manor.store.database import Database
 
-__all__ = ["DbosEngine", "Engine", "QueueStatus"]
+__all__ = ["DbosEngine", "Engine", "QueueEntry", "QueueStatus"]
 
 _APP, _QUEUE, _WORKFLOW = "manor", "lcm", "manor-operation"
 _JOURNAL_VERSION = "journal-1"
@@ -46,6 +47,15 @@ class QueueStatus(StrEnum):
     RUNNING = "running"
     OVER = "over"
     """Its entry has ended, well or badly, or was never there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueEntry:
+    """An attempt as the queue knows it."""
+
+    status: QueueStatus
+    worker: str = ""
+    """Executor id of who began it."""
 
 
 class Engine(Protocol):
@@ -67,7 +77,7 @@ class Engine(Protocol):
         """Queue anew what workers other than the ``live`` had begun; how many that was."""
         ...
 
-    def status(self, operations: Sequence[tuple[str, int]]) -> dict[str, QueueStatus]:
+    def status(self, operations: Sequence[tuple[str, int]]) -> dict[str, QueueEntry]:
         """By operation id, what became of these attempts."""
         ...
 
@@ -161,15 +171,17 @@ class DbosEngine:
         """Queue anew an attempt that the queue still takes for running."""
         self._client().resume_workflows([f"{operation_id}:{attempt}"], queue_name=_QUEUE)
 
-    def status(self, operations: Sequence[tuple[str, int]]) -> dict[str, QueueStatus]:
+    def status(self, operations: Sequence[tuple[str, int]]) -> dict[str, QueueEntry]:
         """By operation id, what became of these attempts."""
         if not operations:
             return {}
         ids = {f"{operation_id}:{attempt}": operation_id for operation_id, attempt in operations}
-        found = dict.fromkeys(ids.values(), QueueStatus.OVER)
+        found = dict.fromkeys(ids.values(), QueueEntry(status=QueueStatus.OVER))
         known = {"ENQUEUED": QueueStatus.WAITING, "DELAYED": QueueStatus.WAITING, "PENDING": QueueStatus.RUNNING}
         for workflow in self._client().list_workflows(workflow_ids=list(ids), load_input=False, load_output=False):
-            found[ids[workflow.workflow_id]] = known.get(workflow.status, QueueStatus.OVER)
+            found[ids[workflow.workflow_id]] = QueueEntry(
+                status=known.get(workflow.status, QueueStatus.OVER), worker=workflow.executor_id or ""
+            )
         return found
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from manor.api.plan import OperationKind, Plan
@@ -40,6 +40,19 @@ _STEP = StepRow.__table__  # type: ignore[attr-defined]
 _HEAVY = ("target", "plan")
 _LIGHT = [column for column in _OP.c if column.name not in _HEAVY]
 _STEP_COLUMNS = ("state", "attempt", "started_s", "ended_s", "error", "hint", "error_class", "native_id")
+
+# Statements of the hot path, made once: building one costs more than SQLite takes to run it.
+_THE_ID = bindparam("the_id")
+_BY_ID = select(*_LIGHT).where(_OP.c.id == _THE_ID)
+_LOCKED = _BY_ID.with_for_update()
+_PULSE = select(_OP.c.revision, _OP.c.mode).where(_OP.c.id == _THE_ID)
+_STEPS = select(_STEP).where(_STEP.c.operation_id == _THE_ID).order_by(_STEP.c.position)
+_TOUCH = update(_OP).where(_OP.c.id == _THE_ID).values(revision=_OP.c.revision + 1)
+_WRITE_STEP = (
+    update(_STEP)
+    .where(_STEP.c.operation_id == bindparam("of"), _STEP.c.position == bindparam("at"))
+    .values({name: bindparam(name) for name in _STEP_COLUMNS})
+)
 
 
 def add(tx: Connection, operation: NsLcmOpOcc, plan: Plan, *, target: Mapping[str, Any], mode: str) -> None:
@@ -93,14 +106,16 @@ def add(tx: Connection, operation: NsLcmOpOcc, plan: Plan, *, target: Mapping[st
 
 def get(tx: Connection, operation_id: str) -> NsLcmOpOcc:
     """An operation by id, or by the start of one that is unique. Raises UsageError where none or several fit."""
+    row = tx.execute(_BY_ID, {"the_id": operation_id}).mappings().first()
+    if row is not None:
+        return rows.operation(row)  # type: ignore[arg-type]
     query = select(*_LIGHT).where(_OP.c.id.startswith(operation_id, autoescape=True)).limit(2)
     found = [rows.operation(row) for row in tx.execute(query).mappings()]  # type: ignore[arg-type]
-    exact = [operation for operation in found if operation.id == operation_id] or found
-    if not operation_id or not exact:
+    if not operation_id or not found:
         raise UsageError(f"there is no operation {operation_id}", hint="manor op list")
-    if len(exact) > 1:
+    if len(found) > 1:
         raise UsageError(f"several operations start with {operation_id}", hint="give more of the id: manor op list")
-    return exact[0]
+    return found[0]
 
 
 def active(tx: Connection, ns_id: str) -> NsLcmOpOcc | None:
@@ -118,7 +133,7 @@ def at_work(tx: Connection) -> tuple[NsLcmOpOcc, ...]:
 
 def locked(tx: Connection, operation_id: str) -> Mapping[str, Any]:
     """The operation's own row, nobody else writing it until the transaction ends. Raises UsageError where none is."""
-    row = tx.execute(select(*_LIGHT).where(_OP.c.id == operation_id).with_for_update()).mappings().first()
+    row = tx.execute(_LOCKED, {"the_id": operation_id}).mappings().first()
     if row is None:
         raise UsageError(f"there is no operation {operation_id}", hint="manor op list")
     return row  # type: ignore[return-value]
@@ -126,14 +141,14 @@ def locked(tx: Connection, operation_id: str) -> Mapping[str, Any]:
 
 def pulse(tx: Connection, operation_id: str) -> tuple[int, str]:
     """A number that grows with every change worth showing, and the way a worker goes (empty: it rests)."""
-    row = tx.execute(select(_OP.c.revision, _OP.c.mode).where(_OP.c.id == operation_id)).first()
+    row = tx.execute(_PULSE, {"the_id": operation_id}).first()
     return (row[0], row[1]) if row is not None else (0, "")
 
 
 def steps(tx: Connection, operation_id: str) -> tuple[StepRecord, ...]:
     """The journal of an operation, in plan order."""
-    query = select(_STEP).where(_STEP.c.operation_id == operation_id).order_by(_STEP.c.position)
-    return tuple(rows.step_record(row) for row in tx.execute(query).mappings())  # type: ignore[arg-type]
+    found = tx.execute(_STEPS, {"the_id": operation_id}).mappings()
+    return tuple(rows.step_record(row) for row in found)  # type: ignore[arg-type]
 
 
 def plan(tx: Connection, operation: NsLcmOpOcc) -> Plan:
@@ -157,7 +172,7 @@ def target(tx: Connection, operation_id: str) -> Mapping[str, Any]:
 
 def set_columns(tx: Connection, operation_id: str, **values: Any) -> None:
     """Write some columns of an operation and raise its revision."""
-    tx.execute(update(_OP).where(_OP.c.id == operation_id).values(revision=_OP.c.revision + 1, **values))
+    tx.execute(_TOUCH.values(values) if values else _TOUCH, {"the_id": operation_id})
 
 
 def write_steps(tx: Connection, operation_id: str, records: Sequence[tuple[int, StepRecord]]) -> None:
@@ -182,16 +197,3 @@ def write_steps(tx: Connection, operation_id: str, records: Sequence[tuple[int, 
             for position, record in records
         ],
     )
-
-
-def _step_update() -> Any:
-    from sqlalchemy import bindparam
-
-    return (
-        update(_STEP)
-        .where(_STEP.c.operation_id == bindparam("of"), _STEP.c.position == bindparam("at"))
-        .values({name: bindparam(name) for name in _STEP_COLUMNS})
-    )
-
-
-_WRITE_STEP = _step_update()
