@@ -107,7 +107,7 @@ def read_csar(files: PackageFiles, root: str, report: Report) -> Csar:
             named, line = header.get(key, ("", 0))
             if named and not _exists(files, root, named):
                 report.warning("artifact-missing", f"{key}: {named[:200]} is not there", file=meta, line=line)
-        hashes += _promised(blocks, meta, report)
+        hashes += _promised(files, root, blocks, meta, report)
     if not manifest:
         at_root = [
             name for name in files.sizes if name.endswith(".mf") and under(root, name.rpartition("/")[2]) == name
@@ -116,7 +116,7 @@ def read_csar(files: PackageFiles, root: str, report: Report) -> Csar:
     metadata: dict[str, str] = {}
     if manifest:
         blocks = _blocks(_text(files, manifest, report))
-        hashes += _promised(blocks, manifest, report)
+        hashes += _promised(files, root, blocks, manifest, report)
         for block in blocks:
             if "source" not in block.fields:
                 metadata |= {key: value for key, (value, _) in block.fields.items()}
@@ -134,7 +134,7 @@ def _exists(files: PackageFiles, root: str, name: str) -> bool:
     return path in files.sizes or any(known.startswith(f"{path}/") for known in files.sizes)
 
 
-def _promised(blocks: Iterable[_Block], file: str, report: Report) -> list[FileHash]:
+def _promised(files: PackageFiles, root: str, blocks: Iterable[_Block], file: str, report: Report) -> list[FileHash]:
     found = []
     for block in blocks:
         name, line = block.get("source", "name")
@@ -154,8 +154,10 @@ def _promised(blocks: Iterable[_Block], file: str, report: Report) -> list[FileH
             )
             continue
         if len(digest) != _ALGORITHMS[key] or not all(letter in "0123456789abcdefABCDEF" for letter in digest):
+            # Of a file that is there this is an error: it could not be verified.
+            say = report.error if _existing(files, root, name) else report.warning
             message = f"{name[:200]}: not a {algorithm} hash, which has {_ALGORITHMS[key]} hexadecimal digits"
-            report.error("hash-malformed", message, file=file, line=hash_line)
+            say("hash-malformed", message, file=file, line=hash_line)
             continue
         found.append(FileHash(name=name, algorithm=key, digest=digest.lower(), file=file, line=hash_line))
     return found

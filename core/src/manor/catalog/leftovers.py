@@ -22,12 +22,12 @@ def leftovers(roots: Iterable[tuple[Source, Node]], quiet: Iterable[str] = ()) -
     """
     kept: dict[str, Any] = {}
     silent = frozenset(quiet)
-    seen: dict[str, list[tuple[Source, int, int]]] = {}
+    seen: dict[str, list[tuple[Source, int, str]]] = {}
     roots = list(roots)
     for source, root in roots:
         for path, parent, value, key in unread(root):
             kept[f"{source.file}#{path}" if len(roots) > 1 else path] = plain(value)
-            line, column = parent.places.get(key, (value.line, value.column))
+            line, _ = parent.places.get(key, (value.line, value.column))
             wanted = parent.asked - parent.fields.keys()
             hint = did_you_mean(key, wanted, cutoff=_LOOKS_ALIKE) if wanted else ""
             if hint.startswith("did you mean"):
@@ -35,10 +35,11 @@ def leftovers(roots: Iterable[tuple[Source, Node]], quiet: Iterable[str] = ()) -
                     "key-unknown", f"{key[:80]} is not a known key here", file=source.file, line=line, hint=hint
                 )
             elif key not in silent:
-                seen.setdefault(key, []).append((source, line, column))
-    for key, places in seen.items():
-        source, line, _ = places[0]
+                seen.setdefault(key, []).append((source, line, path))
+    for places in seen.values():
+        source, line, path = places[0]
         times = f" ({len(places)} times)" if len(places) > 1 else ""
-        message = f"{key[:80]}{times} is kept and not acted on"
+        where = "/".join(path.split("/")[-3:])
+        message = f"{where[-120:]}{times} is kept and not acted on"
         source.report.info("unhandled", message, file=source.file, line=line)
     return kept

@@ -230,12 +230,16 @@ class Reading:
         )
         return default
 
-    def one_of(self, known: Collection[str], what: str, *, code: str = "reference-dangling") -> str:
-        """The name of something that has to exist; empty, with an ERROR, where it does not."""
+    def one_of(self, known: Collection[str], what: str, *, soft: bool = False) -> str:
+        """The name of something that has to exist; empty, with an ERROR, where it does not.
+
+        ``soft`` makes it a WARNING: what refers to it can be left out, and the rest is deployed as meant.
+        """
         wanted = self.text()
         if not wanted or wanted in known:
             return wanted
-        self.error(code, f"{self._label()}: there is no {what} {wanted[:80]}", did_you_mean(wanted, known))
+        say = self.warning if soft else self.error
+        say("reference-dangling", f"{self._label()}: there is no {what} {wanted[:80]}", did_you_mean(wanted, known))
         return ""
 
     def value(self) -> Any:

@@ -60,7 +60,8 @@ def subnets(profile: Reading, properties: Reading) -> tuple[Subnet, ...]:
             continue
         data.get("associated_layer_protocol").value()
         l3 = data.get("l3_protocol_data")
-        l3.get("ip_version").value() if l3 else None
+        for key in ("ip_version", "name", "ip_allocation_pools", "ipv6_address_mode", "dhcp_enabled"):
+            l3.get(key).value()
         if written := cidr(l3.get("cidr")):
             dhcp = l3.get("dhcp_enabled").flag()
             found.append(Subnet(cidr=written, gateway=gateway(l3.get("gateway_ip")), dhcp=dhcp))

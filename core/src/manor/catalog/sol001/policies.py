@@ -142,7 +142,8 @@ def _deltas(
 
 def _known(at: Reading, name: str, known: Mapping[str, object], what: str) -> bool:
     if name not in known:
-        at.error("reference-dangling", f"there is no {what} {name[:80]}", did_you_mean(name, known))
+        message = f"there is no {what} {name[:80]}; this has no effect"
+        at.warning("reference-dangling", message, did_you_mean(name, known))
     return name in known
 
 

@@ -260,7 +260,7 @@ def _expose(template: Template, vdus: list[Vdu], rules: dict[str, tuple[Security
         node = template.nodes.get(cp)
         if cp and (node is None or node.role not in (Role.VDU_CP, Role.EXT_CP, Role.KEPT)):
             known = [each.name for each in template.of(Role.VDU_CP, Role.EXT_CP)]
-            (target or mapping).one_of(known, "connection point")
+            (target or mapping).one_of(known, "connection point", soft=True)
         elif node is not None:
             exposed.add(cp)
             parts.ext_cpds.setdefault(name, _ext_cpd(template, name, node, owners, rules))

@@ -184,7 +184,8 @@ def _profile(
             if point.is_map:
                 base = point.get("constituent-base-element-id")
                 if base and base.text() != name:
-                    base.error("reference-dangling", f"constituent {base.text()[:80]} is not VNF profile {name[:80]}")
+                    message = f"constituent {base.text()[:80]} is not VNF profile {name[:80]}, which it stands in"
+                    base.warning("reference-dangling", message)
                 cpd = point.get("constituent-cpd-id")
                 if point.has("ip-address"):
                     point.get("ip-address").info("unhandled", "ip-address of a constituent is kept and not acted on")

@@ -23,6 +23,7 @@ from manor.model.vnfd import (
     LcmScript,
     MonitoringParameter,
     ScalingAspect,
+    SwImageDesc,
     Vdu,
     VduProfile,
     Vnfd,
@@ -49,10 +50,12 @@ def read_vnfd(given: Reading, files: PackageFiles) -> Vnfd:
         vdus.append(_vdu(vdu_id, item, (computes, storages, images, int_links), rules, files))
     links_found = tuple(_link(name, item) for name, item in int_links.items())
     ext_cpds = _ext_cpds(given, vdus, int_links, rules)
-    containers = given.has("kdu") or given.has("mciop-profile") or given.has("mciop")
+    containers = any(given.peek(key) for key in ("kdu", "mciop", "mciop-profile", "os-container-desc"))
     dfs = [_flavour(df_id, item, vdus, containers=containers) for df_id, item in known(given.get("df"), "df").items()]
     if not dfs:
         given.error("flavour-missing", "the VNFD has no df: there is nothing to instantiate")
+    described = tuple(image(name, item, files) for name, item in images.items())
+    named = {name for vdu in vdus for name in vdu.images}
     indicators = [
         VnfIndicator(
             id=name,
@@ -75,7 +78,7 @@ def read_vnfd(given: Reading, files: PackageFiles) -> Vnfd:
         virtual_links=links_found,
         ext_cpds=ext_cpds,
         storages=tuple(storage(name, item, images) for name, item in storages.items()),
-        images=tuple(image(name, item, files) for name, item in images.items()),
+        images=(*described, *(SwImageDesc(id=name, name=name, file=name) for name in sorted(named - images.keys()))),
         indicators=tuple(indicators),
         monitoring_parameters=tuple(
             parameter
@@ -148,7 +151,10 @@ def _vdu(
         for each in item.get("virtual-storage-desc").each()
         if each.is_text
     ]
-    used = [each.one_of(images, "sw-image-desc") for each in item.get("sw-image-desc").each() if each.is_text]
+    used = []
+    for each in item.get("sw-image-desc").each():
+        # With OSM an image may be one that the VIM has already: its name is all there is.
+        used.append(each.one_of(images, "sw-image-desc", soft=True) or each.text() if each.is_text else "")
     for other in item.get("alternative-sw-image-desc").each():
         if other.is_text:
             other.one_of(images, "sw-image-desc")
@@ -260,8 +266,9 @@ def _ext_cpds(
         inner = item.get("int-cpd")
         vdu_id = cpd = ""
         if inner:
-            vdu_id = inner.get("vdu-id").one_of(by_vdu, "vdu")
-            cpd = inner.get("cpd").one_of(by_vdu[vdu_id], f"int-cpd of {vdu_id[:60]}") if vdu_id else ""
+            vdu_id = inner.get("vdu-id").one_of(by_vdu, "vdu", soft=True)
+            what = f"int-cpd of {vdu_id[:60]}:"
+            cpd = inner.get("cpd").one_of(by_vdu[vdu_id], what, soft=True) if vdu_id else ""
         found.append(
             ExtCpd(
                 id=name,
@@ -352,7 +359,7 @@ def _level(
             numbers[vdu_id] = each.get("number-of-instances").whole(1, most=100_000)
     scales = {}
     for each in item.get("scaling-info").each():
-        aspect = each.get("scaling-aspect-id", "aspect").one_of(aspects, "scaling-aspect")
+        aspect = each.get("scaling-aspect-id", "aspect").one_of(aspects, "scaling-aspect", soft=True)
         if aspect:
             scales[aspect] = each.get("scale-level").whole(most=100_000)
     return VnfInstantiationLevel(
@@ -369,7 +376,7 @@ def _aspect(name: str, item: Reading, vdus: Collection[str]) -> ScalingAspect:
             vdu_id = each.get("id", "vdu-id").one_of(vdus, "vdu")
             if vdu_id:
                 deltas[delta_id][vdu_id] = each.get("number-of-instances").whole(most=100_000)
-    steps = [each.one_of(deltas, "delta") for each in details.get("step-deltas").each()]
+    steps = [each.one_of(deltas, "delta", soft=True) for each in details.get("step-deltas").each()]
     return ScalingAspect(
         id=name,
         name=item.get("name").text(name),
