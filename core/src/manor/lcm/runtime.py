@@ -44,6 +44,8 @@ class Runtime:
         self._lock = threading.RLock()
         self._connected: dict[str, Any] = {}
         self._engine: DbosEngine | None = None
+        self.is_worker = False
+        """Whether this process runs operations now (:func:`manor.lcm.work.working`)."""
 
     @property
     def url(self) -> str:

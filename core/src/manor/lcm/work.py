@@ -18,15 +18,19 @@ __all__ = ["follow", "working"]
 def working(rt: Runtime) -> Iterator[bool]:
     """Be a worker meanwhile; False where another process is the one (a ``manor serve`` on SQLite).
 
-    Leaving it stops what still runs at its next step, resumable.
+    Leaving it stops what still runs at its next step, resumable. Inside another one it is that one's.
     """
+    if rt.is_worker:
+        yield True
+        return
     apply = Apply(journal=Journal(rt.store), executor=Driving(rt=rt))
     engine = rt.engine
     engine.register_worker(apply.run)
-    is_worker = engine.launch()
+    rt.is_worker = engine.launch()
     try:
-        yield is_worker
+        yield rt.is_worker
     finally:
+        rt.is_worker = False
         apply.stopping.set()
         rt.release_engine()
 
