@@ -12,14 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
-from manor.api import DriverEnvironment, Sdn, Vim, Vnfm
+from manor.api import DriverEnvironment, OperationEvent, Sdn, Vim, Vnfm
 from manor.errors import NotFound
 from manor.model.instance import Endpoint, EndpointKind
 from manor.plugin import Plugins
 
 if TYPE_CHECKING:
-    from manor.lcm.engine import DbosEngine
+    from manor.lcm.apply import Progress
     from manor.lcm.operations import Operations
+    from manor.lcm.worker import Worker
     from manor.store.database import Database
 
 __all__ = ["Runtime", "endpoint_id", "open_runtime"]
@@ -43,9 +44,7 @@ class Runtime:
         self._store: Database | None = None
         self._lock = threading.RLock()
         self._connected: dict[str, Any] = {}
-        self._engine: DbosEngine | None = None
-        self.is_worker = False
-        """Whether this process runs operations now (:func:`manor.lcm.work.working`)."""
+        self._worker: Worker | None = None
 
     @property
     def url(self) -> str:
@@ -77,29 +76,42 @@ class Runtime:
         return self.store.owner
 
     @property
-    def engine(self) -> DbosEngine:
-        """The durable queue; brings DBOS, which takes a second."""
+    def worker(self) -> Worker:
+        """What submits operations and, once started, runs them; brings the durable queue, which takes a second."""
         with self._lock:
-            if self._engine is None:
-                from manor.lcm.engine import DbosEngine
+            if self._worker is None:
+                from manor.lcm.driving import Driving
+                from manor.lcm.worker import Worker
 
-                self._engine = DbosEngine(self.store)
-                self._engine.prepare()
-            return self._engine
+                self._worker = Worker(self.store, Driving(rt=self), on_progress=self._tell)
+            return self._worker
 
     @property
     def operations(self) -> Operations:
         """Submitting and steering of operations."""
-        from manor.lcm.operations import Operations
+        return self.worker.operations
 
-        return Operations(self.store, self.engine)
-
-    def release_engine(self) -> None:
-        """Let go of the queue, so that another process can be the worker."""
+    def release_worker(self) -> None:
+        """Stop working at the next step and let go of the queue, so that another process can be the worker."""
         with self._lock:
-            engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.close()
+            worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
+
+    def _tell(self, progress: Progress) -> None:
+        """Let observers know of an operation's new state, after it was committed."""
+        if progress.step is None:
+            operation = progress.operation
+            self.plugins.emit_operation_event(
+                OperationEvent(
+                    operation_id=operation.id,
+                    operation=operation.operation,
+                    service_id=operation.ns_id,
+                    state=operation.state,
+                    time_s=operation.state_entered_s,
+                    error=operation.error,
+                )
+            )
 
     def environment(self, kind: EndpointKind, name: str) -> DriverEnvironment:
         """Directories of one endpoint's own, made where they are missing (0700)."""
@@ -170,7 +182,7 @@ class Runtime:
 
     def close(self) -> None:
         """Let go of every connection and the database."""
-        self.release_engine()
+        self.release_worker()
         with self._lock:
             connected, self._connected = self._connected, {}
             store, self._store = self._store, None

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from manor.lcm.apply import Apply, Progress
-from manor.lcm.driving import Driving
-from manor.lcm.journal import Journal
+from manor.lcm.apply import Progress
 from manor.lcm.runtime import Runtime
 from manor.model.instance import NsLcmOpOcc
 
@@ -20,19 +18,13 @@ def working(rt: Runtime) -> Iterator[bool]:
 
     Leaving it stops what still runs at its next step, resumable. Inside another one it is that one's.
     """
-    if rt.is_worker:
+    if rt.worker.is_working:
         yield True
         return
-    apply = Apply(journal=Journal(rt.store), executor=Driving(rt=rt))
-    engine = rt.engine
-    engine.register_worker(apply.run)
-    rt.is_worker = engine.launch()
     try:
-        yield rt.is_worker
+        yield rt.worker.start()
     finally:
-        rt.is_worker = False
-        apply.stopping.set()
-        rt.release_engine()
+        rt.release_worker()
 
 
 def follow(rt: Runtime, operation_id: str, on_event: Callable[[Progress], None] | None = None) -> NsLcmOpOcc:
