@@ -90,7 +90,7 @@ def decide(scores: np.ndarray, series: Series, budget_per_day: float) -> list[bo
     for at, score in enumerate(scores):
         time_s = at * series.period_s
         if time_s >= next_s or at == first:
-            decision.retune()
+            decision.retune(time_s, 0.0)
             next_s = time_s + STEP_S
         decision.take(time_s, float(score))
         if at >= first:

@@ -24,15 +24,19 @@ TAIL = 0.2
 DAY_S = 86400.0
 
 
-def threshold_of(maxima: np.ndarray, *, budget_per_day: float, margin: float, floor: float) -> float:
-    """The level that block ``maxima`` pass ``budget_per_day`` times a day, times ``margin``; at least ``floor``."""
+def threshold_of(maxima: np.ndarray, *, covered_s: float, budget_per_day: float, margin: float, floor: float) -> float:
+    """The level that block ``maxima`` pass ``budget_per_day`` times a day, times ``margin``; at least ``floor``.
+
+    ``covered_s`` is the time that the blocks stand for; where it is too short to hold one false alarm, the level is
+    drawn out along a Pareto tail.
+    """
     if not len(maxima):
         return math.inf
     chance = min(1.0, budget_per_day * BLOCK_S / DAY_S)
     level = float(np.quantile(maxima, 1.0 - chance))
-    short = 1.0 / (chance * len(maxima))
-    if short > 1.0:
-        level *= short**TAIL
+    expected = budget_per_day * covered_s / DAY_S
+    if expected < 1.0:
+        level *= expected**-TAIL
     return max(level * margin, floor)
 
 
@@ -53,7 +57,9 @@ class Decision:
     def __post_init__(self) -> None:
         self.window = Ring(self.smooth, (), np.float64)
         self.maxima = Ring(int(self.days * DAY_S / BLOCK_S), (), np.float32)
-        self.block = -1
+        self.starts = Ring(len(self.maxima.rows), (), np.float64)
+        self.block_s = math.nan
+        """When the present block began."""
         self.block_max = 0.0
         self.threshold = math.inf
         self.raised = False
@@ -61,22 +67,37 @@ class Decision:
         """When the score first left its usual band in the present excursion; NaN while it is inside."""
         self.calm_s = math.nan
 
-    def retune(self) -> None:
-        """Estimate the threshold anew from the blocks seen so far."""
-        seen = self.maxima.view()
-        if self.block >= 0 and len(seen) < 48:
-            seen = np.append(seen, np.float32(self._remembered()))
-        self.threshold = threshold_of(seen, budget_per_day=self.budget_per_day, margin=self.margin, floor=self.floor)
+    def retune(self, time_s: float, learned_s: float) -> None:
+        """Estimate the threshold anew from the blocks since ``learned_s``, at most the days that count."""
+        since_s = max(learned_s, time_s - self.days * DAY_S)
+        starts, maxima = self.starts.view(), self.maxima.view()
+        use = starts >= since_s
+        ends = np.append(starts[1:], self.block_s)
+        covered_s = float((ends - starts)[use].sum())
+        kept = maxima[use]
+        if covered_s < DAY_S and self.block_s >= since_s and time_s > self.block_s:
+            kept, covered_s = np.append(kept, self._remembered()), covered_s + time_s - self.block_s
+        self.threshold = threshold_of(
+            kept,
+            covered_s=covered_s,
+            budget_per_day=self.budget_per_day,
+            margin=self.margin,
+            floor=self.floor,
+        )
+
+    def close_block(self, time_s: float) -> None:
+        """End the present block early: what scores from here on is a better model."""
+        if not math.isnan(self.block_s):
+            self.starts.push(self.block_s)
+            self.maxima.push(self._remembered())
+        self.block_s, self.block_max = time_s, 0.0
 
     def take(self, time_s: float, score: float) -> float:
         """Take one row's score; :attr:`raised` and :attr:`since_s` tell what follows. Returns the smoothed score."""
         self.window.push(score)
         value = float(self.window.rows[: len(self.window)].mean()) if len(self.window) == self.smooth else 0.0
-        block = int(time_s // BLOCK_S)
-        if block != self.block:
-            if self.block >= 0:
-                self.maxima.push(self._remembered())
-            self.block, self.block_max = block, 0.0
+        if not time_s < self.block_s + BLOCK_S:
+            self.close_block(time_s)
         self.block_max = max(self.block_max, value)
         low = self.threshold * self.clear_ratio
         if value > low:

@@ -22,6 +22,7 @@ LEVEL_CLIP = 4.0
 GAP = 3.5
 """A pause longer than so many periods is a gap: what came before is no forecast's input."""
 BLAMED = 8
+YOUTH, YOUTH_S = 0.4, 86400.0
 
 
 class CombinedDetector:
@@ -196,18 +197,21 @@ class CombinedDetector:
     # fitting
 
     def _refit(self, time_s: float) -> None:
-        memory = self.memory
+        memory, config = self.memory, self.config
         bins = (memory.clock.view() % 86400.0 // (86400.0 / BINS)).astype(int)
         model = fit_model(
             memory.past().astype(float), memory.recent.view().astype(float), memory.usable.view(),
             memory.days.view().astype(float), bins,
         )  # fmt: skip
         if len(memory.residuals):
-            model.usual, model.rare = memory.levels(self.config.usual, self.config.rare)
+            model.usual, model.rare = memory.levels(config.usual, config.rare)
         self.adopt(model)
-        self.decision.retune()
         age_s = max(time_s - self.first_s, self.period_s)
-        self.next_fit_s = time_s + min(age_s, self.config.refit_s)
+        if age_s < config.refit_s:
+            self.decision.close_block(time_s)
+        # What a young model scored says little about a better one: the first part of a life, a day at most, is left out.
+        self.decision.retune(time_s, self.first_s + min(age_s * YOUTH, YOUTH_S))
+        self.next_fit_s = time_s + min(age_s, config.refit_s)
 
     def adopt(self, model: Model) -> None:
         """Score with this model from now on."""
