@@ -10,10 +10,11 @@ from manor.catalog.files import PackageFiles, digest_of, read_text_file, under
 from manor.catalog.report import Report, did_you_mean
 from manor.errors import DescriptorError
 
-__all__ = ["META", "Csar", "FileHash", "read_csar"]
+__all__ = ["DIGESTS", "META", "Csar", "FileHash", "read_csar"]
 
 META = "TOSCA-Metadata/TOSCA.meta"
-_ALGORITHMS = {"sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128, "md5": 32}
+DIGESTS = {"sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128, "md5": 32}
+"""Hash algorithms by hashlib's names, with their number of hexadecimal digits."""
 _MOST = 1 << 20
 
 
@@ -147,16 +148,16 @@ def _promised(files: PackageFiles, root: str, blocks: Iterable[_Block], file: st
             report.error("hash-incomplete", f"{name[:200]} has no {lacks}", file=file, line=hash_line or line)
             continue
         key = algorithm.lower().replace("-", "").replace("_", "")
-        if key not in _ALGORITHMS or key not in hashlib.algorithms_available:
+        if key not in DIGESTS or key not in hashlib.algorithms_available:
             hint = "SOL004 knows SHA-256 and SHA-512"
             report.error(
                 "hash-algorithm", f"{name[:200]}: {algorithm[:40]} is unknown", file=file, line=line, hint=hint
             )
             continue
-        if len(digest) != _ALGORITHMS[key] or not all(letter in "0123456789abcdefABCDEF" for letter in digest):
+        if len(digest) != DIGESTS[key] or not all(letter in "0123456789abcdefABCDEF" for letter in digest):
             # Of a file that is there this is an error: it could not be verified.
             say = report.error if _existing(files, root, name) else report.warning
-            message = f"{name[:200]}: not a {algorithm} hash, which has {_ALGORITHMS[key]} hexadecimal digits"
+            message = f"{name[:200]}: not a {algorithm} hash, which has {DIGESTS[key]} hexadecimal digits"
             say("hash-malformed", message, file=file, line=hash_line)
             continue
         found.append(FileHash(name=name, algorithm=key, digest=digest.lower(), file=file, line=hash_line))

@@ -22,24 +22,29 @@ def leftovers(roots: Iterable[tuple[Source, Node]], quiet: Iterable[str] = ()) -
     """
     kept: dict[str, Any] = {}
     silent = frozenset(quiet)
-    seen: dict[str, list[tuple[Source, int, str]]] = {}
+    seen: dict[str, list[tuple[Source, int, int, str]]] = {}
     roots = list(roots)
     for source, root in roots:
         for path, parent, value, key in unread(root):
             kept[f"{source.file}#{path}" if len(roots) > 1 else path] = plain(value)
-            line, _ = parent.places.get(key, (value.line, value.column))
+            line, column = parent.places.get(key, (value.line, value.column))
             wanted = parent.asked - parent.fields.keys()
             hint = did_you_mean(key, wanted, cutoff=_LOOKS_ALIKE) if wanted else ""
             if hint.startswith("did you mean"):
                 source.report.warning(
-                    "key-unknown", f"{key[:80]} is not a known key here", file=source.file, line=line, hint=hint
+                    "key-unknown",
+                    f"{key[:80]} is not a known key here",
+                    file=source.file,
+                    line=line,
+                    column=column,
+                    hint=hint,
                 )
             elif key not in silent:
-                seen.setdefault(key, []).append((source, line, path))
+                seen.setdefault(key, []).append((source, line, column, path))
     for places in seen.values():
-        source, line, path = places[0]
+        source, line, column, path = places[0]
         times = f" ({len(places)} times)" if len(places) > 1 else ""
         where = "/".join(path.split("/")[-3:])
         message = f"{where[-120:]}{times} is kept and not acted on"
-        source.report.info("unhandled", message, file=source.file, line=line)
+        source.report.info("unhandled", message, file=source.file, line=line, column=column)
     return kept

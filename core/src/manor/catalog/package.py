@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from manor.catalog.csar import META, Csar, read_csar
+from manor.catalog.csar import DIGESTS, META, Csar, read_csar
 from manor.catalog.files import PackageFiles, digest_of, read_text_file, under
 from manor.catalog.nodes import Kind, Node, compose
 from manor.catalog.reading import Reading, Source
@@ -187,6 +187,8 @@ def _yang(files: PackageFiles, name: str, root: Node, report: Report) -> Package
             given.wrong(f"a {kind}")
         return PackageReading(kind=ItemKind(kind), format="sol006", entry=name)
     descriptor = read_yang_vnfd(given, files) if kind == "vnfd" else read_yang_nsd(given)
+    if isinstance(descriptor, Vnfd):
+        _check_images(descriptor, files, report)
     return PackageReading(kind=ItemKind(kind), format="sol006", descriptor=descriptor, entry=name)
 
 
@@ -207,6 +209,8 @@ def _tosca(files: PackageFiles, name: str, report: Report, csar: Csar, *, siblin
         report.info("pnfd", "a physical function is known by its descriptor; Manor deploys none", file=name, line=1)
     if descriptor is not None and csar.manifest:
         _check_manifest(descriptor, csar, report)
+    if isinstance(descriptor, Vnfd):
+        _check_images(descriptor, files, report)
     language = "" if kind is ItemKind.OTHER else "sol001"
     return PackageReading(kind=kind, format=language, descriptor=descriptor, entry=name, manifest=csar.metadata)
 
@@ -248,6 +252,22 @@ def _check_manifest(descriptor: Vnfd | Nsd, csar: Csar, report: Report) -> None:
         if promised and value and promised != value:
             message = f"{key} is {promised[:60]!r}, the descriptor has {value[:60]!r}"
             report.warning("manifest-differs", message, file=csar.manifest)
+
+
+def _check_images(vnfd: Vnfd, files: PackageFiles, report: Report) -> None:
+    """Images that are in the package are what their checksums promise."""
+    for image in vnfd.images:
+        algorithm = image.checksum_algorithm.replace("-", "").replace("_", "")
+        if image.file not in files.sizes or not image.checksum or algorithm not in DIGESTS:
+            continue
+        try:
+            found = digest_of(files, image.file, algorithm)
+        except DescriptorError as error:
+            report.extend(error.findings)
+            continue
+        if found != image.checksum:
+            message = f"image {image.id[:80]} is not what its {image.checksum_algorithm} checksum promises"
+            report.error("hash-mismatch", message, file=image.file, hint=f"it is {found}")
 
 
 def _check_osm_sums(files: PackageFiles, base: str, report: Report) -> None:

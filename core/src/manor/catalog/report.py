@@ -50,17 +50,22 @@ class Report:
         for finding in findings:
             self.add(finding)
 
-    def error(self, code: str, message: str, *, file: str = "", line: int = 0, hint: str = "") -> None:
+    def error(self, code: str, message: str, *, file: str = "", line: int = 0, column: int = 0, hint: str = "") -> None:
         """Something that refuses the item."""
-        self.add(refusal(code, message, file=file, line=line, hint=hint))
+        self._say(Severity.ERROR, code, message, file, line, column, hint)
 
-    def warning(self, code: str, message: str, *, file: str = "", line: int = 0, hint: str = "") -> None:
+    def warning(
+        self, code: str, message: str, *, file: str = "", line: int = 0, column: int = 0, hint: str = ""
+    ) -> None:
         """Something worth a look."""
-        self.add(Finding(severity=Severity.WARNING, code=code, message=message, file=file, line=line, hint=hint))
+        self._say(Severity.WARNING, code, message, file, line, column, hint)
 
-    def info(self, code: str, message: str, *, file: str = "", line: int = 0, hint: str = "") -> None:
+    def info(self, code: str, message: str, *, file: str = "", line: int = 0, column: int = 0, hint: str = "") -> None:
         """Something that is kept and not acted on."""
-        self.add(Finding(severity=Severity.INFO, code=code, message=message, file=file, line=line, hint=hint))
+        self._say(Severity.INFO, code, message, file, line, column, hint)
+
+    def _say(self, severity: Severity, code: str, message: str, file: str, line: int, column: int, hint: str) -> None:
+        self.add(Finding(severity=severity, code=code, message=message, file=file, line=line, column=column, hint=hint))
 
 
 def refusal(code: str, message: str, *, file: str = "", line: int = 0, column: int = 0, hint: str = "") -> Finding:

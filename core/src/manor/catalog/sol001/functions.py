@@ -70,7 +70,7 @@ class Functions:
                 return None
             if node.kind is Kind.MAP:
                 node = node.fields.get(step.text)
-            elif node.kind is Kind.LIST and step.text.isdigit() and int(step.text[:6]) < len(node.items):
+            elif node.kind is Kind.LIST and step.text.isdecimal() and int(step.text[:6]) < len(node.items):
                 node = node.items[int(step.text[:6])]
             else:
                 return None
@@ -87,7 +87,7 @@ class Functions:
             return None
         parts = [self._settled(item) for item in argument.items]
         texts = [part.text for part in parts if part is not None and part.kind is Kind.SCALAR]
-        if len(texts) != 3 or not texts[1] or not texts[2].isdigit():
+        if len(texts) != 3 or not texts[1] or not texts[2].isdecimal():
             return None
         pieces = texts[0].split(texts[1])
         index = int(texts[2][:6])

@@ -137,7 +137,7 @@ def port_range(reading: Reading) -> PortRange | None:
     texts = [text.strip() for text in texts]
     if len(texts) == 1:
         texts *= 2
-    if len(texts) == 2 and all(text.isdigit() and len(text) < 6 for text in texts):
+    if len(texts) == 2 and all(text.isascii() and text.isdigit() and len(text) < 6 for text in texts):
         lower_port, upper_port = int(texts[0]), int(texts[1])
         if lower_port <= upper_port <= 65535:
             return PortRange(lower=lower_port, upper=upper_port)

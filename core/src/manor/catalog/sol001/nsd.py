@@ -263,7 +263,7 @@ def _scaling(template: Template) -> tuple[NsScalingAspect, ...]:
         elif kind == "VnfToLevelMapping":
             by_level = numbers.setdefault(properties.get("aspect").text(), {})
             for level, number in properties.get("number_of_instances").entries():
-                if level.isdigit() and len(level) < 5:
+                if level.isdecimal() and len(level) < 5:
                     counts = dict.fromkeys(policy.get("targets").texts(), number.whole(most=100_000))
                     by_level.setdefault(int(level), {}).update(counts)
     return tuple(
