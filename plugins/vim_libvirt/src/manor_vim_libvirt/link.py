@@ -48,6 +48,8 @@ class Link:
         self.events = EventLog()
         self.generation = 0
         """Grows with each new control connection; facts of an older one may be stale."""
+        self.pools: dict[tuple[Lane, str], Any] = {}
+        """Handles of storage pools by lane and UUID; one that is stale fails at its next use and is dropped."""
         self._keepalive_s = keepalive_s
         self._lanes: dict[Lane, Any] = {}
         self._opening = {lane: threading.Lock() for lane in Lane}
@@ -118,6 +120,8 @@ class Link:
         import libvirt
 
         connection = self._lanes.pop(lane, None)
+        for key in [key for key in self.pools if key[0] is lane]:
+            self.pools.pop(key, None)
         if connection is not None:
             try:
                 connection.close()

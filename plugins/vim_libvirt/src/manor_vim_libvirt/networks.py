@@ -60,7 +60,8 @@ def ensure(link: Link, switch: Switch | None, spec: NetworkSpec, ctx: CallContex
             network = link.lane().networkDefineXML(xml)
             redefined = _mark(network)
             if redefined is None or redefined.spec_hash != mark_of(spec).spec_hash:
-                network.destroy()  # a driver that shows no new definition of an active network
+                _undefine(network)  # libvirt's test driver forgets the new definition of an active network
+                network = link.lane().networkDefineXML(xml)
         if not network.isActive():
             ctx.check(f"starting network {spec.key}")
             try:
@@ -112,19 +113,23 @@ def marked(link: Link, owner: str) -> list[tuple[Any, Mark]]:
 
 def remove(link: Link, switch: Switch | None, owner: str, key: str, ctx: CallContext) -> None:
     """Remove the network, and the bridge if it was the last that needed it."""
-    import libvirt
-
     with link.locked("bridge", ctx):
         network = lookup(link, owner, key)
         mark = _mark(network) if network is not None else None
         if network is not None and mark is not None and mark.owner == owner:
             ctx.check(f"removing network {key}")
-            for step in (network.destroy, network.undefine):
-                try:
-                    step()
-                except libvirt.libvirtError as error:
-                    gone = (libvirt.VIR_ERR_NO_NETWORK, libvirt.VIR_ERR_OPERATION_INVALID)
-                    if error.get_error_code() not in gone:
-                        raise
+            _undefine(network)
         if switch is not None and not marked(link, owner):
             switch.remove_bridge(link.config.bridge, owner, ctx)
+
+
+def _undefine(network: Any) -> None:
+    import libvirt
+
+    for step in (network.destroy, network.undefine):
+        try:
+            step()
+        except libvirt.libvirtError as error:
+            gone = (libvirt.VIR_ERR_NO_NETWORK, libvirt.VIR_ERR_OPERATION_INVALID)
+            if error.get_error_code() not in gone:
+                raise

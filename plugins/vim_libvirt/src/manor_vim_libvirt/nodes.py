@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ from manor_vim_libvirt.seed import seed_files, seed_image
 
 __all__ = ["console_name", "ensure", "lookup", "marked", "observed", "observed_or_none", "remove"]
 
+_PATIENCE_S, _ASK_AGAIN_S = 30.0, 2.0
 _LIVE_FIELDS = frozenset({"power", "name", "labels"})
 """Fields that change on a running machine."""
 _STOPPED_FIELDS = _LIVE_FIELDS | {"vcpus", "memory_bytes", "cpu", "guest_agent", "watchdog", "ports", "boot"}
@@ -99,26 +101,24 @@ class _Maker:
 
     def define(self, current: Any | None) -> Any:
         """Define the domain, with its seed in place before; ``current`` is the XML that stands now."""
-        import libvirt
-
         link, spec = self.link, self.spec
         for network in {port.network for port in spec.ports}:
             if networks.lookup(link, spec.owner, network) is None:
                 raise NotFound(f"network {network} of node {spec.key} is not on host {link.name}", hint="plan again")
         names = self.pool.names()
-        with link.locked("cpus", self.ctx):  # until it is defined, nobody else sees which CPUs it took
+        files = NodeFiles(
+            kernel=self._image(names, spec.boot.kernel),
+            initramfs=self._image(names, spec.boot.initramfs),
+            disks=tuple(self._volume(names, disk.volume) for disk in spec.disks),
+            seed=self._seed(names, current),
+            console=self.pool.path_of(console_name(spec.owner, spec.key)) if self.facts.is_qemu else "",
+        )
+        # Until the domain is defined, nobody else sees which CPUs it takes.
+        with link.locked("cpus", self.ctx) if spec.cpu.dedicated else nullcontext():
             pinning = choose_pinning(link, spec, self.facts)
-            files = NodeFiles(
-                kernel=self._image(names, spec.boot.kernel),
-                initramfs=self._image(names, spec.boot.initramfs),
-                disks=tuple(self._volume(names, disk.volume) for disk in spec.disks),
-                seed=self._seed(names, current),
-                console=self.pool.path_of(console_name(spec.owner, spec.key)) if self.facts.is_qemu else "",
-            )
             xml = domain_xml(spec, self.target, files, pinning)
             self.ctx.check(f"defining node {spec.key}")
-            flags = libvirt.VIR_DOMAIN_DEFINE_VALIDATE if self.facts.is_qemu else 0
-            return link.lane().defineXMLFlags(xml, flags)
+            return link.lane().defineXML(xml)
 
     def _seed(self, names: list[StoredName], current: Any | None) -> str:
         """Path of the seed, which is whole when this returns. One that the standing XML names is whole already."""
@@ -195,18 +195,22 @@ def _power(link: Link, spec: NodeSpec, domain: Any, ctx: CallContext) -> None:
 
 
 def _shut_down(link: Link, spec: NodeSpec, domain: Any, ctx: CallContext) -> None:
-    """Ask the guest to shut down, for at most half of the time left and 30 s; then turn it off."""
+    """Ask the guest to shut down, for at most half of the time left and 30 s; then turn it off.
+
+    Asked again and again, because a guest that is still booting does not hear it.
+    """
     import libvirt
 
     ctx.check(f"stopping node {spec.key}")
     began_s = time.time()
-    patience_s = min(30.0, ctx.remaining_s() / 2)
-    try:
-        domain.shutdown()  # by the agent where there is one, else by the power button
-        if link.events.wait_stopped(domain.UUIDString(), patience_s, since_s=began_s) is not None:
-            return
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID and not domain.isActive():
+    patience = time.monotonic() + min(_PATIENCE_S, ctx.remaining_s() / 2)
+    while (left_s := patience - time.monotonic()) > 0:
+        try:
+            domain.shutdown()  # by the agent where there is one, else by the power button
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID and not domain.isActive():
+                return
+        if link.events.wait_stopped(domain.UUIDString(), min(_ASK_AGAIN_S, left_s), since_s=began_s) is not None:
             return
     _destroy(domain)
 

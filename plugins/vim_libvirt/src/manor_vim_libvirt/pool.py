@@ -37,17 +37,35 @@ class Pool:
         """Path on the host of a file of the pool."""
         return f"{self.path}/{name}"
 
-    def find(self, lane: Lane = Lane.CONTROL) -> Any | None:
-        """The active pool, or None where there is none."""
+    def find(self, lane: Lane = Lane.CONTROL, *, fresh: bool = False) -> Any | None:
+        """The active pool, or None where there is none; ``fresh`` asks though a handle is known."""
         import libvirt
 
+        connection = self._link.lane(lane)
+        known = None if fresh else self._link.pools.get((lane, str(self.uuid)))
+        if known is not None:
+            return known
         try:
-            pool = self._link.lane(lane).storagePoolLookupByUUIDString(str(self.uuid))
-            return pool if pool.isActive() else None
+            pool = connection.storagePoolLookupByUUIDString(str(self.uuid))
+            if not pool.isActive():
+                return None
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_POOL:
                 return None
             raise
+        self._link.pools[lane, str(self.uuid)] = pool
+        return pool
+
+    def _lost(self, error: Any) -> bool:
+        """Whether a call failed because the pool is not there any more; its handles are dropped then."""
+        if not _is_stale(error):
+            return False
+        self._forget()
+        return self.find() is None
+
+    def _forget(self) -> None:
+        for lane in Lane:
+            self._link.pools.pop((lane, str(self.uuid)), None)
 
     def ensure(self, ctx: CallContext) -> Any:
         """The active pool, made or started where need be."""
@@ -57,6 +75,9 @@ class Pool:
         if found is not None:
             return found
         with self._link.locked("pool", ctx):
+            found = self.find()
+            if found is not None:
+                return found
             ctx.check("making the storage pool")
             connection = self._link.lane()
             try:
@@ -75,15 +96,19 @@ class Pool:
         """Our files in the pool."""
         import libvirt
 
-        pool = self.find()
-        if pool is None:
-            return []
-        try:
-            return [name for name in map(StoredName.read, pool.listVolumes()) if name and name.tag == self._tag]
-        except libvirt.libvirtError as error:
-            if error.get_error_code() in (libvirt.VIR_ERR_NO_STORAGE_POOL, libvirt.VIR_ERR_OPERATION_INVALID):
-                return []  # another call removed the empty pool meanwhile
-            raise
+        for _ in range(2):
+            pool = self.find()
+            if pool is None:
+                return []
+            try:
+                # listVolumes() asks for the number first and then for so many: it misses files made in between.
+                files = [StoredName.read(volume.name()) for volume in pool.listAllVolumes(0)]
+                return [name for name in files if name is not None and name.tag == self._tag]
+            except libvirt.libvirtError as error:
+                if not _is_stale(error):
+                    raise
+                self._forget()  # removed, or stopped, since it was found
+        return []
 
     def select(self, sort: Sort, key: str, names: Iterable[StoredName] | None = None) -> StoredName | None:
         """The file of this sort and key, if it is there."""
@@ -96,15 +121,19 @@ class Pool:
         """The libvirt volume of a file, None where it is gone."""
         import libvirt
 
-        pool = self.find(lane)
-        if pool is None:
-            return None
-        try:
-            return pool.storageVolLookupByName(str(name))
-        except libvirt.libvirtError as error:
-            if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_VOL:
+        for _ in range(2):
+            pool = self.find(lane)
+            if pool is None:
                 return None
-            raise
+            try:
+                return pool.storageVolLookupByName(str(name))
+            except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_VOL:
+                    return None
+                if not _is_stale(error):
+                    raise
+                self._forget()
+        return None
 
     def size_bytes(self, name: StoredName) -> tuple[int, int] | None:
         """Capacity and allocation as the file has them now, None where it is gone behind libvirt's back."""
@@ -132,8 +161,7 @@ class Pool:
             try:
                 return pool.createXML(xml, 0)
             except libvirt.libvirtError as error:
-                gone = (libvirt.VIR_ERR_NO_STORAGE_POOL, libvirt.VIR_ERR_OPERATION_INVALID)
-                if error.get_error_code() in gone and self.find() is None:
+                if self._lost(error):
                     continue  # another call found the pool empty and removed it just now
                 if error.get_error_code() == libvirt.VIR_ERR_STORAGE_VOL_EXIST:
                     raise Conflict(f"{name.sort} {name.key} is being made by another process", replace=False) from error
@@ -180,7 +208,7 @@ class Pool:
         """Let libvirt see files that it did not make itself: console logs."""
         import libvirt
 
-        pool = self.find()
+        pool = self.find(fresh=True)
         if pool is not None:
             try:
                 pool.refresh(0)
@@ -192,11 +220,11 @@ class Pool:
         import libvirt
 
         with self._link.locked("pool", ctx):
-            pool = self.find()
-            if pool is None or pool.listVolumes():
+            pool = self.find(fresh=True)
+            if pool is None or pool.numOfVolumes():
                 return
             pool.refresh(0)
-            if pool.listVolumes():
+            if pool.numOfVolumes():
                 return
             try:
                 pool.destroy()
@@ -206,6 +234,14 @@ class Pool:
                     pool.create(0)
                 return
             pool.undefine()
+            self._forget()
+
+
+def _is_stale(error: Any) -> bool:
+    """Whether a pool was removed or stopped under a handle."""
+    import libvirt
+
+    return error.get_error_code() in (libvirt.VIR_ERR_NO_STORAGE_POOL, libvirt.VIR_ERR_OPERATION_INVALID)
 
 
 def _send(stream: Any, data: bytes) -> None:
