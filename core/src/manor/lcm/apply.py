@@ -74,6 +74,8 @@ class Apply:
     moment: Callable[[str, str], None] = _no_moment
     """Told of each boundary; crash tests raise from it."""
     stopping: threading.Event = field(default_factory=threading.Event)
+    pause: Callable[[threading.Event, float], object] = threading.Event.wait
+    """How to wait between tries of a step: so many seconds, or until the event."""
 
     def run(self, operation_id: str) -> OperationState | None:
         """Claim the operation and carry it to where it rests; its state there, None where nothing was left to do.
@@ -228,7 +230,7 @@ class _Run:
 
         def sleep(seconds: float) -> None:
             lane.busy_until = time.monotonic() + seconds + 1.0
-            self.forced.wait(seconds)
+            self.apply.pause(self.forced, seconds)
 
         return Frame(
             operation=self.claim.operation.id,

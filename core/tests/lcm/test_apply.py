@@ -1,0 +1,373 @@
+"""Plans carried through on the fakes: to the end, back, and past every kind of misfortune."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from lcm_world import OWNER, SID, FakeExecutor, Stage, join_lanes, keys_of, nothing, service
+
+from manor.api import CallContext, Observed, OperationKind, Step, Verb
+from manor.errors import Fenced, PlanRefused, UsageError
+from manor.fakes import Action, Fault, When
+from manor.lcm.apply import Progress, Stopped
+from manor.lcm.states import Trigger
+from manor.model.instance import CancelMode, NsState, OnFailure, OperationState, StepState
+
+INSTANTIATE, TERMINATE = OperationKind.INSTANTIATE, OperationKind.TERMINATE
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    stage = Stage(tmp_path / "manor.db")
+    stage.create()
+    return stage
+
+
+def states(stage: Stage, operation_id: str) -> dict[str, StepState]:
+    return {record.step.id: record.state for record in stage.operations.get(operation_id)[1]}
+
+
+def test_instantiate_then_terminate_leaves_nothing_but_the_shared_image(stage: Stage) -> None:
+    wanted = service(nodes=3, chain=True)
+    done = stage.run(wanted, INSTANTIATE)
+    assert (done.state, done.error) == (OperationState.COMPLETED, "")
+    assert stage.there() == keys_of(wanted)
+    assert stage.ns().state is NsState.INSTANTIATED
+    assert stage.desired() == wanted
+    assert stage.plan(wanted, OperationKind.REPAIR).steps == ()
+
+    gone = stage.run(nothing(), TERMINATE)
+    assert gone.state is OperationState.COMPLETED
+    assert stage.there() == set()
+    assert stage.desired() is None
+    assert stage.ns().state is NsState.NOT_INSTANTIATED
+
+
+def test_every_step_is_called_once_and_after_what_it_depends_on(stage: Stage) -> None:
+    stage.run(service(nodes=2), INSTANTIATE)
+    effects = [moment.key for moment in stage.world.calls if moment.verb in ("ensure", "apply")]
+    assert len(effects) == len(set(effects))
+    node, volume, network = f"{SID}/vnf/v0/main-0", f"{SID}/vnf/v0/main-0/disk", f"{SID}/vl/lan@host-1"
+    assert effects.index(node) > max(effects.index(volume), effects.index(network))
+
+
+def test_a_step_that_fails_for_good_rolls_the_service_back(stage: Stage) -> None:
+    stage.world.inject(Fault(verb="ensure", kind="node", key="*v1*", error="QuotaExceeded", times=0))
+    operation = stage.run(service(nodes=2), INSTANTIATE)
+    assert operation.state is OperationState.ROLLED_BACK
+    assert "v1" in operation.error
+    assert "vim:lab on host-1" in operation.error
+    assert stage.there() == set()
+    assert stage.ns().state is NsState.NOT_INSTANTIATED
+
+
+def test_hold_stops_in_failed_temp_and_retry_finishes(stage: Stage) -> None:
+    wanted = service()
+    stage.world.inject(Fault(verb="ensure", kind="node", error="Permanent"))
+    held = stage.run(wanted, INSTANTIATE, on_failure=OnFailure.HOLD)
+    assert held.state is OperationState.FAILED_TEMP
+    with pytest.raises(UsageError, match="has an operation in FAILED_TEMP"):
+        stage.submit(wanted, INSTANTIATE)
+    stage.operations.act(held.id, Trigger.RETRY)
+    stage.work()
+    assert stage.operations.get(held.id)[0].state is OperationState.COMPLETED
+    assert stage.there() == keys_of(wanted)
+
+
+def test_rollback_and_fail_from_failed_temp(stage: Stage) -> None:
+    for trigger, end in ((Trigger.ROLLBACK, OperationState.ROLLED_BACK), (Trigger.FAIL, OperationState.FAILED)):
+        stage.world.inject(Fault(verb="ensure", kind="node", error="Permanent"))
+        held = stage.run(service(), INSTANTIATE, on_failure=OnFailure.HOLD)
+        stage.operations.act(held.id, trigger)
+        with pytest.raises(UsageError):
+            stage.operations.act(held.id, Trigger.RETRY)
+        stage.work()
+        after = stage.operations.get(held.id)[0]
+        assert (after.state, after.orphans) == (end, ())
+        assert stage.there() == set()
+        assert stage.ns().state is NsState.NOT_INSTANTIATED
+
+
+def test_continue_passes_over_what_failed(stage: Stage) -> None:
+    stage.world.inject(Fault(verb="ensure", kind="node", key="*v1*", error="Permanent", times=0))
+    held = stage.run(service(nodes=2), INSTANTIATE, on_failure=OnFailure.HOLD)
+    stage.operations.act(held.id, Trigger.CONTINUE)
+    stage.work()
+    after = stage.operations.get(held.id)[0]
+    assert after.state is OperationState.PARTIALLY_COMPLETED
+    assert f"{SID}/vnf/v0/main-0" in stage.there()
+    assert f"{SID}/vnf/v1/main-0" not in stage.there()
+    assert states(stage, held.id)[f"verify vnf {SID}/vnf/v1"] is StepState.SKIPPED
+
+
+def test_a_failing_compensation_ends_in_failed_temp_and_fail_lists_the_orphans(stage: Stage) -> None:
+    stage.world.inject(
+        Fault(verb="ensure", kind="node", error="Permanent"),
+        Fault(verb="remove", kind="volume", error="Permanent", times=0),
+    )
+    stuck = stage.run(service(), INSTANTIATE)
+    assert stuck.state is OperationState.FAILED_TEMP
+    assert stuck.error.startswith("undoing ensure volume")
+    stage.operations.act(stuck.id, Trigger.FAIL)
+    stage.work()
+    failed = stage.operations.get(stuck.id)[0]
+    volume = f"{SID}/vnf/v0/main-0/disk"
+    assert (failed.state, failed.orphans) == (OperationState.FAILED, (volume,))
+    assert stage.there() == {volume}
+
+
+def test_a_forced_terminate_goes_on_and_lists_what_it_could_not_remove(stage: Stage) -> None:
+    stage.run(service(nodes=2), INSTANTIATE)
+    stage.world.inject(Fault(verb="remove", kind="volume", key="*v0*", error="Permanent", times=0))
+    done = stage.run(nothing(), TERMINATE, force=True)
+    volume = f"{SID}/vnf/v0/main-0/disk"
+    assert (done.state, done.orphans) == (OperationState.PARTIALLY_COMPLETED, (volume,))
+    assert stage.there() == {volume}
+    assert stage.ns().state is NsState.NOT_INSTANTIATED
+
+
+def test_a_terminate_can_be_rolled_back(stage: Stage) -> None:
+    wanted = service()
+    stage.run(wanted, INSTANTIATE)
+    stage.world.inject(Fault(verb="remove", kind="network", error="Permanent"))
+    held = stage.run(nothing(), TERMINATE, on_failure=OnFailure.HOLD)
+    assert held.state is OperationState.FAILED_TEMP
+    stage.operations.act(held.id, Trigger.ROLLBACK)
+    stage.work()
+    assert stage.operations.get(held.id)[0].state is OperationState.ROLLED_BACK
+    assert stage.there() == keys_of(wanted)
+    assert stage.plan(wanted, OperationKind.REPAIR).steps == ()
+
+
+CALLS = [
+    *(("ensure", kind) for kind in ("image", "network", "volume", "node")),
+    ("apply", "segment"),
+    ("apply", "chain"),
+]
+LIES = [
+    Fault(error="Transient"),
+    Fault(error="Indeterminate"),
+    Fault(error="unknown"),
+    Fault(error="Permanent"),
+    Fault(error="Indeterminate", when=When.AFTER),
+    Fault(error="unknown", when=When.AFTER),
+    Fault(error="DeadlineExceeded", when=When.AFTER),
+    Fault(error="Permanent", when=When.AFTER),
+    Fault(error="Transient", when=When.AFTER),
+]
+
+
+@pytest.mark.parametrize("times", [1, 0], ids=["once", "always"])
+@pytest.mark.parametrize("lie", LIES, ids=lambda fault: f"{fault.error}-{fault.when}")
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: "-".join(call))
+def test_whatever_call_fails_the_service_is_whole_or_gone(
+    stage: Stage, call: tuple[str, str], lie: Fault, times: int
+) -> None:
+    verb, kind = call
+    wanted = service(nodes=3, chain=True)
+    fault = Fault(verb=verb, kind=kind, when=lie.when, error=lie.error, times=times, action=lie.action)
+    stage.options["parallelism"] = 4
+    stage.world.inject(fault)
+    operation = stage.run(wanted, INSTANTIATE)
+    if operation.state is OperationState.COMPLETED:
+        assert stage.there() == keys_of(wanted)
+    else:
+        assert operation.state is OperationState.ROLLED_BACK
+        assert stage.there() == set()
+    if times == 1 and lie.error in ("Transient", "Indeterminate", "unknown", "DeadlineExceeded"):
+        assert operation.state is OperationState.COMPLETED
+
+
+@pytest.mark.parametrize("when", list(When))
+@pytest.mark.parametrize("error", ["Transient", "Indeterminate", "unknown", "Permanent"])
+@pytest.mark.parametrize("kind", ["node", "volume", "network", "segment"])
+def test_whatever_removal_fails_once_terminate_can_be_finished(stage: Stage, kind: str, error: str, when: When) -> None:
+    stage.run(service(nodes=2), INSTANTIATE)
+    stage.world.inject(Fault(verb="remove", kind=kind, error=error, when=when))
+    operation = stage.run(nothing(), TERMINATE, on_failure=OnFailure.HOLD)
+    if operation.state is OperationState.FAILED_TEMP:
+        stage.operations.act(operation.id, Trigger.RETRY)
+        stage.work()
+    assert stage.operations.get(operation.id)[0].state is OperationState.COMPLETED
+    assert stage.there() == set()
+
+
+class Hanging(FakeExecutor):
+    """One call never comes back in time, whatever its deadline; it has its effect when let go."""
+
+    def __init__(self, stage: Stage, step_id: str, *, effect_first: bool) -> None:
+        super().__init__(stage.world)
+        self.step_id = step_id
+        self.effect_first = effect_first
+        self.let_go = threading.Event()
+
+    def perform(self, step: Step, ctx: CallContext) -> Observed | None:
+        if step.id != self.step_id:
+            return super().perform(step, ctx)
+        if self.effect_first:
+            super().perform(step, ctx)
+        self.let_go.wait(20)
+        return super().perform(step, CallContext.within(5))
+
+
+def _hanging(stage: Stage, *, effect_first: bool) -> Hanging:
+    plan = stage.plan(service(), INSTANTIATE)
+    step = next(step for step in plan.steps if step.id.startswith("ensure node"))
+    return Hanging(stage, step.id, effect_first=effect_first)
+
+
+def test_a_call_that_hangs_past_its_deadline_but_had_its_effect_counts_as_done(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manor.lcm.diff.DEADLINES_S", {"node": 0.1, "verify": 5.0, "configure": 5.0})
+    executor = _hanging(stage, effect_first=True)
+    operation = stage.submit(service(), INSTANTIATE)
+    assert stage.apply(executor=executor).run(operation.id) is OperationState.COMPLETED
+    executor.let_go.set()
+    join_lanes()
+    assert stage.there() == keys_of(service())
+
+
+def test_a_call_that_still_hangs_is_not_undone_under_its_feet(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manor.lcm.diff.DEADLINES_S", {"node": 0.1, "verify": 5.0, "configure": 5.0})
+    executor = _hanging(stage, effect_first=False)
+    operation = stage.submit(service(), INSTANTIATE)
+    assert stage.apply(executor=executor).run(operation.id) is OperationState.FAILED_TEMP
+    stuck = stage.operations.get(operation.id)[0]
+    assert "has not come back" in stuck.error
+    executor.let_go.set()
+    join_lanes()  # now the late call makes its node
+    stage.operations.act(operation.id, Trigger.ROLLBACK)
+    stage.work()
+    assert stage.operations.get(operation.id)[0].state is OperationState.ROLLED_BACK
+    assert stage.there() == set()
+
+
+def test_a_driver_that_keeps_its_deadline_and_says_so_is_tried_again(stage: Stage) -> None:
+    stage.world.inject(Fault(action=Action.FAIL, verb="ensure", kind="node", error="DeadlineExceeded"))
+    assert stage.run(service(), INSTANTIATE).state is OperationState.COMPLETED
+
+
+def test_cancel_gracefully_lets_running_steps_end(stage: Stage) -> None:
+    operation = stage.submit(service(), INSTANTIATE)
+
+    def cancel_at_the_volume(moment: str, step: str) -> None:
+        if moment == "before call" and step.startswith("ensure volume"):
+            stage.operations.cancel(operation.id)
+
+    assert stage.apply(moment=cancel_at_the_volume).run(operation.id) is OperationState.FAILED_TEMP
+    after = stage.operations.get(operation.id)[0]
+    assert (after.error, after.is_cancel_pending) == ("cancelled", False)
+    now = states(stage, operation.id)
+    assert now[f"ensure volume {SID}/vnf/v0/main-0/disk"] is StepState.DONE
+    assert now[f"ensure node {SID}/vnf/v0/main-0"] is StepState.PLANNED
+    stage.operations.act(operation.id, Trigger.ROLLBACK)
+    stage.work()
+    assert stage.there() == set()
+
+
+def test_cancel_forcefully_gives_up_on_running_steps(stage: Stage) -> None:
+    executor = _hanging(stage, effect_first=False)
+    operation = stage.submit(service(), INSTANTIATE)
+
+    def cancel_at_the_node(moment: str, step: str) -> None:
+        if moment == "before call" and step.startswith("ensure node"):
+            stage.operations.cancel(operation.id, CancelMode.FORCEFUL)
+
+    apply = stage.apply(executor=executor, moment=cancel_at_the_node)
+    assert apply.run(operation.id) is OperationState.FAILED_TEMP
+    executor.let_go.set()
+    join_lanes()
+
+
+def test_cancel_is_refused_for_what_does_not_run(stage: Stage) -> None:
+    operation = stage.run(service(), INSTANTIATE)
+    with pytest.raises(UsageError, match="cancel is not possible in COMPLETED"):
+        stage.operations.cancel(operation.id)
+
+
+def test_a_worker_that_lost_its_claim_starts_nothing_more(stage: Stage) -> None:
+    operation = stage.submit(service(), INSTANTIATE)
+    woken: list[str] = []
+
+    def lose_the_claim(moment: str, step: str) -> None:
+        if moment == "after call" and step.startswith("ensure volume") and not woken:
+            woken.append(step)
+            stage.apply().run(operation.id)  # the other worker takes it and finishes
+
+    first = stage.apply(moment=lose_the_claim)
+    with pytest.raises(Fenced):
+        first.run(operation.id)
+    assert stage.operations.get(operation.id)[0].state is OperationState.COMPLETED
+    ensured = [moment.key for moment in stage.world.calls if moment.verb == "ensure"]
+    assert len(ensured) == len(set(ensured))
+
+
+def test_stopping_leaves_a_resumable_operation(stage: Stage) -> None:
+    operation = stage.submit(service(), INSTANTIATE)
+    stopping = threading.Event()
+
+    def stop(moment: str, step: str) -> None:
+        if moment == "after call" and step.startswith("ensure network"):
+            stopping.set()
+
+    with pytest.raises(Stopped):
+        stage.apply(moment=stop, stopping=stopping).run(operation.id)
+    assert stage.operations.get(operation.id)[0].state is OperationState.PROCESSING
+    stage.reopen()
+    stage.work()
+    assert stage.operations.get(operation.id)[0].state is OperationState.COMPLETED
+
+
+def test_progress_is_told_after_commit_and_watch_shows_the_same(stage: Stage) -> None:
+    told: list[Progress] = []
+    operation = stage.submit(service(), INSTANTIATE)
+    stage.apply(on_progress=told.append).run(operation.id)
+    assert told[-1].step is None
+    assert told[-1].operation.state is OperationState.COMPLETED
+    done = {progress.step.step.id for progress in told if progress.step and progress.step.state is StepState.DONE}
+    watched = list(stage.operations.watch(operation.id[:6]))
+    assert watched[0].operation.state is OperationState.COMPLETED
+    assert done == {progress.step.step.id for progress in watched if progress.step}
+
+
+def test_an_empty_plan_completes(stage: Stage) -> None:
+    wanted = service()
+    stage.run(wanted, INSTANTIATE)
+    assert stage.run(wanted, OperationKind.REPAIR).state is OperationState.COMPLETED
+
+
+def test_a_scale_out_that_fails_gives_back_what_was(stage: Stage) -> None:
+    one, two = service(nodes=1), service(nodes=2)
+    stage.run(one, INSTANTIATE)
+    stage.world.inject(Fault(verb="ensure", kind="node", key="*v1*", error="Permanent", times=0))
+    operation = stage.run(two, OperationKind.SCALE)
+    assert operation.state is OperationState.ROLLED_BACK
+    assert stage.there() == keys_of(one)
+    assert stage.plan(one, OperationKind.REPAIR).steps == ()
+    stage.world.heal()
+    assert stage.run(two, OperationKind.SCALE).state is OperationState.COMPLETED
+    assert stage.run(one, OperationKind.SCALE).state is OperationState.COMPLETED
+    assert stage.there() == keys_of(one)
+    assert stage.plan(one, OperationKind.REPAIR).steps == ()
+
+
+def test_a_plan_made_before_another_operation_is_refused(stage: Stage) -> None:
+    stage.run(service(), INSTANTIATE)
+    with pytest.raises(PlanRefused, match="since the plan was made"):
+        stage.submit(service(nodes=2), OperationKind.SCALE, planned_after="")
+    assert stage.operations.get(stage.ns().last_operation)[0].operation is INSTANTIATE
+
+
+def test_drift_is_repaired(stage: Stage) -> None:
+    wanted = service(nodes=2)
+    stage.run(wanted, INSTANTIATE)
+    stage.world.stop(f"{SID}/vnf/v0/main-0")
+    stage.world.destroy(f"{SID}/vl/lan")
+    plan = stage.plan(wanted, OperationKind.REPAIR)
+    assert {step.key for step in plan.steps if step.verb is Verb.ENSURE} == {f"{SID}/vnf/v0/main-0", f"{SID}/vl/lan"}
+    assert stage.run(wanted, OperationKind.REPAIR).state is OperationState.COMPLETED
+    assert stage.plan(wanted, OperationKind.REPAIR).steps == ()
+    assert all(native.spec.owner == OWNER for native in stage.world.natives())
