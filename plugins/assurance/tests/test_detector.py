@@ -10,6 +10,7 @@ import pytest
 from manor.api import Verdict
 from manor_assurance.config import CombinedConfig
 from manor_assurance.detector import CombinedDetector
+from manor_assurance.model import CHANNELS
 
 from .conftest import DAY, NAMES, PERIOD_S, batch_of, rows_of
 
@@ -47,7 +48,7 @@ def test_a_fault_is_raised_and_blamed(trial, next_rows, name, change):
     first = next(item for item in found[0].evidence if item.metric == name)
     at = scores.index(found[0])
     assert first.seen == pytest.approx(rows[at, column])
-    assert first.detector in ("median", "forecast", "factors", "season", "level")
+    assert first.detector in CHANNELS
     assert found[0].since_s is not None
     assert found[0].since_s <= found[0].time_s
 

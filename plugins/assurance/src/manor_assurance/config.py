@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = ["CautiousConfig", "CombinedConfig", "LimitsConfig"]
 
-ChannelName = Literal["median", "forecast", "factors", "season", "level"]
+ChannelName = Literal["median", "forecast", "factors", "season", "level", "lasting"]
 
 
 class CombinedConfig(BaseModel):
@@ -18,7 +18,7 @@ class CombinedConfig(BaseModel):
 
     budget_per_day: float = Field(default=1.0, gt=0, le=48)
     """False alarms allowed per VNF and day: a ceiling, not a target. One a week is 0.143."""
-    margin: float = Field(default=1.3, ge=1, le=10)
+    margin: float = Field(default=1.25, ge=1.1, le=10)
     """How far above the level that keeps the budget in the past the score has to be."""
     floor: float = Field(default=3.0, ge=0)
     """Least threshold, in e-foldings of exceedance over all KPIs."""
@@ -36,15 +36,15 @@ class CombinedConfig(BaseModel):
     """... seconds before the first verdict other than UNKNOWN."""
     refit_s: float = Field(default=21600.0, gt=0)
     """Longest time between two fits; a young detector fits at each doubling of its age."""
-    threshold_days: int = Field(default=28, ge=1, le=90)
+    threshold_days: int = Field(default=21, ge=1, le=90)
     usual: float = Field(default=0.99, gt=0.5, lt=1)
     """A residual counts from this quantile of its last week on..."""
-    rare: float = Field(default=0.85, gt=0, lt=1)
+    rare: float = Field(default=0.95, gt=0, lt=1)
     """... and again, more heavily, from this quantile of its six-hour maxima of the last four weeks on."""
     rare_weight: float = Field(default=2.0, ge=0)
     cap: float = Field(default=6.0, gt=0)
     """Most e-foldings that one KPI in one channel adds."""
-    channels: tuple[ChannelName, ...] = ("median", "forecast", "factors", "season", "level")
+    channels: tuple[ChannelName, ...] = ("median", "forecast", "factors", "season", "level", "lasting")
     """Views that are combined."""
 
 

@@ -57,6 +57,7 @@ class CombinedDetector:
         self.level = np.full(width, np.nan)
         self.variance = np.full(width, np.nan)
         self.excess = np.zeros((config.smooth, len(CHANNELS), width))
+        self.lasting = np.zeros(width)
         self._past: np.ndarray | None = None
         self._level_before = self.level
 
@@ -145,7 +146,7 @@ class CombinedDetector:
         assert model is not None
         z = model.standardise(row)
         self._past, self._level_before = self._lags(), self.level.copy()
-        residuals = model.residuals(row, z, self._past, time_s, (self.level, np.sqrt(self.variance)))
+        residuals = model.residuals(row, z, self._past, time_s, (self.level, np.sqrt(self.variance)), self.lasting)
         excess = self.excess[self.decision.window.total % self.config.smooth]
         if (residuals > model.usual).any():
             config = self.config
@@ -209,7 +210,7 @@ class CombinedDetector:
         age_s = max(time_s - self.first_s, self.period_s)
         if age_s < config.refit_s:
             self.decision.close_block(time_s)
-        # What a young model scored says little about a better one: the first part of a life, a day at most, is left out.
+        # What a young model scored says little about a better one: leave out the first part of a life, a day at most.
         self.decision.retune(time_s, self.first_s + min(age_s * YOUTH, YOUTH_S))
         self.next_fit_s = time_s + min(age_s, config.refit_s)
 
@@ -280,6 +281,7 @@ class CombinedDetector:
             if view is not None:
                 out[place] = model.centre + view * model.spread
         out[4] = self._level_before
+        out[5] = out[3] if season is not None else out[4]
         return out
 
     # columns
@@ -306,5 +308,6 @@ class CombinedDetector:
         self.level = np.pad(self.level, (0, more), constant_values=np.nan)
         self.variance = np.pad(self.variance, (0, more), constant_values=np.nan)
         self.excess = np.pad(self.excess, ((0, 0), (0, 0), (0, more)))
+        self.lasting = np.pad(self.lasting, (0, more))
         if self.model is not None:
             self._refit(self.last_s)

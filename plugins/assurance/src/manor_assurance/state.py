@@ -25,7 +25,7 @@ _DECISION = ("block_s", "block_max", "threshold", "raised", "since_s", "calm_s")
 _MEMORY_RINGS = ("recent", "usable", "clock", "long", "long_clock", "residuals", "peaks", "days")
 _DECISION_RINGS = ("window", "starts", "maxima")
 _MEMORY_ARRAYS = ("peak", "sums", "counts")
-_DETECTOR_ARRAYS = ("level", "variance", "excess")
+_DETECTOR_ARRAYS = ("level", "variance", "excess", "lasting")
 _SHAPING = ("smooth", "threshold_days", "channels")
 """Settings that the stored arrays depend on."""
 
