@@ -61,6 +61,10 @@ class QueueEntry:
 class Engine(Protocol):
     """Where operations wait for a worker and are found again after a crash."""
 
+    def prepare(self) -> None:
+        """Make the queue ready outside of any transaction; needed before the first :meth:`dispatch`."""
+        ...
+
     def dispatch(self, tx: Connection, operation_id: str, attempt: int, partition: str) -> None:
         """Queue an attempt in the caller's transaction; attempts of one partition run one at a time, in order."""
         ...

@@ -86,6 +86,7 @@ class Operations:
             params={**(params or {}), **({"force": True} if force else {})},
         )
         mode = Mode.DRAIN if force else Mode.FORWARD
+        self._engine.prepare()
         with self._database.begin() as tx:
             service = instances.get(tx, plan.service_id)
             operations.add(tx, operation, plan, target=target_to_json(target), mode=str(mode))
@@ -104,6 +105,7 @@ class Operations:
         ``fail`` cleans up first: the operation is FAILED once nothing is left, or what is left is listed as orphaned.
         Raises UsageError in another state, or while one of these is under way.
         """
+        self._engine.prepare()
         with self._database.begin() as tx:
             operation = operations.get(tx, operation_id)
             row = operations.locked(tx, operation.id)
