@@ -210,12 +210,28 @@ def _hurry(event: threading.Event, seconds: float) -> None:
     event.wait(min(seconds, 0.001))
 
 
+_TEMPLATE: list[bytes] = []
+
+
+def _copy_of_template(path: Path) -> None:
+    """An empty database costs its tables' creation; thousands of tests share one."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not _TEMPLATE:
+        Database.open(path).close()
+        _TEMPLATE.append(path.read_bytes())
+    else:
+        path.write_bytes(_TEMPLATE[0])
+
+
 class Stage:
     """One database and one world; processes on it come and go."""
 
     def __init__(self, path: Path, world: World | None = None, **apply: Any) -> None:
         self.world = world or World()
         self.path = path
+        _copy_of_template(path)
         self.database = Database.open(path)
         self.engine = InlineEngine()
         self.operations = Operations(self.database, self.engine)  # type: ignore[arg-type]
@@ -276,6 +292,10 @@ class Stage:
         """As a new process finds it."""
         self.database.close()
         self.__init__(self.path, self.world, **self.options)  # type: ignore[misc]
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.database.close()
 
     def there(self) -> set[str]:
         """Keys of all that exists and is not shared."""

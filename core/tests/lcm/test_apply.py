@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,11 @@ INSTANTIATE, TERMINATE = OperationKind.INSTANTIATE, OperationKind.TERMINATE
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    stage = Stage(tmp_path / "manor.db")
+def stage(fast_path: Path) -> Iterator[Stage]:
+    stage = Stage(fast_path / "manor.db")
     stage.create()
-    return stage
+    yield stage
+    stage.close()
 
 
 def states(stage: Stage, operation_id: str) -> dict[str, StepState]:

@@ -64,16 +64,16 @@ def _assert_nothing_twice(world: World) -> None:
     assert all(made[key] <= gone[key] + 1 for key in made), made
 
 
-def _enumerate(tmp_path: Path, prepare: Callable[[Stage], str], check: Callable[[Stage, str], None]) -> int:
+def _enumerate(fast_path: Path, prepare: Callable[[Stage], str], check: Callable[[Stage, str], None]) -> int:
     """Run the case once for each boundary it has; how many those are."""
     for at in itertools.count():
-        stage = Stage(tmp_path / f"{at}" / "manor.db")
+        stage = Stage(fast_path / f"{at}" / "manor.db")
         stage.create()
         operation_id = prepare(stage)
         doom = _live_and_die(stage, at)
         check(stage, operation_id)
         _assert_nothing_twice(stage.world)
-        stage.database.close()
+        stage.close()
         if len(doom.passed) <= at:
             return at
     raise AssertionError
@@ -82,18 +82,18 @@ def _enumerate(tmp_path: Path, prepare: Callable[[Stage], str], check: Callable[
 WHOLE = service(nodes=1)
 
 
-def test_instantiate(tmp_path: Path) -> None:
+def test_instantiate(fast_path: Path) -> None:
     def check(stage: Stage, operation_id: str) -> None:
         assert _rests(stage, operation_id).state is OperationState.COMPLETED
         assert stage.there() == keys_of(WHOLE)
         assert stage.plan(WHOLE, OperationKind.REPAIR).steps == ()
 
-    boundaries = _enumerate(tmp_path, lambda stage: stage.submit(WHOLE, OperationKind.INSTANTIATE).id, check)
+    boundaries = _enumerate(fast_path, lambda stage: stage.submit(WHOLE, OperationKind.INSTANTIATE).id, check)
     assert boundaries > 50
 
 
 @pytest.mark.parametrize("failing", ["node", "volume", "segment"])
-def test_instantiate_that_fails_and_rolls_back(tmp_path: Path, failing: str) -> None:
+def test_instantiate_that_fails_and_rolls_back(fast_path: Path, failing: str) -> None:
     def prepare(stage: Stage) -> str:
         stage.world.inject(Fault(kind=failing, verb="[ea][np][sp]*", error="Permanent", times=0))
         return stage.submit(WHOLE, OperationKind.INSTANTIATE).id
@@ -102,10 +102,10 @@ def test_instantiate_that_fails_and_rolls_back(tmp_path: Path, failing: str) -> 
         assert _rests(stage, operation_id).state is OperationState.ROLLED_BACK
         assert stage.there() == set()
 
-    assert _enumerate(tmp_path, prepare, check) > 20
+    assert _enumerate(fast_path, prepare, check) > 20
 
 
-def test_terminate(tmp_path: Path) -> None:
+def test_terminate(fast_path: Path) -> None:
     def prepare(stage: Stage) -> str:
         stage.run(WHOLE, OperationKind.INSTANTIATE)
         stage.world.calls.clear()
@@ -116,10 +116,10 @@ def test_terminate(tmp_path: Path) -> None:
         assert stage.there() == set()
         assert stage.desired() is None
 
-    assert _enumerate(tmp_path, prepare, check) > 20
+    assert _enumerate(fast_path, prepare, check) > 20
 
 
-def test_terminate_that_is_rolled_back(tmp_path: Path) -> None:
+def test_terminate_that_is_rolled_back(fast_path: Path) -> None:
     def prepare(stage: Stage) -> str:
         stage.run(WHOLE, OperationKind.INSTANTIATE)
         stage.world.inject(Fault(verb="remove", kind="network", error="Permanent", times=0))
@@ -133,10 +133,10 @@ def test_terminate_that_is_rolled_back(tmp_path: Path) -> None:
         assert stage.there() == keys_of(WHOLE)
         assert stage.plan(WHOLE, OperationKind.REPAIR).steps == ()
 
-    assert _enumerate(tmp_path, prepare, check) > 15
+    assert _enumerate(fast_path, prepare, check) > 15
 
 
-def test_fail_that_sweeps_up(tmp_path: Path) -> None:
+def test_fail_that_sweeps_up(fast_path: Path) -> None:
     def prepare(stage: Stage) -> str:
         stage.world.inject(Fault(verb="ensure", kind="node", error="Permanent", times=0))
         held = stage.run(WHOLE, OperationKind.INSTANTIATE, on_failure=OnFailure.HOLD)
@@ -148,14 +148,14 @@ def test_fail_that_sweeps_up(tmp_path: Path) -> None:
         assert (operation.state, operation.orphans) == (OperationState.FAILED, ())
         assert stage.there() == set()
 
-    assert _enumerate(tmp_path, prepare, check) > 15
+    assert _enumerate(fast_path, prepare, check) > 15
 
 
 @pytest.mark.slow
-def test_instantiate_of_a_chain_of_three_twice_killed(tmp_path: Path) -> None:
+def test_instantiate_of_a_chain_of_three_twice_killed(fast_path: Path) -> None:
     whole = service(nodes=3, chain=True)
     for first, second in itertools.product(range(0, 140, 7), (3, 11, 29)):
-        stage = Stage(tmp_path / f"{first}-{second}" / "manor.db")
+        stage = Stage(fast_path / f"{first}-{second}" / "manor.db")
         stage.create()
         operation = stage.submit(whole, OperationKind.INSTANTIATE)
         doom = Doom(first)
@@ -170,4 +170,4 @@ def test_instantiate_of_a_chain_of_three_twice_killed(tmp_path: Path) -> None:
         assert _rests(stage, operation.id).state is OperationState.COMPLETED
         assert stage.there() == keys_of(whole)
         _assert_nothing_twice(stage.world)
-        stage.database.close()
+        stage.close()
