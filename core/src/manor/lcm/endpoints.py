@@ -214,10 +214,10 @@ def _hosts_must_be_new(rt: Runtime, name: str, capabilities: Capabilities) -> No
 
 
 def _shut_down(rt: Runtime, kind: EndpointKind, name: str) -> None:
-    """End a process of the driver's own, where it keeps one: ``shutdown`` is the driver's word for it."""
+    """End a process of the driver's own, where it keeps one: ``shutdown(ctx)`` is the driver's word for it."""
     shutdown = getattr(unguarded(rt.driver(endpoint_id(kind, name))), "shutdown", None)
     if callable(shutdown):
-        shutdown()
+        shutdown(CallContext.within(_REMOVE_S))
 
 
 def _forget(rt: Runtime, kind: EndpointKind, name: str) -> None:
