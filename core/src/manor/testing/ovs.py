@@ -189,7 +189,8 @@ class PrivateOvs:
             ["ovs-vswitchd", self.ovsdb, "--disable-system"],
             self.directory / "ovs-vswitchd.ctl",
         )
-        self.vsctl("init")
+        # A change of configuration is what ovs-vsctl waits for; without one it would return at once.
+        self.vsctl("set", "Open_vSwitch", ".", f"external_ids:started={secrets.token_hex(4)}")
 
     def stop_vswitchd(self, *, kill: bool = False) -> None:
         """End the switch; its flows go with it, its configuration stays in the database."""
@@ -327,6 +328,9 @@ class PrivateOvs:
             inside.run("bridge", "link", "set", "dev", f"eth{number}", "learning", "off")
         inside.run("sysctl", "-qw", "net.ipv6.conf.br0.disable_ipv6=1")
         inside.run("ip", "link", "set", "br0", "up")
+        until = time.monotonic() + 10
+        while inside.run("bridge", "link").count("state forwarding") < 2 and time.monotonic() < until:
+            time.sleep(0.02)
         return OvsHost(netns=inside, devices=pair, macs=("", ""))
 
 

@@ -15,6 +15,8 @@ import os
 import signal
 import sys
 import threading
+import time
+import traceback
 from pathlib import Path
 
 __all__ = ["main"]
@@ -42,11 +44,23 @@ def main(argv: list[str] | None = None) -> int:
         os.setsid()
         _log_to(given.state_dir / "agent.log")
     lock = os.open(given.state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _take(lock):
         return ALREADY_RUNS
-    return _run(given)
+    try:
+        return _run(given)
+    except Exception:  # threads of the library may run already and would keep a dead agent alive
+        traceback.print_exc()
+        os._exit(1)
+
+
+def _take(lock: int) -> bool:
+    for _ in range(10):  # a driver that looks whether an agent starts holds the lock for a moment
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.05)
+    return False
 
 
 def _log_to(path: Path) -> None:
@@ -92,7 +106,7 @@ def _run(given: argparse.Namespace) -> int:
     logging.getLogger("manor.sdn.agent").info("serving at %s on %s %s", given.socket, library.name, library.version)
     forever = threading.Event()
     while True:
-        forever.wait(3600)
+        forever.wait(0.5)  # the kernel may give a signal to another thread; Python then acts when this one wakes
 
 
 if __name__ == "__main__":

@@ -53,20 +53,18 @@ def phases(kind: ResourceKind, installed: Held, wanted: Held, *, shut: bool = Fa
     """The phases that lead from ``installed`` to ``wanted``; none when they are equal."""
     door = Table.CLASSIFY if kind is ResourceKind.CHAIN else Table.ADMIT
     hosts = sorted({*installed, *wanted})
+    closed = _closed(installed, door) if shut else {}
+    if any(closed.values()):
+        installed = {
+            host: {**held, **{change.entry.identity: change.entry for change in closed[host]}}
+            for host, held in installed.items()
+        }
     all_changes = {host: difference(installed.get(host, {}), wanted.get(host, {})) for host in hosts}
     ahead = {h: [c for c in changes if not c.delete and c.entry.table != door] for h, changes in all_changes.items()}
     entry = {h: [c for c in changes if c.entry.table == door] for h, changes in all_changes.items()}
     after = {h: [c for c in changes if c.delete and c.entry.table != door] for h, changes in all_changes.items()}
     steps: list[Phase] = []
     if shut:
-        closed = {
-            host: [
-                Change(entry=replace(held, actions=()))
-                for held in installed.get(host, {}).values()
-                if held.table == door and held.actions
-            ]
-            for host in hosts
-        }
         steps.append(Phase(changes=closed))
     touched = [host for host in hosts if ahead[host] or entry[host]]
     if len(touched) == 1:
@@ -76,6 +74,14 @@ def phases(kind: ResourceKind, installed: Held, wanted: Held, *, shut: bool = Fa
         steps += [Phase(changes=ahead, settle=shut), Phase(changes=entry)]
     steps.append(Phase(changes=after, settle=kind is ResourceKind.CHAIN))
     return [step for step in steps if any(step.changes.values())]
+
+
+def _closed(installed: Held, door: Table) -> dict[str, list[Change]]:
+    """What makes every entry drop."""
+    return {
+        host: [Change(entry=replace(e, actions=())) for e in held.values() if e.table == door and e.actions]
+        for host, held in installed.items()
+    }
 
 
 def reorders(old: ChainSpec | None, new: ChainSpec) -> bool:

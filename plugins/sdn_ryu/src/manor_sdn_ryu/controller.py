@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from manor.api import ChainSpec, FlowProgram, FlowRule, Phase, Query, ResourceKind, ResourceRef, SwitchLink, Topology
-from manor.errors import DeadlineExceeded, DriverError, Transient
+from manor.errors import DeadlineExceeded, DriverError, NotFound, Transient
 from manor_sdn_ryu import changes
 from manor_sdn_ryu.entries import Entry, Identity, Resolved, resolve
 from manor_sdn_ryu.keeper import Address, Keeper
@@ -84,6 +84,7 @@ class Controller:
         for host, address in wanted.items():
             if host not in self._keepers:
                 self._keepers[host] = Keeper(address, self._library, self._converge_switch)
+                self._keepers[host].start()
 
     def switch_up(self, session: Session) -> None:
         """A switch finished its handshake; its address is its host's name."""
@@ -153,6 +154,13 @@ class Controller:
         ]
         together = self._read_owner(query.owner, deadline) if len(found) > _ONE_BY_ONE else None
         return [self.observe_one(program, deadline, together) for program in found]
+
+    def spec(self, owner: str, kind: ResourceKind, key: str) -> dict[str, Any]:
+        """The spec that a program was compiled from. Raises NotFound."""
+        program = self._programs.find(owner, kind, key)
+        if program is None:
+            raise NotFound(f"the controller has no {kind} {key}")
+        return dict(program.spec)
 
     def shutdown(self) -> bool:
         """Whether the agent may end: nothing is left that it keeps true."""

@@ -23,8 +23,10 @@ from manor.api import (
     Support,
     Switch,
     Topology,
+    TraceHop,
+    spec_from_json,
 )
-from manor.errors import DriverError
+from manor.errors import DriverError, Permanent
 from manor_sdn_ryu.compile import compile_spec
 from manor_sdn_ryu.config import RyuConfig
 from manor_sdn_ryu.link import AgentLink
@@ -102,13 +104,19 @@ class RyuSdn:
         ctx.check(f"removing {ref.key}")
         self._agent.ask("remove", ctx, owner=self._owner, kind=str(ref.kind), key=ref.key)
 
-    def trace(self, key: str, packet: Mapping[str, str | int], ctx: CallContext) -> Sequence[Any]:
+    def trace(self, key: str, packet: Mapping[str, str | int], ctx: CallContext) -> Sequence[TraceHop]:
         """Follow a packet of the chain ``key`` through the switches' own tables."""
         from manor_sdn_ryu.trace import trace_chain
 
-        query = Query(owner=self._owner, kinds=frozenset({ResourceKind.CHAIN}), keys=frozenset({key}))
-        specs = self._agent.ask("spec", ctx, owner=self._owner, key=key)
-        return trace_chain(key, specs, self.observe(query, ctx), packet, self._databases, self.topology(ctx), ctx)
+        spec = spec_from_json(self._agent.ask("spec", ctx, owner=self._owner, kind=str(ResourceKind.CHAIN), key=key))
+        if not isinstance(spec, ChainSpec):
+            raise Permanent(f"{key} is no chain")
+        observed = self.observe(Query(owner=self._owner, keys=frozenset({key, spec.segment})), ctx)
+
+        def ask(host: str, flow: str) -> str:
+            return self._databases[host].trace(ctx, flow)
+
+        return trace_chain(spec, observed, packet, self.topology(ctx), ask, ctx)
 
     def shutdown(self, ctx: CallContext) -> bool:
         """End the agent, as when this endpoint is removed. False (and it goes on) while it holds any program.

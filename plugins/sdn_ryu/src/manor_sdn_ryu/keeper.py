@@ -62,8 +62,11 @@ class Keeper:
         self._changed: set[str] = set()
         self._wake = threading.Event()
         self._stopped = False
-        threading.Thread(target=self._dial, name=f"dial {address.host}", daemon=True).start()
-        threading.Thread(target=self._work, name=f"keep {address.host}", daemon=True).start()
+
+    def start(self) -> None:
+        """Begin to dial; the owner must know this keeper before, since the switch may answer at once."""
+        for work in (self._dial, self._work):
+            threading.Thread(target=work, name=f"{work.__name__} {self.address.host}", daemon=True).start()
 
     @property
     def session(self) -> Session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import threading
@@ -86,17 +87,25 @@ class AgentLink:
         if done.returncode != 0:
             raise Permanent(f"the SDN agent did not start: {done.stderr.decode(errors='replace').strip()}")
         log = self._state_dir / "agent.log"
-        log = self._state_dir / "agent.log"
         while time.monotonic() < until:
             try:
                 answer: Mapping[str, Any] = self._call("hello", 5.0, {})
                 return answer
             except Transient:
-                if not _alive(int(done.stdout)) and not self.running():
+                if not _alive(int(done.stdout)) and not self._another_starts():
                     last = log.read_text(errors="replace").splitlines()[-1:] if log.exists() else []
                     raise Permanent(f"the SDN agent ended at once: {''.join(last)}", hint=f"see {log}") from None
                 time.sleep(0.02)
         raise Transient(f"the SDN agent did not start within {self._config.start_timeout_s} s", hint=f"see {log}")
+
+    def _another_starts(self) -> bool:
+        """Whether some agent holds the lock: one that another process started at the same moment."""
+        with open(self._state_dir / "agent.lock", "a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def _call(self, verb: str, timeout_s: float, args: Mapping[str, Any]) -> Any:
         try:

@@ -11,6 +11,7 @@ switch, and the bridge needs no controller setting, whose coming and going would
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import socket
 from collections.abc import Callable
@@ -62,7 +63,7 @@ class Library:
     """The decorator ``set_ev_cls``."""
     main: str
     dead: str
-    _factory: Callable[..., None]
+    _datapath: type[Any]
     _manager: Any
 
     def run(self, application: type[Any]) -> None:
@@ -76,7 +77,8 @@ class Library:
 
     def serve(self, connected: socket.socket, address: str) -> None:
         """Speak OpenFlow with the switch at the other end until it or we hang up."""
-        self._factory(_Socket(connected), address)
+        with contextlib.closing(self._datapath(_Socket(connected), address)) as datapath:
+            datapath.serve()
 
 
 def load(runtime: Runtime) -> Library:
@@ -97,6 +99,15 @@ def load(runtime: Runtime) -> Library:
     manager = part("base.app_manager")
     controller, handler = part("controller.controller"), part("controller.handler")
     part("controller.ofp_handler").OpenFlowController = _NoListener
+
+    class _Datapath(controller.Datapath):  # type: ignore[name-defined, misc]
+        def _recv_loop(self) -> None:
+            try:
+                super()._recv_loop()
+            finally:
+                # Threads of os-ken cannot be killed: the sending one, which waits for work, is told to end.
+                self.send(b"", close_socket=True)
+
     return Library(
         name=str(runtime),
         version=importlib.import_module(root).__dict__.get("version", "") or _version(runtime),
@@ -105,7 +116,7 @@ def load(runtime: Runtime) -> Library:
         handle=handler.set_ev_cls,
         main=handler.MAIN_DISPATCHER,
         dead=handler.DEAD_DISPATCHER,
-        _factory=controller.datapath_connection_factory,
+        _datapath=_Datapath,
         _manager=manager.AppManager.get_instance(),
     )
 

@@ -94,6 +94,7 @@ class Server:
             "apply": lambda args, deadline: self._controller.apply(program_from_json(args["program"]), deadline),
             "remove": self._remove,
             "observe": self._observe,
+            "spec": self._spec,
             "shutdown": self._shutdown,
         }
 
@@ -117,6 +118,9 @@ class Server:
             prefix=str(args.get("prefix", "")),
         )
         return self._controller.observe(query, deadline)
+
+    def _spec(self, args: Mapping[str, Any], _deadline: float) -> dict[str, Any]:
+        return self._controller.spec(str(args["owner"]), ResourceKind(args["kind"]), str(args["key"]))
 
     def _shutdown(self, _args: Mapping[str, Any], _deadline: float) -> bool:
         done = self._controller.shutdown()

@@ -1,0 +1,254 @@
+"""A real switch, a real agent, and namespaces as machines."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manor.api import (
+    CallContext,
+    ChainElement,
+    ChainPosition,
+    ChainSpec,
+    Classifier,
+    DriverEnvironment,
+    Observed,
+    Query,
+    ResourceRef,
+    SdnPort,
+    SegmentSpec,
+)
+from manor.testing.ovs import Netns, OvsHost, PrivateOvs, missing_for_ovs
+from manor_sdn_ryu.config import RyuConfig
+from manor_sdn_ryu.driver import RyuSdn
+
+OWNER = "manor/test"
+BRIDGE = "br-t"
+_OUTGOING = 4
+_SO_TIMESTAMPNS = 35
+
+
+class Rig:
+    """One host ``h1``: a private switch, a driver and its agent."""
+
+    def __init__(self, directory: Path, ovs: PrivateOvs, runtime: str, settle_s: float = 0.05) -> None:
+        self.ovs = ovs
+        self.directory = directory
+        self.config = RyuConfig.model_validate(
+            {"host": "h1", "ovsdb": ovs.ovsdb, "bridge": BRIDGE, "runtime": runtime, "settle_s": settle_s}
+        )
+        self.environment = DriverEnvironment(
+            name="t", owner=OWNER, state_dir=directory / "state", runtime_dir=directory / "run"
+        )
+        self.driver = RyuSdn(self.config, self.environment)
+
+    # --- the world
+
+    def machine(self, number: int, *, device: str = "", **more: Any) -> tuple[OvsHost, SdnPort]:
+        """A machine at 10.0.0.<number> and its port."""
+        device = device or f"p{number}"
+        mac = f"02:00:00:00:00:{number:02x}"
+        host = self.ovs.add_host(
+            BRIDGE, device, mac=mac, cidrs=[f"10.0.0.{number}/24", f"fd00::{number:x}/64"], device=device
+        )
+        addresses = (f"10.0.0.{number}", f"fd00::{number:x}")
+        return host, SdnPort(key=device, host="h1", device=device, mac=mac, addresses=addresses, **more)
+
+    def bump(self, label: str) -> tuple[OvsHost, ChainElement]:
+        """A transparent function and its ports."""
+        host = self.ovs.add_bump(BRIDGE, label)
+        ports = [SdnPort(key=d, host="h1", device=d, mac="", transparent=True) for d in host.devices]
+        return host, ChainElement(ingress=ports[0], egress=ports[1])
+
+    # --- the driver
+
+    def ctx(self, seconds: float = 30.0) -> CallContext:
+        return CallContext.within(seconds)
+
+    def apply(self, spec: SegmentSpec | ChainSpec) -> Observed:
+        return self.driver.apply(self.driver.compile(spec, self.driver.topology(self.ctx())), self.ctx())
+
+    def remove(self, *specs: SegmentSpec | ChainSpec) -> None:
+        for spec in specs:
+            self.driver.remove(ResourceRef(kind=spec.kind, key=spec.key), self.ctx())
+
+    def observe(self, key: str) -> Observed:
+        (found,) = self.driver.observe(Query(owner=OWNER, keys=frozenset({key})), self.ctx())
+        return found
+
+    def packets(self, key: str, word: str) -> int:
+        """Packets of all rules of ``key`` with ``word`` in their note."""
+        return sum(rule["packets"] for rule in self.observe(key).detail["rules"] if word in rule["note"])
+
+    def flows(self) -> list[str]:
+        return self.ovs.flows(BRIDGE)
+
+    @property
+    def agent_pid(self) -> int:
+        return int((self.environment.runtime_dir / "agent.pid").read_text())
+
+    def kill_agent(self) -> None:
+        pid = self.agent_pid
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not _runs(pid), "the agent is dead")
+
+    def end(self) -> None:
+        try:
+            pid = self.agent_pid
+        except FileNotFoundError:
+            return
+        if _runs(pid):
+            os.kill(pid, signal.SIGTERM)
+            eventually(lambda: not _runs(pid), "the agent has ended")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (OSError, IndexError):
+        return False
+
+
+def eventually(what: Callable[[], Any], why: str, within_s: float = 20.0) -> Any:
+    """Wait for something to become true; returns it."""
+    until = time.monotonic() + within_s
+    while True:
+        value = what()
+        if value:
+            return value
+        assert time.monotonic() < until, f"not within {within_s} s: {why}"
+        time.sleep(0.02)
+
+
+def segment(*ports: SdnPort, key: str = "s/vl/lan") -> SegmentSpec:
+    return SegmentSpec(key=key, owner=OWNER, name=key.rpartition("/")[2], ports=ports)
+
+
+def chain(
+    source: SdnPort,
+    target: SdnPort,
+    *elements: ChainElement,
+    key: str = "s/chain/web",
+    classifiers: tuple[Classifier, ...] = (Classifier(protocol="udp"), Classifier(protocol="icmp")),
+    **more: Any,
+) -> ChainSpec:
+    positions = tuple(ChainPosition(name=e.ingress.device[1:-1], elements=(e,)) for e in elements)
+    return ChainSpec(
+        key=key, owner=OWNER, name=key.rpartition("/")[2], segment="s/vl/lan", classifiers=classifiers,
+        sources=(source,), destinations=(target,), positions=positions, **more,
+    )  # fmt: skip
+
+
+class Tap:
+    """Sees frames that come in by an interface, with the kernel's time of arrival."""
+
+    def __init__(self, netns: Netns, interface: str) -> None:
+        self.socket = netns.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self.socket.bind((interface, 0))
+        self.socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+
+    def sees(self, payload: bytes, within_s: float = 5.0) -> float:
+        """When a frame with the payload came in; 0 when none did."""
+        until = time.monotonic() + within_s
+        while (left := until - time.monotonic()) > 0:
+            if not select.select([self.socket], [], [], left)[0]:
+                break
+            frame, more, _, address = self.socket.recvmsg(4096, 256)
+            if payload in frame and address[2] != _OUTGOING:
+                stamp = next(data for _, kind, data in more if kind == _SO_TIMESTAMPNS)
+                seconds, nanos = (int.from_bytes(stamp[i : i + 8], "little") for i in (0, 8))
+                return seconds + nanos / 1e9
+        return 0.0
+
+    def send(self, frame: bytes) -> None:
+        self.socket.send(frame)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class Stream:
+    """Numbered datagrams one way, counted at the other end. The receiver listens before the first is sent."""
+
+    def __init__(self, source: Netns, target: Netns, address: str, *, per_second: int = 500, port: int = 5000) -> None:
+        family = socket.AF_INET
+        self._to = (address, port)
+        self._receiver = target.socket(family, socket.SOCK_DGRAM)
+        self._receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        self._receiver.bind(self._to)
+        self._receiver.settimeout(0.5)
+        self._sender = source.socket(family, socket.SOCK_DGRAM)
+        self._pause = 1 / per_second
+        self._stop = threading.Event()
+        self.sent = 0
+        self.received: list[int] = []
+        self._threads = [threading.Thread(target=self._send), threading.Thread(target=self._receive)]
+
+    def __enter__(self) -> Stream:
+        for thread in reversed(self._threads):
+            thread.start()
+        eventually(lambda: len(self.received) > 10, "the stream flows")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self._sender.close()
+        self._receiver.close()
+
+    @property
+    def lost(self) -> int:
+        return self.sent - len(set(self.received))
+
+    def _send(self) -> None:
+        due = time.monotonic()
+        while not self._stop.is_set():
+            self._sender.sendto(self.sent.to_bytes(8, "big"), self._to)
+            self.sent += 1
+            due += self._pause
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                self.received.append(int.from_bytes(self._receiver.recv(64)[:8], "big"))
+            except TimeoutError:
+                if self._stop.is_set():
+                    return
+
+
+@pytest.fixture(params=["ryu", "os-ken"])
+def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
+    """On both libraries."""
+    yield from _rig(tmp_path, request.param)
+
+
+@pytest.fixture
+def one_rig(tmp_path: Path) -> Iterator[Rig]:
+    """Where the library makes no difference."""
+    yield from _rig(tmp_path, "os-ken")
+
+
+def _rig(directory: Path, runtime: str) -> Iterator[Rig]:
+    if reason := missing_for_ovs():
+        pytest.skip(reason)
+    with PrivateOvs() as ovs:
+        ovs.add_bridge(BRIDGE)
+        made = Rig(directory, ovs, runtime)
+        try:
+            yield made
+        finally:
+            made.end()

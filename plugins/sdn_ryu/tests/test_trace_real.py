@@ -1,0 +1,57 @@
+"""Tracing through the switch's own tables, and changes under traffic."""
+
+from __future__ import annotations
+
+import pytest
+
+from manor.api import Phase
+from manor.errors import NotFound, Permanent
+
+from .conftest import BRIDGE, Rig, Stream, chain, eventually, segment
+
+pytestmark = pytest.mark.real
+
+
+def test_a_trace_names_each_hop_in_the_operators_words_and_says_where_a_packet_stops(one_rig: Rig) -> None:
+    rig = one_rig
+    (_, p1), (_, p2) = rig.machine(1), rig.machine(2)
+    (_, fw), (_, mon) = rig.bump("fw"), rig.bump("mon")
+    rig.apply(segment(p1, p2))
+    web = chain(p1, p2, fw, mon)
+    rig.apply(web)
+    hops = rig.driver.trace(web.key, {"ip_proto": 17, "udp_dst": 5000}, rig.ctx())
+    notes = " | ".join(hop.note for hop in hops)
+    assert [hop.device for hop in hops if hop.table is None] == ["vfwi", "vmoni", "p2"]
+    assert "web: there, p1 to fw (vfwi)" in notes
+    assert "delivered to p2" in notes
+    back = rig.driver.trace(web.key, {"eth_src": p2.mac, "eth_dst": p1.mac, "ip_proto": 17}, rig.ctx())
+    assert [hop.device for hop in back if hop.table is None] == ["vmono", "vfwo", "p1"]
+    stray = rig.driver.trace(web.key, {"eth_dst": "02:00:00:00:00:77", "ip_proto": 6}, rig.ctx())
+    assert "to an address that nobody has" in stray[-1].note
+    rig.ovs.del_veth(BRIDGE, "vmoni")
+    eventually(lambda: rig.observe(web.key).phase is Phase.DEGRADED, "the lost port is seen")
+    stopped = rig.driver.trace(web.key, {"ip_proto": 17}, rig.ctx())
+    assert "no live function at mon: fail-closed" in stopped[-1].note
+    with pytest.raises(NotFound):
+        rig.driver.trace("no/such/chain", {}, rig.ctx())
+    with pytest.raises(Permanent, match="not a packet"):
+        rig.driver.trace(web.key, {"colour": 3}, rig.ctx())
+
+
+@pytest.mark.slow
+def test_fifty_changes_under_traffic_lose_nothing_and_mix_no_ways(rig: Rig) -> None:
+    """2,000 datagrams a second while the chain is re-routed, lengthened, shortened, dropped and put back."""
+    (one, p1), (two, p2) = rig.machine(1), rig.machine(2)
+    functions = {name: rig.bump(name)[1] for name in ("f1", "f2", "f3")}
+    rig.apply(segment(p1, p2))
+    ways = ["f1", "f2", "f1 f3", "f2 f3", "f2", "", "f3", "f1 f2 f3", "f2 f3", "f1"]
+    with Stream(one.netns, two.netns, "10.0.0.2", per_second=2000) as stream:
+        for number in range(50):
+            way = ways[number % len(ways)].split()
+            spec = chain(p1, p2, *(functions[name] for name in way or ["f1"]))
+            if way:
+                assert rig.apply(spec).phase is Phase.ACTIVE
+            else:
+                rig.remove(spec)
+    assert stream.lost == 0, f"{stream.lost} of {stream.sent}"
+    assert stream.sent > 1000
