@@ -1,0 +1,302 @@
+"""What the store promises: private, durable, one active operation a service, and clear refusals."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from manor.api import Finding, OperationKind, Plan, Severity, Step, Undo, Verb
+from manor.errors import StoreError, UsageError
+from manor.model.instance import (
+    CancelMode,
+    Endpoint,
+    EndpointKind,
+    NsInstance,
+    NsLcmOpOcc,
+    NsState,
+    OnFailure,
+    OperationState,
+    PackageInfo,
+    PackageKind,
+    StepState,
+    VnfInstance,
+)
+from manor.store import endpoints, instances, operations, packages, reading
+from manor.store.database import Database, normal_url
+
+
+@pytest.fixture
+def database(tmp_path: Path):
+    database = Database.open(tmp_path / "state" / "manor.db")
+    yield database
+    database.close()
+
+
+def ns(number: int = 1) -> NsInstance:
+    return NsInstance(id=f"{number:08x}", name=f"svc-{number:05}", nsd_id="nsd", nsd_package="pkg", flavour_id="f")
+
+
+def vnf(number: int = 1, *, of: int = 1) -> VnfInstance:
+    return VnfInstance(
+        id=f"{of:08x}/vnf/v{number}",
+        name=f"v{number}",
+        ns_id=f"{of:08x}",
+        profile_id="p",
+        index=0,
+        vnfd_id="fw",
+        flavour_id="f",
+        vnfm="generic",
+        scale_levels={"a": 1},
+    )
+
+
+def operation(number: int = 1, *, of: int = 1, state: OperationState = OperationState.PROCESSING) -> NsLcmOpOcc:
+    return NsLcmOpOcc(
+        id=f"{number:012x}",
+        ns_id=f"{of:08x}",
+        ns_name="svc",
+        operation=OperationKind.INSTANTIATE,
+        state=state,
+        on_failure=OnFailure.HOLD,
+        start_s=float(number),
+        state_entered_s=1.0,
+        cancel_mode=CancelMode.GRACEFUL,
+        params={"x": 1},
+        orphans=("k",),
+    )
+
+
+PLAN = Plan(
+    operation=OperationKind.INSTANTIATE,
+    service_id="00000001",
+    service_name="svc",
+    steps=(
+        Step(id="a", verb=Verb.ENSURE, kind="node", key="k", endpoint="vim:x", spec={"kind": "node"}, undo=Undo.REMOVE),
+        Step(id="b", verb=Verb.VERIFY, kind="node", key="k", endpoint="vim:x", depends_on=("a",)),
+    ),
+    notes=("note",),
+    unchanged=("u",),
+    placement={"k": "x/h"},
+)
+
+
+def test_the_file_is_private_and_durable(database: Database) -> None:
+    path = Path(database.url.removeprefix("sqlite:///"))
+    for name in (path, path.with_name(f"{path.name}-wal")):
+        assert stat.S_IMODE(name.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    with database.read() as tx:
+        assert tx.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert tx.execute(text("PRAGMA synchronous")).scalar() == 2
+        assert tx.execute(text("PRAGMA foreign_keys")).scalar() == 1
+
+
+def test_an_installation_keeps_its_id(database: Database) -> None:
+    again = Database.open(database.url)
+    assert again.installation_id == database.installation_id
+    assert again.owner == f"manor/{database.installation_id}"
+    again.close()
+
+
+def test_urls_and_paths(tmp_path: Path) -> None:
+    assert normal_url(tmp_path / "a.db") == f"sqlite:///{tmp_path}/a.db"
+    assert normal_url(f"sqlite:///{tmp_path}/a.db") == f"sqlite:///{tmp_path}/a.db"
+    assert normal_url("postgresql://u@h/d") == "postgresql+psycopg://u@h/d"
+    with pytest.raises(StoreError, match="no such kind of database: mysql"):
+        normal_url("mysql://h/d")
+
+
+def test_a_database_of_another_version_is_refused_by_name(database: Database) -> None:
+    for version, hint in (("0", "manor db upgrade"), ("999", "upgrade Manor")):
+        with database.begin() as tx:
+            tx.execute(text("UPDATE manor_meta SET value = :v WHERE key = 'schema_version'"), {"v": version})
+        for attempt in (Database.open, reading.ns_instances):
+            with pytest.raises(StoreError, match=f"schema version {version}") as refused:
+                attempt(database.url)
+            assert refused.value.hint == hint
+
+
+def test_what_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "manor.db"
+    path.write_text("hello, I am not a database, although I am long enough to look like one" * 20)
+    for attempt in (Database.open, reading.ns_instances):
+        with pytest.raises(StoreError, match="database"):
+            attempt(path)
+    with pytest.raises(StoreError, match="no database at"):
+        Database.open(tmp_path / "none.db", create=False)
+
+
+def test_migrations_run_in_order_in_one_transaction(database: Database) -> None:
+    from manor.store import migrations
+
+    def add_table(tx):
+        tx.execute(text("CREATE TABLE manor_new (id TEXT)"))
+
+    def fail(tx):
+        tx.execute(text("DROP TABLE manor_new"))
+        raise RuntimeError
+
+    with database.begin() as tx:
+        assert migrations.bring_up(tx, 1, [add_table]) == 2
+    assert database.schema_version() == 2
+    with pytest.raises(RuntimeError), database.begin() as tx:
+        migrations.bring_up(tx, 2, [add_table, fail])
+    assert database.schema_version() == 2
+    with database.read() as tx:
+        assert tx.execute(text("SELECT count(*) FROM manor_new")).scalar() == 0
+
+
+def test_processes_that_open_a_new_database_at_once_agree(tmp_path: Path) -> None:
+    code = "import sys; from manor.store.database import Database; print(Database.open(sys.argv[1]).installation_id)"
+    argv = [sys.executable, "-c", code, str(tmp_path / "m.db")]
+    workers = [subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    ids = {worker.communicate(timeout=60)[0] for worker in workers}
+    assert [worker.returncode for worker in workers] == [0, 0, 0]
+    assert len(ids) == 1
+
+
+def test_endpoints(database: Database) -> None:
+    lab = Endpoint(kind=EndpointKind.VIM, name="lab", driver="fake", config={"a": [1]}, created_s=1.5)
+    with database.begin() as tx:
+        endpoints.add(tx, lab)
+        endpoints.add(tx, replace(lab, kind=EndpointKind.SDN))
+        with pytest.raises(UsageError, match="vim named lab is there already"):
+            endpoints.add(tx, lab)
+    with database.read() as tx:
+        assert endpoints.get(tx, EndpointKind.VIM, "lab") == lab
+        assert len(endpoints.all_of(tx)) == 2
+        with pytest.raises(UsageError, match="registered: lab"):
+            endpoints.get(tx, EndpointKind.VIM, "lap")
+    with database.begin() as tx:
+        endpoints.remove(tx, EndpointKind.VIM, "lab")
+        assert endpoints.all_of(tx, EndpointKind.VIM) == ()
+
+
+def test_packages(database: Database) -> None:
+    package = PackageInfo(
+        id="p1", kind=PackageKind.VNF, descriptor_id="fw", name="firewall", content_sha256="c", artifacts={"i": "s"}
+    )
+    finding = Finding(severity=Severity.WARNING, code="c", message="m", file="f", line=3)
+    with database.begin() as tx:
+        packages.add(tx, package, descriptor={"id": "fw"}, findings=[finding])
+        with pytest.raises(UsageError, match="on-boarded already"):
+            packages.add(tx, replace(package, id="p2"), descriptor={})
+        packages.add(tx, replace(package, id="p3", descriptor_id="fw2"), descriptor={})
+        instances.add(tx, ns(), [vnf()])
+    with database.read() as tx:
+        assert packages.get(tx, "fw") == packages.get(tx, "p1") == package
+        assert packages.descriptor(tx, "p1") == {"id": "fw"}
+        assert packages.findings(tx, "p1") == (finding,)
+        assert packages.used_by(tx, package) == ("svc-00001",)
+        assert packages.content_in_use(tx, "c") == 2
+        with pytest.raises(UsageError, match="several packages are called firewall"):
+            packages.get(tx, "firewall")
+
+
+def test_services_and_their_vnfs(database: Database) -> None:
+    with database.begin() as tx:
+        instances.add(tx, ns(), [vnf(1), vnf(2)])
+        with pytest.raises(UsageError, match="svc-00001 is there already"):
+            instances.add(tx, replace(ns(2), name="svc-00001"))
+        instances.save(tx, replace(ns(), state=NsState.INSTANTIATED, parameters={"p": [1, {"q": None}]}))
+    with database.read() as tx:
+        assert instances.get(tx, "svc-00001").parameters == {"p": [1, {"q": None}]}
+        assert instances.vnfs(tx, ns().id) == (vnf(1), vnf(2))
+        assert instances.get_vnf(tx, "v2") == vnf(2)
+        with pytest.raises(UsageError, match="no service x"):
+            instances.get(tx, "x")
+    with database.begin() as tx:
+        instances.remove(tx, ns().id)
+        assert instances.vnfs(tx, ns().id) == ()
+
+
+def test_operations_and_their_journal(database: Database) -> None:
+    with database.begin() as tx:
+        operations.add(tx, operation(), PLAN, target={"t": 1}, mode="forward")
+    with database.read() as tx:
+        assert operations.get(tx, "0000") == operation()
+        assert operations.plan(tx, operation()) == PLAN
+        assert operations.target(tx, operation().id) == {"t": 1}
+        assert operations.at_work(tx) == (operation(),)
+        first = operations.steps(tx, operation().id)[0]
+    after = replace(first, state=StepState.FAILED, attempt=2, error="é", hint="h", error_class="Permanent", ended_s=3.5)
+    with database.begin() as tx:
+        before = operations.pulse(tx, operation().id)
+        operations.write_steps(tx, operation().id, [(0, after)])
+        operations.set_columns(tx, operation().id, state="COMPLETED", mode="")
+        assert operations.steps(tx, operation().id)[0] == after
+        assert operations.pulse(tx, operation().id) == (before[0] + 1, "")
+        assert operations.active(tx, ns().id) is None
+
+
+def test_a_service_has_one_active_operation_whoever_asks(database: Database) -> None:
+    with database.begin() as tx:
+        operations.add(tx, operation(1), PLAN, target={}, mode="forward")
+    for _ in range(2):
+        with pytest.raises(UsageError, match="has an operation in PROCESSING"), database.begin() as tx:
+            operations.add(tx, operation(2), PLAN, target={}, mode="forward")
+    with database.begin() as tx:
+        operations.add(tx, operation(3, of=2), PLAN, target={}, mode="forward")
+        operations.set_columns(tx, operation(1).id, state="ROLLED_BACK")
+        operations.add(tx, operation(4), PLAN, target={}, mode="forward")
+
+
+def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
+    def interrupted() -> None:
+        with database.begin() as tx:
+            instances.add(tx, ns())
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    with database.read() as tx:
+        assert instances.all_of(tx) == ()
+
+
+def test_pages_follow_each_other_and_end(database: Database) -> None:
+    with database.begin() as tx:
+        for number in range(7):
+            instances.add(tx, ns(number), [vnf(1, of=number)])
+            state = OperationState.COMPLETED
+            operations.add(tx, operation(number, of=number, state=state), PLAN, target={}, mode="")
+    for listing, key in (
+        (reading.ns_instances, lambda item: item.name),
+        (reading.vnf_instances, lambda item: item.id),
+        (reading.operations, lambda item: -item.start_s),
+    ):
+        items, after, pages = [], "", 0
+        while True:
+            page = listing(database.url, limit=3, after=after)
+            assert page.total == 7
+            items += page.items
+            pages += 1
+            after = page.next
+            if not after:
+                break
+        assert pages == 3
+        assert [key(item) for item in items] == sorted({key(item) for item in items})
+        assert len(items) == 7
+    assert reading.vnf_instances(database.url, ns_id=ns(2).id).items == (vnf(1, of=2),)
+    with pytest.raises(UsageError, match="not a page marker"):
+        reading.operations(database.url, after="nonsense")
+
+
+def test_lists_of_what_was_never_made_are_empty(tmp_path: Path) -> None:
+    assert reading.ns_instances(tmp_path / "none.db").items == ()
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_lists_load_no_sql_toolkit(database: Database) -> None:
+    code = (
+        "import sys; from manor.store import reading; reading.ns_instances(sys.argv[1]);"
+        "heavy = {'sqlmodel', 'sqlalchemy', 'pydantic', 'dbos'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code, database.url], check=True, env=os.environ, timeout=60)
