@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
-from manor.api import Observed, Vim, VimCapability
+from manor.api import Vim, VimCapability
 from manor.fakes import FakeVim, World
-from manor.testing import VimConformance, VimSpecs, VimWorld, vim_machine
-
-
-class FakeVimWorld(VimWorld):
-    """Everything can be done to a fake."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-
-    def stop(self, observed: Observed) -> None:
-        self.world.stop(observed.ref.key)
-
-    def destroy(self, observed: Observed) -> None:
-        self.world.destroy(observed.ref.key)
-
-    def disconnect(self) -> None:
-        """A fake has no connection to lose."""
-
-    def stranger(self) -> Vim:
-        return FakeVim(self.world, owner="manor/stranger")
-
-    def inventory(self) -> Collection[str]:
-        return [native.native_id for native in self.world.natives()]
+from manor.testing import FakeVimWorld, VimConformance, VimSpecs, VimWorld, vim_machine
 
 
 class TestFakeVim(VimConformance):

@@ -9,6 +9,7 @@ priority that both match and differ are an error, never a choice.
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -22,8 +23,8 @@ Value = str | int
 Packet = Mapping[str, Value]
 """OXM fields of a frame, as ``{"eth_dst": "52:54:00:00:00:01", "eth_type": 0x800, "ipv4_src": "10.0.0.1"}``."""
 
-MAX_HOPS = 100
-"""Switch passages after which a packet is taken to circle for ever."""
+MAX_PASSAGES = 1000
+"""Passages through switches, copies counted, after which a frame is taken to circle or multiply for ever."""
 
 
 class Ambiguous(AssertionError):
@@ -107,14 +108,15 @@ class Fabric:
     def send(self, host: str, device: str, packet: Packet) -> Walk:
         """Let a frame enter ``host``'s switch by ``device``, and follow it. Raises :class:`Ambiguous`."""
         log = _Log()
-        pending = [(host, device, dict(packet), 0)]
-        while pending:
-            at, port, fields, hops = pending.pop(0)
-            if hops > MAX_HOPS:
-                log.lost.append(f"circles at {at}")
+        pending = deque([(host, device, dict(packet))])
+        for _ in range(MAX_PASSAGES):
+            if not pending:
                 break
+            at, port, fields = pending.popleft()
             for out, sent in self._switch(at, port, fields, log):
-                pending += self._leave(at, out, sent, hops + 1, log)
+                pending += self._leave(at, out, sent, log)
+        else:
+            log.lost.append(f"{len(pending)} copies circle for ever")
         return Walk(
             arrivals=tuple(log.arrivals),
             through=tuple(log.through),
@@ -123,17 +125,17 @@ class Fabric:
         )
 
     def _leave(
-        self, host: str, device: str, packet: dict[str, Value], hops: int, log: _Log
-    ) -> list[tuple[str, str, dict[str, Value], int]]:
+        self, host: str, device: str, packet: dict[str, Value], log: _Log
+    ) -> list[tuple[str, str, dict[str, Value]]]:
         """A frame goes out of a port: over a link, through a function, or it has arrived."""
         if (host, device) in self._links:
             peer, peer_device = self._links[host, device]
-            return [(peer, peer_device, packet, hops)]
+            return [(peer, peer_device, packet)]
         packet.pop("tunnel_id", None)
         if device in self._functions:
             log.through.append(device)
             out_host, out_device = self._functions[device]
-            return [(out_host, out_device, packet, hops)]
+            return [(out_host, out_device, packet)]
         log.arrivals.append(Arrival(host=host, device=device, packet=packet))
         return []
 

@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from manor.testing.sdn_specs import SdnSpecs
     from manor.testing.vim_kit import VimConformance
     from manor.testing.vim_specs import VimSpecs
-    from manor.testing.vim_world import VimWorld
+    from manor.testing.vim_world import FakeVimWorld, VimWorld
 
 __all__ = [
     "Conformance",
+    "FakeVimWorld",
     "PluginConformance",
     "SdnConformance",
     "SdnSpecs",
@@ -45,6 +46,7 @@ __all__ = [
 
 _HOMES = {
     "Conformance": "conformance",
+    "FakeVimWorld": "vim_world",
     "PluginConformance": "plugin_kit",
     "SdnConformance": "sdn_kit",
     "SdnSpecs": "sdn_specs",

@@ -18,6 +18,14 @@ class Conformance:
     deviations: ClassVar[Mapping[str, str]] = {}
     """Why a kit test cannot hold for this driver, by test name. Such a test must then fail (a strict xfail)."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Raises TypeError where the class is marked away as a whole, for then its tests could not say so."""
+        super().__init_subclass__(**kwargs)
+        marks = vars(cls).get("pytestmark", [])
+        for mark in marks if isinstance(marks, list) else [marks]:
+            if mark.name in ("skip", "xfail"):
+                raise TypeError(f"{cls.__name__} is marked {mark.name}: declare tests in deviations instead")
+
     @pytest.fixture(autouse=True)
     def _deviation(self, request: pytest.FixtureRequest) -> None:
         """A declared deviation has to fail, so that it is taken back once it holds."""
@@ -32,15 +40,6 @@ class Conformance:
         for name, kit in kit_tests(type(self)).items():
             if getattr(type(self), name, None) is not vars(kit)[name]:
                 cheats.append(f"{name} is overridden; declare it in deviations")
-        for cls in type(self).__mro__:
-            if _of_kit(cls) or cls is object:
-                continue
-            marks = vars(cls).get("pytestmark", [])
-            for mark in marks if isinstance(marks, list) else [marks]:
-                if mark.name in ("skip", "xfail"):
-                    cheats.append(f"{cls.__name__} is marked {mark.name}; declare tests in deviations")
-            if vars(cls).get("__test__") is False:
-                cheats.append(f"{cls.__name__} is not collected (__test__)")
         for name, reason in self.deviations.items():
             if name not in kit_tests(type(self)):
                 cheats.append(f"deviations names {name}, which is no test of this kit")

@@ -8,8 +8,9 @@ from typing import NoReturn
 import pytest
 
 from manor.api import Observed, Vim
+from manor.fakes import FakeVim, World
 
-__all__ = ["VimWorld"]
+__all__ = ["FakeVimWorld", "VimWorld"]
 
 
 class VimWorld:
@@ -37,3 +38,29 @@ class VimWorld:
 
     def _cannot(self, what: str) -> NoReturn:
         pytest.skip(f"the world fixture of this driver cannot {what}")
+
+
+class FakeVimWorld(VimWorld):
+    """Everything can be done to a fake; an example for others."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def stop(self, observed: Observed) -> None:
+        """The node crashes."""
+        self._world.stop(observed.ref.key)
+
+    def destroy(self, observed: Observed) -> None:
+        """The resource is gone."""
+        self._world.destroy(observed.ref.key)
+
+    def disconnect(self) -> None:
+        """A fake has no connection to lose."""
+
+    def stranger(self) -> Vim:
+        """Another owner in the same world."""
+        return FakeVim(self._world, owner="manor/stranger")
+
+    def inventory(self) -> Collection[str]:
+        """All natives, of whomever."""
+        return [native.native_id for native in self._world.natives()]
