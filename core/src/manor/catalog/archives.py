@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from manor.catalog.files import LIMITS, FolderFiles, Limits, PackageFiles, refused, safe_name
 from manor.errors import DescriptorError
@@ -119,6 +119,18 @@ class _Guarded(io.RawIOBase):
         super().close()
 
 
+class _TarInfo(tarfile.TarInfo):
+    """A member whose extended header is not taken into memory whatever its size."""
+
+    _MOST = 1 << 16
+
+    def _proc_member(self, archive: tarfile.TarFile) -> Any:
+        plain = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.CONTTYPE)
+        if self.type not in plain and self.size > self._MOST:
+            raise tarfile.ReadError(f"a header of {self.size} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]
+
+
 class TarFiles:
     """A tar archive, compressed or not, unpacked once into a private folder under names of our own."""
 
@@ -138,7 +150,7 @@ class TarFiles:
         allowed = min(limits.total_bytes, max(limits.ratio_floor_bytes, packed * limits.ratio))
         count = 0
         try:
-            with tarfile.open(path, mode="r|*") as archive:
+            with tarfile.open(path, mode="r|*", tarinfo=_TarInfo) as archive:
                 for member in archive:
                     count += 1
                     if count > limits.members:
@@ -146,14 +158,14 @@ class TarFiles:
                     name = safe_name(member.name, self._path)
                     if member.issym() or member.islnk():
                         raise refused("link-escapes", f"member {name} is a link", self._path, "put the file itself in")
-                    if not member.isfile():
-                        continue
-                    if name in self.sizes:
-                        raise refused("archive-duplicate", f"member {name} is there twice", self._path)
                     allowed -= max(0, member.size)
                     if member.size > limits.member_bytes or allowed < 0:
                         message = f"member {name} makes the package too large for its {packed} bytes"
                         raise refused("archive-bomb", message, self._path)
+                    if not member.isfile():
+                        continue
+                    if name in self.sizes:
+                        raise refused("archive-duplicate", f"member {name} is there twice", self._path)
                     self._copy(archive, member, name)
         except (tarfile.TarError, *_BROKEN) as error:
             if isinstance(error, DescriptorError):

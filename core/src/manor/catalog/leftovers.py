@@ -29,7 +29,7 @@ def leftovers(roots: Iterable[tuple[Source, Node]], quiet: Iterable[str] = ()) -
             kept[f"{source.file}#{path}" if len(roots) > 1 else path] = plain(value)
             line, column = parent.places.get(key, (value.line, value.column))
             wanted = parent.asked - parent.fields.keys()
-            hint = did_you_mean(key, wanted, cutoff=_LOOKS_ALIKE) if wanted else ""
+            hint = did_you_mean(key, wanted, cutoff=_LOOKS_ALIKE) if wanted and not source.report.is_full else ""
             if hint.startswith("did you mean"):
                 source.report.warning(
                     "key-unknown",

@@ -23,7 +23,7 @@ __all__ = ["MAX_BYTES", "Kind", "Node", "compose", "scalar"]
 MAX_BYTES = 4 << 20
 """Largest descriptor file that is read."""
 MAX_DEPTH = 80
-MAX_NODES = 300_000
+MAX_NODES = 100_000
 """Nodes of one document with every alias counted as often as it is used."""
 
 _TAG = "tag:yaml.org,2002:"

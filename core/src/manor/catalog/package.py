@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -25,6 +26,12 @@ from manor.model.vnfd import Vnfd
 __all__ = ["DESCRIPTOR_SUFFIXES", "ItemKind", "PackageReading", "read_descriptor", "read_package", "roots_of"]
 
 DESCRIPTOR_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+_MEANT = re.compile(
+    rb"""^[\s"'{\xef\xbb\xbf]*(tosca_definitions_version|(etsi-nfv-[\w-]*:)?(vnfd|nsd|nfv)(:[\w-]+)?)["']?\s*:""",
+    re.MULTILINE,
+)
 
 
 class ItemKind(StrEnum):
@@ -140,9 +147,7 @@ def _looks_like(files: PackageFiles, name: str) -> str:
 
 def looks_meant(data: bytes) -> bool:
     """Whether text that cannot be parsed was meant as a descriptor, by words at the start of its lines."""
-    head = data[: 1 << 16]
-    words = (b"tosca_definitions_version", b"vnfd:", b"nsd:", b"nfv:", b"etsi-nfv-")
-    return any(line.lstrip(b"\xef\xbb\xbf\"'{ ").startswith(words) for line in head.splitlines())
+    return _MEANT.search(data[: 1 << 16]) is not None
 
 
 def language_of(root: Node) -> str:

@@ -239,7 +239,8 @@ class Reading:
         if not wanted or wanted in known:
             return wanted
         say = self.warning if soft else self.error
-        say("reference-dangling", f"{self._label()}: there is no {what} {wanted[:80]}", did_you_mean(wanted, known))
+        hint = did_you_mean(wanted, known) if not self.source.report.is_full else ""
+        say("reference-dangling", f"{self._label()}: there is no {what} {wanted[:80]}", hint)
         return ""
 
     def value(self) -> Any:

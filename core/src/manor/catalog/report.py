@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable
 
 from manor.api.records import Finding, Severity
@@ -11,6 +12,7 @@ __all__ = ["Report", "did_you_mean", "refusal"]
 
 _MOST = 200
 _SHOWN = 120
+_COMPARED = 300
 
 
 class Report:
@@ -29,6 +31,11 @@ class Report:
     def refused(self) -> bool:
         """Whether any finding is an ERROR, kept or not."""
         return self._refused
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more findings are only counted: nothing need be said at any cost."""
+        return len(self._findings) >= _MOST
 
     def add(self, finding: Finding) -> None:
         """Keep a finding, unless there are too many already; an ERROR is always kept count of."""
@@ -75,7 +82,7 @@ def refusal(code: str, message: str, *, file: str = "", line: int = 0, column: i
 
 def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """A hint naming the closest known name, or what there is where none is close and the list is short."""
-    candidates = list(dict.fromkeys(known))[:1000]
+    candidates = list(dict.fromkeys(itertools.islice(known, _COMPARED)))
     close = difflib.get_close_matches(name[:_SHOWN], candidates, n=1, cutoff=cutoff)
     if close:
         return f"did you mean {close[0]}?"

@@ -131,7 +131,7 @@ def _link(node: TemplateNode) -> NsVirtualLinkDesc:
 
 def _sapd(template: Template, node: TemplateNode) -> Sapd:
     points = forwarding_points(template)
-    names = [each.name for each in template.of(Role.NS_LINK, Role.LINK)]
+    names = template.named(Role.NS_LINK, Role.LINK)
     node.properties.value()
     for requirement in node.targets("internal_virtual_link", "virtual_link", "external_virtual_link"):
         if requirement.node in points and requirement.node != node.name:
@@ -203,7 +203,7 @@ def _profile(template: Template, node: TemplateNode) -> VnfProfile:
 
 def _connectivity(template: Template, node: TemplateNode) -> tuple[VirtualLinkConnectivity, ...]:
     """Which link each requirement leads to, straight or by way of a Forwarding node."""
-    names = [each.name for each in template.of(Role.NS_LINK, Role.LINK)]
+    names = template.named(Role.NS_LINK, Role.LINK)
     by_link: dict[str, list[str]] = {}
     for requirement in node.requirements:
         target = template.nodes.get(requirement.node)

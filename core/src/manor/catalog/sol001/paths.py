@@ -113,7 +113,7 @@ def _nfpd(template: Template, node: TemplateNode, points: Mapping[str, CpRef]) -
 
 
 def _target(template: Template, requirement: Requirement, role: Role, what: str) -> TemplateNode | None:
-    known = {node.name: node for node in template.of(role)}
+    known = template.named(role)
     name = requirement.reading.one_of(known, what) if requirement.node else ""
     return known.get(name)
 

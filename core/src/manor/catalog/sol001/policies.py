@@ -45,7 +45,7 @@ def targets(template: Template, policy: Reading, known: Iterable[str], what: str
     if not given:
         policy.warning("targets-missing", f"the policy names no {what} as target and has no effect")
         return []
-    expected = list(known)
+    expected = dict.fromkeys(known)
     found = []
     for item in given.each():
         name = item.text()
@@ -61,7 +61,7 @@ def targets(template: Template, policy: Reading, known: Iterable[str], what: str
 def read_policies(template: Template) -> Policies:
     """Everything but the security groups, which their connection points need first."""
     result = Policies()
-    vdus = [node.name for node in template.of(Role.VDU, Role.CONTAINER)]
+    vdus = template.named(Role.VDU, Role.CONTAINER)
     policies = list(template.policies())
     # Levels and aspects first: the rest refers to them.
     for _, kind, policy in policies:
@@ -162,7 +162,7 @@ def affinity_rule(
     """One rule over the targets, those of placement groups resolved; none where it has no members."""
     groups = {group: reading for group, _, reading in template.groups()}
     known = [*members, *groups]
-    links = [node.name for node in template.of(Role.LINK, Role.NS_LINK)]
+    links = template.named(Role.LINK, Role.NS_LINK)
     found: list[str] = []
     for target in targets(template, policy, [*known, *links], "VDU or group"):
         if target in groups:
@@ -180,7 +180,7 @@ def affinity_rule(
 def security_rules(template: Template) -> dict[str, tuple[SecurityRule, ...]]:
     """Security rules by connection point."""
     rules: dict[str, tuple[SecurityRule, ...]] = {}
-    points = [node.name for node in template.of(Role.VDU_CP, Role.EXT_CP, Role.SAP)]
+    points = template.named(Role.VDU_CP, Role.EXT_CP, Role.SAP)
     for _, kind, policy in template.policies():
         if kind in ("SecurityGroupRule", "VnfSecurityGroupRule", "NsSecurityGroupRule"):
             rule = security_rule(policy.get("properties"))

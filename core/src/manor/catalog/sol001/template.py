@@ -6,7 +6,7 @@ own type files are known by name and not read. Nothing is fetched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from manor.catalog.files import PackageFiles, read_text_file, under
@@ -58,6 +58,7 @@ class Template:
     types: TypeBook
     nodes: dict[str, TemplateNode]
     missing_imports: bool = False
+    _by_role: dict[tuple[Role, ...], dict[str, TemplateNode]] = field(default_factory=dict)
 
     @property
     def topology(self) -> Reading:
@@ -71,7 +72,13 @@ class Template:
 
     def of(self, *roles: Role) -> list[TemplateNode]:
         """Node templates of these roles, as ordered in the file."""
-        return [node for node in self.nodes.values() if node.role in roles]
+        return list(self.named(*roles).values())
+
+    def named(self, *roles: Role) -> Mapping[str, TemplateNode]:
+        """Node templates of these roles by name."""
+        if roles not in self._by_role:
+            self._by_role[roles] = {name: node for name, node in self.nodes.items() if node.role in roles}
+        return self._by_role[roles]
 
     def policies(self) -> Iterator[tuple[str, str, Reading]]:
         """(name, type without ``tosca.policies.nfv.``, policy)."""
@@ -271,7 +278,7 @@ def _node(template: Template, name: str, reading: Reading) -> TemplateNode:
 
 def _unknown(template: Template, name: str, written: str, role: Role, reading: Reading) -> None:
     at = reading.get("type")
-    hint = did_you_mean(written, template.types.names, cutoff=0.85)
+    hint = "" if template.source.report.is_full else did_you_mean(written, template.types.names, cutoff=0.85)
     if role is not Role.UNKNOWN:
         at.info("type-by-name", f"{name[:80]}: type {written[:120]} is not defined here; taken for what its name says")
     elif hint and not template.missing_imports:

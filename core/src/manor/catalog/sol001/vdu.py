@@ -126,7 +126,7 @@ def int_cpd(template: Template, node: TemplateNode, rules: Mapping[str, tuple[Se
     kinds = {each.node: each for each in node.targets("virtual_link", "virtualLink") if each.node}
     link = next((name for name in kinds if name), "")
     if link and link not in template.nodes:
-        kinds[link].reading.one_of([each.name for each in template.of(Role.LINK, Role.NS_LINK)], "virtual link")
+        kinds[link].reading.one_of(template.named(Role.LINK, Role.NS_LINK), "virtual link")
         link = ""
     interface, position = "", 0
     for wish in given.get("virtual_network_interface_requirements").each():
@@ -202,7 +202,7 @@ def vdu(
         else [argv(lines.replaced(line)) for line in lines.text().splitlines() if line.strip()]
     )
     storages = []
-    known = [each.name for each in template.of(Role.STORAGE)]
+    known = template.named(Role.STORAGE)
     for requirement in node.targets("virtual_storage"):
         if requirement.node in known:
             storages.append(requirement.node)

@@ -196,7 +196,7 @@ def _settled(reading: Reading) -> str:
 def _connection_points(template: Template, rules: dict[str, tuple[SecurityRule, ...]]) -> dict[str, list[IntCpd]]:
     """Connection points by VDU, in interface order."""
     bound: dict[str, list[IntCpd]] = {}
-    vdus = [node.name for node in template.of(Role.VDU, Role.CONTAINER)]
+    vdus = template.named(Role.VDU, Role.CONTAINER)
     for node in template.of(Role.VDU_CP):
         cpd = int_cpd(template, node, rules)
         for requirement in node.targets("virtual_binding", "container_deployable_unit", "virtualBinding"):
@@ -259,7 +259,7 @@ def _expose(template: Template, vdus: list[Vdu], rules: dict[str, tuple[Security
         cp = target.text() if target is not None and target.is_text else ""
         node = template.nodes.get(cp)
         if cp and (node is None or node.role not in (Role.VDU_CP, Role.EXT_CP, Role.KEPT)):
-            known = [each.name for each in template.of(Role.VDU_CP, Role.EXT_CP)]
+            known = template.named(Role.VDU_CP, Role.EXT_CP)
             (target or mapping).one_of(known, "connection point", soft=True)
         elif node is not None:
             exposed.add(cp)
@@ -281,7 +281,7 @@ def _ext_cpd(
 ) -> ExtCpd:
     management = node.reading.get("metadata").get("management").flag() if node.reading.has("metadata") else False
     if node.role is Role.EXT_CP:
-        known = [each.name for each in template.of(Role.LINK)]
+        known = template.named(Role.LINK)
         inner = next((each.reading.one_of(known, "virtual link") for each in node.targets("internal_virtual_link")), "")
         return ExtCpd(
             id=name,

@@ -32,7 +32,7 @@ def read_nsd(given: Reading) -> Nsd:
     nsd_id = given.get("id").text()
     if not nsd_id:
         given.error("id-missing", "the NSD has no id")
-    vnfd_ids = given.get("vnfd-id").texts()
+    vnfd_ids = dict.fromkeys(given.get("vnfd-id").texts())
     links = known(given.get("virtual-link-desc"), "virtual-link-desc")
     # A link profile carries a link's sizes; OSM has none and names the link itself.
     profiles: dict[str, Reading] = {}
@@ -125,7 +125,7 @@ def _flavour(
 ) -> NsDf:
     given = known(item.get("vnf-profile"), "vnf-profile")
     profiles = [_profile(name, each, links, of_profile, vnfd_ids) for name, each in given.items()]
-    ids = [profile.id for profile in profiles]
+    ids = dict.fromkeys(profile.id for profile in profiles)
     levels = {}
     for level_id, level in known(item.get("ns-instantiation-level"), "ns-instantiation-level").items():
         levels[level_id] = NsInstantiationLevel(
@@ -178,7 +178,7 @@ def _profile(
     by_link: dict[str, list[str]] = {}
     for each in item.get("virtual-link-connectivity").each():
         wanted = each.get("virtual-link-profile-id", "virtual-link-desc-id")
-        link = of_profile.get(wanted.text()) or wanted.one_of([*links, *of_profile], "virtual link")
+        link = of_profile.get(wanted.text()) or wanted.one_of(links, "virtual link")
         for point in each.get("constituent-cpd-id").each():
             cpd = point
             if point.is_map:

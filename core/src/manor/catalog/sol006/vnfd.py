@@ -258,7 +258,7 @@ def _ext_cpds(
     int_links: Mapping[str, Reading],
     rules: Mapping[str, tuple[SecurityRule, ...]],
 ) -> tuple[ExtCpd, ...]:
-    by_vdu = {vdu.id: [cpd.id for cpd in vdu.int_cpds] for vdu in vdus}
+    by_vdu = {vdu.id: dict.fromkeys(cpd.id for cpd in vdu.int_cpds) for vdu in vdus}
     points = known(given.get("ext-cpd"), "ext-cpd")
     management = given.get("mgmt-cp").one_of(points, "ext-cpd")
     found = []
@@ -284,7 +284,7 @@ def _ext_cpds(
 
 
 def _flavour(df_id: str, item: Reading, vdus: Collection[Vdu], *, containers: bool) -> VnfDf:
-    ids = [vdu.id for vdu in vdus]
+    ids = dict.fromkeys(vdu.id for vdu in vdus)
     profiles, members = {}, {}
     for profile in item.get("vdu-profile").each():
         vdu_id = profile.get("id", "vdu-id").one_of(ids, "vdu")
