@@ -9,6 +9,7 @@ import typer
 
 from manor.cli.find import complete_ns, find_ns
 from manor.cli.names import resolve
+from manor.cli.render.topology import machine_name
 from manor.cli.session import Session, new_app, session
 from manor.errors import UsageError
 from manor.model.topology import ServiceTopology, TopologyChain
@@ -108,7 +109,7 @@ def show(ctx: typer.Context, chain: Chain) -> None:
         if key not in ports:
             return "outside", "", ""
         vnf, vnfc, port = ports[key]
-        return f"{vnf.name}/{vnfc.name}", port.name, vnfc.host
+        return f"{vnf.name}/{machine_name(vnf, vnfc)}", port.name, vnfc.host
 
     def human() -> None:
         s.out.fields(
@@ -138,11 +139,12 @@ def counters(ctx: typer.Context, chain: Chain) -> None:
     """Show how many packets took each part of a chain, as the switches counted them."""
     s = session(ctx)
     picture, found = _find(s, chain)
+    rows = [(part.replace(f"{picture.id}/", ""), packets) for part, packets in found.counters.items()]
     s.out.result(
         {"service": picture.name, "chain": found.name, "packets": found.counters},
         lambda: s.out.table(
             ("part", "packets"),
-            list(found.counters.items()),
+            rows,
             right=("packets",),
             empty="the controller gave no counters",
         ),

@@ -32,6 +32,7 @@ def core_checks(s: Session, reserved: frozenset[str]) -> list[DoctorCheck]:
         DoctorCheck(
             name="database", summary="the database opens", check=lambda _: _database(s), fix=lambda _: _upgrade(s)
         ),
+        DoctorCheck(name="serve", summary="the long-running process", check=lambda _: _serving(s.home)),
         DoctorCheck(name="plugins", summary="every plugin runs", check=lambda _: _plugins(s, reserved)),
     ]
 
@@ -104,6 +105,14 @@ def _upgrade(s: Session) -> None:
         database.upgrade()
     finally:
         database.close()
+
+
+def _serving(home: Path) -> Iterator[Finding]:
+    from manor.serve import alive
+
+    pid = alive(home)
+    words = f"process {pid} works off operations" if pid else "none runs; each command works off its own operation"
+    yield _say(Severity.INFO, "serve", words)
 
 
 def _plugins(s: Session, reserved: frozenset[str]) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from manor.cli.exits import ExitCode
 from manor.cli.find import complete_ns, complete_package, find_ns, pairs
 from manor.cli.markers import pack_marker, unpack_marker, when
 from manor.cli.planfile import load_plan, plan_document, save_plan
+from manor.cli.render.topology import machine_name
 from manor.cli.session import new_app, session
 from manor.errors import UsageError
 from manor.model.instance import OnFailure
@@ -146,7 +147,8 @@ def instantiate(
         saved, wishes = load_plan(approved)
         if saved.service_id != found.id or saved.operation is not OperationKind.INSTANTIATE:
             raise UsageError(
-                f"{approved} is a plan to {saved.operation} {saved.service_name}", hint=f"manor ns plan {found.name}"
+                f"{approved} is a plan to {saved.operation} {saved.service_name} ({saved.service_id})",
+                hint=f"manor ns plan {found.name}",
             )
         proposal = ns.confirm(s.runtime, saved, wishes)
     else:
@@ -211,7 +213,7 @@ def show(ctx: typer.Context, service: Service) -> None:
         rows = [
             (
                 vnf.name,
-                vnfc.name,
+                machine_name(vnf, vnfc),
                 f"{vnfc.vim}/{vnfc.host}",
                 vnfc.state,
                 " ".join(a for p in vnfc.ports for a in p.addresses),

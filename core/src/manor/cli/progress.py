@@ -19,6 +19,7 @@ __all__ = ["Watcher", "watcher"]
 
 _RUNNING = frozenset({StepState.INTENDED, StepState.UNDOING})
 _OVER = frozenset({StepState.DONE, StepState.SKIPPED, StepState.UNDONE, StepState.FAILED, StepState.UNDO_FAILED})
+_AT_WORK = frozenset({OperationState.STARTING, OperationState.PROCESSING, OperationState.ROLLING_BACK})
 _BAD = frozenset({StepState.FAILED, StepState.UNDO_FAILED})
 
 
@@ -78,12 +79,12 @@ class _Lines:
         self._out = out
         self._events = events
         self._known = _Known()
+        self._last: NsLcmOpOcc | None = None
 
     def see(self, operation: NsLcmOpOcc, step: StepRecord | None) -> None:
-        if operation.state is not self._known.state:
-            self._known.state = operation.state
-            facts = {"state": operation.state, "error": operation.error, "hint": operation.hint}
-            self._say(f"{operation.operation} {operation.ns_name} {operation.state}", operation, facts)
+        self._last = operation
+        if operation.state in _AT_WORK:
+            self._say_state(operation)
         if step is None or not self._known.is_news(step):
             return
         count = f"  ({self._known.over}/{len(self._known.steps)})" if step.state in _OVER else ""
@@ -98,6 +99,12 @@ class _Lines:
         }
         self._say(f"{_said(step, operation.ns_id)}{count}", operation, facts)
 
+    def _say_state(self, operation: NsLcmOpOcc) -> None:
+        if operation.state is not self._known.state:
+            self._known.state = operation.state
+            facts = {"state": operation.state, "error": operation.error, "hint": operation.hint}
+            self._say(f"{operation.operation} {operation.ns_name} {operation.state}", operation, facts)
+
     def _say(self, words: str, operation: NsLcmOpOcc, facts: Mapping[str, object]) -> None:
         if self._events:
             self._out.event({"operation_id": operation.id, **facts}, words)
@@ -108,7 +115,8 @@ class _Lines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        return None
+        if self._last is not None:
+            self._say_state(self._last)  # how it ended comes after the last of its steps
 
 
 class _Live:

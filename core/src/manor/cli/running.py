@@ -62,11 +62,12 @@ def run(s: Session, proposal: Proposal, *, on_failure: OnFailure, wait: bool = T
     """Start the proposed operation and stay with it. Raises OperationFailed where it does not complete."""
     from manor.lcm import ns
 
-    operation = ns.start(s.runtime, proposal, on_failure=on_failure)
+    operation_id = ns.start(s.runtime, proposal, on_failure=on_failure)
     if wait:
-        ended(s, follow(s, operation.id))
+        ended(s, follow(s, operation_id))
     else:
-        s.out.result(operation, lambda: s.out.line(f"{operation.id} {operation.state}: manor op watch {operation.id}"))
+        doing = {"operation_id": operation_id}
+        s.out.result(doing, lambda: s.out.line(f"{operation_id} is queued: manor op watch {operation_id}"))
 
 
 def follow(s: Session, operation_id: str, *, events: bool = False) -> NsLcmOpOcc:

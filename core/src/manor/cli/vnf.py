@@ -12,6 +12,7 @@ import typer
 from manor.cli.find import complete_ns, complete_vnf, find_ns, find_vnf
 from manor.cli.names import resolve
 from manor.cli.output import printable
+from manor.cli.render.topology import machine_name
 from manor.cli.session import Session, new_app, session
 from manor.errors import Unsupported, UsageError
 from manor.model.topology import TopologyVnf, TopologyVnfc
@@ -80,11 +81,13 @@ def _machine(s: Session, typed: str) -> TopologyVnfc:
     if not wanted and len(vnf.vnfcs) == 1:
         return vnf.vnfcs[0]
     if not wanted:
-        names = ", ".join(vnfc.name for vnfc in vnf.vnfcs)
+        names = ", ".join(machine_name(vnf, vnfc) for vnfc in vnf.vnfcs)
         raise UsageError(
-            f"{vnf.name} has {len(vnf.vnfcs)} machines: {names}", hint=f"name one: {typed}/{vnf.vnfcs[0].name}"
+            f"{vnf.name} has {len(vnf.vnfcs)} machines: {names}",
+            hint=f"name one: {typed}/{machine_name(vnf, vnf.vnfcs[0])}",
         )
-    key = resolve(wanted, ((c.key, c.name) for c in vnf.vnfcs), what="machine", listing=f"manor vnf show {typed}")
+    known = ((c.key, wanted if wanted == c.name else machine_name(vnf, c)) for c in vnf.vnfcs)
+    key = resolve(wanted, known, what="machine", listing=f"manor vnf show {typed}")
     return next(vnfc for vnfc in vnf.vnfcs if vnfc.key == key)
 
 
@@ -108,7 +111,7 @@ def show(ctx: typer.Context, vnf: Vnf) -> None:
         )
         s.out.line()
         rows = [
-            (c.name, f"{c.vim}/{c.host}", c.state, p.name, " ".join(p.addresses), p.mac, p.device)
+            (machine_name(drawn, c), f"{c.vim}/{c.host}", c.state, p.name, " ".join(p.addresses), p.mac, p.device)
             for c in drawn.vnfcs
             for p in c.ports
         ]

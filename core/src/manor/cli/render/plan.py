@@ -50,13 +50,13 @@ class Change:
 
 
 def changes(plan: Plan) -> list[Change]:
-    """The plan's steps as changes, a removal and creation of one key as one replacement."""
+    """The plan's steps as changes: one for each resource, and the checks of what is not made by this plan."""
     removed = {step.key for step in plan.steps if step.verb is Verb.REMOVE}
     ensured = {step.key for step in plan.steps if step.verb is Verb.ENSURE}
     found: list[Change] = []
     for step in plan.steps:
-        if step.verb is Verb.REMOVE and step.key in ensured:
-            continue
+        if step.key in ensured and step.verb in (Verb.REMOVE, Verb.VERIFY):
+            continue  # half of a replacement, or the proof of what is made here anyway
         on_host = step.host and step.endpoint.startswith("vim:")
         found.append(
             Change(

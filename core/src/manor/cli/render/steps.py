@@ -23,6 +23,8 @@ def step_name(step: Step, service_id: str) -> str:
 
 def seconds(value_s: float) -> str:
     """A duration for people."""
+    if value_s < 0.9995:
+        return f"{value_s * 1000:.0f} ms"
     if value_s < 10:
         return f"{value_s:.1f} s"
     if value_s < 120:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from manor.model.topology import ServiceTopology, TopologyChain, TopologyLink, TopologyVnf, TopologyVnfc
 
-__all__ = ["Machine", "chain_stops", "link_label", "machines", "ordered_links"]
+__all__ = ["Machine", "chain_stops", "link_label", "machine_name", "machines", "ordered_links"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,10 +19,17 @@ class Machine:
     """The VNF's name where it has one machine, else VNF and VNFC."""
 
 
+def machine_name(vnf: TopologyVnf, vnfc: TopologyVnfc) -> str:
+    """The machine's name inside its VNF, which it need not repeat."""
+    return vnfc.name.removeprefix(f"{vnf.name}-") or vnfc.name
+
+
 def machines(service: ServiceTopology) -> list[Machine]:
     """All machines: those of the chains first, in the order in which traffic meets them."""
     all_of_them = {
-        vnfc.key: Machine(vnfc=vnfc, vnf=vnf, label=vnf.name if len(vnf.vnfcs) == 1 else f"{vnf.name}/{vnfc.name}")
+        vnfc.key: Machine(
+            vnfc=vnfc, vnf=vnf, label=vnf.name if len(vnf.vnfcs) == 1 else f"{vnf.name}/{machine_name(vnf, vnfc)}"
+        )
         for vnf in service.vnfs
         for vnfc in vnf.vnfcs
     }

@@ -1,0 +1,147 @@
+"""The long-running process: it works off operations, does the housekeeping, and stops without losing any of them.
+
+One at a time on one home, held by a lock file. A command that is just working off its own operation is waited for. It
+tells systemd when it is ready, that it is alive and that it stops, where systemd asks to be told.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from manor.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from manor.lcm.runtime import Runtime
+
+__all__ = ["alive", "notify", "serve"]
+
+_AGAIN_S = 0.5
+_log = logging.getLogger("manor.serve")
+
+
+def serve(rt: Runtime, stop: threading.Event, *, metrics: tuple[str, int] | None = None) -> None:
+    """Work until ``stop`` is set; then finish at the next step and let go.
+
+    ``metrics`` is the address to answer Prometheus at. Raises UsageError where another one serves this home already.
+    """
+    with _alone(rt.home), _metrics(rt, metrics):
+        waited = False
+        while not rt.worker.start():
+            if not waited:
+                _log.info("another command is working off its operation; waiting for it")
+                waited = True
+            if stop.wait(_AGAIN_S):
+                return
+        _log.info("serving %s as process %d", rt.home, os.getpid())
+        notify("READY=1", f"MAINPID={os.getpid()}")
+        try:
+            while not stop.wait(_watchdog_s()):
+                notify("WATCHDOG=1")
+        finally:
+            notify("STOPPING=1")
+            _log.info("stopping at the next step; what is not finished is resumed later")
+            rt.release_worker()
+
+
+def alive(home: Path) -> int:
+    """The process id of the one that serves this home, 0 where none does."""
+    try:
+        with open(home / "serve.lock", encoding="ascii") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read().strip() or 0)
+    except (OSError, ValueError):
+        pass
+    return 0
+
+
+def notify(*messages: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Tell systemd, where it wants to be told (sd_notify). Never fails: it is news, not work."""
+    address = environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as to:
+            to.sendto("\n".join(messages).encode(), f"\0{address[1:]}" if address[0] == "@" else address)
+    except OSError as error:
+        _log.debug("systemd was not told: %s", error)
+
+
+def _watchdog_s() -> float | None:
+    """How often to say that we are alive: half of what systemd allows; None to wait for the stop alone."""
+    given = os.environ.get("WATCHDOG_USEC", "")
+    return int(given) / 2e6 if given.isdigit() and int(given) else None
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = home / "serve.lock"
+    try:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+", encoding="ascii")
+    except OSError as error:
+        raise StoreError(f"cannot open {path}: {error.strerror}", hint="check MANOR_HOME") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = file.read().strip() or "another process"
+            raise UsageError(f"{home} is served already, by process {who}", hint="stop that one first") from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+@contextmanager
+def _metrics(rt: Runtime, address: tuple[str, int] | None) -> Iterator[None]:
+    if address is None:
+        yield
+        return
+    from prometheus_client import start_http_server
+
+    from manor.store import instances, operations
+    from manor.telemetry.export import registry
+
+    def counted(read: Callable[[], Iterator[str]]) -> Callable[[], Mapping[str, int]]:
+        return lambda: Counter(read())
+
+    def operation_states() -> Iterator[str]:
+        with rt.store.read() as tx:
+            yield from (str(operation.state) for operation in operations.at_work(tx))
+
+    def service_states() -> Iterator[str]:
+        with rt.store.read() as tx:
+            yield from (str(ns.state) for ns in instances.all_of(tx))
+
+    made = registry(
+        version=version("manor"),
+        calls=rt.plugins.counters.snapshot,
+        stuck=lambda: len(rt.plugins.counters.in_flight(overdue=True)),
+        operations=counted(operation_states),
+        services=counted(service_states),
+    )
+    host, port = address
+    try:
+        server, thread = start_http_server(port, addr=host, registry=made)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen at {host}:{port}: {error.strerror}", hint="choose another --metrics"
+        ) from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
