@@ -78,7 +78,7 @@ def test_metadata_and_registers_last_through_the_pipeline_and_no_longer() -> Non
             rule(
                 1,
                 {"metadata": "0x10/0xf0", "reg0": 5},
-                ("set_field", "eth_dst=aa:aa:aa:aa:aa:aa"),
+                ("set_field", f"eth_dst={OTHER}"),
                 ("output", "x"),
                 table=10,
             ),
