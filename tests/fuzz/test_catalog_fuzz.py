@@ -125,7 +125,7 @@ def mutate(value: Any, rng: random.Random) -> Any:
     for _ in range(rng.choice((1, 1, 2, 3, 6))):
         where = rng.choice([path for path in places(value) if path] or [()])
         if not where:
-            return rng.choice(ODD)
+            return copy.deepcopy(rng.choice(ODD))
         parent = value
         for key in where[:-1]:
             parent = parent[key]
@@ -134,7 +134,7 @@ def mutate(value: Any, rng: random.Random) -> Any:
             case 0:
                 del parent[key]
             case 1 | 2 | 3:
-                parent[key] = rng.choice(ODD)
+                parent[key] = copy.deepcopy(rng.choice(ODD))
             case 4:
                 parent[key] = [old, old]
             case 5:

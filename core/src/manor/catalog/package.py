@@ -205,6 +205,8 @@ def _tosca(files: PackageFiles, name: str, report: Report, csar: Csar, *, siblin
         kind = ItemKind.UNKNOWN if report.refused else ItemKind.OTHER
         return PackageReading(kind=kind, format="sol001" if report.refused else "", entry=name)
     kind = _kind(templates)
+    if kind is ItemKind.OTHER and report.refused:
+        return PackageReading(kind=ItemKind.UNKNOWN, format="sol001", entry=name)
     descriptor: Vnfd | Nsd | None = None
     if kind is ItemKind.VNFD:
         descriptor = read_tosca_vnfd(templates, files)

@@ -279,7 +279,9 @@ def _node(template: Template, name: str, reading: Reading) -> TemplateNode:
 def _unknown(template: Template, name: str, written: str, role: Role, reading: Reading) -> None:
     at = reading.get("type")
     hint = "" if template.source.report.is_full else did_you_mean(written, template.types.names, cutoff=0.85)
-    if role is not Role.UNKNOWN:
+    if role is not Role.UNKNOWN and hint and written.startswith("tosca."):
+        at.warning("type-unknown", f"{name[:80]}: there is no type {written[:120]}; taken for what it looks like", hint)
+    elif role is not Role.UNKNOWN:
         at.info("type-by-name", f"{name[:80]}: type {written[:120]} is not defined here; taken for what its name says")
     elif hint and not template.missing_imports:
         at.error("type-unknown", f"{name[:80]}: there is no type {written[:120]}", hint)
