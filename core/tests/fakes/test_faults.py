@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from manor.api import CallContext, NetworkSpec, Query, ResourceKind, ResourceRef
-from manor.errors import DeadlineExceeded, Indeterminate, QuotaExceeded, Transient
+from manor.errors import DeadlineExceeded, Indeterminate, QuotaExceeded, Transient, UsageError
 from manor.fakes import Action, Crash, FakeClock, FakeSdn, FakeVim, Fault, Moment, When, World
 
 OWNER = "manor/test"
@@ -50,6 +50,11 @@ def test_patterns_choose_the_call() -> None:
             vim.ensure(network("b"), ctx())
     vim.world.heal()
     vim.ensure(network("b"), ctx())
+
+
+def test_an_error_that_no_driver_raises_is_refused() -> None:
+    with pytest.raises(UsageError, match="NoSuchError"):
+        Fault(error="NoSuchError")
 
 
 def test_skip_spares_the_first_calls() -> None:

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 from manor import errors
 from manor.api import CallContext
-from manor.errors import DeadlineExceeded, Indeterminate, Transient
+from manor.errors import DeadlineExceeded, Indeterminate, Transient, UsageError
 
 __all__ = ["MUTATING", "Action", "Boundary", "Crash", "Fault", "Moment", "When", "carry_out"]
 
@@ -72,9 +72,15 @@ class Fault:
     skip: int = 0
     """How many matching calls it spares first."""
     error: str = ""
-    """Class name from :mod:`manor.errors`, or ``unknown`` for an exception that is not Manor's; empty for the usual
-    one: Transient before, Indeterminate after."""
+    """Name of a DriverError of :mod:`manor.errors`, or ``unknown`` for an exception that is not Manor's; empty for
+    the usual one: Transient before, Indeterminate after."""
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises UsageError where ``error`` names nothing that a driver could raise."""
+        cls = getattr(errors, self.error, None)
+        if self.error not in ("", "unknown") and not (isinstance(cls, type) and issubclass(cls, errors.DriverError)):
+            raise UsageError(f"no driver error is called {self.error!r}", hint="a class of manor.errors, or unknown")
 
     def matches(self, moment: Moment) -> bool:
         """Whether the call and side are the ones meant."""

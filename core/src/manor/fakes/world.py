@@ -14,6 +14,7 @@ import json
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,8 +109,8 @@ class World:
         self.clock = clock
         self.sleep = sleep
         self.boundary = boundary
-        self.calls: list[Moment] = []
-        """Mutating calls that had their effect, by this process."""
+        self.calls: deque[Moment] = deque(maxlen=10_000)
+        """The last mutating calls that had their effect, by this process."""
         self.metrics: dict[str, dict[str, float]] = {}
         """What nodes measure, by key and metric name; for this process only."""
         self._file = state_file
