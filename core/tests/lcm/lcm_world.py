@@ -202,6 +202,9 @@ class InlineEngine:
 
     queued: list[tuple[str, int]] = field(default_factory=list)
 
+    def prepare(self) -> None:
+        """Nothing to make ready."""
+
     def dispatch(self, _tx: Any, operation_id: str, attempt: int, _partition: str) -> None:
         self.queued.append((operation_id, attempt))
 

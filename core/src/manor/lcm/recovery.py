@@ -95,7 +95,7 @@ class Housekeeper:
             if tx.execute(text("SELECT pg_try_advisory_xact_lock(hashtext('manor-takeover'))")).scalar():
                 taken = self._engine.takeover(workers.live(tx, self._lease_s))
                 if taken:
-                    _log.warning("took over %d operations of nodes that fell silent", taken)
+                    _log.info("took over %d operations of nodes that fell silent", taken)
 
     def _mend(self) -> None:
         from manor.store import operations
@@ -107,11 +107,11 @@ class Housekeeper:
         for name, entry in self._engine.status(list(suspects.items())).items():
             if entry.status is QueueStatus.OVER:
                 if self._operations.dispatch_again(name, suspects[name]):
-                    _log.warning("operation %s had fallen out of the queue and is back in it", name)
+                    _log.info("operation %s had fallen out of the queue and is back in it", name)
             elif entry.status is QueueStatus.RUNNING and entry.worker == self._engine.executor_id:
                 if name in self._missed and name not in self._engine.running:
                     self._engine.resume(name, suspects[name])
-                    _log.warning("operation %s had lost its thread and is back in the queue", name)
+                    _log.info("operation %s had lost its thread and is back in the queue", name)
                 else:
                     missed.add(name)
         self._missed = missed
