@@ -1,0 +1,68 @@
+# Manor. `make` alone lists the targets. Everything a target needs it installs first; a second run takes seconds.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+export UV_PYTHON_DOWNLOADS := never
+export DEBIAN_FRONTEND := noninteractive
+
+STAMPS := .stamps
+VENV := .venv/bin
+UV := $(or $(shell command -v uv 2>/dev/null),$(STAMPS)/tools/bin/uv)
+PYPROJECTS := pyproject.toml uv.lock $(wildcard core/pyproject.toml plugins/*/pyproject.toml)
+PACKAGES = $(shell sed -e 's/\#.*//' debian-packages.txt)
+MISSING = $(shell for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)
+
+.PHONY: help setup demo test test-fast lint fix docs bench clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: $(STAMPS)/debian $(STAMPS)/workspace ## install Debian packages and the Python workspace
+
+demo: setup ## deploy descriptors/secure-web for real, prove it by traffic, remove it (KEEP=1 leaves it up)
+	$(VENV)/python descriptors/secure-web/demo.py $(if $(KEEP),--keep)
+
+test: setup lint ## the whole suite, on real libvirt, QEMU and Open vSwitch; needs root
+	$(VENV)/pytest
+
+test-fast: setup ## the quick part of the suite, within two minutes
+	$(VENV)/pytest -m "not real and not slow"
+
+lint: $(STAMPS)/workspace ## ruff, mypy, import contracts
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+	$(VENV)/lint-imports
+
+fix: $(STAMPS)/workspace ## let ruff mend what it can
+	$(VENV)/ruff check --fix .
+	$(VENV)/ruff format .
+
+docs: setup ## try every example of the documents
+	$(VENV)/pytest tests/docs
+
+bench: setup ## figures as JSON lines; NAME=x runs one
+	$(VENV)/python benchmarks/run.py $(NAME)
+
+clean: ## remove what these targets built in the tree
+	rm -rf $(STAMPS) .venv build dist
+
+$(STAMPS)/debian: debian-packages.txt
+	@mkdir -p $(STAMPS)
+	@if [ -n "$(strip $(MISSING))" ]; then \
+	    [ "$$(id -u)" = 0 ] || { echo "as root: apt-get install $(MISSING)" >&2; exit 1; }; \
+	    apt-get update -qq; \
+	    apt-get install -y -qq --no-install-recommends $(MISSING); \
+	fi
+	@touch $@
+
+$(STAMPS)/tools/bin/uv: | $(STAMPS)/debian
+	python3 -m venv $(STAMPS)/tools
+	$(STAMPS)/tools/bin/pip install -q --disable-pip-version-check uv
+
+$(STAMPS)/workspace: $(PYPROJECTS) $(if $(findstring $(STAMPS),$(UV)),$(STAMPS)/tools/bin/uv) | $(STAMPS)/debian
+	$(UV) sync -q --frozen --inexact
+	@touch $@
