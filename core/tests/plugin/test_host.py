@@ -378,3 +378,10 @@ class TestConnecting:
             plugins.connect_vim("acme", {"url": "x"}, environment)
         assert "hunter2" not in str(caught.value)
         assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_every_hook_that_returns_things_has_its_record() -> None:
+    from manor.plugin.calling import RECORDS
+    from manor.plugin.validation import PROVIDERS, REVIEWS
+
+    assert set(RECORDS) == set(PROVIDERS) | set(REVIEWS)

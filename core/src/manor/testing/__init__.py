@@ -19,6 +19,7 @@ to fail. Names are imported when first used, so that labs and private switches n
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -56,12 +57,15 @@ _HOMES = {
     "vim_machine": "machines",
 }
 
+if "pytest" in sys.modules:
+    # Before any of them is imported, so that a failing assert of the kit shows its values in the author's run.
+    _KIT = ("conformance", "vim_basic", "vim_capabilities", "vim_checks", "vim_misfortune", "sdn_flows")
+    sys.modules["pytest"].register_assert_rewrite(
+        *(f"{__name__}.{module}" for module in sorted({*_KIT, *_HOMES.values()}))
+    )
+
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import pytest
-
-    # Before their import, so that a failing assert of the kit shows its values in the author's run.
-    pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in set(_HOMES.values())))
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
