@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
-from manor.api.records import Finding, Severity
+from manor.api.records import DescriptorFormat, Finding, Severity
 from manor.catalog.contents import artifact_path
 from manor.catalog.crosscheck import crosscheck
 from manor.catalog.onboard import delete, onboard
+from manor.catalog.validate import validate
 from manor.errors import DescriptorError, UsageError
 from manor.model.instance import NsInstance, OnboardingState, OperationalState, PackageKind
 from manor.model.nsd import Nsd
@@ -30,6 +32,9 @@ SAMPLES = Path(__file__).parent / "samples"
 class Reviews:
     refuse: bool = False
     seen: list[str] = field(default_factory=list)
+
+    def descriptor_formats(self) -> Mapping[str, Any]:
+        return {}
 
     def review_descriptor(self, descriptor: Mapping[str, Any]) -> Sequence[Finding]:
         self.seen.append(f"{descriptor['kind']} {descriptor['id']}")
@@ -162,3 +167,40 @@ def test_crosscheck_tells_what_neither_descriptor_can(house: Installation) -> No
     assert crosscheck(nsd, "", {"yang": vnfd}) == ()
     assert crosscheck(nsd, "", {})[0].message == "VNF a needs VNFD yang, which is not on-boarded"
     assert crosscheck(nsd, "dff", {"yang": vnfd})[0].hint == "did you mean df?"
+
+
+def test_a_plugins_language_is_translated_and_read_like_any_other(house: Installation, tmp_path: Path) -> None:
+    def translated(document: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+        machine = {"type": "tosca.nodes.nfv.Vdu.Compute", "properties": {"name": document["machine"]}}
+        vnf = {"type": "tosca.nodes.nfv.VNF", "properties": {"descriptor_id": document["machine"]}}
+        nodes = {"vnf": vnf, "machine": machine}
+        return {"tosca_definitions_version": "tosca_simple_yaml_1_3", "topology_template": {"node_templates": nodes}}
+
+    def recognised(document: Mapping[str, Any], path: Path) -> bool:
+        return "machine" in document
+
+    language = DescriptorFormat(name="plain", summary="One machine", recognise=recognised, translate=translated)
+    (tmp_path / "box.yaml").write_text("machine: box\n")
+    assert validate([tmp_path])[0].accepted is None
+    (item,) = validate([tmp_path], formats=[language])
+    assert (item.format, str(item.kind), item.accepted) == ("plain", "vnfd", True)
+    (tmp_path / "box.yaml").write_text("machine:\n  - a list\n")
+    assert validate([tmp_path], formats=[language])[0].accepted is False
+    broken = replace(language, translate=lambda document, path: 1 / 0)
+    (item,) = validate([tmp_path], formats=[broken])
+    assert (item.accepted, item.findings[0].code) == (False, "format-failed")
+
+
+def test_what_a_process_that_died_left_is_swept(house: Installation) -> None:
+    (info,) = onboard(house, [SAMPLES / "router"])
+    stray = artifact_path(house.home, "ab" * 32)
+    stray.parent.mkdir(exist_ok=True)
+    stray.write_text("kept, but its row never came")
+    staging = house.home / "packages" / ".staging" / "dead"
+    staging.mkdir()
+    (staging / "part").write_text("half a file")
+    os.utime(staging, (0, 0))
+    (nsd,) = onboard(house, [SAMPLES / "osm_nsd.yaml"])
+    assert not staging.exists()
+    delete(house, nsd.id)
+    assert house.kept() == set(info.artifacts.values())

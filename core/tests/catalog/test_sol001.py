@@ -306,3 +306,25 @@ def test_a_criterion_that_is_not_understood_would_let_too_much_through(tmp_path:
     item = read(tmp_path / "chain.yaml")
     assert item.accepted is False
     assert next(f for f in item.findings if f.severity == "error").hint == "did you mean ip_proto?"
+
+
+def test_tackers_older_vnfds(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "vnfd.yaml",
+        """
+  node_templates:
+    VDU1:
+      type: tosca.nodes.nfv.VDU.Tacker
+      capabilities: {nfv_compute: {properties: {num_cpus: 2, mem_size: 512 MB, disk_size: 1 GB}}}
+      properties: {image: cirros, user_data: "#!/bin/sh"}
+    CP1:
+      type: tosca.nodes.nfv.CP.Tacker
+      properties: {management: true, order: 0}
+      requirements: [virtualLink: {node: VL1}, virtualBinding: {node: VDU1}]
+    VL1: {type: tosca.nodes.nfv.VL, properties: {network_name: net_mgmt}}
+""",
+    )
+    vnfd = vnfd_of(path)
+    (vdu,) = vnfd.flavours[0].vdus
+    assert (vdu.compute.num_virtual_cpu, vdu.compute.virtual_mem_size_bytes) == (2, 512 * 10**6)
+    assert (vdu.images, vdu.boot_data, vdu.int_cpds[0].int_virtual_link_desc) == (("VDU1.image",), "#!/bin/sh", "VL1")

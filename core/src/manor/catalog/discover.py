@@ -7,11 +7,12 @@ folders in it. Any other YAML or JSON file is one of its own, read with the file
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
+from manor.api.records import DescriptorFormat
 from manor.catalog.archives import is_archive, open_files
 from manor.catalog.csar import META
 from manor.catalog.files import FolderFiles, NearbyFiles, PackageFiles, refused
@@ -45,11 +46,11 @@ class Found:
             return FolderFiles(self.path)
         return NearbyFiles(self.path) if self.wrapping is Wrapping.LOOSE else open_files(self.path)
 
-    def read(self, files: PackageFiles, report: Report) -> PackageReading:
+    def read(self, files: PackageFiles, report: Report, formats: Sequence[DescriptorFormat] = ()) -> PackageReading:
         """Read what :meth:`open` gave; whatever is wrong with it goes to the report."""
         if isinstance(files, NearbyFiles):
-            return read_descriptor(files, files.entry, report)
-        return read_package(files, report)
+            return read_descriptor(files, files.entry, report, formats)
+        return read_package(files, report, formats)
 
 
 def discover(path: Path) -> Iterator[Found]:

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from manor.api.records import Finding, Severity
+from manor.api.records import DescriptorFormat, Finding, Severity
 from manor.catalog import contents
 from manor.catalog.discover import Found, Wrapping, discover
 from manor.catalog.files import PackageFiles, read_text_file
@@ -43,7 +43,14 @@ class _Store(Protocol):
     def read(self) -> AbstractContextManager[Connection]: ...
 
 
-class _Reviews(Protocol):
+class _Provided(Protocol):
+    @property
+    def record(self) -> DescriptorFormat: ...
+
+
+class _Plugins(Protocol):
+    def descriptor_formats(self) -> Mapping[str, _Provided]: ...
+
     def review_descriptor(self, descriptor: Mapping[str, Any]) -> Sequence[Finding]: ...
 
 
@@ -57,7 +64,7 @@ class Keeper(Protocol):
     def store(self) -> _Store: ...
 
     @property
-    def plugins(self) -> _Reviews: ...
+    def plugins(self) -> _Plugins: ...
 
 
 def descriptor_json(descriptor: Vnfd | Nsd) -> dict[str, Any]:
@@ -91,7 +98,8 @@ def _reading(keeper: Keeper, found: Found) -> Iterator[tuple[PackageFiles, Packa
     files = found.open()
     try:
         report = Report()
-        reading = found.read(files, report)
+        formats = [each.record for each in keeper.plugins.descriptor_formats().values()]
+        reading = found.read(files, report, formats)
         if reading.kind is not ItemKind.OTHER:
             reading = _settle(keeper, found, reading, files, report)
         yield files, reading, report

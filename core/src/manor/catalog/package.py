@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from manor.api.records import DescriptorFormat
 from manor.catalog.csar import DIGESTS, META, Csar, read_csar
 from manor.catalog.files import PackageFiles, digest_of, read_text_file, under
+from manor.catalog.foreign import Overlay, translate
 from manor.catalog.nodes import Kind, Node, compose
 from manor.catalog.reading import Reading, Source
 from manor.catalog.report import Report, did_you_mean
@@ -65,7 +67,7 @@ def roots_of(files: PackageFiles) -> list[str]:
     return [name[: -len(META)].rstrip("/") for name in files.sizes if f"/{name}".endswith(f"/{META}")]
 
 
-def read_package(files: PackageFiles, report: Report) -> PackageReading:
+def read_package(files: PackageFiles, report: Report, formats: Sequence[DescriptorFormat] = ()) -> PackageReading:
     """Read the package in ``files``: a CSAR with TOSCA.meta or with a template in its root, or OSM's."""
     if META in files.sizes:
         return _read_csar(files, "", report)
@@ -79,7 +81,7 @@ def read_package(files: PackageFiles, report: Report) -> PackageReading:
     ]
     candidates = [(name, kind) for name in at_root if (kind := _looks_like(files, name)) in ("sol001", "sol006")]
     if not candidates:
-        return _nothing(files, at_root, report)
+        return _nothing(files, at_root, report, formats)
     if len(candidates) > 1:
         tops = _not_imported(files, [name for name, _ in candidates])
         candidates = [each for each in candidates if each[0] in tops] or candidates
@@ -94,7 +96,13 @@ def read_package(files: PackageFiles, report: Report) -> PackageReading:
     return read_descriptor(files, name, report)
 
 
-def _nothing(files: PackageFiles, at_root: Iterable[str], report: Report) -> PackageReading:
+def _nothing(
+    files: PackageFiles, at_root: Sequence[str], report: Report, formats: Sequence[DescriptorFormat]
+) -> PackageReading:
+    for name in at_root if formats else ():
+        reading = read_descriptor(files, name, report, formats)
+        if reading.kind is not ItemKind.OTHER:
+            return reading
     broken = next((name for name in at_root if _looks_like(files, name) == "broken"), "")
     if broken:
         return read_descriptor(files, broken, report)
@@ -159,19 +167,29 @@ def language_of(root: Node) -> str:
     return "sol006" if is_sol006(root) else ""
 
 
-def read_descriptor(files: PackageFiles, name: str, report: Report) -> PackageReading:
+def read_descriptor(
+    files: PackageFiles, name: str, report: Report, formats: Sequence[DescriptorFormat] = ()
+) -> PackageReading:
     """Read one descriptor file; what it names is looked for in ``files``."""
     try:
         data = read_text_file(files, name)
+    except DescriptorError as error:
+        report.extend(error.findings)
+        return PackageReading(kind=ItemKind.UNKNOWN, entry=name)
+    try:
         documents = compose(data, name)
     except DescriptorError as error:
-        meant = looks_meant(data) if "data" in locals() else False
-        if meant:
-            report.extend(error.findings)
-        return PackageReading(kind=ItemKind.UNKNOWN if meant else ItemKind.OTHER, entry=name)
+        if not looks_meant(data):
+            return PackageReading(kind=ItemKind.OTHER, entry=name)
+        report.extend(error.findings)
+        return PackageReading(kind=ItemKind.UNKNOWN, entry=name)
     language = language_of(documents[0]) if documents else ""
     if not language:
-        return PackageReading(kind=ItemKind.OTHER, entry=name)
+        found = translate(documents[0], name, formats, report) if len(documents) == 1 and formats else None
+        if found is not None:
+            reading = _tosca(Overlay(files, name, found[1]), name, report, Csar(entry=name), siblings=False)
+            return replace(reading, format=found[0].name)
+        return PackageReading(kind=ItemKind.UNKNOWN if report.refused else ItemKind.OTHER, entry=name)
     if len(documents) > 1:
         report.error("documents-many", f"{len(documents)} documents in one file, one is read", file=name)
     if language == "sol001":

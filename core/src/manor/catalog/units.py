@@ -14,6 +14,7 @@ __all__ = ["GIB", "MIB", "bits_per_second", "cpus", "seconds", "size_bytes"]
 MIB = 1 << 20
 GIB = 1 << 30
 _MOST = 1 << 60
+_PLAUSIBLE = 1 << 50
 
 _QUANTITY = re.compile(r"([+]?\d{1,18}(?:\.\d{0,12})?)\s*([A-Za-z/]*)")
 _POWERS = {"k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
@@ -55,6 +56,9 @@ def size_bytes(reading: Reading, *, bare: int, default: int = 0) -> int:
         )
         factor = MIB
     found = int(float(match[1]) * factor)
+    if not match[2] and found > _PLAUSIBLE:
+        # A bare number this large can only be in bytes.
+        found = int(float(match[1]))
     if found > _MOST:
         reading.error("value-range", f"{reading.name}: {written[:40]} is more than any machine has")
         return default

@@ -6,12 +6,12 @@ accepted nor refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from manor.api.records import Finding
+from manor.api.records import DescriptorFormat, Finding
 from manor.catalog.discover import Found, discover
 from manor.catalog.package import ItemKind, PackageReading
 from manor.catalog.report import Report
@@ -48,12 +48,15 @@ def all_accepted(items: Iterable[Item]) -> bool:
     return all(item.accepted is not False for item in items)
 
 
-def validate(paths: Iterable[Path]) -> list[Item]:
-    """Every item under these paths, in order. Never raises for what a path holds, or for one that is not there."""
-    return [_item(found) for path in paths for found in discover(Path(path))]
+def validate(paths: Iterable[Path], *, formats: Sequence[DescriptorFormat] = ()) -> list[Item]:
+    """Every item under these paths, in order. Never raises for what a path holds, or for one that is not there.
+
+    ``formats`` are plugins' descriptor languages beside SOL001 and SOL006.
+    """
+    return [_item(found, formats) for path in paths for found in discover(Path(path))]
 
 
-def _item(found: Found) -> Item:
+def _item(found: Found, formats: Sequence[DescriptorFormat]) -> Item:
     report = Report()
     reading = PackageReading(kind=ItemKind.UNKNOWN)
     try:
@@ -62,7 +65,7 @@ def _item(found: Found) -> Item:
         report.extend(error.findings)
     else:
         try:
-            reading = found.read(files, report)
+            reading = found.read(files, report, formats)
         finally:
             files.close()
     nothing = reading.kind is ItemKind.OTHER

@@ -59,6 +59,9 @@ def images_of(node: TemplateNode, files: PackageFiles) -> list[SwImageDesc]:
         properties = given.over(data) if data else given
         file = artifact_file(files, written, written.text(), image=True)
         found.append(_image(f"{node.name}.{name}", properties, file))
+    if not found and not data and (known := node.properties.get("image")).is_text:
+        # Tacker's older templates name an image that the VIM has.
+        found.append(SwImageDesc(id=f"{node.name}.image", name=known.text(), file=known.text()))
     if not found and data:
         found.append(_image(f"{node.name}.image", data, ""))
     return found

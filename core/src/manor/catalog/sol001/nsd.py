@@ -28,7 +28,15 @@ from manor.model.nsd import (
 __all__ = ["read_nsd"]
 
 _DESCRIPTIVE = ("tosca_definitions_version", "description", "metadata", "imports", "namespace", "dsl_definitions")
-_IDENTITY = ("descriptor_id", "descriptor_version", "provider", "product_name", "software_version", "vnfm_info")
+_IDENTITY = (
+    "descriptor_id",
+    "descriptor_version",
+    "provider",
+    "product_name",
+    "software_version",
+    "vnfm_info",
+    "flavour_description",
+)
 
 
 def read_nsd(templates: list[Template]) -> Nsd:

@@ -54,7 +54,7 @@ def monitoring(reading: Reading) -> tuple[MonitoringParameter, ...]:
 
 
 def compute(node: TemplateNode) -> VirtualComputeDesc:
-    """The virtual_compute capability."""
+    """The virtual_compute capability, or Tacker's older nfv_compute."""
     given = node.reading.get("capabilities").get("virtual_compute", "nfv_compute").get("properties")
     memory, cpu = given.get("virtual_memory"), given.get("virtual_cpu")
     pinning = cpu.get("virtual_cpu_pinning")
@@ -68,13 +68,14 @@ def compute(node: TemplateNode) -> VirtualComputeDesc:
         )
         if value
     }
-    size = memory.get("virtual_mem_size")
+    size = memory.get("virtual_mem_size") or given.get("mem_size")
     if not size and node.role is Role.VDU:
         node.reading.warning("memory-missing", f"VDU {node.name[:80]} says nothing of its memory")
     disks = [disk.get("size_of_storage") for disk in given.get("virtual_local_storage").each() if disk.is_map]
+    disks.append(given.get("disk_size"))
     return VirtualComputeDesc(
         id=node.name,
-        num_virtual_cpu=cpus(cpu.get("num_virtual_cpu")),
+        num_virtual_cpu=cpus(cpu.get("num_virtual_cpu") or given.get("num_cpus")),
         virtual_mem_size_bytes=size_bytes(size, bare=MIB),
         cpu_architecture=cpu.get("cpu_architecture").text().lower(),
         cpu_model=cpu.get("cpu_model").text(),

@@ -169,7 +169,7 @@ def _flavour(template: Template, files: PackageFiles, parts: _Parts, identity: R
         kept = _keep_images(images[each.name], parts, flavour_id)
         read = vdu(template, each, tuple(bound.get(each.name, ())), kept, files)
         vdus.append(replace(read, storages=tuple(renamed.get(name, name) for name in read.storages)))
-    for link in template.of(Role.LINK):
+    for link in template.of(Role.LINK, Role.NS_LINK):
         parts.links.setdefault(link.name, _link(link))
     _expose(template, vdus, rules, parts)
     parts.indicators |= {indicator.id: indicator for indicator in policies.indicators}

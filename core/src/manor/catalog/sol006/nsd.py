@@ -8,8 +8,9 @@ from collections.abc import Collection, Mapping
 from manor.catalog.leftovers import leftovers
 from manor.catalog.reading import Reading
 from manor.catalog.sol006.document import QUIET, known
+from manor.catalog.sol006.flavour import affinity
 from manor.catalog.sol006.paths import read_vnffgds
-from manor.catalog.sol006.vnfd import affinity, subnets
+from manor.catalog.sol006.vnfd import subnets
 from manor.catalog.units import bits_per_second
 from manor.model.nsd import (
     CpRef,
