@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from manor.api import CallContext, Phase, Query, ResourceKind, ResourceRef
+from manor.api import CallContext, FlowRule, Phase, PortRange, Query, ResourceKind, ResourceRef, SecurityRule
 from manor.errors import Conflict, DeadlineExceeded, Permanent, Transient
 from manor.testing.ovs import Netns
 from manor_sdn_ryu.driver import RyuSdn
@@ -61,6 +61,42 @@ def test_a_segment_connects_its_ports_and_nothing_else_also_with_equal_addresses
         for tap in taps.values():
             tap.close()
     rig.remove(ours, theirs)
+    assert rig.flows() == []
+
+
+def test_security_rules_are_stateful(rig: Rig) -> None:
+    web_only = (SecurityRule(direction="ingress", protocol="udp", ports=PortRange(lower=53, upper=53)),)
+    (one, p1), (two, p2) = rig.machine(1), rig.machine(2, security=web_only)
+    (three, p3) = rig.machine(3, security=(SecurityRule(direction="egress", protocol="udp"),))
+    lan = segment(p1, p2, p3)
+    assert rig.apply(lan).phase is Phase.ACTIVE
+
+    def talk(source: Netns, target: Netns, address: str, port: int, within_s: float = 5.0) -> bool:
+        with (
+            source.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+            target.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+        ):
+            server.bind((address, port))
+            server.settimeout(within_s)
+            client.settimeout(within_s)
+            client.sendto(b"question", (address, port))
+            try:
+                _, asker = server.recvfrom(64)
+                server.sendto(b"answer", asker)
+                return client.recv(64) == b"answer"
+            except TimeoutError:
+                return False
+
+    eventually(lambda: talk(one.netns, two.netns, "10.0.0.2", 53, 1.0), "a rule admits it")
+    assert not talk(one.netns, two.netns, "10.0.0.2", 54, within_s=0.5), "no rule admits it"
+    assert talk(two.netns, one.netns, "10.0.0.1", 7000), "answers to its own questions come in"
+    assert not one.netns.pings("10.0.0.2", within_s=0.5)
+    assert two.netns.pings("10.0.0.1", count=3), "it may ping, and the echo is its connection's"
+    assert talk(three.netns, one.netns, "10.0.0.1", 7000)
+    assert not three.netns.pings("10.0.0.1", within_s=0.5), "egress rules bound what it begins"
+    assert one.netns.pings("10.0.0.3", count=3), "and not what it answers"
+    eventually(lambda: rig.packets(lan.key, "refused by the security rules") >= 3, "refusals are counted")
+    rig.remove(lan)
     assert rig.flows() == []
 
 
@@ -240,6 +276,23 @@ def test_apply_and_remove_are_idempotent_and_bounded(one_rig: Rig) -> None:
     rig.remove(lan, lan)
     assert rig.flows() == []
     assert rig.driver.observe(Query(owner=OWNER), rig.ctx()) == []
+
+
+def test_what_the_switch_refuses_is_undone_and_does_not_stand_in_the_way(one_rig: Rig) -> None:
+    rig = one_rig
+    (_, p1), (_, p2) = rig.machine(1), rig.machine(2)
+    lan = segment(p1, p2)
+    rig.apply(lan)
+    held = sorted(rig.flows())
+    program = rig.driver.compile(lan, rig.driver.topology(rig.ctx()))
+    no_ip = FlowRule(host="h1", table=50, priority=1, match=(("tcp_dst", 80),), actions=(("drop", ""),))
+    with pytest.raises(Permanent, match="refused"):
+        rig.driver.apply(dataclasses.replace(program, rules=(no_ip, *program.rules[1:])), rig.ctx())
+    with pytest.raises(Permanent, match="refused"):
+        rig.driver.apply(dataclasses.replace(program, key="s/vl/bad", rules=(no_ip,)), rig.ctx())
+    assert sorted(rig.flows()) == held
+    rig.kill_agent()
+    assert [o.ref.key for o in rig.driver.observe(Query(owner=OWNER), rig.ctx())] == [lan.key]
 
 
 def test_owners_do_not_see_or_touch_each_other(one_rig: Rig) -> None:

@@ -75,7 +75,9 @@ class FlowRule:
 
     ``match`` uses OXM field names (``in_port``, ``eth_type``, ``ipv4_src`` …); ``in_port`` holds an interface name.
     ``actions`` are ``(name, argument)`` pairs: ``("output", device)``, ``("set_field", "field=value")``,
-    ``("goto", table)``, ``("group", id)``, ``("drop", "")``.
+    ``("goto", table)``, ``("group", id)``, ``("drop", "")``. Open vSwitch's own: ``("move", "field->field")``,
+    ``("resubmit", table)``, ``("ct", table)`` and ``("ct", "commit")`` in the zone of ``reg1``, and
+    ``("set_field", "reg1=@device")`` for the number that a port has.
     """
 
     host: str

@@ -200,7 +200,8 @@ class Fabric:
                         sent.append((out, _frame(fields)))
                 case "set_field":
                     target, _, value = str(argument).partition("=")
-                    _set(fields, target, value)
+                    if not value.startswith("@"):  # the number of a port, which names do not have here
+                        _set(fields, target, value)
                 case "move":
                     origin, _, target = str(argument).partition("->")
                     fields[target] = fields[origin]
@@ -211,11 +212,14 @@ class Fabric:
                     self._act(host, bucket.actions, dict(fields), sent, log)
                 case "resubmit":  # that table and where it goes to, and then on with the actions after it
                     self._run(host, int(argument), fields, sent, log)
+                case "ct" if argument != "commit":  # nothing is remembered here: every connection is a new one
+                    fields["ct_state"] = 0x21
+                    self._run(host, int(argument), fields, sent, log)
                 case "push_vlan":
                     fields["vlan_vid"] = 0x1000
                 case "pop_vlan":
                     fields.pop("vlan_vid", None)
-                case "drop" | "meter" | "dec_ttl":
+                case "drop" | "meter" | "dec_ttl" | "ct":
                     pass
                 case _:
                     raise ValueError(f"no such action: {name}")

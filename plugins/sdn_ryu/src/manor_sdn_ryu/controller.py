@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from manor.api import ChainSpec, FlowProgram, FlowRule, Phase, Query, ResourceKind, ResourceRef, SwitchLink, Topology
-from manor.errors import DeadlineExceeded, DriverError, NotFound, Transient
+from manor.errors import DeadlineExceeded, DriverError, NotFound, Permanent, Transient
 from manor_sdn_ryu import changes
 from manor_sdn_ryu.entries import Entry, Identity, Resolved, resolve
 from manor_sdn_ryu.keeper import Address, Keeper
@@ -100,8 +100,10 @@ class Controller:
         if keeper is not None:
             keeper.down(session)
 
-    def switches(self) -> list[dict[str, Any]]:
-        """Every switch as it is now."""
+    def switches(self, deadline: float) -> list[dict[str, Any]]:
+        """Every switch as it is now; one that was never tried is given a moment to answer."""
+        for keeper in list(self._keepers.values()):
+            keeper.tried.wait(min(2.0, max(0.0, deadline - time.monotonic())))
         return [keeper.status() for _, keeper in sorted(self._keepers.items())]
 
     def topology(self) -> Topology:
@@ -123,7 +125,18 @@ class Controller:
                 self._remember(keeper.address for keeper in self._keepers.values())
             new, old = spec_of(program), spec_of(before)
             shut = isinstance(new, ChainSpec) and changes.reorders(old if isinstance(old, ChainSpec) else None, new)
-        self._converge([number], hosts_of(program) | hosts_of(before), deadline, shut=shut)
+        hosts = hosts_of(program) | hosts_of(before)
+        try:
+            self._converge([number], hosts, deadline, shut=shut)
+        except Permanent:
+            # What a switch refuses is not desired: else every later resynchronisation would fail by it.
+            with self._lock:
+                if before is not None:
+                    self._programs.put(before)
+                else:
+                    self._programs.drop(number)
+            self._converge([number], hosts, deadline, kind=program.kind)
+            raise
         return self.observe_one(program, deadline)
 
     def remove(self, owner: str, ref: ResourceRef, deadline: float) -> None:
@@ -341,7 +354,16 @@ class Controller:
             if host in hosts_of(program):
                 wanted |= _entries(resolve(self._effective(program), host, session.ports))
         sent = changes.difference(installed, wanted)
-        session.send(sent, self._left(deadline))
+        try:
+            session.send(sent, self._left(deadline))
+        except Permanent as error:
+            _LOG.error("host %s: %s; going on program by program", host, error)
+            session.send([change for change in sent if change.delete], self._left(deadline))
+            for program in self._programs:
+                try:
+                    self._swap(program, host, deadline)
+                except Permanent as refusal:
+                    _LOG.error("host %s: %s cannot be put back: %s", host, program.key, refusal)
         if sent:
             _LOG.info("host %s: resynchronised, %d changes", host, len(sent))
 

@@ -37,11 +37,10 @@ __all__ = ["RyuSdn"]
 
 _FULL = (
     SdnCapability.SEGMENT, SdnCapability.CHAIN, SdnCapability.CHAIN_SYMMETRIC, SdnCapability.LOAD_BALANCING,
-    SdnCapability.TRACE,
+    SdnCapability.CONNTRACK, SdnCapability.TRACE,
 )  # fmt: skip
 _LACKING = {
     SdnCapability.OVERLAY: "tunnels between hosts' switches are not built yet",
-    SdnCapability.CONNTRACK: "security rules are stateless",
     SdnCapability.METERING: "rate limits are not enforced yet",
     SdnCapability.NSH: "the userspace datapath's NSH is not used",
 }

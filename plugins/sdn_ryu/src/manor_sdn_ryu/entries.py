@@ -17,6 +17,7 @@ from manor_sdn_ryu.pipeline import cookie
 
 __all__ = ["IN_PORT", "Action", "Entry", "Identity", "Resolved", "check_rule", "resolve"]
 
+_NO_TABLE = 255
 IN_PORT = 0xFFFFFFF8
 """OFPP_IN_PORT: back out of the port it came from."""
 
@@ -101,7 +102,12 @@ def _action(name: str, argument: str | int, ports: Mapping[str, int]) -> Iterabl
                 yield "output", ports[str(argument)]
         case "set_field":
             field, _, value = str(argument).partition("=")
-            yield "set_field", field, exact(field, value)[0]
+            if not value.startswith("@"):
+                yield "set_field", field, exact(field, value)[0]
+            elif value[1:] in ports:
+                yield "set_field", field, ports[value[1:]]
+        case "ct":
+            yield ("ct", 1, _NO_TABLE) if argument == "commit" else ("ct", 0, int(argument))
         case "move":
             source, _, target = str(argument).partition("->")
             yield "move", source, target

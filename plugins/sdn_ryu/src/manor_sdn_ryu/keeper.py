@@ -7,9 +7,11 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from manor.errors import DriverError, Transient
+from manor_sdn_ryu.protocol import at_path
 from manor_sdn_ryu.runtime import Library
 from manor_sdn_ryu.session import Session
 
@@ -36,7 +38,8 @@ class Address:
             connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             connected.settimeout(timeout_s)
             try:
-                connected.connect(rest)
+                with at_path(Path(rest)) as address:
+                    connected.connect(address)
             except OSError:
                 connected.close()
                 raise
@@ -56,6 +59,8 @@ class Keeper:
         self.address = address
         self.reason = "not connected yet"
         self.ready = threading.Event()
+        self.tried = threading.Event()
+        """Set once it is known whether the switch answers."""
         self._library = library
         self._converge = converge
         self._session: Session | None = None
@@ -95,6 +100,7 @@ class Keeper:
         if expected and session.id != expected:
             self.reason = f"it has datapath id {session.id} where {expected} was expected: refused"
             _LOG.error("host %s: %s", self.address.host, self.reason)
+            self.tried.set()
             session.hang_up()
             return
         session.on_ports = self.changed
@@ -130,6 +136,7 @@ class Keeper:
                 connected = self.address.connect()
             except (OSError, ValueError) as error:
                 self.reason = f"{self.address.openflow}: {error}"
+                self.tried.set()
             else:
                 try:
                     self._library.serve(connected, self.address.host)
@@ -150,6 +157,7 @@ class Keeper:
                     session.greet(_GREET_S)
                     self._changed.clear()
                     self.ready.set()
+                    self.tried.set()
                     greeted = session
                     _LOG.info(
                         "host %s: switch %s connected, %d ports", self.address.host, session.id, len(session.ports)

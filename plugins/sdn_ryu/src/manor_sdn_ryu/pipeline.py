@@ -10,6 +10,7 @@ switch with no segment holds nothing of ours, and what no rule admits is dropped
      ┌───────▼─────────────────────────────────────────────────────────▼──────────┐
      │  0 ADMIT     who sent it?   chain hop: out of a function ──► next function ─┼──► port / link
      │              port security: MAC, IP, ARP, ND; else counted and dropped      │
+     │  5 TRACK     only from ports with rules: its connections, its rules         │
      └───────┬───────────────────────────────────────────┬────────────────────────┘
              │ metadata = segment                        │ chain's last hop, other hosts
      ┌───────▼────────────────────────────────────┐      │
@@ -22,7 +23,8 @@ switch with no segment holds nothing of ours, and what no rule admits is dropped
      │ 30 FORWARD    known MAC: its port; group address: the segment's ports       │
      └───────┬─────────────────────────────────────────────────────────────────────┘
      ┌───────▼────────────────────────────────────┐
-     │ 40 DELIVER    security rules of the port   ├──► port
+     │ 40 DELIVER    only to ports with rules ────┼──► port
+     │ 45 TRACKED    its connections, its rules ──┼──► port
      └────────────────────────────────────────────┘
 
 **What keeps tenants apart.** ADMIT is the only place where a frame gets its segment, and it is decided by the port
@@ -58,12 +60,22 @@ ANSWER     ANSWER_OWN               a question about the asker's own address (du
 FORWARD    UNICAST                  to the one port with this MAC
            GROUP                    broadcast and multicast, to every port of the segment
            REFUSE                   to a MAC that nobody has: counted, dropped
-DELIVER    ALLOW, REFUSE            the port's ingress security rules
+TRACK,     GUARD                    of a connection that was admitted
+TRACKED    ALLOW                    a new connection that a security rule admits (or any, where there is none)
+           REFUSE                   any other: counted, dropped
+DELIVER    ALLOW                    ARP, ND, DHCP at once; IP to conntrack
+           REFUSE                   other protocols
 =========  =======================  =====================================================================
 
 A chain's rules stand at STEER + 16 x its precedence (-999 to 999) + 0 to 15: overlapping classifiers of one chain
 rank in their order, the way there before the way back. Chains match ``in_port`` to know how far a frame has come:
 transparent functions get frames unchanged. DELIVER knows the port by ``reg0``, its number in the segment.
+
+**Connections** are tracked only for ports with security rules, in the conntrack zone (``reg1``) of the port's own
+OpenFlow number, so that equal addresses of two tenants never share one.
+
+**Beyond OpenFlow 1.3** only what Open vSwitch has had for long: ``move`` (in the ARP answer), ``resubmit`` (a
+broadcast to several filtered ports), ``ct``, registers, and atomic bundles (ONF extension 230).
 """
 
 from __future__ import annotations
@@ -89,7 +101,7 @@ __all__ = [
     "tunnel_id",
 ]
 
-COMPILER = 1
+COMPILER = 2
 """Raised whenever the pipeline changes, so that an agent compiles anew what an older release left."""
 
 ALL_BITS = (1 << 64) - 1
@@ -103,10 +115,12 @@ class Table(IntEnum):
     """OpenFlow table numbers; the gaps are for what comes later."""
 
     ADMIT = 0
+    TRACK = 5
     CLASSIFY = 10
     ANSWER = 20
     FORWARD = 30
     DELIVER = 40
+    TRACKED = 45
 
 
 class Priority(IntEnum):

@@ -1,21 +1,23 @@
 """Port security and the VNFD's security group rules, as matches.
 
-What a port may send is decided where frames enter (by its MAC and addresses, and its egress rules); what may reach
-it where they leave (its ingress rules). A port with any rule of a direction gets only what the rules of that
-direction name. Stateless here: answers need a rule of their own, except that ARP, ND and DHCP always pass. Pure.
+What a port may send is decided where frames enter, by its MAC and addresses. A port with security rules also has its
+connections tracked, in a zone of its own: a direction that has rules admits only new connections that a rule names, a
+direction without any admits all, and what belongs to an admitted connection passes both ways. ARP, neighbour
+discovery and DHCP always pass. Pure.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 
 from manor.api import PortRange, SdnPort, SecurityRule
 from manor.errors import Unsupported
 from manor_sdn_ryu.fields import Field, exact
 from manor_sdn_ryu.pipeline import Priority
 
-__all__ = ["PROTOCOLS", "deliver_rules", "has_rules", "link_local", "port_masks", "sends"]
+__all__ = ["PROTOCOLS", "Ruled", "Verdict", "delivers", "link_local", "port_masks", "sends", "tracked"]
 
 PROTOCOLS: Mapping[str, int] = {
     "icmp": 1, "igmp": 2, "ipip": 4, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "icmp6": 58, "icmpv6": 58,
@@ -23,15 +25,26 @@ PROTOCOLS: Mapping[str, int] = {
 }  # fmt: skip
 """IANA keywords that a descriptor may use; a number is taken too."""
 _ETHER = {"ipv4": 0x0800, "ipv6": 0x86DD}
-_ARP, _V4, _V6 = (exact("eth_type", kind) for kind in (0x0806, 0x0800, 0x86DD))
+
+
+class Verdict(StrEnum):
+    """What becomes of a frame that matches."""
+
+    PASS = "pass"  # noqa: S105
+    TRACK = "track"
+    """Look its connection up first."""
+    COMMIT = "commit"
+    """Pass, and remember the connection."""
+    DROP = "drop"
+
+
+_ARP, _V4, _V6 = exact("eth_type", 0x0806), exact("eth_type", 0x0800), exact("eth_type", 0x86DD)
 _MANY = 500
 """How many rules of one port and direction fit into their band."""
-_Ruled = tuple[dict[str, Field], int, bool, str]
-
-
-def has_rules(port: SdnPort, direction: str) -> bool:
-    """Whether the port has any security rule of this direction."""
-    return any(rule.direction.lower() == direction for rule in port.security)
+_NEW, _ESTABLISHED, _RELATED = (0x21, 0x31), (0x22, 0x32), (0x24, 0x34)
+"""ct_state: tracked, not invalid, and one of new, established, related."""
+Ruled = tuple[dict[str, Field], int, Verdict, str]
+"""Match, priority, verdict, note."""
 
 
 def port_masks(ports: PortRange) -> list[Field]:
@@ -69,31 +82,46 @@ def _matches(rule: SecurityRule) -> list[dict[str, Field]]:
     return [{**match, f"{name}_dst": field} for field in port_masks(rule.ports) if field[1]] or [match]
 
 
-def deliver_rules(port: SdnPort) -> Iterator[_Ruled]:
-    """What may reach the port: match, priority, whether it is admitted, a note."""
-    for number, match in enumerate([*_always(), *_rules(port, "ingress")]):
-        yield match, Priority.ALLOW - number, True, f"to {port.key}, as its security rules say"
-    yield {}, Priority.REFUSE, False, f"refused by the security rules of {port.key}"
+def delivers(port: SdnPort) -> Iterator[Ruled]:
+    """What becomes of frames on their way to a port with security rules."""
+    for number, match in enumerate(_always()):
+        yield match, Priority.ALLOW - number, Verdict.PASS, f"ARP, ND and DHCP to {port.key}"
+    for kind in (_V4, _V6):
+        note = f"to {port.key}, if its security rules or its connections admit it"
+        yield {"eth_type": kind}, Priority.ALLOW - _MANY, Verdict.TRACK, note
+    verdict = Verdict.DROP if _has_rules(port, "ingress") else Verdict.PASS
+    yield {}, Priority.REFUSE, verdict, f"other protocols to {port.key}"
 
 
-def sends(port: SdnPort, *, gateway: bool) -> Iterator[_Ruled]:
-    """What the port may send and what it may not: match, priority, whether it is admitted, a note."""
+def tracked(port: SdnPort, direction: str) -> Iterator[Ruled]:
+    """What becomes of frames of the port, one direction, whose connection was looked up."""
+    what = f"{direction} of {port.key}"
+    yield {"ct_state": _ESTABLISHED}, Priority.GUARD + 1, Verdict.PASS, f"of an admitted connection, {what}"
+    yield {"ct_state": _RELATED}, Priority.GUARD, Verdict.PASS, f"about an admitted connection, {what}"
+    admitted = list(_rules(port, direction)) if _has_rules(port, direction) else [{"eth_type": _V4}, {"eth_type": _V6}]
+    for number, match in enumerate(admitted):
+        note = f"new connection, {what}, as its security rules say"
+        yield {"ct_state": _NEW, **match}, Priority.ALLOW - number, Verdict.COMMIT, note
+    yield {}, Priority.REFUSE, Verdict.DROP, f"refused by the security rules: {what}"
+
+
+def sends(port: SdnPort, *, gateway: bool) -> Iterator[Ruled]:
+    """What becomes of frames where the port sends them."""
     mac = {"eth_src": exact("eth_src", port.mac)}
     local = link_local(port.mac)
     four = [a for a in port.addresses if ipaddress.ip_address(a).version == 4]
     six = [a for a in port.addresses if ipaddress.ip_address(a).version == 6]
-    filters = list(_rules(port, "egress")) if has_rules(port, "egress") else None
     yield from _sends_arp(port, mac, four)
-    yield from _sends_ip(port, {**mac, "eth_type": _V4}, "ipv4_src", four, filters)
-    yield from _sends_ip(port, {**mac, "eth_type": _V6}, "ipv6_src", [*six, local] if port.addresses else [], filters)
+    yield from _sends_ip(port, {**mac, "eth_type": _V4}, "ipv4_src", four)
+    yield from _sends_ip(port, {**mac, "eth_type": _V6}, "ipv6_src", [*six, local] if port.addresses else [])
     yield from _sends_discovery(port, mac, [*six, local], gateway=gateway)
-    dhcp = next(_dhcp())
-    yield {**mac, **dhcp, "ipv4_src": exact("ipv4_src", 0)}, Priority.GUARD, True, f"DHCP request of {port.device}"
+    request = {**mac, **next(_dhcp()), "ipv4_src": exact("ipv4_src", 0)}
+    yield request, Priority.GUARD, Verdict.PASS, f"DHCP request of {port.device}"
     for what, kind in (("ARP", _ARP), ("IPv4", _V4), ("IPv6", _V6)):
-        note = f"{what} not allowed or under another's address, from {port.device}"
-        yield {"eth_type": kind}, Priority.ALLOW - _MANY, False, note
-    if filters is None:
-        yield mac, Priority.ALLOW - _MANY - 1, True, f"other protocols of {port.device}"
+        note = f"{what} under another's address, from {port.device}"
+        yield {"eth_type": kind}, Priority.ALLOW - _MANY, Verdict.DROP, note
+    if not _has_rules(port, "egress"):
+        yield mac, Priority.ALLOW - _MANY - 1, Verdict.PASS, f"other protocols of {port.device}"
 
 
 def link_local(mac: str) -> str:
@@ -101,6 +129,10 @@ def link_local(mac: str) -> str:
     number, _ = exact("eth_src", mac)
     interface = (number >> 24 ^ 0x020000) << 40 | 0xFFFE << 24 | number & 0xFFFFFF
     return str(ipaddress.IPv6Address(0xFE80 << 112 | interface))
+
+
+def _has_rules(port: SdnPort, direction: str) -> bool:
+    return any(rule.direction.lower() == direction for rule in port.security)
 
 
 def _rules(port: SdnPort, direction: str) -> Iterator[dict[str, Field]]:
@@ -131,41 +163,38 @@ def _always() -> Iterator[dict[str, Field]]:
     yield from _dhcp()
 
 
-def _sends_arp(port: SdnPort, mac: dict[str, Field], four: list[str]) -> Iterator[_Ruled]:
+def _sends_arp(port: SdnPort, mac: dict[str, Field], four: list[str]) -> Iterator[Ruled]:
     arp = {**mac, "eth_type": _ARP, "arp_sha": exact("arp_sha", port.mac)}
+    note = f"ARP of {port.device}"
     if not port.addresses:
-        yield arp, Priority.ALLOW, True, f"ARP of {port.device}"
+        yield arp, Priority.ALLOW, Verdict.PASS, note
         return
-    for address in [*four, 0]:  # 0: an address probe (RFC 5227)
-        yield {**arp, "arp_spa": exact("arp_spa", address)}, Priority.ALLOW, True, f"ARP of {port.device}"
+    probe = exact("arp_spa", 0)  # RFC 5227
+    for spa in [*(exact("arp_spa", address) for address in four), probe]:
+        yield {**arp, "arp_spa": spa}, Priority.ALLOW, Verdict.PASS, note
 
 
-def _sends_ip(
-    port: SdnPort, base: dict[str, Field], name: str, sources: list[str], filters: list[dict[str, Field]] | None
-) -> Iterator[_Ruled]:
-    wanted: list[dict[str, Field]] = (
-        [{}] if filters is None else [f for f in filters if f["eth_type"] == base["eth_type"]]
-    )
-    for number, extra in enumerate(wanted):
-        for source in sources:
-            note = f"{source} at {port.device}"
-            yield {**base, **extra, name: exact(name, source)}, Priority.ALLOW - number, True, note
-        if not port.addresses:
-            yield {**base, **extra}, Priority.ALLOW - number, True, f"IP of {port.device}"
+def _sends_ip(port: SdnPort, base: dict[str, Field], name: str, sources: list[str]) -> Iterator[Ruled]:
+    verdict = Verdict.TRACK if port.security else Verdict.PASS
+    for source in sources:
+        yield {**base, name: exact(name, source)}, Priority.ALLOW, verdict, f"{source} at {port.device}"
+    if not port.addresses:
+        yield base, Priority.ALLOW, verdict, f"IP of {port.device}"
 
 
-def _sends_discovery(port: SdnPort, mac: dict[str, Field], own: list[str], *, gateway: bool) -> Iterator[_Ruled]:
+def _sends_discovery(port: SdnPort, mac: dict[str, Field], own: list[str], *, gateway: bool) -> Iterator[Ruled]:
     if not gateway:
         note = f"router advertisement from {port.device}, which is no gateway"
-        yield {**mac, **_icmpv6(134)}, Priority.GUARD + 1, False, note
+        yield {**mac, **_icmpv6(134)}, Priority.GUARD + 1, Verdict.DROP, note
     sources = [{"ipv6_src": exact("ipv6_src", address)} for address in [*own, "::"]] if port.addresses else [{}]
     for kind in (133, 135, 143, *([134] if gateway else [])):
         for source in sources:
             note = f"neighbour discovery of {port.device}"
-            yield {**mac, **_icmpv6(kind), **source}, Priority.GUARD, True, note
+            yield {**mac, **_icmpv6(kind), **source}, Priority.GUARD, Verdict.PASS, note
     targets = [{"ipv6_nd_target": exact("ipv6_nd_target", address)} for address in own] if port.addresses else [{}]
     for target in targets:
-        yield {**mac, **_icmpv6(136), **target}, Priority.GUARD + 1, True, f"neighbour advertisement of {port.device}"
+        note = f"neighbour advertisement of {port.device}"
+        yield {**mac, **_icmpv6(136), **target}, Priority.GUARD + 1, Verdict.PASS, note
     if port.addresses:
         note = f"neighbour advertisement for another's address from {port.device}"
-        yield {**mac, **_icmpv6(136)}, Priority.GUARD, False, note
+        yield {**mac, **_icmpv6(136)}, Priority.GUARD, Verdict.DROP, note

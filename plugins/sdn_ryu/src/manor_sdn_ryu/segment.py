@@ -12,7 +12,7 @@ from manor.api import FlowRule, ResourceKind, SdnPort, SegmentSpec, Topology
 from manor.errors import Unsupported
 from manor_sdn_ryu.fields import Field, exact, parse, render_match
 from manor_sdn_ryu.pipeline import LOCAL, REMOTE, SEGMENT_MASK, Priority, Table, metadata_of, tag, tunnel_id
-from manor_sdn_ryu.security import deliver_rules, has_rules, link_local, sends
+from manor_sdn_ryu.security import Verdict, delivers, link_local, sends, tracked
 
 __all__ = ["DROP", "Actions", "addresses", "compile_segment", "goto", "link_device"]
 
@@ -82,10 +82,27 @@ class _Host:
         onwards = (("set_field", f"metadata=0x{self.number | LOCAL:x}"), *goto(Table.CLASSIFY))
         if not port.transparent:
             gateway = any(subnet.gateway and subnet.gateway in port.addresses for subnet in self.spec.subnets)
-            for match, priority, admitted, note in sends(port, gateway=gateway):
-                yield self.rule(Table.ADMIT, priority, match, onwards if admitted else DROP, note, in_port=port.device)
+            for match, priority, verdict, note in sends(port, gateway=gateway):
+                actions = self.act(port, verdict, onwards, Table.TRACK)
+                yield self.rule(Table.ADMIT, priority, match, actions, note, in_port=port.device)
+            for match, priority, verdict, note in tracked(port, "egress") if port.security else ():
+                actions = self.act(port, verdict, onwards, Table.TRACK)
+                yield self.rule(Table.TRACK, priority, match, actions, note, in_port=port.device)
         why = "a function sent what no chain expects" if port.transparent else "spoofed or not allowed"
         yield self.rule(Table.ADMIT, Priority.REFUSE, {}, DROP, f"{why}, from {port.device}", in_port=port.device)
+
+    def act(self, port: SdnPort, verdict: Verdict, onwards: Actions, then: Table) -> Actions:
+        """The actions of a verdict; a port's connections are tracked in the zone of its port number."""
+        zone = ("set_field", f"reg1=@{port.device}")
+        match verdict:
+            case Verdict.PASS:
+                return onwards
+            case Verdict.TRACK:
+                return zone, ("ct", int(then))
+            case Verdict.COMMIT:
+                return zone, ("ct", "commit"), *onwards
+            case Verdict.DROP:
+                return DROP
 
     def links_in(self) -> Iterator[FlowRule]:
         for peer, device in sorted(self.links.items()):
@@ -136,11 +153,8 @@ class _Host:
         for port in self.ends:
             match = {**self.here, "eth_dst": exact("eth_dst", port.mac)}
             yield self.rule(Table.FORWARD, Priority.UNICAST, match, self.towards(port), f"to {port.key}")
-            if port.host == self.host and has_rules(port, "ingress"):
-                marked = {**self.here, "reg0": exact("reg0", self.mark(port))}
-                for extra, priority, admitted, note in deliver_rules(port):
-                    actions = (("output", port.device),) if admitted else DROP
-                    yield self.rule(Table.DELIVER, priority, {**marked, **extra}, actions, note)
+            if port.host == self.host and port.security:
+                yield from self.deliver(port)
         group = {"eth_dst": _GROUP}
         from_here = {"metadata": parse("metadata", f"0x{self.number | LOCAL:x}/0x{SEGMENT_MASK | 1:x}"), **group}
         yield self.rule(Table.FORWARD, Priority.GROUP, from_here, self.flood(self.ends), "broadcast")
@@ -151,13 +165,21 @@ class _Host:
         note = "to an address that nobody has"
         yield self.rule(Table.FORWARD, Priority.REFUSE, self.here, DROP, note)
 
+    def deliver(self, port: SdnPort) -> Iterator[FlowRule]:
+        marked = {**self.here, "reg0": exact("reg0", self.mark(port))}
+        out: Actions = (("output", port.device),)
+        for table, ruled in ((Table.DELIVER, delivers(port)), (Table.TRACKED, tracked(port, "ingress"))):
+            for match, priority, verdict, note in ruled:
+                actions = self.act(port, verdict, out, Table.TRACKED)
+                yield self.rule(table, priority, {**marked, **match}, actions, note)
+
     def mark(self, port: SdnPort) -> int:
         return self.ends.index(port) + 1
 
     def towards(self, port: SdnPort) -> Actions:
         if port.host != self.host:
             return (("set_field", f"tunnel_id=0x{self.vni:x}"), ("output", self.links[port.host]))
-        if has_rules(port, "ingress"):
+        if port.security:
             return (("set_field", f"reg0={self.mark(port)}"), *goto(Table.DELIVER))
         return (("output", port.device),)
 
@@ -167,7 +189,7 @@ class _Host:
         for port in ports:
             if port.host != self.host:
                 continue
-            if has_rules(port, "ingress"):
+            if port.security:
                 actions += [("set_field", f"reg0={self.mark(port)}"), ("resubmit", int(Table.DELIVER))]
             else:
                 actions.append(("output", port.device))

@@ -90,7 +90,7 @@ class Server:
         return {
             "hello": lambda *_: {**self._identity, "version": VERSION},
             "configure": self._configure,
-            "switches": lambda *_: self._controller.switches(),
+            "switches": lambda _, deadline: self._controller.switches(deadline),
             "apply": lambda args, deadline: self._controller.apply(program_from_json(args["program"]), deadline),
             "remove": self._remove,
             "observe": self._observe,

@@ -14,6 +14,8 @@ __all__ = ["entry_of", "flow_mod", "flow_stats_request"]
 
 _NO_BUFFER = 0xFFFFFFFF
 _PORT_BITS = 0xFFFFFFFF
+_ZONE, _ZONE_BITS = "reg1", 15
+"""The conntrack zone: the low 16 bits of this register (offset 0, 16 bits less 1)."""
 
 
 def flow_mod(datapath: Any, entry: Entry, *, delete: bool) -> Any:
@@ -65,6 +67,10 @@ def _to_wire(datapath: Any, action: Action) -> Any:
             return parser.NXActionResubmitTable(table_id=table)
         case ("group", int(number)):
             return parser.OFPActionGroup(number)
+        case ("ct", int(flags), int(table)):
+            return parser.NXActionCT(
+                flags=flags, zone_src=_ZONE, zone_ofs_nbits=_ZONE_BITS, recirc_table=table, alg=0, actions=[]
+            )
     raise ValueError(f"no such action: {action}")
 
 
@@ -122,4 +128,6 @@ def _from_wire(action: Any) -> Action:
             return "resubmit", int(action.table_id)
         case "OFPActionGroup":
             return "group", int(action.group_id)
+        case "NXActionCT" if (action.zone_src, action.zone_ofs_nbits, action.alg) == (_ZONE, _ZONE_BITS, 0):
+            return "ct", int(action.flags), int(action.recirc_table)
     return "foreign", str(action)
