@@ -143,12 +143,14 @@ def show(ctx: typer.Context, package: Package) -> None:
 @app.command()
 def delete(ctx: typer.Context, package: Package) -> None:
     """Let go of a package that no service uses, with its files and cached images."""
-    from manor.catalog.onboard import delete as let_go
+    from manor.lcm.packages import delete as let_go
 
     s = session(ctx)
     info = find_package(s, package)
-    let_go(s.runtime, info.id)
-    s.out.result({"deleted": info.id, "name": info.name}, lambda: s.out.line(f"{info.name} is deleted"))
+    left = let_go(s.runtime, info.id)
+    for key in left:
+        s.out.warn(f"left behind: {key} (manor vim orphans)")
+    s.out.result({"deleted": info.id, "name": info.name, "left": left}, lambda: s.out.line(f"{info.name} is deleted"))
 
 
 @app.command()

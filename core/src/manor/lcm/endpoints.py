@@ -95,6 +95,8 @@ def remove(rt: Runtime, kind: EndpointKind, name: str, *, force: bool = False) -
 def forget_images(rt: Runtime, sha256s: frozenset[str]) -> tuple[str, ...]:
     """Take these images off every VIM; keys of those that could not be reached or taken off are returned."""
     left: list[str] = []
+    if not sha256s:
+        return ()
     prefixes = tuple(f"image/{sha256[:16]}@" for sha256 in sha256s)
     for name in registered(rt, EndpointKind.VIM):
         try:
