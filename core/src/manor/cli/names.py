@@ -20,7 +20,7 @@ def resolve(typed: str, candidates: Iterable[tuple[str, str]], *, what: str, lis
     """
     pairs = list(candidates)
     for chosen in (
-        [pair for pair in pairs if pair[1] == typed],
+        [pair for pair in pairs if typed and pair[1] == typed],
         [pair for pair in pairs if pair[0] == typed],
         [pair for pair in pairs if typed and pair[0].startswith(typed)],
     ):

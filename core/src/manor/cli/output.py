@@ -125,8 +125,7 @@ class Output:
 
         table = Table(box=box.SIMPLE_HEAD if self.is_terminal else None, pad_edge=False, header_style="bold")
         for header in headers:
-            fold = "fold" if self.is_terminal else "ignore"
-            table.add_column(header, justify="right" if header in right else "left", overflow=fold)  # type: ignore[arg-type]
+            table.add_column(header, justify="right" if header in right else "left", overflow="fold")
         for row in rows:
             table.add_row(*(self._text(cell) for cell in row))
         if not table.rows:

@@ -57,7 +57,8 @@ def _said(record: StepRecord, service_id: str) -> str:
 class _Known:
     """What was seen so far, so that nothing is said twice and the count is right."""
 
-    def __init__(self) -> None:
+    def __init__(self, total: int) -> None:
+        self.total = total
         self.steps: dict[str, tuple[StepState, int]] = {}
         self.state: OperationState | None = None
 
@@ -75,10 +76,10 @@ class _Known:
 class _Lines:
     """A line on stderr for each thing that happens; with ``events`` they are results and go to stdout."""
 
-    def __init__(self, out: Output, *, events: bool) -> None:
+    def __init__(self, out: Output, total: int, *, events: bool) -> None:
         self._out = out
         self._events = events
-        self._known = _Known()
+        self._known = _Known(total)
         self._last: NsLcmOpOcc | None = None
 
     def see(self, operation: NsLcmOpOcc, step: StepRecord | None) -> None:
@@ -87,7 +88,7 @@ class _Lines:
             self._say_state(operation)
         if step is None or not self._known.is_news(step):
             return
-        count = f"  ({self._known.over}/{len(self._known.steps)})" if step.state in _OVER else ""
+        count = f"  ({self._known.over}/{self._known.total})" if step.state in _OVER else ""
         facts = {
             "step": step.step.id,
             "state": step.state,
@@ -115,14 +116,14 @@ class _Lines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._last is not None:
-            self._say_state(self._last)  # how it ended comes after the last of its steps
+        if self._last is not None and self._events and self._out.json:
+            self._say_state(self._last)  # for people the command's last line says it
 
 
 class _Live:
     """A bar for the whole and a line for each step under way; what ended is left above."""
 
-    def __init__(self, out: Output) -> None:
+    def __init__(self, out: Output, total: int) -> None:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         self._progress = Progress(
@@ -134,13 +135,13 @@ class _Live:
             console=out.error_console,
             transient=True,
         )
-        self._known = _Known()
+        self._known = _Known(total)
         self._tasks: dict[str, TaskID] = {}
         self._all: TaskID | None = None
 
     def see(self, operation: NsLcmOpOcc, step: StepRecord | None) -> None:
         news = step is not None and self._known.is_news(step)
-        over, total = self._known.over, len(self._known.steps)
+        over, total = self._known.over, self._known.total
         title = printable(f"{operation.operation} {operation.ns_name}")
         if operation.state is not OperationState.PROCESSING:
             title += f" {operation.state}"
@@ -175,8 +176,9 @@ class _Live:
         self._progress.__exit__(kind, error, tb)
 
 
-def watcher(out: Output, *, events: bool = False) -> Watcher:
-    """The right one for where the output goes; ``events`` makes the events themselves the result (``op watch``)."""
+def watcher(out: Output, total: int, *, events: bool = False) -> Watcher:
+    """The right one for where the output goes, for an operation of ``total`` steps; ``events`` makes the events
+    themselves the result (``op watch``)."""
     if out.stderr.isatty() and not out.json:
-        return _Live(out)
-    return _Lines(out, events=events)
+        return _Live(out, total)
+    return _Lines(out, total, events=events)

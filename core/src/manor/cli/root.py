@@ -167,7 +167,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         # The reader has gone; what is left in the buffer must not raise again when Python closes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
-    return code
+    return int(code)
 
 
 def _invoke(command: Any, args: list[str], out: Output) -> int:

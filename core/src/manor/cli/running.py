@@ -78,7 +78,8 @@ def follow(s: Session, operation_id: str, *, events: bool = False) -> NsLcmOpOcc
     from manor.lcm import work
 
     try:
-        with watcher(s.out, events=events) as watching:
+        total = len(s.runtime.operations.get(operation_id)[1])
+        with watcher(s.out, total, events=events) as watching:
             return work.follow(s.runtime, operation_id, lambda news: watching.see(news.operation, news.step))
     except KeyboardInterrupt:
         s.out.note("")

@@ -31,14 +31,14 @@ def settings(config: Path | None, options: Iterable[str]) -> dict[str, Any]:
             raise UsageError(f"cannot read {config}: {reason}", hint="give a YAML file") from error
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
-            place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-            raise UsageError(f"{config}{place}: {getattr(error, 'problem', None) or 'not YAML'}") from error
+            where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+            raise UsageError(f"{config}{where}: {getattr(error, 'problem', None) or 'not YAML'}") from error
         if loaded is not None and not isinstance(loaded, dict):
             raise UsageError(f"{config} holds a {type(loaded).__name__}, not settings", hint="write key: value lines")
         found = loaded or {}
     for key, text in pairs(options, option="-o").items():
         *path, last = key.split(".")
-        place = found
+        place: dict[str, Any] = found
         for part in path:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from manor.cli.output import printable
 from manor.cli.render.topology import Machine, link_label, machines, ordered_links
-from manor.model.topology import ServiceTopology, TopologyChain, TopologyLink
+from manor.model.topology import ServiceTopology, TopologyChain, TopologyElement, TopologyLink
 
 __all__ = ["topology_ascii"]
 
@@ -91,24 +91,18 @@ def _chain(service: ServiceTopology, chain: TopologyChain) -> list[str]:
         _, vnfc, port = ports[key]
         return f"{labels[vnfc.key]}:{port.name}"
 
+    def through(element: TopologyElement) -> str:
+        out = ports.get(element.egress)
+        into = name(element.ingress)
+        return into if out is None or element.egress == element.ingress else f"{into}>{out[2].name}"
+
     stops = [" or ".join(map(name, chain.sources)) or "(outside)"]
-    for number, hop in enumerate(chain.hops, 1):
-        inside = [
-            name(e.ingress)
-            if e.egress == e.ingress or e.egress not in ports
-            else f"{name(e.ingress)}>{_port(ports, e.egress)}"
-            for e in hop.elements
-        ]
-        stops.append(f"[{number}] {' or '.join(inside)}")
+    stops += [f"[{number}] {' or '.join(map(through, hop.elements))}" for number, hop in enumerate(chain.hops, 1)]
     stops.append(" or ".join(map(name, chain.destinations)) or "(outside)")
     ways = "both ways" if chain.symmetric else "one way"
     head = "  ".join(filter(None, (f"chain {chain.name}", ways, chain.state)))
     match = f"  for {'; '.join(chain.match)}" if chain.match else "  for all traffic"
     return [printable(line) for line in (head, match, "  " + " --> ".join(stops))]
-
-
-def _port(ports: dict[str, object], key: str) -> str:
-    return ports[key][2].name  # type: ignore[index, no-any-return]
 
 
 def _addresses(every: Sequence[Machine], links: Sequence[TopologyLink]) -> str:
