@@ -5,12 +5,13 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from shell import Cli
+from shell import COMMAND, Cli
 
 
 def test_the_whole_life(site: Cli, tmp_path: Path) -> None:
@@ -235,3 +236,42 @@ def test_the_database_can_be_shown_and_backed_up(site: Cli, tmp_path: Path) -> N
     assert site("db", "backup", str(tmp_path / "copy.db")).code == 2
     listed = site.good("--db", str(tmp_path / "copy.db"), "--json", "package", "list").json
     assert len(listed) == 5
+
+
+def test_a_terminal_shows_bars_and_what_is_under_way(slow_site: Cli) -> None:
+    import pty
+
+    main_end, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "ns", "instantiate", "web", "--yes"],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    ) as process:
+        os.close(terminal)
+        said = b""
+        while True:
+            try:
+                said += os.read(main_end, 65536)
+            except OSError:  # the last one has closed the terminal
+                break
+        os.close(main_end)
+        assert process.wait(timeout=60) == 0
+    text = said.decode()
+    assert "✓ " in text
+    assert "━" in text
+    assert "/19" in text
+    assert "verify vnf client" in text
+    assert "INSTANTIATE web COMPLETED in" in text
+
+
+def test_a_cancelled_operation_stops_and_can_be_rolled_back(slow_site: Cli) -> None:
+    process = slow_site.process("ns", "instantiate", "web", "--yes")
+    until(process, "verify vnf")
+    slow_site.good("op", "cancel", "web", "--mode", "FORCEFUL")
+    process.communicate(timeout=60)
+    assert process.returncode == 5
+    assert slow_site.good("--json", "op", "show", "web").json["possible"] == ["retry", "rollback", "continue", "fail"]
+    assert "ROLLED_BACK" in slow_site.good("op", "rollback", "web").out
+    assert slow_site.good("--json", "vim", "orphans").json["orphans"] == []

@@ -17,10 +17,10 @@ _CRITICAL, _OTHER, _GRID, _WAIT = "#1d4ed8", "#93b4f5", "#e4e7eb", "#9aa5b1"
 
 def timeline_svg(times: Timeline) -> str:
     """The picture as an SVG document."""
-    label = 24 + 6.9 * max((len(bar.name) for bar in times.bars), default=10)
+    label = 24 + 7.8 * max((len(bar.name) for bar in times.bars), default=10)
     left = _MARGIN + label
     bottom = _TOP + _ROW * len(times.bars)
-    sheet = Drawing(left + _CHART + 90, bottom + 48, f"Timeline of {times.title}")
+    sheet = Drawing(left + _CHART + 110, bottom + 48, f"Timeline of {times.title}")
     sheet.text(_MARGIN, 32, times.title, size=17, weight="600")
     head = " · ".join((times.operation_id, times.state, seconds(times.duration_s)))
     sheet.text(_MARGIN, 50, head, size=11, fill=MUTED)
