@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = ["CautiousConfig", "CombinedConfig", "LimitsConfig"]
 
-ChannelName = Literal["median", "forecast", "factors", "season", "level", "lasting"]
+ChannelName = Literal["median", "forecast", "factors", "season", "level"]
 
 
 class CombinedConfig(BaseModel):
@@ -24,7 +24,7 @@ class CombinedConfig(BaseModel):
     """Least threshold, in e-foldings of exceedance over all KPIs."""
     smooth: int = Field(default=3, ge=1, le=60)
     """Rows whose scores are averaged: one wild row alone seldom raises."""
-    clear_ratio: float = Field(default=0.5, gt=0, le=1)
+    clear_ratio: float = Field(default=0.7, gt=0, le=1)
     """An alarm clears when the score is below this part of the threshold..."""
     clear_s: float = Field(default=300.0, ge=0)
     """... for so many seconds."""
@@ -44,7 +44,7 @@ class CombinedConfig(BaseModel):
     rare_weight: float = Field(default=2.0, ge=0)
     cap: float = Field(default=6.0, gt=0)
     """Most e-foldings that one KPI in one channel adds."""
-    channels: tuple[ChannelName, ...] = ("median", "forecast", "factors", "season", "level", "lasting")
+    channels: tuple[ChannelName, ...] = ("median", "forecast", "factors", "season", "level")
     """Views that are combined."""
 
 

@@ -22,6 +22,10 @@ BLOCK_S = 1800.0
 TAIL = 0.2
 """Shape of the Pareto tail by which a short history is extrapolated to a rare event."""
 DAY_S = 86400.0
+OFTEN, OFTEN_DAYS = 0.7, 7
+"""More raises in so many days than this part of the budget call for more margin."""
+RAISES = 64
+"""Raises remembered."""
 
 
 def threshold_of(maxima: np.ndarray, *, covered_s: float, budget_per_day: float, margin: float, floor: float) -> float:
@@ -58,6 +62,7 @@ class Decision:
         self.window = Ring(self.smooth, (), np.float64)
         self.maxima = Ring(int(self.days * DAY_S / BLOCK_S), (), np.float32)
         self.starts = Ring(len(self.maxima.rows), (), np.float64)
+        self.raises = Ring(RAISES, (), np.float64)
         self.block_s = math.nan
         """When the present block began."""
         self.block_max = 0.0
@@ -81,9 +86,14 @@ class Decision:
             kept,
             covered_s=covered_s,
             budget_per_day=self.budget_per_day,
-            margin=self.margin,
+            margin=self.margin * self._restraint(time_s),
             floor=self.floor,
         )
+
+    def _restraint(self, time_s: float) -> float:
+        """More margin for a detector that has raised often of late: most of so many raises are false."""
+        often = int((self.raises.view() > time_s - OFTEN_DAYS * DAY_S).sum())
+        return max(1.0, often / (OFTEN * OFTEN_DAYS * self.budget_per_day)) ** 0.5
 
     def close_block(self, time_s: float) -> None:
         """End the present block early: what scores from here on is a better model."""
@@ -107,6 +117,8 @@ class Decision:
         elif math.isnan(self.calm_s):
             self.calm_s = time_s
         if value > self.threshold:
+            if not self.raised:
+                self.raises.push(time_s)
             self.raised = True
         elif not math.isnan(self.calm_s) and time_s - self.calm_s >= self.clear_s:
             self.raised, self.since_s = False, math.nan

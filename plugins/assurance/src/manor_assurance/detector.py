@@ -57,7 +57,6 @@ class CombinedDetector:
         self.level = np.full(width, np.nan)
         self.variance = np.full(width, np.nan)
         self.excess = np.zeros((config.smooth, len(CHANNELS), width))
-        self.lasting = np.zeros(width)
         self._past: np.ndarray | None = None
         self._level_before = self.level
 
@@ -117,8 +116,10 @@ class CombinedDetector:
             self._move_level()
         self.memory.keep_row(time_s, row, usable=learn, age_s=age_s)
         self._follow(row, seen)
-        if learn and residuals is not None:
-            self.memory.keep_residuals(time_s, residuals, age_s)
+        if residuals is not None and self.model is not None:
+            # An abnormal row counts as rare and no more: left out, it would make the next ones look worse still.
+            kept = residuals if learn else np.minimum(residuals, self.model.rare)
+            self.memory.keep_residuals(time_s, kept, age_s)
         self.rows_seen += 1
         self.rows_since_gap += 1
         self.last_s = time_s
@@ -146,7 +147,7 @@ class CombinedDetector:
         assert model is not None
         z = model.standardise(row)
         self._past, self._level_before = self._lags(), self.level.copy()
-        residuals = model.residuals(row, z, self._past, time_s, (self.level, np.sqrt(self.variance)), self.lasting)
+        residuals = model.residuals(row, z, self._past, time_s, (self.level, np.sqrt(self.variance)))
         excess = self.excess[self.decision.window.total % self.config.smooth]
         if (residuals > model.usual).any():
             config = self.config
@@ -281,7 +282,6 @@ class CombinedDetector:
             if view is not None:
                 out[place] = model.centre + view * model.spread
         out[4] = self._level_before
-        out[5] = out[3] if season is not None else out[4]
         return out
 
     # columns
@@ -308,6 +308,5 @@ class CombinedDetector:
         self.level = np.pad(self.level, (0, more), constant_values=np.nan)
         self.variance = np.pad(self.variance, (0, more), constant_values=np.nan)
         self.excess = np.pad(self.excess, ((0, 0), (0, 0), (0, more)))
-        self.lasting = np.pad(self.lasting, (0, more))
         if self.model is not None:
             self._refit(self.last_s)

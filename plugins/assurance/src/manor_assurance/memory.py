@@ -72,7 +72,7 @@ class Memory:
         self.counts[:] = 0.0
 
     def keep_residuals(self, time_s: float, residuals: np.ndarray, age_s: float) -> None:
-        """Keep the residuals of a row that may be learned from."""
+        """Keep the residuals of a row."""
         np.maximum(self.peak, residuals, out=self.peak)
         if time_s >= self.next_residual_s:
             self.residuals.push(residuals)

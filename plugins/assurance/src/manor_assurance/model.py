@@ -13,16 +13,13 @@ import numpy as np
 
 __all__ = ["BINS", "CHANNELS", "CLIP", "Model", "lags_for"]
 
-CHANNELS = ("median", "forecast", "factors", "season", "level", "lasting")
+CHANNELS = ("median", "forecast", "factors", "season", "level")
 BINS = 96
 """Quarters of an hour in a day."""
 LAGS = 4
 WIDEST = 480
 """Most inputs of the forecast; wide VNFs look back over fewer rows."""
 CLIP = 30.0
-NEAR = 8.0
-LASTING = 0.15
-"""Weight of the newest row in the running mean: about the last dozen rows count."""
 FAR = 6e4
 """Residuals are capped here, which a half-precision float holds."""
 
@@ -70,12 +67,8 @@ class Model:
         lags: np.ndarray | None,
         time_s: float,
         level: tuple[np.ndarray, np.ndarray],
-        lasting: np.ndarray,
     ) -> np.ndarray:
-        """Absolute residuals, channel by KPI, each in units of its own usual spread; 0 where not measured.
-
-        ``lasting``, the running mean of one of them, is brought forward in place.
-        """
+        """Absolute residuals, channel by KPI, each in units of its own usual spread; 0 where not measured."""
         clipped = np.minimum(np.maximum(z, -CLIP), CLIP)
         _, forecast, common, season = self.expect(clipped, lags, time_s)
         out = np.zeros((len(CHANNELS), len(row)))
@@ -87,10 +80,6 @@ class Model:
             out[3] = (clipped - season) / self.profile_spread
         mean, deviation = level
         out[4] = (row - mean) / (deviation + self.level_floor)
-        near = np.minimum(np.maximum(out[3 if season is not None else 4], -NEAR), NEAR)
-        near[~np.isfinite(near)] = 0.0
-        lasting += LASTING * (near - lasting)
-        out[5] = lasting * LASTING**-0.5
         np.abs(out, out=out)
         missing = ~(np.isfinite(row) & self.known)
         if missing.any():

@@ -23,9 +23,9 @@ _DETECTOR = ("rows_seen", "first_s", "last_s", "period_s", "next_fit_s", "abnorm
 _MEMORY = ("day", "next_long_s", "next_residual_s", "next_peak_s")
 _DECISION = ("block_s", "block_max", "threshold", "raised", "since_s", "calm_s")
 _MEMORY_RINGS = ("recent", "usable", "clock", "long", "long_clock", "residuals", "peaks", "days")
-_DECISION_RINGS = ("window", "starts", "maxima")
+_DECISION_RINGS = ("window", "starts", "maxima", "raises")
 _MEMORY_ARRAYS = ("peak", "sums", "counts")
-_DETECTOR_ARRAYS = ("level", "variance", "excess", "lasting")
+_DETECTOR_ARRAYS = ("level", "variance", "excess")
 _SHAPING = ("smooth", "threshold_days", "channels")
 """Settings that the stored arrays depend on."""
 
