@@ -30,10 +30,19 @@ _ALL = 100_000
 _OFFERED = 50
 
 
+def _from(name: str) -> str:
+    """The page marker before the first thing of this name."""
+    return f"{name}\x1f"
+
+
 def find_ns(s: Session, typed: str) -> NsInstance:
     """The service with this name, id or unique start of an id."""
     from manor.store import reading
 
+    if typed:  # a whole name is found by the index, however many there are
+        first = reading.ns_instances(s.url, limit=1, after=_from(typed)).items
+        if first and first[0].name == typed:
+            return first[0]
     items = reading.ns_instances(s.url, limit=_ALL).items
     chosen = resolve(typed, ((ns.id, ns.name) for ns in items), what="service", listing="manor ns list")
     return next(ns for ns in items if ns.id == chosen)
@@ -88,7 +97,7 @@ def _offer(ctx: typer.Context, read: Callable[[str, str], Iterable[str]], typed:
     root = ctx.find_root().params
     home = root.get("home") or default_home(os.environ)
     try:
-        names = read(root.get("db") or str(home / "manor.db"), f"{typed}\x1f" if typed else "")
+        names = read(root.get("db") or str(home / "manor.db"), _from(typed) if typed else "")
         return [name for name in names if name.startswith(typed)]
     except (ManorError, OSError):
         return []
