@@ -93,7 +93,7 @@ class Decision:
     def _restraint(self, time_s: float) -> float:
         """More margin for a detector that has raised often of late: most of so many raises are false."""
         often = int((self.raises.view() > time_s - OFTEN_DAYS * DAY_S).sum())
-        return max(1.0, often / (OFTEN * OFTEN_DAYS * self.budget_per_day)) ** 0.5
+        return math.sqrt(max(1.0, often / (OFTEN * OFTEN_DAYS * self.budget_per_day)))
 
     def close_block(self, time_s: float) -> None:
         """End the present block early: what scores from here on is a better model."""
