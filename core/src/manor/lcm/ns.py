@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from manor.api import Finding, OperationKind, Placement, Plan, ServiceView, Severity
+from manor.catalog.crosscheck import crosscheck
 from manor.errors import PlanRefused, UsageError
 from manor.lcm.diff import diff
 from manor.lcm.plans import plan_digest, require_same
@@ -247,6 +248,9 @@ def _planned(
     rt: Runtime, ns: NsInstance, wishes: Wishes, stored: DesiredState | None
 ) -> tuple[DesiredState, tuple[VnfInstance, ...]]:
     wish = request(rt, ns, wishes, stored)
+    dangling = crosscheck(wish.nsd, ns.flavour_id, wish.vnfds)
+    if dangling:
+        raise PlanRefused(f"{ns.name}: {dangling[0].message}", findings=dangling, hint=dangling[0].hint)
     vnfs = members(wish)
     placement = _placed(rt, wish, wishes, vnfs, stored)
 

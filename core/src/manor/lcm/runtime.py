@@ -117,9 +117,10 @@ class Runtime:
         """Directories of one endpoint's own, made where they are missing (0700)."""
         part = f"{kind}-{name}"
         state = self.home / "endpoints" / part
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
         runtime = self.runtime_dir / part
-        runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for directory in (self.home, state.parent, state, self.runtime_dir, runtime):
+            # One by one: mkdir's mode is for the last of a path only.
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         return DriverEnvironment(name=name, owner=self.owner, state_dir=state, runtime_dir=runtime)
 
     @property

@@ -1,0 +1,42 @@
+"""The smallest service on a real hypervisor, as the tutorial has it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+def test_from_package_to_machine_through_drift_and_back_to_nothing(site: Any, packages: Path, tmp_path: Path) -> None:
+    site.manor("package", "onboard", *map(str, sorted((packages / "hello-vm").glob("*.csar"))))
+    site.manor("ns", "create", "hello-vm", "--name", "hello")
+    plan = tmp_path / "plan.json"
+    site.manor("ns", "plan", "hello", "--save", str(plan))
+    site.manor("ns", "instantiate", "hello", "--plan", str(plan))
+    (vnf,) = site.ask("ns", "topology", "hello")["vnfs"]
+    (machine,) = vnf["vnfcs"]
+    assert machine["state"] == "active"
+    said = site.inside(f"hello/{vnf['name']}", "hostname")
+    assert said.stdout.strip() == f"hello-{machine['name']}"
+    assert "READY" in site.manor("vnf", "console", f"hello/{vnf['name']}", "--log")
+
+    picture = site.manor("ns", "topology", "hello", "--format", "svg")
+    assert picture.lstrip().startswith(("<?xml", "<svg"))
+
+    # Killed behind our back, it shows as drift and comes back under the same name and address.
+    (domain,) = site.domains()
+    site.lab.run("virsh", "destroy", domain)
+    assert "hello" in site.manor("ns", "drift", "hello", expect=1)
+    site.manor("ns", "drift", "hello", "--repair", "--yes")
+    site.manor("ns", "drift", "hello")
+    assert site.domains() == [domain]
+
+    # What was approved for one world is not done in another.
+    site.manor("ns", "instantiate", "hello", "--plan", str(plan), expect=2)
+
+    site.manor("ns", "terminate", "hello", "--yes")
+    site.manor("ns", "delete", "hello")
+    for package in sorted(site.ask("package", "list"), key=lambda p: p["kind"] != "ns"):
+        site.manor("package", "delete", package["id"])
+    assert site.leftovers() == {}
