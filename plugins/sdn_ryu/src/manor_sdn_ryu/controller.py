@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from manor.api import ChainSpec, FlowProgram, FlowRule, Phase, Query, ResourceKind, ResourceRef, SwitchLink, Topology
+from manor.api import ChainSpec, FlowProgram, Phase, Query, ResourceKind, ResourceRef, SwitchLink, Topology
 from manor.errors import DeadlineExceeded, DriverError, NotFound, Permanent, Transient
 from manor_sdn_ryu import changes
 from manor_sdn_ryu.entries import Entry, Identity, Resolved, resolve
 from manor_sdn_ryu.keeper import Address, Keeper
 from manor_sdn_ryu.pipeline import ALL_BITS, OWNER_MASK, cookie, owner_bits
 from manor_sdn_ryu.programs import Programs, cookie_of, hosts_of, spec_of
+from manor_sdn_ryu.report import Report
 from manor_sdn_ryu.runtime import Library
 from manor_sdn_ryu.session import Session
 from manor_sdn_ryu.store import Store
@@ -186,53 +187,30 @@ class Controller:
     ) -> dict[str, Any]:
         """One program against the entries in the switches."""
         number = cookie_of(program)
-        rules: list[dict[str, Any]] = []
-        missing: list[str] = []
-        extra: list[dict[str, Any]] = []
-        unknown: list[str] = []
-        wanted_program = self._effective(program)
+        report = Report()
+        effective = self._effective(program)
         for host in sorted(hosts_of(program)):
             keeper = self._keepers.get(host)
             try:
                 if keeper is None:
                     raise Transient(f"host {host} has no switch at this controller")
-                records = (
-                    keeper.session.flows(number, ALL_BITS, self._left(deadline))
-                    if together is None
-                    else together.get((host, number), [])
-                )
-                ports = keeper.session.ports
+                session = keeper.session
+                if together is None:
+                    records = session.flows(number, ALL_BITS, self._left(deadline))
+                else:
+                    records = together.get((host, number), [])
+                report.add(host, program, effective, session.ports, records)
             except DriverError as error:
-                unknown.append(str(error))
-                continue
-            wanted = resolve(wanted_program, host, ports)
-            missing += [f"port {device} on {host}" for device in resolve(program, host, ports).missing]
-            held = {(entry := entry_of(record)).identity: (entry, record) for record in records}
-            for identity, (entry, rule) in wanted.entries.items():
-                there = held.pop(identity, None)
-                state = "missing" if there is None else "active" if there[0] == entry else "altered"
-                if state != "active":
-                    missing.append(f"{rule.note} on {host} ({state})")
-                rules.append(_told(rule, state, there[1] if there else None))
-            extra += [
-                {"host": host, "table": e.table, "priority": e.priority, "match": str(e.match)}
-                for e, _ in held.values()
-            ]
-        phase = Phase.UNKNOWN if unknown else Phase.DEGRADED if missing or extra else Phase.ACTIVE
+                report.unreachable.append(str(error))
+        phase = Phase.DEGRADED if report.missing or report.extra else Phase.ACTIVE
         return {
             "kind": program.kind,
             "key": program.key,
             "owner": program.owner,
             "native_id": f"0x{number:016x}",
-            "phase": phase,
+            "phase": Phase.UNKNOWN if report.unreachable else phase,
             "spec_hash": program.spec_hash,
-            "detail": {
-                "name": program.name,
-                "rules": rules,
-                "missing": missing,
-                "extra": extra,
-                "unreachable": unknown,
-            },
+            "detail": {"name": program.name, **vars(report)},
         }
 
     def _read_owner(self, owner: str, deadline: float) -> dict[tuple[str, int], list[Any]]:
@@ -388,13 +366,3 @@ def _names(program: FlowProgram, devices: set[str]) -> bool:
         for name, value in (*rule.match, *rule.actions)
         if name in ("in_port", "output")
     )
-
-
-def _told(rule: FlowRule, state: str, record: Any) -> dict[str, Any]:
-    return {
-        "host": rule.host, "table": int(rule.table), "priority": int(rule.priority),
-        "match": ",".join(f"{name}={value}" for name, value in rule.match),
-        "actions": ",".join(f"{name}:{value}" if value != "" else name for name, value in rule.actions),
-        "note": rule.note, "state": state,
-        "packets": record.packet_count if record else 0, "bytes": record.byte_count if record else 0,
-    }  # fmt: skip

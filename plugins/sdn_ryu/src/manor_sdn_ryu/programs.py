@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
-from manor.api import ChainSpec, FlowProgram, FlowRule, ResourceKind, SegmentSpec, Topology, spec_from_json
+from manor.api import ChainSpec, FlowProgram, ResourceKind, SegmentSpec, Topology, spec_from_json
 from manor.errors import Conflict, DriverError, Permanent
+from manor_sdn_ryu.claims import Claims
 from manor_sdn_ryu.compile import compile_spec, function_devices
 from manor_sdn_ryu.entries import check_rule
-from manor_sdn_ryu.fields import Match, intersects, parse_match
 from manor_sdn_ryu.pipeline import COMPILER, cookie
 from manor_sdn_ryu.store import Store
 
 __all__ = ["Programs", "cookie_of", "hosts_of", "spec_of"]
-
-_Bucket = tuple[str, int, int, str, object]
 
 
 def cookie_of(program: FlowProgram) -> int:
@@ -49,7 +47,7 @@ class Programs:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._by_cookie: dict[int, FlowProgram] = {}
-        self._claims: dict[_Bucket, list[tuple[int, Match, FlowRule]]] = {}
+        self._claims = Claims()
 
     def load(self, topology: Topology) -> None:
         """Read what is stored; what an older release compiled is compiled anew."""
@@ -100,34 +98,27 @@ class Programs:
                 f"{program.key} and {held.key} have the same cookie", replace=False, hint="rename one of them"
             )
         for rule in program.rules:
-            match = parse_match(rule.match)
-            for other, theirs, their_rule in self._claims.get(_bucket(rule), ()):
-                if other != number and intersects(match, theirs):
-                    rival = self._by_cookie[other]
-                    raise Conflict(
-                        f"{program.kind} {program.key} and {rival.kind} {rival.key} claim the same frames at equal"
-                        f" precedence ({rule.note!r}, {their_rule.note!r})",
-                        replace=False,
-                        fields=("classifiers", "precedence"),
-                        hint="narrow a classifier, or give one chain a higher precedence",
-                    )
+            for other, their_rule in self._claims.rivals(number, rule):
+                rival = self._by_cookie[other]
+                raise Conflict(
+                    f"{program.kind} {program.key} and {rival.kind} {rival.key} claim the same frames at equal"
+                    f" precedence ({rule.note!r}, {their_rule.note!r})",
+                    replace=False,
+                    fields=("classifiers", "precedence"),
+                    hint="narrow a classifier, or give one chain a higher precedence",
+                )
 
     def _hold(self, program: FlowProgram) -> None:
         number = cookie_of(program)
         self._release(number)
         self._by_cookie[number] = program
         for rule in program.rules:
-            self._claims.setdefault(_bucket(rule), []).append((number, parse_match(rule.match), rule))
+            self._claims.add(number, rule)
 
     def _release(self, number: int) -> None:
         program = self._by_cookie.pop(number, None)
         for rule in program.rules if program else ():
-            bucket = _bucket(rule)
-            left = [claim for claim in self._claims.get(bucket, ()) if claim[0] != number]
-            if left:
-                self._claims[bucket] = left
-            else:
-                self._claims.pop(bucket, None)
+            self._claims.drop(number, rule)
 
     def effective(self, program: FlowProgram, topology: Topology, gone: Collection[str]) -> FlowProgram:
         """The program as it is to be while these devices are gone: functions are treated as their position says."""
@@ -141,9 +132,3 @@ class Programs:
             return replace(compile_spec(spec, topology, dead=dead), spec_hash=program.spec_hash)
         except DriverError:
             return program
-
-
-def _bucket(rule: FlowRule) -> _Bucket:
-    """Rules in different buckets cannot meet: another switch, table, priority, port or segment."""
-    match = dict(rule.match)
-    return rule.host, int(rule.table), int(rule.priority), str(match.get("in_port", "")), match.get("metadata")
