@@ -47,6 +47,9 @@ class WorkerProcess:
 
 def main() -> None:
     """Be the worker."""
+    import faulthandler
+
+    faulthandler.dump_traceback_later(40)  # a worker that does not come up says where it hangs
     from lcm_world import FakeExecutor
 
     from manor.api import CallContext, Step
@@ -77,6 +80,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     while not worker.start():
         ended.wait(0.1)
+    faulthandler.cancel_dump_traceback_later()
     print("working", flush=True)
     while not ended.is_set():
         with database.read() as tx:

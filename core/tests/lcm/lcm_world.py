@@ -56,7 +56,7 @@ def service(sid: str = SID, *, nodes: int = 1, chain: bool = False, memory: int 
     """A service of so many machines on one link, each with a disk, proven healthy; optionally with a chain."""
     link, network, image = f"{sid}/vl/lan", f"{sid}/vl/lan@{HOST}", f"image/abc@{HOST}"
     ports = tuple(
-        SdnPort(key=f"{sid}/vnf/v{n}/main-0/eth0", host=HOST, device=f"m{sid[:6]}-{n}", mac=f"02:00:00:00:00:{n:02x}")
+        SdnPort(key=f"{sid}/vnf/v{n}/main-0/eth0", host=HOST, device=f"m{sid}-{n}", mac=f"02:00:00:00:00:{n:02x}")
         for n in range(nodes)
     )
     resources = [
