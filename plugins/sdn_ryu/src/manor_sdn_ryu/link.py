@@ -65,7 +65,7 @@ class AgentLink:
     def _ensure(self, ctx: CallContext) -> None:
         with self._lock:
             try:
-                hello = self._call("hello", min(5.0, ctx.remaining_s()), {})
+                hello = self._call("hello", ctx.remaining_s(), {})
             except Transient:
                 hello = self._start(ctx)
             if hello["pid"] != self._known_pid:
@@ -89,7 +89,7 @@ class AgentLink:
         log = self._state_dir / "agent.log"
         while time.monotonic() < until:
             try:
-                answer: Mapping[str, Any] = self._call("hello", 5.0, {})
+                answer: Mapping[str, Any] = self._call("hello", max(0.1, until - time.monotonic()), {})
                 return answer
             except Transient:
                 if not _alive(int(done.stdout)) and not self._another_starts():

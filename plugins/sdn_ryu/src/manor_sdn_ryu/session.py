@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from manor.errors import Indeterminate, Permanent, Transient
@@ -115,16 +116,17 @@ class Session:
             return parser.ONFBundleAddMsg(self.datapath, number, flags, inner, [])
 
         open_, commit = control(ofp.ONF_BCT_OPEN_REQUEST), control(ofp.ONF_BCT_COMMIT_REQUEST)
-        self._request([open_, *map(add, changes), commit], timeout_s)
+        self._request(itertools.chain([open_], map(add, changes), [commit]), timeout_s)
 
-    def _request(self, messages: Sequence[Any], timeout_s: float) -> list[Any]:
+    def _request(self, messages: Iterable[Any], timeout_s: float) -> list[Any]:
         if not self.alive:
             raise Transient(f"switch {self.id} is not connected")
         pending = _Pending()
         xids = []
         buffer = bytearray()
         with self._lock:
-            for message in (*messages, self.datapath.ofproto_parser.OFPBarrierRequest(self.datapath)):
+            barrier = self.datapath.ofproto_parser.OFPBarrierRequest(self.datapath)
+            for message in itertools.chain(messages, [barrier]):
                 xid = next(self._xids) & _XID_MAX
                 message.set_xid(xid)
                 message.serialize()
@@ -134,6 +136,7 @@ class Session:
                 if len(buffer) > _CHUNK_BYTES:
                     self.datapath.send(bytes(buffer))
                     buffer.clear()
+                    time.sleep(0)  # eventlet's threads only take turns when one gives way
             self.datapath.send(bytes(buffer))
         try:
             if not pending.done.wait(timeout_s):
