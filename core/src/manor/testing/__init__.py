@@ -25,6 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from manor.testing.conformance import Conformance
+    from manor.testing.detector_kit import DetectorConformance
+    from manor.testing.detector_specs import DetectorSpecs
+    from manor.testing.heal_policy_kit import HealPolicyConformance, HealPolicySpecs
     from manor.testing.machines import vim_machine
     from manor.testing.plugin_kit import PluginConformance
     from manor.testing.sdn_kit import SdnConformance
@@ -35,7 +38,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Conformance",
+    "DetectorConformance",
+    "DetectorSpecs",
     "FakeVimWorld",
+    "HealPolicyConformance",
+    "HealPolicySpecs",
     "PluginConformance",
     "SdnConformance",
     "SdnSpecs",
@@ -47,7 +54,11 @@ __all__ = [
 
 _HOMES = {
     "Conformance": "conformance",
+    "DetectorConformance": "detector_kit",
+    "DetectorSpecs": "detector_specs",
     "FakeVimWorld": "vim_world",
+    "HealPolicyConformance": "heal_policy_kit",
+    "HealPolicySpecs": "heal_policy_kit",
     "PluginConformance": "plugin_kit",
     "SdnConformance": "sdn_kit",
     "SdnSpecs": "sdn_specs",
