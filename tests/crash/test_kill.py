@@ -13,6 +13,7 @@ from lcm_world import OWNER, FakeExecutor, keys_of, nothing, service
 from processes import WorkerProcess
 
 from manor.api import CallContext, OperationKind, Query, ResourceKind
+from manor.errors import StoreError
 from manor.fakes import Action, Fault, World
 from manor.lcm.diff import diff
 from manor.lcm.target import Target
@@ -155,6 +156,25 @@ def test_a_frozen_node_that_wakes_starts_nothing_more(new_postgresql: str, tmp_p
         assert len({line for path in calls for line in path.read_text().splitlines()}) == len(
             site.submitter.operations.get(operation.id)[1]
         )
+    finally:
+        site.close()
+
+
+def test_a_node_frozen_in_a_transaction_does_not_hold_its_locks_for_ever(new_postgresql: str, tmp_path: Path) -> None:
+    site = Site(new_postgresql, tmp_path)
+    try:
+        operation = site.submit(OperationKind.INSTANTIATE)
+        frozen = Database.open(new_postgresql)
+
+        def freeze() -> None:
+            with frozen.begin() as tx:
+                operations.locked(tx, operation.id)
+                with site.database.begin() as other:
+                    operations.locked(other, operation.id)
+
+        with pytest.raises(StoreError):
+            freeze()
+        frozen.close()
     finally:
         site.close()
 

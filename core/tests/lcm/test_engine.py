@@ -13,7 +13,7 @@ from lcm_world import FakeExecutor, InlineEngine, Stage, keys_of, nothing, servi
 from sqlalchemy import text
 
 from manor.api import OperationKind
-from manor.errors import UsageError
+from manor.errors import StoreError, UsageError
 from manor.fakes import Fault
 from manor.lcm.engine import DbosEngine, QueueStatus
 from manor.lcm.operations import Operations
@@ -119,6 +119,27 @@ def test_an_operation_whose_thread_died_is_resumed(stage: Stage) -> None:
         worker.start()
         assert rest(stage, operation).state is OperationState.COMPLETED
         assert died
+    finally:
+        worker.close()
+
+
+def test_a_database_that_goes_away_for_a_moment_does_not_end_an_operation(stage: Stage) -> None:
+    lost: list[str] = []
+
+    def lose_it_once(moment: str, step: str) -> None:
+        if moment == "before record" and step.startswith("ensure node") and not lost:
+            lost.append(step)
+            raise StoreError("the database cannot be used: it was restarted")
+
+    worker = Worker(stage.database, FakeExecutor(stage.world), beat_s=0.1, grace_s=1.0, moment=lose_it_once)
+    try:
+        stage.operations = worker.operations
+        operation = stage.submit(service(), OperationKind.INSTANTIATE)
+        worker.start()
+        assert rest(stage, operation).state is OperationState.COMPLETED
+        assert lost
+        ensured = [moment.key for moment in stage.world.calls if moment.verb == "ensure"]
+        assert len(ensured) == len(set(ensured))
     finally:
         worker.close()
 

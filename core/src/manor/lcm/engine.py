@@ -24,7 +24,7 @@ from enum import StrEnum
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from manor.errors import StoreError
-from manor.store.database import sqlite_path
+from manor.store.database import IDLE_TRANSACTION_S, sqlite_path
 
 if TYPE_CHECKING:
     from dbos import DBOSClient
@@ -150,6 +150,7 @@ class DbosEngine:
                     "use_listen_notify": False,
                     "run_migrations": False,
                     "scheduler_polling_interval_sec": 3600.0,
+                    "sys_db_idle_transaction_timeout_sec": IDLE_TRANSACTION_S,
                 }
             )
 

@@ -64,8 +64,11 @@ class Housekeeper:
         if not self._database.is_sqlite:
             from manor.store import workers
 
-            with self._database.begin() as tx:
-                workers.sign_off(tx, self._engine.executor_id)
+            try:
+                with self._database.begin() as tx:
+                    workers.sign_off(tx, self._engine.executor_id)
+            except StoreError:
+                pass  # the lease says it a little later
 
     def round(self) -> None:
         """Once through all of it. Raises StoreError where the database is away."""

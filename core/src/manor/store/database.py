@@ -26,6 +26,10 @@ __all__ = ["BUSY_TIMEOUT_S", "Database", "normal_url", "sqlite_path"]
 
 BUSY_TIMEOUT_S = 30.0
 
+IDLE_TRANSACTION_S = 5.0
+"""After this PostgreSQL ends a transaction whose client has gone still: a frozen node must not hold the locks that
+another needs to take over its work. Ours last milliseconds, none spans a call into a driver."""
+
 
 def normal_url(url: str | Path) -> str:
     """The database URL in one spelling: a path means SQLite, PostgreSQL goes by psycopg 3.
@@ -197,9 +201,16 @@ def _engine(url: str) -> Engine:
 
     if not url.startswith("sqlite:"):
         try:
-            return create_engine(url, pool_pre_ping=True)
+            engine = create_engine(url, pool_pre_ping=True)
         except (ImportError, NoSuchModuleError) as error:
             raise StoreError("PostgreSQL needs psycopg", hint="pip install 'manor[postgresql]'") from error
+
+        @event.listens_for(engine, "connect")
+        def _limit(connection: Any, _record: Any) -> None:
+            connection.execute(f"SET idle_in_transaction_session_timeout = {int(IDLE_TRANSACTION_S * 1000)}")
+            connection.commit()
+
+        return engine
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
 
     @event.listens_for(engine, "connect")
