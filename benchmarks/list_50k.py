@@ -13,11 +13,12 @@ SERVICES = 50_000
 
 def main() -> None:
     """Wall time of the first page and of one from the middle."""
+    from sqlalchemy import insert
+
     from manor.model.instance import NsInstance, NsState
     from manor.store.database import Database
     from manor.store.instances import _NS
     from manor.store.rows import ns_values
-    from sqlalchemy import insert
 
     with tempfile.TemporaryDirectory() as home:
         database = Database.open(Path(home) / "manor.db")

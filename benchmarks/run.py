@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 def main(wanted: list[str]) -> None:
     """Every module beside this one with a ``main`` is a benchmark, named by its file with dashes."""
     sys.path.insert(0, str(HERE))
-    known = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("run", "figure"))
+    known = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("run", "figure", "sample"))
     names = [name.replace("-", "_") for name in wanted] or known
     unknown = [name for name in names if name not in known]
     if unknown:
