@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,10 +56,15 @@ class VimGuest:
 
 def vnf_view(data: Mapping[str, Any]) -> VnfView:
     """The view that a check's step carries."""
+    view: VnfView = _view_reader().validate_python(data)
+    return view
+
+
+@functools.cache
+def _view_reader() -> Any:
     from pydantic import TypeAdapter
 
-    view: VnfView = TypeAdapter(VnfView).validate_python(data)
-    return view
+    return TypeAdapter(VnfView)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

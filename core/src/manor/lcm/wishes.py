@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manor.errors import DescriptorError, UsageError
 from manor.lcm.runtime import Runtime
@@ -15,6 +16,9 @@ from manor.model.instance import EndpointKind, NsInstance, OperationalState, Pac
 from manor.model.nsd import Nsd
 from manor.model.vnfd import Vnfd
 from manor.nfvo.request import Artifact, ServiceRequest
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 __all__ = ["Wishes", "request", "wishes_from_json", "wishes_to_json"]
 
@@ -48,19 +52,26 @@ def wishes_from_json(data: Mapping[str, Any]) -> Wishes:
         raise UsageError(f"the saved plan's wishes cannot be read: {error}", hint="make the plan anew") from error
 
 
-def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState | None) -> ServiceRequest:
-    """The request for a service as its packages and the operator want it."""
-    from manor.catalog.contents import artifact_path
+@functools.cache
+def _reader(kind: type[Any]) -> TypeAdapter[Any]:
+    """Reads a descriptor's JSON values; made once, since making one costs more than all else here."""
     from pydantic import TypeAdapter
 
+    return TypeAdapter(kind)
+
+
+def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState | None) -> ServiceRequest:
+    """The request for a service as its packages and the operator want it."""
+
+    from manor.catalog.contents import artifact_path
     from manor.store import packages
 
     with rt.store.read() as tx:
-        nsd = TypeAdapter(Nsd).validate_python(packages.descriptor(tx, ns.nsd_package))
+        nsd = _reader(Nsd).validate_python(packages.descriptor(tx, ns.nsd_package))
         wanted = {profile.vnfd_id for df in nsd.flavours for profile in df.vnf_profiles}
         vnfds: dict[str, Vnfd] = {}
         artifacts: dict[tuple[str, str], Artifact] = {}
-        reader = TypeAdapter(Vnfd)
+        reader = _reader(Vnfd)
         for vnfd_id in sorted(wanted):
             info = packages.by_descriptor(tx, PackageKind.VNF, vnfd_id)
             if info is None:
