@@ -1,1 +1,1 @@
-"""The life of network services: plan, operations, apply, recovery; and the runtime that ties them to an installation."""
+"""The life of network services: plan, operations, apply, recovery; and the runtime that ties them together."""
