@@ -89,10 +89,13 @@ def registry(
     stuck: Callable[[], int],
     operations: Callable[[], Mapping[str, int]],
     services: Callable[[], Mapping[str, int]],
+    more: Iterable[Any] = (),
 ) -> CollectorRegistry:
-    """A registry of its own (none is global) that reads these at each scrape."""
+    """A registry of its own (none is global) that reads these at each scrape; ``more`` are further collectors."""
     from prometheus_client import CollectorRegistry
 
     made = CollectorRegistry()
     made.register(_Manor(version, calls, stuck, operations, services))  # type: ignore[arg-type]
+    for collector in more:
+        made.register(collector)
     return made

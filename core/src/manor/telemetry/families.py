@@ -1,0 +1,112 @@
+"""KPIs, alarms and heals as Prometheus families, with names and units as Prometheus wants them and bounded labels.
+
+A KPI's family is made from its standard name: ``v_cpu_usage_mean_vnf`` in % becomes
+``manor_v_cpu_usage_mean_vnf_ratio``. Labels are service, vnf, vnfc, link, chain and part: as many values as there are
+resources, and never an address, a path or anything that a guest says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from manor.telemetry.kpis import KpiRow, split, unit_of
+
+__all__ = ["MOST_SERIES", "AssuranceFigures", "Assured", "family_of"]
+
+MOST_SERIES = 50_000
+"""KPI series in one scrape; what is over is counted and left out."""
+_LABELS = ("service", "vnf", "vnfc", "link", "chain", "part")
+_SUFFIX = {
+    "%": ("ratio", 0.01),
+    "By": ("bytes", 1.0),
+    "By/s": ("bytes_per_second", 1.0),
+    "{packet}/s": ("packets_per_second", 1.0),
+    "{request}/s": ("requests_per_second", 1.0),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AssuranceFigures:
+    """What the assurance loop counts, at one moment."""
+
+    rows: tuple[KpiRow, ...] = ()
+    """The newest row of each subject."""
+    alarms: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Active alarms by (perceived severity, ``learned`` or ``static``)."""
+    rulings: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Decisions since the start by (action, outcome)."""
+    samples: int = 0
+    """Values collected since the start."""
+    collect_s: float = 0.0
+    """Time the last collection took."""
+    detector_lag_s: float = 0.0
+    """From the last row's measurement to its score."""
+    silent: int = 0
+    """Endpoints that did not answer when last asked."""
+
+
+def family_of(kpi: str) -> tuple[str, float]:
+    """Name of the KPI's family, and what its value is multiplied by."""
+    metric = re.sub(r"[^a-z0-9_]", "_", split(kpi)[0].lower())
+    suffix, factor = _SUFFIX.get(unit_of(kpi), ("", 1.0))
+    return f"manor_{metric}" + (f"_{suffix}" if suffix else ""), factor
+
+
+class Assured:
+    """A collector as prometheus-client wants it: asked anew at each scrape."""
+
+    def __init__(self, figures: Callable[[], AssuranceFigures]) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[Any]:
+        """The metric families."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        now = self._figures()
+        families, left_out = _kpi_families(now.rows)
+        yield from families
+        alarms = GaugeMetricFamily("manor_alarms", "Active alarms.", labels=["severity", "origin"])
+        for (severity, origin), number in sorted(now.alarms.items()):
+            alarms.add_metric([severity, origin], number)
+        yield alarms
+        rulings = CounterMetricFamily(
+            "manor_heal_decisions", "What was decided about alarms.", labels=["action", "outcome"]
+        )
+        for (action, outcome), number in sorted(now.rulings.items()):
+            rulings.add_metric([action, outcome], number)
+        yield rulings
+        samples = CounterMetricFamily("manor_telemetry_samples", "Values collected.")
+        samples.add_metric([], now.samples)
+        yield samples
+        for name, text, value in (
+            ("manor_telemetry_collect_seconds", "Time that the last collection took.", now.collect_s),
+            ("manor_telemetry_silent_endpoints", "Endpoints that did not answer when last asked.", now.silent),
+            ("manor_telemetry_series_left_out", "KPI series beyond the limit of one scrape.", left_out),
+            ("manor_detector_lag_seconds", "From the last measurement to its score.", now.detector_lag_s),
+        ):
+            gauge = GaugeMetricFamily(name, text)
+            gauge.add_metric([], value)
+            yield gauge
+
+
+def _kpi_families(rows: Iterable[KpiRow]) -> tuple[list[Any], int]:
+    from prometheus_client.core import GaugeMetricFamily
+
+    made: dict[str, Any] = {}
+    series = left_out = 0
+    for row in rows:
+        for kpi, value in row.values.items():
+            if series >= MOST_SERIES:
+                left_out += 1
+                continue
+            series += 1
+            name, factor = family_of(kpi)
+            metric, part = split(kpi)
+            if name not in made:
+                made[name] = GaugeMetricFamily(name, f"KPI {metric}.", labels=_LABELS)
+            labels = [part if label == "part" else row.subject.labels.get(label, "") for label in _LABELS]
+            made[name].add_metric(labels, value * factor)
+    return [made[name] for name in sorted(made)], left_out
