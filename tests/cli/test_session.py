@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from shell import COMMAND, Cli
 
+from manor.store.migrations import SCHEMA_VERSION
+
 
 def test_the_whole_life(site: Cli, tmp_path: Path) -> None:
     assert {p["kind"] for p in site.good("--json", "package", "list").json} == {"vnf", "ns"}
@@ -230,7 +232,7 @@ def test_names_complete_from_the_shell(site: Cli, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_database_can_be_shown_and_backed_up(site: Cli, tmp_path: Path) -> None:
-    assert site.good("--json", "db", "show").json["schema_version"] == 1
+    assert site.good("--json", "db", "show").json["schema_version"] == SCHEMA_VERSION
     site.good("db", "backup", str(tmp_path / "copy.db"))
     assert (tmp_path / "copy.db").stat().st_mode & 0o077 == 0
     assert site("db", "backup", str(tmp_path / "copy.db")).code == 2

@@ -20,7 +20,25 @@ __all__ = ["MIGRATIONS", "SCHEMA_VERSION", "bring_up", "check"]
 
 Migration = Callable[["Connection"], None]
 
-MIGRATIONS: Sequence[Migration] = ()
+
+def _alarms(tx: Connection) -> None:
+    """Version 2: alarms, and what was decided about them."""
+    from sqlalchemy import text
+
+    for statement in (
+        "CREATE TABLE manor_alarm (id VARCHAR NOT NULL, fault VARCHAR NOT NULL, ns_id VARCHAR NOT NULL, "
+        "raised_s FLOAT NOT NULL, cleared_s FLOAT NOT NULL, record JSON NOT NULL, PRIMARY KEY (id))",
+        "CREATE UNIQUE INDEX manor_alarm_fault ON manor_alarm (fault) WHERE cleared_s = 0",
+        "CREATE INDEX manor_alarm_raised ON manor_alarm (raised_s, id)",
+        "CREATE TABLE manor_ruling (id VARCHAR NOT NULL, alarm_id VARCHAR NOT NULL, time_s FLOAT NOT NULL, "
+        "operation_id VARCHAR NOT NULL, record JSON NOT NULL, PRIMARY KEY (id))",
+        "CREATE INDEX manor_ruling_time ON manor_ruling (time_s)",
+        "CREATE INDEX manor_ruling_alarm ON manor_ruling (alarm_id, time_s)",
+    ):
+        tx.execute(text(statement))
+
+
+MIGRATIONS: Sequence[Migration] = (_alarms,)
 """The first one leads from version 1 to 2, and so on. Each must work on SQLite and on PostgreSQL."""
 
 SCHEMA_VERSION = 1 + len(MIGRATIONS)

@@ -12,11 +12,24 @@ from typing import Any
 from sqlalchemy import JSON, Column, ForeignKey, Index, String, text
 from sqlmodel import Field, SQLModel
 
-__all__ = ["Desired", "EndpointRow", "Meta", "NsRow", "OperationRow", "PackageRow", "StepRow", "VnfRow", "WorkerRow"]
+__all__ = [
+    "AlarmRow",
+    "Desired",
+    "EndpointRow",
+    "Meta",
+    "NsRow",
+    "OperationRow",
+    "PackageRow",
+    "RulingRow",
+    "StepRow",
+    "VnfRow",
+    "WorkerRow",
+]
 
 ACTIVE_STATES = ("STARTING", "PROCESSING", "FAILED_TEMP", "ROLLING_BACK")
 _ACTIVE = text("state IN ('STARTING', 'PROCESSING', 'FAILED_TEMP', 'ROLLING_BACK')")
 _HAS_DESCRIPTOR = text("descriptor_id <> ''")
+_UNCLEARED = text("cleared_s = 0")
 
 
 def _json() -> Any:
@@ -171,3 +184,31 @@ class WorkerRow(SQLModel, table=True):
     beat_s: float
     started_s: float
     place: str
+
+
+class AlarmRow(SQLModel, table=True):
+    """``record`` is the whole alarm; the columns beside it are what is searched by."""
+
+    __tablename__ = "manor_alarm"
+    __table_args__ = (
+        Index("manor_alarm_fault", "fault", unique=True, sqlite_where=_UNCLEARED, postgresql_where=_UNCLEARED),
+        Index("manor_alarm_raised", "raised_s", "id"),
+    )
+    id: str = Field(primary_key=True)
+    fault: str
+    ns_id: str
+    raised_s: float
+    cleared_s: float
+    record: dict[str, Any] = Field(sa_column=_json())
+
+
+class RulingRow(SQLModel, table=True):
+    """Decisions outlive their alarm: they are the history that budgets count."""
+
+    __tablename__ = "manor_ruling"
+    __table_args__ = (Index("manor_ruling_time", "time_s"), Index("manor_ruling_alarm", "alarm_id", "time_s"))
+    id: str = Field(primary_key=True)
+    alarm_id: str
+    time_s: float
+    operation_id: str
+    record: dict[str, Any] = Field(sa_column=_json())

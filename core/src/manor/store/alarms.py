@@ -1,0 +1,199 @@
+"""Alarms and the decisions about them.
+
+That a fault has one active alarm at a time is held by a unique index, so it is true over all processes. Alarms that
+were cleared long ago are dropped, with what was decided about them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from manor.errors import UsageError
+from manor.model.alarm import AlarmRecord, Ruling
+from manor.store.tables import AlarmRow, RulingRow
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = [
+    "active",
+    "add",
+    "add_ruling",
+    "find",
+    "get",
+    "heals",
+    "lead",
+    "listing",
+    "prune",
+    "rulings",
+    "save",
+    "save_ruling",
+]
+
+_ALARM = AlarmRow.__table__  # type: ignore[attr-defined]
+_RULING = RulingRow.__table__  # type: ignore[attr-defined]
+_LEADER = "assurance_leader"
+
+
+def add(tx: Connection, alarm: AlarmRecord) -> bool:
+    """Keep a new alarm; False where another process has raised the same fault already."""
+    try:
+        with tx.begin_nested():
+            tx.execute(insert(_ALARM).values(_alarm_values(alarm)))
+    except IntegrityError:
+        return False
+    return True
+
+
+def save(tx: Connection, alarm: AlarmRecord) -> None:
+    """Write an alarm back."""
+    tx.execute(update(_ALARM).where(_ALARM.c.id == alarm.id).values(_alarm_values(alarm)))
+
+
+def active(tx: Connection) -> tuple[AlarmRecord, ...]:
+    """Alarms that are not cleared, the oldest first."""
+    query = select(_ALARM.c.record).where(_ALARM.c.cleared_s == 0).order_by(_ALARM.c.raised_s, _ALARM.c.id)
+    return tuple(_alarm(record) for record in tx.execute(query).scalars())
+
+
+def find(tx: Connection, alarm_id: str) -> AlarmRecord | None:
+    """The alarm of this whole id, or None."""
+    record = tx.execute(select(_ALARM.c.record).where(_ALARM.c.id == alarm_id)).scalar()
+    return _alarm(record) if record is not None else None
+
+
+def get(tx: Connection, alarm_id: str) -> AlarmRecord:
+    """The alarm of this id or unique start of one. Raises UsageError where none or several fit."""
+    whole = find(tx, alarm_id)
+    if whole is not None:
+        return whole
+    query = select(_ALARM.c.record).where(_ALARM.c.id.startswith(alarm_id, autoescape=True)).limit(2)
+    found = [_alarm(record) for record in tx.execute(query).scalars()]
+    if not alarm_id or not found:
+        raise UsageError(f"there is no alarm {alarm_id}", hint="manor alarm list --all")
+    if len(found) > 1:
+        raise UsageError(f"several alarms start with {alarm_id}", hint="give more of the id: manor alarm list --all")
+    return found[0]
+
+
+def listing(tx: Connection, *, ns_id: str = "", cleared: bool = False, limit: int = 100) -> tuple[AlarmRecord, ...]:
+    """Alarms, the newest first: the active ones, or with ``cleared`` all of them."""
+    query = select(_ALARM.c.record).order_by(_ALARM.c.raised_s.desc(), _ALARM.c.id).limit(limit)
+    if ns_id:
+        query = query.where(_ALARM.c.ns_id == ns_id)
+    if not cleared:
+        query = query.where(_ALARM.c.cleared_s == 0)
+    return tuple(_alarm(record) for record in tx.execute(query).scalars())
+
+
+def add_ruling(tx: Connection, ruling: Ruling) -> None:
+    """Keep a decision."""
+    tx.execute(insert(_RULING).values(_ruling_values(ruling)))
+
+
+def save_ruling(tx: Connection, ruling: Ruling) -> None:
+    """Write a decision back, once its outcome is known."""
+    tx.execute(update(_RULING).where(_RULING.c.id == ruling.id).values(_ruling_values(ruling)))
+
+
+def rulings(tx: Connection, alarm_id: str) -> tuple[Ruling, ...]:
+    """What was decided about an alarm, in order."""
+    query = select(_RULING.c.record).where(_RULING.c.alarm_id == alarm_id).order_by(_RULING.c.time_s, _RULING.c.id)
+    return tuple(_ruling(record) for record in tx.execute(query).scalars())
+
+
+def heals(tx: Connection, *, since_s: float) -> tuple[Ruling, ...]:
+    """Decisions that became operations since then, in order."""
+    query = (
+        select(_RULING.c.record)
+        .where(_RULING.c.time_s >= since_s, _RULING.c.operation_id != "")
+        .order_by(_RULING.c.time_s, _RULING.c.id)
+    )
+    return tuple(_ruling(record) for record in tx.execute(query).scalars())
+
+
+def prune(tx: Connection, before_s: float) -> int:
+    """Drop alarms cleared before this time and decisions older than it; how many alarms went."""
+    tx.execute(delete(_RULING).where(_RULING.c.time_s < before_s))
+    gone = tx.execute(delete(_ALARM).where(_ALARM.c.cleared_s > 0, _ALARM.c.cleared_s < before_s))
+    return int(gone.rowcount)
+
+
+def lead(tx: Connection, who: str, now_s: float, lease_s: float) -> bool:
+    """Whether ``who`` is the one process that watches, until the lease runs out; taken over from one that is silent."""
+    found = tx.execute(text("SELECT value FROM manor_meta WHERE key = :k"), {"k": _LEADER}).scalar()
+    value = json.dumps({"who": who, "until_s": now_s + lease_s})
+    if found is None:
+        tx.execute(
+            text("INSERT INTO manor_meta (key, value) VALUES (:k, :v) ON CONFLICT (key) DO NOTHING"),
+            {"k": _LEADER, "v": value},
+        )
+        found = tx.execute(text("SELECT value FROM manor_meta WHERE key = :k"), {"k": _LEADER}).scalar_one()
+    held = json.loads(found)
+    if held["who"] != who and held["until_s"] > now_s:
+        return False
+    changed = tx.execute(
+        text("UPDATE manor_meta SET value = :v WHERE key = :k AND value = :was"),
+        {"k": _LEADER, "v": value, "was": found},
+    )
+    return bool(changed.rowcount)
+
+
+def _alarm_values(alarm: AlarmRecord) -> dict[str, Any]:
+    return {
+        "id": alarm.id,
+        "fault": json.dumps(alarm.fault),
+        "ns_id": alarm.ns_id,
+        "raised_s": alarm.alarm_raised_time_s,
+        "cleared_s": alarm.alarm_cleared_time_s,
+        "record": _plain(dataclasses.asdict(alarm)),
+    }
+
+
+def _ruling_values(ruling: Ruling) -> dict[str, Any]:
+    return {
+        "id": ruling.id,
+        "alarm_id": ruling.alarm_id,
+        "time_s": ruling.time_s,
+        "operation_id": ruling.operation_id,
+        "record": _plain(dataclasses.asdict(ruling)),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """JSON values that PostgreSQL takes too: NaN and NUL are none."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, str):
+        return str(value).replace("\x00", "")
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Sequence):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _alarm(record: Mapping[str, Any]) -> AlarmRecord:
+    return _read(AlarmRecord, record)
+
+
+def _ruling(record: Mapping[str, Any]) -> Ruling:
+    return _read(Ruling, record)
+
+
+_ADAPTERS: dict[type[Any], Any] = {}
+
+
+def _read(cls: type[Any], record: Mapping[str, Any]) -> Any:
+    from pydantic import TypeAdapter
+
+    if cls not in _ADAPTERS:
+        _ADAPTERS[cls] = TypeAdapter(cls)
+    return _ADAPTERS[cls].validate_python(dict(record))

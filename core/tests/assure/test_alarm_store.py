@@ -1,0 +1,115 @@
+"""Alarms and decisions in the database: one active alarm a fault, an old database brought up, one leader."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect, text
+
+from manor.api import HealAction, PerceivedSeverity
+from manor.errors import UsageError
+from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType, Outcome, Ruling
+from manor.store import alarms
+from manor.store.database import Database
+from manor.store.migrations import SCHEMA_VERSION
+
+ALARM = AlarmRecord(
+    id="aa11",
+    ns_id="0a0b0c0d",
+    managed_object_id="0a0b0c0d/vnf/fw",
+    resource_key="0a0b0c0d/vnf/fw/main-0",
+    faulty_resource_type=FaultyResourceType.COMPUTE,
+    perceived_severity=PerceivedSeverity.CRITICAL,
+    event_type=EventType.PROCESSING_ERROR_ALARM,
+    probable_cause="node-absent",
+    fault_details=("it is not there\x00",),
+    alarm_raised_time_s=100.0,
+)
+RULING = Ruling(
+    id="r1",
+    alarm_id="aa11",
+    ns_id="0a0b0c0d",
+    resource_key=ALARM.resource_key,
+    time_s=101.0,
+    action=HealAction.RESTART,
+    outcome=Outcome.STARTED,
+    reason="dead",
+    operation_id="op1",
+)
+
+
+@pytest.fixture
+def database(tmp_path: Path):
+    database = Database.open(tmp_path / "manor.db")
+    yield database
+    database.close()
+
+
+def test_a_fault_has_one_active_alarm_and_may_come_back(database: Database) -> None:
+    with database.begin() as tx:
+        assert alarms.add(tx, ALARM)
+        assert not alarms.add(tx, replace(ALARM, id="bb22"))
+        alarms.save(tx, replace(ALARM, alarm_cleared_time_s=110.0))
+        assert alarms.add(tx, replace(ALARM, id="ab33", alarm_raised_time_s=120.0))
+    with database.read() as tx:
+        assert [alarm.id for alarm in alarms.active(tx)] == ["ab33"]
+        assert [alarm.id for alarm in alarms.listing(tx, cleared=True)] == ["ab33", "aa11"]
+        assert alarms.get(tx, "aa").alarm_cleared_time_s == 110.0
+        assert alarms.get(tx, "aa").fault_details == ("it is not there",)
+        for word, said in (("a", "several"), ("zz", "no alarm"), ("%", "no alarm")):
+            with pytest.raises(UsageError, match=said):
+                alarms.get(tx, word)
+
+
+def test_decisions_are_history_until_they_are_pruned(database: Database) -> None:
+    with database.begin() as tx:
+        alarms.add(tx, replace(ALARM, alarm_cleared_time_s=110.0))
+        alarms.add_ruling(tx, RULING)
+        alarms.add_ruling(tx, replace(RULING, id="r2", time_s=105.0, operation_id="", outcome=Outcome.HELD))
+        alarms.save_ruling(tx, replace(RULING, succeeded=True, ended_s=104.0))
+    with database.begin() as tx:
+        assert [(r.id, r.succeeded) for r in alarms.rulings(tx, "aa11")] == [("r1", True), ("r2", None)]
+        assert [r.id for r in alarms.heals(tx, since_s=0.0)] == ["r1"]
+        assert alarms.heals(tx, since_s=102.0) == ()
+        assert alarms.prune(tx, 200.0) == 1
+        assert alarms.listing(tx, cleared=True) == ()
+        assert alarms.rulings(tx, "aa11") == ()
+
+
+def test_one_process_leads_until_it_falls_silent(database: Database) -> None:
+    with database.begin() as tx:
+        assert alarms.lead(tx, "one", 100.0, 15.0)
+        assert not alarms.lead(tx, "two", 110.0, 15.0)
+        assert alarms.lead(tx, "one", 114.0, 15.0)
+        assert not alarms.lead(tx, "two", 120.0, 15.0)
+        assert alarms.lead(tx, "two", 130.0, 15.0)
+        assert not alarms.lead(tx, "one", 131.0, 15.0)
+
+
+def schema(database: Database) -> dict[str, object]:
+    """Columns and indexes of our tables, as the database describes them."""
+    with database.read() as tx:
+        look = inspect(tx)
+        return {
+            table: (
+                [(c["name"], str(c["type"]), c["nullable"]) for c in look.get_columns(table)],
+                look.get_pk_constraint(table)["constrained_columns"],
+                sorted((i["name"], tuple(i["column_names"]), i["unique"]) for i in look.get_indexes(table)),
+            )
+            for table in sorted(look.get_table_names())
+            if table.startswith("manor_")
+        }
+
+
+def test_a_database_of_version_1_is_brought_up_to_what_a_new_one_has(tmp_path: Path, database: Database) -> None:
+    old = Database.open(tmp_path / "old.db")
+    with old.begin() as tx:
+        for table in ("manor_alarm", "manor_ruling"):
+            tx.execute(text(f"DROP TABLE {table}"))
+        tx.execute(text("UPDATE manor_meta SET value = '1' WHERE key = 'schema_version'"))
+    assert old.upgrade() == SCHEMA_VERSION
+    assert schema(old) == schema(database)
+    with old.begin() as tx:
+        assert alarms.add(tx, ALARM)
+        assert not alarms.add(tx, replace(ALARM, id="bb22"))
+    old.close()
