@@ -57,8 +57,16 @@ def doctor(
         for (plugin, check), first in zip(checks, pool.map(lambda pair: _run(*pair), checks), strict=True):
             result = _mend(plugin, check, first) if fix and first.state != "ok" and check.fix else first
             results.append(result)
-            if not s.out.json:
+            if not s.out.json and not fix:
                 _show(s, result)
+    if fix:
+        # Mending one thing may have mended another, which was looked at before.
+        results = [
+            _run(plugin, check, fixed=True) if result.state != "ok" and not check.fix else result
+            for (plugin, check), result in zip(checks, results, strict=True)
+        ]
+        for result in results if not s.out.json else ():
+            _show(s, result)
     broken = [result for result in results if result.state == "error"]
 
     def end() -> None:
