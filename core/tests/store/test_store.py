@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from manor.model.instance import (
 )
 from manor.store import endpoints, instances, operations, packages, reading
 from manor.store.database import Database, normal_url
+from manor.store.migrations import SCHEMA_VERSION
 
 
 @pytest.fixture
@@ -143,14 +146,43 @@ def test_migrations_run_in_order_in_one_transaction(database: Database) -> None:
         tx.execute(text("DROP TABLE manor_new"))
         raise RuntimeError
 
+    now = [*migrations.MIGRATIONS, add_table]
     with database.begin() as tx:
-        assert migrations.bring_up(tx, 1, [add_table]) == 2
-    assert database.schema_version() == 2
+        assert migrations.bring_up(tx, SCHEMA_VERSION, now) == SCHEMA_VERSION + 1
+    assert database.schema_version() == SCHEMA_VERSION + 1
     with pytest.raises(RuntimeError), database.begin() as tx:
-        migrations.bring_up(tx, 2, [add_table, fail])
-    assert database.schema_version() == 2
+        migrations.bring_up(tx, SCHEMA_VERSION + 1, [*now, fail])
+    assert database.schema_version() == SCHEMA_VERSION + 1
     with database.read() as tx:
         assert tx.execute(text("SELECT count(*) FROM manor_new")).scalar() == 0
+
+
+def _shape(path: Path) -> dict[str, object]:
+    """Tables with their columns, and indexes with theirs, whatever order or spelling made them."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        names = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE name LIKE 'manor%'").fetchall()
+        shape: dict[str, object] = {}
+        for kind, name, sql in names:
+            if kind == "table":
+                columns = connection.execute(f"PRAGMA table_info({name})").fetchall()
+                shape[name] = sorted((column[1], column[2], column[3], column[5]) for column in columns)
+            else:
+                where = sql.partition(" WHERE ")[2] if sql else ""
+                columns = connection.execute(f"PRAGMA index_info({name})").fetchall()
+                shape[name] = ([column[2] for column in columns], "UNIQUE" in (sql or ""), where)
+        return shape
+
+
+def test_an_old_database_migrated_is_what_a_new_one_is(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "old.db")) as connection:
+        connection.executescript((Path(__file__).parent / "schema_v1.sql").read_text())
+    old = Database.connect(tmp_path / "old.db")
+    assert old.upgrade() == SCHEMA_VERSION
+    old.close()
+    new = Database.open(tmp_path / "new.db")
+    new.close()
+    Database.open(tmp_path / "old.db", create=False).close()
+    assert _shape(tmp_path / "old.db") == _shape(tmp_path / "new.db")
 
 
 def test_processes_that_open_a_new_database_at_once_agree(tmp_path: Path) -> None:

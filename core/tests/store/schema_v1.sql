@@ -1,0 +1,21 @@
+-- The schema of version 1 as it was released: what the migrations start from.
+CREATE TABLE manor_desired ( ns_id VARCHAR NOT NULL, desired JSON NOT NULL, PRIMARY KEY (ns_id), FOREIGN KEY(ns_id) REFERENCES manor_ns_instance (id) ON DELETE CASCADE );
+CREATE TABLE manor_endpoint ( kind VARCHAR NOT NULL, name VARCHAR NOT NULL, driver VARCHAR NOT NULL, config JSON NOT NULL, created_s FLOAT NOT NULL, PRIMARY KEY (kind, name) );
+CREATE TABLE manor_meta ( "key" VARCHAR NOT NULL, value VARCHAR NOT NULL, PRIMARY KEY ("key") );
+CREATE TABLE manor_ns_instance ( id VARCHAR NOT NULL, name VARCHAR NOT NULL, nsd_id VARCHAR NOT NULL, nsd_package VARCHAR NOT NULL, flavour_id VARCHAR NOT NULL, state VARCHAR NOT NULL, description VARCHAR NOT NULL, parameters JSON NOT NULL, created_s FLOAT NOT NULL, last_operation VARCHAR NOT NULL, PRIMARY KEY (id), UNIQUE (name) );
+CREATE TABLE manor_operation ( id VARCHAR NOT NULL, ns_id VARCHAR NOT NULL, ns_name VARCHAR NOT NULL, operation VARCHAR NOT NULL, state VARCHAR NOT NULL, on_failure VARCHAR NOT NULL, start_s FLOAT NOT NULL, state_entered_s FLOAT NOT NULL, is_automatic BOOLEAN NOT NULL, is_cancel_pending BOOLEAN NOT NULL, cancel_mode VARCHAR NOT NULL, epoch INTEGER NOT NULL, attempt INTEGER NOT NULL, error VARCHAR NOT NULL, hint VARCHAR NOT NULL, params JSON NOT NULL, orphans JSON NOT NULL, mode VARCHAR NOT NULL, revision INTEGER NOT NULL, target JSON NOT NULL, "plan" JSON NOT NULL, PRIMARY KEY (id) );
+CREATE TABLE manor_package ( id VARCHAR NOT NULL, kind VARCHAR NOT NULL, descriptor_id VARCHAR NOT NULL, name VARCHAR NOT NULL, version VARCHAR NOT NULL, provider VARCHAR NOT NULL, format VARCHAR NOT NULL, content_sha256 VARCHAR NOT NULL, onboarding_state VARCHAR NOT NULL, operational_state VARCHAR NOT NULL, usage_state VARCHAR NOT NULL, created_s FLOAT NOT NULL, artifacts JSON NOT NULL, descriptor JSON NOT NULL, findings JSON NOT NULL, PRIMARY KEY (id) );
+CREATE TABLE manor_step ( operation_id VARCHAR NOT NULL, position INTEGER NOT NULL, step JSON NOT NULL, state VARCHAR NOT NULL, attempt INTEGER NOT NULL, planned_s FLOAT NOT NULL, started_s FLOAT NOT NULL, ended_s FLOAT NOT NULL, error VARCHAR NOT NULL, hint VARCHAR NOT NULL, error_class VARCHAR NOT NULL, native_id VARCHAR NOT NULL, PRIMARY KEY (operation_id, position), FOREIGN KEY(operation_id) REFERENCES manor_operation (id) ON DELETE CASCADE );
+CREATE TABLE manor_vnf_instance ( id VARCHAR NOT NULL, name VARCHAR NOT NULL, ns_id VARCHAR NOT NULL, profile_id VARCHAR NOT NULL, "index" INTEGER NOT NULL, vnfd_id VARCHAR NOT NULL, flavour_id VARCHAR NOT NULL, vnfm VARCHAR NOT NULL, instantiation_state VARCHAR NOT NULL, vnf_state VARCHAR NOT NULL, scale_levels JSON NOT NULL, vdu_counts JSON NOT NULL, PRIMARY KEY (id), FOREIGN KEY(ns_id) REFERENCES manor_ns_instance (id) ON DELETE CASCADE );
+CREATE TABLE manor_worker ( id VARCHAR NOT NULL, beat_s FLOAT NOT NULL, started_s FLOAT NOT NULL, place VARCHAR NOT NULL, PRIMARY KEY (id) );
+CREATE INDEX ix_manor_ns_instance_nsd_package ON manor_ns_instance (nsd_package);
+CREATE INDEX ix_manor_package_content_sha256 ON manor_package (content_sha256);
+CREATE INDEX ix_manor_vnf_instance_ns_id ON manor_vnf_instance (ns_id);
+CREATE UNIQUE INDEX manor_operation_active ON manor_operation (ns_id) WHERE state IN ('STARTING', 'PROCESSING', 'FAILED_TEMP', 'ROLLING_BACK');
+CREATE INDEX manor_operation_ns ON manor_operation (ns_id, start_s);
+CREATE INDEX manor_operation_start ON manor_operation (start_s, id);
+CREATE UNIQUE INDEX manor_package_descriptor ON manor_package (kind, descriptor_id) WHERE descriptor_id <> '';
+CREATE INDEX manor_package_name ON manor_package (name, id);
+CREATE INDEX manor_vnf_instance_name ON manor_vnf_instance (name, id);
+INSERT INTO manor_meta (key, value) VALUES ('schema_version', '1');
+INSERT INTO manor_meta (key, value) VALUES ('installation_id', '0123456789ab');
