@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from manor.api import (
     CallContext,
@@ -25,12 +25,24 @@ from manor.api import (
     spec_from_json,
 )
 from manor.errors import DeadlineExceeded, Permanent, Transient, Unsupported
-from manor.lcm.runtime import Runtime
 
-__all__ = ["Driving", "VimGuest", "vnf_view"]
+__all__ = ["Connections", "Driving", "VimGuest", "vnf_view"]
 
 _POLL_FIRST_S = 0.05
 _POLL_MOST_S = 1.0
+
+
+class Connections(Protocol):
+    """Where drivers come from: a :class:`~manor.lcm.runtime.Runtime`."""
+
+    @property
+    def owner(self) -> str:
+        """The installation's owner tag."""
+        ...
+
+    def driver(self, endpoint: str) -> Any:
+        """The guarded connection for a step's endpoint, as ``vim:lab``."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,9 +81,9 @@ def _view_reader() -> Any:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Driving:
-    """Performs steps through the runtime's drivers. Several threads use one."""
+    """Performs steps through live connections. Several threads use one."""
 
-    rt: Runtime
+    rt: Connections
 
     def perform(self, step: Step, ctx: CallContext) -> Observed | None:
         """Do what the step says. Raises DriverError."""
