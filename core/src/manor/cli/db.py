@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +9,7 @@ import typer
 
 from manor.cli.render.steps import size
 from manor.cli.session import Session, new_app, session
-from manor.errors import StoreError, UsageError
+from manor.errors import UsageError
 
 __all__ = ["app"]
 
@@ -95,24 +92,15 @@ def backup(
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
     """Copy a SQLite database while it is in use. PostgreSQL has pg_dump for this."""
+    from manor.store.backup import backup as copy
+
     s = session(ctx)
     source = _sqlite_file(s)
     if target.exists() and not force:
         raise UsageError(f"{target} is there already", hint="choose another name, or add --force")
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        with (
-            closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True)) as old,
-            closing(sqlite3.connect(partial)) as new,
-        ):
-            old.backup(new)
-        partial.replace(target)
-    except (OSError, sqlite3.Error) as error:
-        partial.unlink(missing_ok=True)
-        raise StoreError(f"cannot back up {source} to {target}: {error}", hint="choose another place") from error
-    done = {"source": str(source), "target": str(target), "size_bytes": target.stat().st_size}
-    s.out.result(done, lambda: s.out.line(f"{target}, {size(target.stat().st_size)}"))
+    written = copy(source, target)
+    done = {"source": str(source), "target": str(target), "size_bytes": written}
+    s.out.result(done, lambda: s.out.line(f"{target}, {size(written)}"))
 
 
 def _sqlite_file(s: Session) -> Path:
