@@ -58,24 +58,24 @@ def list_(
         s.out.note(f"{len(page.items)} of {page.total}; see more with --limit")
 
 
-def _machines(s: Session, typed: str) -> TopologyVnf:
-    """The VNF as it is drawn, by id, name or ``service/VNF``."""
+def _machines(s: Session, typed: str, *, look: bool = True) -> TopologyVnf:
+    """The VNF as it is drawn, by id, name or ``service/VNF``; ``look`` to see its state too."""
     from manor.lcm.views import topology
 
     found = find_vnf(s, typed)
-    picture = topology(s.runtime, found.ns_id)
+    picture = topology(s.runtime, found.ns_id, look=look)
     return next(vnf for vnf in picture.vnfs if vnf.id == found.id)
 
 
 def _machine(s: Session, typed: str) -> TopologyVnfc:
     """The one machine meant. Raises UsageError where there are several and none is named."""
     try:
-        vnf, wanted = _machines(s, typed), ""
+        vnf, wanted = _machines(s, typed, look=False), ""
     except UsageError:
         head, _, wanted = typed.rpartition("/")
         if head.count("/") < 1:
             raise
-        vnf = _machines(s, head)
+        vnf = _machines(s, head, look=False)
     if not vnf.vnfcs:
         raise UsageError(f"{vnf.name} has no machine", hint="manor vnf show " + typed)
     if not wanted and len(vnf.vnfcs) == 1:

@@ -25,19 +25,21 @@ from manor.model.topology import (
 __all__ = ["classifier_text", "service_topology", "topology"]
 
 
-def topology(rt: Runtime, name_or_id: str) -> ServiceTopology:
+def topology(rt: Runtime, name_or_id: str, *, look: bool = True) -> ServiceTopology:
     """The service as it should be, each part with the state it is observed in; without states where a VIM or
-    controller cannot be asked."""
+    controller cannot be asked, or where ``look`` says that they do not matter."""
     from manor.store import instances
 
     with rt.store.read() as tx:
         ns = instances.get(tx, name_or_id)
         vnfs = instances.vnfs(tx, ns.id)
         desired = instances.desired(tx, ns.id)
-    try:
-        observed: Mapping[str, Observed] | None = observe(rt, ns.id, desired)[0]
-    except DriverError:
-        observed = None
+    observed: Mapping[str, Observed] | None = None
+    if look:
+        try:
+            observed = observe(rt, ns.id, desired)[0]
+        except DriverError:
+            pass  # the picture is of use without states too
     return service_topology(ns, vnfs, desired, observed)
 
 
