@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import uuid
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from manor_vim_libvirt.link import Link
 
 __all__ = ["Truth", "Truths", "try_kvm"]
 
+_PREFACE = re.compile(r"^internal error: |process exited while connecting to monitor: |\d{4}-\d\d-\d\dT\S+ ")
 _SUSPICIOUS_S = 1.0
 _MUCH_SLOWER = 2.0
 
@@ -107,7 +109,7 @@ def _trial(link: Link, facts: Facts, domain_type: str, limit_s: float) -> tuple[
             probe_xml(domain_type, name, arch=facts.arch), libvirt.VIR_DOMAIN_START_AUTODESTROY
         )
     except libvirt.libvirtError as error:
-        return None, " ".join(str(error.get_error_message()).split())[:300]
+        return None, _brief(str(error.get_error_message()))
     began = time.monotonic()
     ended = link.events.wait_stopped(domain.UUIDString(), limit_s)
     took_s = time.monotonic() - began
@@ -120,3 +122,8 @@ def _trial(link: Link, facts: Facts, domain_type: str, limit_s: float) -> tuple[
     if ended.detail != "shutdown":
         return None, f"QEMU ended with {ended.detail!r}"
     return took_s, ""
+
+
+def _brief(words: str) -> str:
+    """QEMU's own words, without libvirt's preface and the time."""
+    return _PREFACE.sub("", " ".join(words.split()))[:160]

@@ -34,15 +34,23 @@ class HostConfig(BaseModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="The host's name in Manor.")
     uri: str = Field(min_length=3, description="libvirt URI, as qemu:///system or qemu+ssh://root@host/system.")
-    bridge: str = Field("manor-int", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$", description="Integration bridge.")
-    ovsdb: str = Field("", description="Open vSwitch database, as unix:PATH or ssl:HOST:PORT; empty: the local one.")
-    pool_dir: str = Field("", pattern=r"^(/[^\n]*)?$", description="Where disks go; empty: below /var/lib/libvirt.")
-    zone: str = Field("", description="Availability zone.")
+    bridge: str = Field(
+        default="manor-int", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$", description="Integration bridge."
+    )
+    ovsdb: str = Field(
+        default="", description="Open vSwitch database, as unix:PATH or ssl:HOST:PORT; empty: the local one."
+    )
+    pool_dir: str = Field(
+        default="", pattern=r"^(/[^\n]*)?$", description="Where disks go; empty: below /var/lib/libvirt."
+    )
+    zone: str = Field(default="", description="Availability zone.")
     labels: dict[str, str] = Field(default_factory=dict, description="For placement rules.")
-    username: str = Field("", description="SASL user, where the hypervisor asks for one.")
-    password_file: Path | None = Field(None, description="File that holds the password; closed to others.")
-    key_file: Path | None = Field(None, description="SSH private key for +ssh, +libssh and +libssh2 URIs.")
-    pki_dir: Path | None = Field(None, description="Directory with cacert.pem, clientcert.pem and clientkey.pem.")
+    username: str = Field(default="", description="SASL user, where the hypervisor asks for one.")
+    password_file: Path | None = Field(default=None, description="File that holds the password; closed to others.")
+    key_file: Path | None = Field(default=None, description="SSH private key for +ssh, +libssh and +libssh2 URIs.")
+    pki_dir: Path | None = Field(
+        default=None, description="Directory with cacert.pem, clientcert.pem and clientkey.pem."
+    )
 
     @field_validator("uri")
     @classmethod
@@ -96,9 +104,13 @@ class LibvirtConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     hosts: tuple[HostConfig, ...] = ()
-    accel: Accel = Field(Accel.AUTO, description="auto tries KVM once per host and remembers; kvm and tcg insist.")
-    keepalive_s: int = Field(5, ge=1, le=60, description="A silent hypervisor is given up after three of these.")
-    trial_s: float = Field(6.0, gt=0, le=60, description="How long the tiny guest of the KVM trial may take.")
+    accel: Accel = Field(
+        default=Accel.AUTO, description="auto tries KVM once per host and remembers; kvm and tcg insist."
+    )
+    keepalive_s: int = Field(
+        default=5, ge=1, le=60, description="A silent hypervisor is given up after three of these."
+    )
+    trial_s: float = Field(default=6.0, gt=0, le=60, description="How long the tiny guest of the KVM trial may take.")
 
     @model_validator(mode="before")
     @classmethod

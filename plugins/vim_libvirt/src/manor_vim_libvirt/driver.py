@@ -123,7 +123,7 @@ class LibvirtVim:
                 for domain, stats in host.link.lane().getAllDomainStats(metering.stats_flags(), 0):
                     key = wanted.get(domain.UUIDString())
                     if key is not None:
-                        found += metering.read_samples(key, stats, {"host": host.name}, {})
+                        found += metering.read_samples(key, stats, {"host": host.name})
                 return found
 
             try:

@@ -50,6 +50,8 @@ class Link:
         """Grows with each new control connection; facts of an older one may be stale."""
         self.pools: dict[tuple[Lane, str], Any] = {}
         """Handles of storage pools by lane and UUID; one that is stale fails at its next use and is dropped."""
+        self.pool_guard = threading.RLock()
+        """Held while a pool is made, started or removed."""
         self._keepalive_s = keepalive_s
         self._lanes: dict[Lane, Any] = {}
         self._opening = {lane: threading.Lock() for lane in Lane}

@@ -54,17 +54,16 @@ def stats_flags() -> int:
 
 
 def read_samples(
-    key: str, stats: Mapping[str, Any], labels: Mapping[str, str], ports: Mapping[str, str], *, now_s: float = 0.0
+    key: str, stats: Mapping[str, Any], labels: Mapping[str, str], *, now_s: float = 0.0
 ) -> Iterator[Sample]:
-    """Samples of one domain. ``ports`` maps device names to connection point names. Missing is left out. Pure."""
+    """Samples of one domain; those of a port carry its device name as a label. Missing is left out."""
     time_s = now_s or time.time()
     state = stats.get("state.state")
     if state is not None:
         yield Sample(metric="v_up", value=float(state in (1, 2)), unit="1", key=key, time_s=time_s, labels=labels)
     yield from _group(key, stats, "", _NODE, labels, time_s)
     for prefix, device in _members(stats, "net"):
-        named = {**labels, "device": device, **({"port": ports[device]} if ports.get(device) else {})}
-        yield from _group(key, stats, prefix, _NET, named, time_s)
+        yield from _group(key, stats, prefix, _NET, {**labels, "device": device}, time_s)
     for prefix, device in _members(stats, "block"):
         yield from _group(key, stats, prefix, _BLOCK, {**labels, "device": device}, time_s)
 

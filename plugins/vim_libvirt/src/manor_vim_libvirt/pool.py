@@ -47,7 +47,7 @@ class Pool:
             return known
         try:
             pool = connection.storagePoolLookupByUUIDString(str(self.uuid))
-            if not pool.isActive():
+            if not pool.isActive() and not self._activate(pool):
                 return None
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_POOL:
@@ -55,6 +55,18 @@ class Pool:
             raise
         self._link.pools[lane, str(self.uuid)] = pool
         return pool
+
+    def _activate(self, pool: Any) -> bool:
+        """Start a pool that someone stopped: its files are there, and must not look as if they were not."""
+        import libvirt
+
+        with self._link.pool_guard:
+            try:
+                if not pool.isActive():
+                    pool.create(0)
+                return True
+            except libvirt.libvirtError:
+                return False  # removed meanwhile, or its directory is gone
 
     def _lost(self, error: Any) -> bool:
         """Whether a call failed because the pool is not there any more; its handles are dropped then."""
@@ -74,7 +86,7 @@ class Pool:
         found = self.find()
         if found is not None:
             return found
-        with self._link.locked("pool", ctx):
+        with self._link.pool_guard:
             found = self.find()
             if found is not None:
                 return found
@@ -219,7 +231,8 @@ class Pool:
         """Remove the pool with its directory if nothing is in it any more."""
         import libvirt
 
-        with self._link.locked("pool", ctx):
+        ctx.check("looking whether the storage pool is empty")
+        with self._link.pool_guard:
             pool = self.find(fresh=True)
             if pool is None or pool.numOfVolumes():
                 return

@@ -1,0 +1,409 @@
+"""On real QEMU and a real switch: what an operator would notice."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manor.api import (
+    BootSource,
+    CallContext,
+    Disk,
+    DiskFormat,
+    ImageSpec,
+    NetworkSpec,
+    NodeSpec,
+    Observed,
+    Phase,
+    Port,
+    PowerState,
+    Query,
+    ResourceKind,
+    ResourceSpec,
+    VolumeSpec,
+    spec_hash,
+)
+from manor.errors import Conflict, DeadlineExceeded, Permanent, Transient
+from manor.testing.lab import LabHost, cable
+from manor.testing.vim_specs import ref_of
+from manor_vim_libvirt.driver import LibvirtVim
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+OWNER = "manor/test"
+BOOT_S = 90.0
+
+
+class Site:
+    """A lab host, a driver on it, and specs of small resources."""
+
+    def __init__(self, lab: LabHost, connect: Callable[..., LibvirtVim], guest: tuple[Path, Path], **more: Any) -> None:
+        self.lab = lab
+        settings = {"uri": lab.uri, "name": "lab", "ovsdb": lab.ovsdb, "pool_dir": str(lab.pool_dir), "accel": "tcg"}
+        self.connect = lambda: connect(OWNER, **{**settings, **more})
+        self.vim = self.connect()
+        self.images = (
+            self.image("kernel", guest[0], DiskFormat.KERNEL),
+            self.image("i", guest[1], DiskFormat.INITRAMFS),
+        )
+        self.network = NetworkSpec(key="s/vl/lan", owner=OWNER, host="lab", name="lan", segment="")
+
+    @property
+    def ctx(self) -> CallContext:
+        return CallContext.within(120)
+
+    def image(self, key: str, file: Path, format_: DiskFormat) -> ImageSpec:
+        data = file.read_bytes()
+        return ImageSpec(
+            key=f"image/{key}@lab", owner=OWNER, host="lab", name=key, sha256=hashlib.sha256(data).hexdigest(),
+            size_bytes=len(data), format=format_, source=str(file),
+        )  # fmt: skip
+
+    def node(self, name: str, number: int = 1, **changes: Any) -> NodeSpec:
+        port = Port(
+            key=f"s/vnf/{name}/p", network=self.network.key, device=f"mtest{number}",
+            mac=f"52:54:00:00:01:{number:02x}", addresses=(f"10.9.0.{number}/24",), name="lan",
+        )  # fmt: skip
+        spec = NodeSpec(
+            key=f"s/vnf/{name}", owner=OWNER, host="lab", name=name, vcpus=1, memory_bytes=128 << 20, ports=(port,),
+            boot=BootSource(kernel=self.images[0].key, initramfs=self.images[1].key, cmdline="console=ttyS0"),
+        )  # fmt: skip
+        return dataclasses.replace(spec, **changes)
+
+    def ensure(self, *specs: ResourceSpec) -> list[Observed]:
+        return [self.vim.ensure(spec, self.ctx) for spec in specs]
+
+    def base(self) -> None:
+        self.ensure(*self.images, self.network)
+
+    def everything(self, vim: LibvirtVim | None = None) -> dict[str, Observed]:
+        found = (vim or self.vim).observe(Query(owner=OWNER), self.ctx)
+        assert len({item.ref for item in found}) == len(found)
+        return {item.ref.key: item for item in found}
+
+    def ovs(self, *argv: str) -> str:
+        done = subprocess.run(
+            ["ovs-vsctl", f"--db={self.lab.ovsdb}", "--timeout=10", *argv], check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    def wait_for_agent(self, *specs: NodeSpec) -> None:
+        end = time.monotonic() + BOOT_S
+        for spec in specs:
+            while not self.vim.guest_ping(ref_of(spec), self.ctx):
+                assert time.monotonic() < end, self.console(spec)[-2000:]
+                time.sleep(0.2)
+
+    def run(self, spec: NodeSpec, script: str) -> str:
+        result = self.vim.guest_exec(ref_of(spec), ["/bin/sh", "-c", script], self.ctx)
+        assert result.exit_code == 0, result
+        return result.stdout.decode()
+
+    def console(self, spec: NodeSpec) -> str:
+        return Path(self.vim.console(ref_of(spec), self.ctx).log_path).read_text(errors="replace")
+
+    def clear(self) -> None:
+        order = (ResourceKind.NODE, ResourceKind.VOLUME, ResourceKind.NETWORK, ResourceKind.IMAGE)
+        for item in sorted(self.everything().values(), key=lambda item: order.index(item.ref.kind)):
+            self.vim.remove(item.ref, self.ctx)
+
+    def leftovers(self) -> list[str]:
+        left = [path.name for path in self.lab.workdir.glob("pool*")]
+        left += self.lab.run("ls", "/etc/libvirt/qemu", "/etc/libvirt/storage", "/var/lib/libvirt/qemu/nvram").split()
+        left += [line.split(":")[1] for line in self.lab.run("ip", "-o", "link").splitlines()]
+        left += self.ovs("--bare", "--columns=name", "list", "Interface").split()
+        ordinary = ("autostart", "networks", "lo", "ovs-netdev", "/etc/", "/var/")
+        return [name for name in left if not name.strip().startswith(ordinary)]
+
+
+@pytest.fixture
+def site(lab: LabHost, connect: Callable[..., LibvirtVim], guest_image: tuple[Path, Path]) -> Iterator[Site]:
+    here = Site(lab, connect, guest_image)
+    yield here
+    here.clear()
+    assert here.leftovers() == [], "something of ours is left on the host"
+
+
+def test_two_guests_speak_tcp_and_write_to_their_disks(site: Site, tmp_path: Path) -> None:
+    """All at once, because booting is what costs: seed, agent, console, overlay, TCP on the userspace datapath."""
+    disk = tmp_path / "disk.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "32M"], check=True)
+    image = site.image("disk", disk, DiskFormat.QCOW2)
+    volume = VolumeSpec(key="s/vol/a", owner=OWNER, host="lab", name="a", size_bytes=64 << 20, image=image.key)
+    one = site.node("one", 1, disks=(Disk(volume=volume.key),), user_data="#!/bin/sh\necho from-user-data > /tmp/ud\n")
+    two = site.node("two", 2)
+    site.base()
+    site.ensure(image, volume, one, two)
+    bridge = f"unix:{site.lab.workdir}/run/openvswitch/manor-int.mgmt"
+    subprocess.run(["ovs-ofctl", "add-flow", bridge, "actions=NORMAL"], check=True)
+    site.wait_for_agent(one, two)
+
+    assert "from-user-data" in site.run(one, "cat /tmp/ud")
+    assert "10.9.0.1/24" in site.run(one, "ip addr")
+    assert "READY" in site.console(one)
+
+    before = hashlib.sha256(disk.read_bytes()).hexdigest()
+    path = Path(str(site.everything()[image.key].detail["path"]))
+    site.run(one, "test $(cat /sys/block/vda/size) = 131072 && dd if=/dev/zero of=/dev/vda bs=1M count=20 && sync")
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == before, "the image under the overlay was written to"
+
+    site.run(two, "dd if=/dev/urandom of=/tmp/f bs=1k count=512; (nc -l -p 9000 < /tmp/f >/dev/null 2>&1 &)")
+    want = site.run(two, "md5sum < /tmp/f")
+    assert site.run(one, "sleep 6 | nc 10.9.0.2 9000 | md5sum") == want
+
+    samples = {(s.key, s.metric): s.value for s in site.vim.samples([ref_of(one), ref_of(two)], site.ctx)}
+    assert samples[one.key, "v_net_byte_incoming"] > 512 * 1024
+    assert samples[two.key, "v_cpu_time"] > 0
+    assert [event.event for event in site.vim.recent_events(ref_of(one))][:2] == ["defined", "resumed"]
+
+
+class Bomb:
+    """A clock that ends the caller, as ``kill -9`` would, when it is looked at for the n-th time."""
+
+    def __init__(self, fuse: int) -> None:
+        self.fuse = fuse
+
+    def __call__(self) -> float:
+        self.fuse -= 1
+        if self.fuse < 0:
+            raise KilledError
+        return time.monotonic()
+
+
+class KilledError(BaseException):
+    """Nothing catches it."""
+
+
+@pytest.mark.parametrize("kind", ["image", "network", "volume", "node"])
+def test_a_crash_between_any_two_effects_is_repaired(site: Site, kind: str) -> None:
+    volume = VolumeSpec(key="s/vol/c", owner=OWNER, host="lab", name="c", size_bytes=8 << 20)
+    spec: ResourceSpec = {
+        "image": site.images[0], "network": site.network, "volume": volume, "node": site.node("crashed"),
+    }[kind]  # fmt: skip
+    if kind == "node":
+        site.base()
+    for fuse in range(60):
+        crashing = site.connect()
+        ctx = CallContext(deadline=time.monotonic() + 60, clock=Bomb(fuse))
+        try:
+            crashing.ensure(spec, ctx)
+        except KilledError:
+            survived = False
+        else:
+            survived = True
+        if kind != "node" and not survived:
+            half = site.everything().get(spec.key)
+            assert half is None or half.phase in (Phase.PENDING, Phase.ACTIVE, Phase.STOPPED)
+        made = site.vim.ensure(spec, site.ctx)
+        assert made.phase is Phase.ACTIVE
+        assert made.spec_hash == spec_hash(spec)
+        assert [key for key in site.everything() if key == spec.key] == [spec.key]
+        site.vim.remove(ref_of(spec), site.ctx)
+        crashing.close()
+        if survived:
+            break
+    else:
+        pytest.fail("the bomb went off every time")
+    assert fuse > 3, "no boundary was tried"
+
+
+def test_an_image_that_is_not_what_it_should_be_is_not_committed(site: Site, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"a" * 300_000)
+    spec = site.image("changed", file, DiskFormat.RAW)
+    file.write_bytes(b"b" * 300_000)
+    with pytest.raises(Permanent, match="not the file that was on-boarded"):
+        site.vim.ensure(spec, site.ctx)
+    assert site.everything()[spec.key].phase is Phase.PENDING
+    file.write_bytes(b"a" * 300_000)
+    assert site.vim.ensure(spec, site.ctx).phase is Phase.ACTIVE
+
+
+def test_a_lost_port_shows_and_is_plugged_in_again(site: Site) -> None:
+    site.base()
+    spec = site.node("port", 3)
+    site.ensure(spec)
+    assert site.everything()[spec.key].phase is Phase.ACTIVE
+    site.ovs("del-port", "mtest3")
+    found = site.everything()[spec.key]
+    assert found.phase is Phase.DEGRADED
+    assert "mtest3" in str(found.detail["reason"])
+    site.ensure(spec)
+    assert site.everything()[spec.key].phase is Phase.ACTIVE
+
+
+def test_the_port_of_a_machine_that_vanished_is_taken_out(site: Site) -> None:
+    site.base()
+    spec = site.node("gone", 4)
+    [made] = site.ensure(spec)
+    ids = [f"external_ids:vm-id={made.native_id}"]
+    site.vim.remove(ref_of(spec), site.ctx)
+    site.ovs("add-port", "manor-int", "mtest4", "--", "set", "Interface", "mtest4", "type=internal", *ids)
+    site.vim.remove(ref_of(spec), site.ctx)
+    assert "mtest4" not in site.ovs("list-ports", "manor-int").split()
+
+
+def test_a_bridge_that_others_use_stays(site: Site) -> None:
+    site.ensure(site.network)
+    assert site.ovs("get", "Bridge", "manor-int", "datapath_type") in ("netdev", '""', "system")
+    assert site.ovs("get", "Bridge", "manor-int", "fail_mode") == "secure"
+    site.ovs("add-port", "manor-int", "theirs", "--", "set", "Interface", "theirs", "type=internal")
+    site.vim.remove(ref_of(site.network), site.ctx)
+    assert "manor-int" in site.ovs("list-br").split()
+    site.ovs("del-port", "theirs")
+    site.ensure(site.network)
+    site.vim.remove(ref_of(site.network), site.ctx)
+    assert "manor-int" not in site.ovs("list-br").split()
+
+
+def test_a_foreign_domain_with_our_id_is_never_touched(site: Site) -> None:
+    import libvirt
+
+    site.base()
+    spec = site.node("theirs", 5)
+    [made] = site.ensure(spec)
+    connection = libvirt.open(site.lab.uri)
+    domain = connection.lookupByUUIDString(made.native_id)
+    xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE).replace(f'owner="{OWNER}"', 'owner="manor/other"')
+    xml = xml.replace(f"owner='{OWNER}'", "owner='manor/other'")
+    connection.defineXML(xml)
+    try:
+        with pytest.raises(Conflict) as caught:
+            site.vim.ensure(spec, site.ctx)
+        assert not caught.value.replace
+        site.vim.remove(ref_of(spec), site.ctx)
+        assert domain.isActive()
+        assert spec.key not in site.everything()
+    finally:
+        domain.destroy()
+        domain.undefine()
+        connection.close()
+        site.ensure(spec)  # again ours, so that its files are removed with it
+
+
+def libvirtd(lab: LabHost) -> int:
+    """Process id of the lab's libvirtd, as seen from inside."""
+    return int((lab.workdir / "run/libvirtd.pid").read_text())
+
+
+def observe_until_it_fails(site: Site) -> None:
+    """A daemon that was told to end may answer a little longer."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        site.vim.observe(Query(owner=OWNER), site.ctx)
+
+
+def test_a_restarted_daemon_is_found_again(site: Site) -> None:
+    site.base()
+    spec = site.node("kept", 6)
+    site.ensure(spec)
+    site.lab.run("kill", str(libvirtd(site.lab)))
+    with pytest.raises(Transient):
+        observe_until_it_fails(site)
+    site.lab.run("libvirtd", "-d")
+    assert site.everything()[spec.key].phase is Phase.ACTIVE
+
+
+def test_a_stuck_daemon_costs_no_more_than_the_deadline(site: Site) -> None:
+    site.ensure(site.network)
+    pid = str(libvirtd(site.lab))
+    site.lab.run("kill", f"-{signal.SIGSTOP.value}", pid)
+    try:
+        began = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            site.vim.ensure(site.network, CallContext.within(1.0))
+        assert time.monotonic() - began < 3.0
+    finally:
+        site.lab.run("kill", f"-{signal.SIGCONT.value}", pid)
+    site.ensure(site.network)
+
+
+def test_kvm_is_tried_once_and_the_answer_kept(
+    lab: LabHost, connect: Callable[..., LibvirtVim], guest_image: tuple[Path, Path]
+) -> None:
+    def trials() -> int:
+        return len(list((lab.workdir / "log-libvirt/qemu").glob("manor-trial-*.log")))
+
+    before = trials()
+    first = Site(lab, connect, guest_image, accel="auto").vim.capabilities(CallContext.within(60)).hosts[0]
+    tried = trials()
+    assert first.accelerator in ("kvm", "tcg")
+    assert (tried > before) == os.path.exists("/dev/kvm")
+    assert bool(first.reason) == (first.accelerator == "tcg")
+    again = Site(lab, connect, guest_image, accel="auto").vim.capabilities(CallContext.within(60)).hosts[0]
+    assert (again.accelerator, again.reason) == (first.accelerator, first.reason)
+    assert trials() == tried
+
+
+def test_a_stopped_node_changes_in_place_and_a_running_one_does_not(site: Site) -> None:
+    site.base()
+    spec = site.node("grow", 7, power=PowerState.STOPPED)
+    [made] = site.ensure(spec)
+    assert made.phase is Phase.STOPPED
+    bigger = dataclasses.replace(spec, memory_bytes=256 << 20)
+    [grown] = site.ensure(bigger)
+    assert grown.native_id == made.native_id
+    running = dataclasses.replace(bigger, power=PowerState.STARTED)
+    assert site.ensure(running)[0].phase is Phase.ACTIVE
+    with pytest.raises(Conflict) as caught:
+        site.vim.ensure(dataclasses.replace(running, vcpus=2, labels=(("a", "b"),)), site.ctx)
+    assert caught.value.fields == ("vcpus",)
+    assert site.ensure(dataclasses.replace(running, labels=(("a", "b"),)))[0].phase is Phase.ACTIVE
+
+
+def test_the_doctor_tells_a_sound_host(lab: LabHost) -> None:
+    code = (
+        "import manor_vim_libvirt as m; from manor.api import CallContext as C\n"
+        "for c in m.manor_doctor_checks():\n"
+        "    for f in c.check(C.within(60)): print(c.name, f.severity, f.code, f.hint)"
+    )
+    said = lab.run(sys.executable, "-c", code, timeout_s=90)
+    assert "libvirt info libvirt-ok" in said
+    assert "openvswitch info" in said
+    assert " error " not in said
+
+
+def test_two_hosts_are_joined_by_a_cable(lab: LabHost, tmp_path_factory: pytest.TempPathFactory) -> None:
+    import tempfile
+
+    with LabHost("second", Path(tempfile.mkdtemp(prefix="manor-lab-", dir="/tmp"))) as other:
+        cable(lab, other, "up0", "up1")
+        lab.run("ip", "address", "add", "198.51.100.1/30", "dev", "up0")
+        other.run("ip", "address", "add", "198.51.100.2/30", "dev", "up1")
+        serve = (
+            "import socket; s = socket.create_server(('198.51.100.2', 7)); print(flush=True); s.accept()[0].send(b'hi')"
+        )
+        ask = "import socket; print(socket.create_connection(('198.51.100.2', 7), 10).recv(2))"
+        with subprocess.Popen(other.argv(sys.executable, "-c", serve), stdout=subprocess.PIPE) as server:
+            assert server.stdout is not None
+            server.stdout.readline()
+            assert "hi" in lab.run(sys.executable, "-c", ask)
+        workdir = other.workdir
+    assert not workdir.exists()
+    end = time.monotonic() + 10  # the kernel takes a namespace down after its last process, by and by
+    while " up0@" in lab.run("ip", "-o", "link"):
+        assert time.monotonic() < end, "the cable outlived the host"
+        time.sleep(0.05)
+
+
+def test_a_pool_that_someone_stopped_hides_nothing(site: Site) -> None:
+    import libvirt
+
+    site.ensure(site.images[0])
+    connection = libvirt.open(site.lab.uri)
+    [pool] = [pool for pool in connection.listAllStoragePools() if pool.name().startswith("manor-")]
+    pool.destroy()
+    assert site.connect().observe(Query(owner=OWNER), site.ctx)[0].phase is Phase.ACTIVE
+    pool.destroy()
+    assert site.everything()[site.images[0].key].phase is Phase.ACTIVE
+    connection.close()
