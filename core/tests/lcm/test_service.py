@@ -20,6 +20,7 @@ from manor.model.instance import (
     OperationState,
     PackageInfo,
     PackageKind,
+    UsageState,
 )
 from manor.model.nsd import Nsd
 from manor.model.vnfd import Vnfd
@@ -87,6 +88,19 @@ def test_the_whole_life_leaves_nothing_but_cached_images(rt: Runtime) -> None:
     assert (found, silent) == ([], {})
     for kind, name in ((EndpointKind.VIM, "lab"), (EndpointKind.SDN, "net")):
         endpoints.remove(rt, kind, name)
+
+
+def test_packages_are_in_use_while_a_service_is_made_of_them(rt: Runtime) -> None:
+    def in_use() -> set[str]:
+        with rt.store.read() as tx:
+            return {info.name for info in packages.all_of(tx) if info.usage_state is UsageState.IN_USE}
+
+    assert in_use() == {"secure-web"}
+    run(rt, OperationKind.INSTANTIATE)
+    assert in_use() == {"secure-web", *secure_web.VNFDS}
+    run(rt, OperationKind.TERMINATE)
+    ns.delete(rt, "demo")
+    assert in_use() == set()
 
 
 def test_what_was_killed_behind_our_back_is_drift_and_comes_back(rt: Runtime) -> None:

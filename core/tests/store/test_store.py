@@ -28,6 +28,7 @@ from manor.model.instance import (
     PackageInfo,
     PackageKind,
     StepState,
+    UsageState,
     VnfInstance,
 )
 from manor.store import endpoints, instances, operations, packages, reading
@@ -223,7 +224,8 @@ def test_packages(database: Database) -> None:
         packages.add(tx, replace(package, id="p3", descriptor_id="fw2"), descriptor={})
         instances.add(tx, ns(), [vnf()])
     with database.read() as tx:
-        assert packages.get(tx, "fw") == packages.get(tx, "p1") == package
+        in_use = replace(package, usage_state=UsageState.IN_USE)
+        assert packages.get(tx, "fw") == packages.get(tx, "p1") == in_use
         assert packages.descriptor(tx, "p1") == {"id": "fw"}
         assert packages.findings(tx, "p1") == (finding,)
         assert packages.used_by(tx, package) == ("svc-00001",)

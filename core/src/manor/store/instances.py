@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, or_, select, update
 from manor.errors import UsageError
 from manor.model.desired import DesiredState, desired_from_json, desired_to_json
 from manor.model.instance import NsInstance, NsState, VnfInstance
-from manor.store import rows
+from manor.store import packages, rows
 from manor.store.tables import Desired, NsRow, VnfRow
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def add(tx: Connection, ns: NsInstance, vnfs: Sequence[VnfInstance] = ()) -> Non
         raise UsageError(f"a service named {ns.name} is there already", hint="choose another name, or manor ns list")
     tx.execute(insert(_NS).values(rows.ns_values(ns)))
     _insert_vnfs(tx, vnfs)
+    packages.refresh_usage(tx)
 
 
 def save(tx: Connection, ns: NsInstance) -> None:
@@ -70,6 +71,7 @@ def all_of(tx: Connection) -> tuple[NsInstance, ...]:
 def remove(tx: Connection, ns_id: str) -> None:
     """Forget a service with its VNFs and desired state; its operations stay as history."""
     tx.execute(delete(_NS).where(_NS.c.id == ns_id))
+    packages.refresh_usage(tx)
 
 
 def vnfs(tx: Connection, ns_id: str) -> tuple[VnfInstance, ...]:
@@ -94,6 +96,7 @@ def replace_vnfs(tx: Connection, ns_id: str, vnfs: Sequence[VnfInstance]) -> Non
     """Make these the VNFs of the service."""
     tx.execute(delete(_VNF).where(_VNF.c.ns_id == ns_id))
     _insert_vnfs(tx, vnfs)
+    packages.refresh_usage(tx)
 
 
 def desired(tx: Connection, ns_id: str) -> DesiredState | None:
@@ -129,3 +132,4 @@ def become(
     tx.execute(delete(_VNF).where(_VNF.c.ns_id == ns_id))
     if vnfs:
         tx.execute(insert(_VNF), [dict(vnf) for vnf in vnfs])
+    packages.refresh_usage(tx)

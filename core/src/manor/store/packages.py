@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, insert, or_, select, update
+from sqlalchemy import case, delete, func, insert, or_, select, update
 
 from manor.api.records import Finding, Severity
 from manor.errors import UsageError
-from manor.model.instance import PackageInfo, PackageKind
+from manor.model.instance import PackageInfo, PackageKind, UsageState
 from manor.store import rows
 from manor.store.tables import NsRow, PackageRow, VnfRow
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 __all__ = ["add", "all_of", "by_content", "by_descriptor", "content_in_use", "descriptor", "findings", "get"]
-__all__ += ["remove", "save", "used_by"]
+__all__ += ["refresh_usage", "remove", "save", "used_by"]
 
 _T = PackageRow.__table__  # type: ignore[attr-defined]
 _NS = NsRow.__table__  # type: ignore[attr-defined]
@@ -102,6 +102,15 @@ def used_by(tx: Connection, package: PackageInfo) -> tuple[str, ...]:
     else:
         query = select(_NS.c.name).join(_VNF, _VNF.c.ns_id == _NS.c.id).where(_VNF.c.vnfd_id == package.descriptor_id)
     return tuple(sorted(set(tx.execute(query).scalars())))
+
+
+def refresh_usage(tx: Connection) -> None:
+    """Write each package's usageState anew: an NSD is in use by services made from it, a VNFD by VNF instances."""
+    services = select(_NS.c.id).where(_NS.c.nsd_package == _T.c.id).exists()
+    instances = select(_VNF.c.id).where(_VNF.c.vnfd_id == _T.c.descriptor_id).exists()
+    in_use = case((_T.c.kind == str(PackageKind.NS), services), else_=instances)
+    state = case((in_use, str(UsageState.IN_USE)), else_=str(UsageState.NOT_IN_USE))
+    tx.execute(update(_T).where(_T.c.usage_state != state).values(usage_state=state))
 
 
 def content_in_use(tx: Connection, sha256: str) -> int:
