@@ -32,9 +32,10 @@ def validate(ctx: typer.Context, paths: Paths, all: All = False) -> None:
     """Look at packages and descriptors without keeping them. Ends with 3 where one is refused."""
     from manor.catalog.validate import all_accepted
     from manor.catalog.validate import validate as look
+    from manor.plugin import Plugins
 
     s = session(ctx)
-    items = look(paths)
+    items = look(paths, formats=[each.record for each in Plugins().descriptor_formats().values()])
 
     def human() -> None:
         for item in items:

@@ -1,11 +1,13 @@
-"""``manor plugin``: what is installed, what each provides and with which settings, and what keeps one out."""
+"""``manor plugin``: what is installed, what each provides, what keeps one out; and the tools of who writes one."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from manor.cli.exits import ExitCode
 from manor.cli.names import resolve
 from manor.cli.session import new_app, session
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = new_app("Plugins: what is installed, what it provides, what is wrong with it.")
+app = new_app("Plugins: what is installed, what it provides, what is wrong with it; write, check and try one.")
 
 
 def _provides(info: PluginInfo) -> str:
@@ -80,6 +82,84 @@ def show(
                 )
 
     s.out.result({"plugin": info, "records": records}, human)
+
+
+@app.command()
+def new(
+    ctx: typer.Context,
+    kind: Annotated[str, typer.Argument(help="vim, sdn, vnfm, detector, heal-policy, telemetry, placement or format.")],
+    name: Annotated[str, typer.Argument(help="What operators will call it.")],
+    directory: Annotated[Path, typer.Option("--dir", help="Where to write the repository.")] = Path("."),
+) -> None:
+    """Write the repository of a new plugin: it installs, passes its tests and can be published as it is."""
+    from manor.authoring import new_plugin
+
+    s = session(ctx)
+    root, *files = new_plugin(kind, name, directory)
+
+    def human() -> None:
+        s.out.line(f"{root}: {len(files)} files")
+        s.out.line(f"next: cd {root} && pip install -e '.[test]' && pytest && manor plugin check .")
+
+    s.out.result({"directory": str(root), "files": [str(path) for path in files]}, human)
+
+
+@app.command()
+def check(
+    ctx: typer.Context, plugin: Annotated[str, typer.Argument(help="Folder of a distribution, or an installed plugin.")]
+) -> None:
+    """Check a plugin without using it: does it load, is its import quick and harmless, are its records sound.
+
+    Ends with 1 where something is wrong.
+    """
+    from manor.authoring.check import check_plugin, find_subject
+
+    s = session(ctx)
+    answers = list(check_plugin(find_subject(plugin)))
+    rows = [("ok" if answer.ok else "WRONG", answer.name, answer.detail) for answer in answers]
+    s.out.result(answers, lambda: s.out.table(("", "check", "found"), rows))
+    if not all(answer.ok for answer in answers):
+        raise typer.Exit(ExitCode.GENERAL)
+
+
+@app.command()
+def conform(
+    ctx: typer.Context,
+    kind: Annotated[str, typer.Argument(help="vim, sdn, detector or heal-policy.")],
+    name: Annotated[str, typer.Argument(help="Name of the driver: manor plugin list.")],
+    option: Annotated[list[str] | None, typer.Option("-o", "--option", metavar="KEY=VALUE", help="A setting.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None,
+    spec: Annotated[
+        list[str] | None, typer.Option("--spec", metavar="KEY=VALUE", help="What to ask it for, as kernel=PATH.")
+    ] = None,
+    only: Annotated[str, typer.Option("-k", metavar="EXPRESSION", help="Only tests whose names match.")] = "",
+    report: Annotated[Path | None, typer.Option(help="Save the report there, as JSON.")] = None,
+) -> None:
+    """Run the conformance kit against a live endpoint, under an owner tag of its own. Needs manor[testing].
+
+    It makes and removes real things there. Ends with 1 where a test fails.
+    """
+    import json
+
+    from manor.authoring.conform import conform as run
+    from manor.cli.settings import settings
+
+    s = session(ctx)
+    told = run(
+        kind, name, config=settings(config, option or ()), specs=settings(None, spec or ()), say=s.out.stderr, only=only
+    )
+    if report is not None:
+        report.write_text(json.dumps(told.to_json(), indent=2) + "\n")
+    rows = [(x["outcome"], x["test"], " ".join(x["reason"].split())[:100]) for x in told.results]
+    counted = ", ".join(f"{count} {outcome}" for outcome, count in sorted(told.counts.items()))
+
+    def human() -> None:
+        s.out.table(("outcome", "test", "reason"), rows)
+        s.out.line(f"{kind} {name} ({told.provenance}), kit {told.kit}: {counted}")
+
+    s.out.result(told.to_json(), human)
+    if not told.ok:
+        raise typer.Exit(ExitCode.GENERAL)
 
 
 def _records(plugins: Plugins, info: PluginInfo) -> list[dict[str, Any]]:

@@ -5,12 +5,8 @@ Each import is tried in a process of its own, so that what the test run has impo
 
 from __future__ import annotations
 
-import ast
 import functools
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +16,7 @@ from typing import Any, ClassVar
 import pytest
 
 from manor.api import is_legal_name
+from manor.authoring.probe import HEAVY, IMPORT_BUDGET_S, SHOWN, Probe, probe, wrong_imports
 from manor.plugin import Plugins, PluginSettings
 from manor.plugin.calling import RECORDS
 from manor.plugin.validation import PROVIDERS, validate
@@ -27,46 +24,16 @@ from manor.testing.conformance import Conformance
 
 __all__ = ["HEAVY", "PluginConformance"]
 
-_DATABASES = {"dbos", "sqlalchemy", "sqlmodel"}
-_PLATFORMS = {"eventlet", "libvirt", "os_ken", "ovs", "ryu"}
-_NUMBERS = {"numpy", "pandas", "sklearn"}
-HEAVY = frozenset(_DATABASES | _PLATFORMS | _NUMBERS | {"typer"})
-"""What no plugin may load before it is used."""
-
 _SECRET_WORDS = ("password", "secret", "token", "api_key", "private_key")
-
-_PROBE = """
-import sys, json, threading, time
-import manor.api
-from pydantic import BaseModel
-written = []
-def audit(event, args):
-    if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
-        written.append(str(args[0]))
-    elif event in ("os.mkdir", "os.remove", "os.rename", "socket.connect", "subprocess.Popen"):
-        written.append(event + " " + str(args[0]))
-sys.addaudithook(audit)
-sys.dont_write_bytecode = True
-before = set(sys.modules)
-threads = threading.active_count()
-started = time.process_time()
-__import__(sys.argv[1])
-print(json.dumps({
-    "seconds": time.process_time() - started,
-    "loaded": sorted({name.partition(".")[0] for name in set(sys.modules) - before}),
-    "threads": threading.active_count() - threads,
-    "written": written,
-}))
-"""
 
 
 class PluginConformance(Conformance):
     """Subclass it, and name the ``module`` that the entry point names."""
 
     module: ClassVar[str] = ""
-    import_budget_s: ClassVar[float] = 0.2
+    import_budget_s: ClassVar[float] = IMPORT_BUDGET_S
     """CPU seconds that the import may take beside ``manor.api`` and pydantic; the best of three counts."""
-    shown_imports: ClassVar[frozenset[str]] = frozenset({"manor.api", "manor.errors"})
+    shown_imports: ClassVar[frozenset[str]] = SHOWN
     """What the plugin's code may import of ``manor``."""
 
     @pytest.fixture
@@ -81,15 +48,15 @@ class PluginConformance(Conformance):
         return {hook: _records(function()) for hook, function in validate(plugin).items() if hook in PROVIDERS}
 
     def test_import_is_quick(self) -> None:
-        assert min(_probe(self.module, attempt)["seconds"] for attempt in range(3)) < self.import_budget_s
+        assert _probe(self.module).seconds < self.import_budget_s
 
     def test_import_loads_nothing_heavy(self) -> None:
-        assert not HEAVY & set(_probe(self.module)["loaded"])
+        assert not _probe(self.module).heavy
 
     def test_import_does_nothing(self) -> None:
-        probe = _probe(self.module)
-        assert not probe["written"], "importing writes, connects or starts a process"
-        assert probe["threads"] == 0, "importing starts a thread"
+        done = _probe(self.module)
+        assert not done.written, "importing writes, connects or starts a process"
+        assert done.threads == 0, "importing starts a thread"
 
     def test_hooks_are_known_and_plain(self, plugin: ModuleType) -> None:
         assert validate(plugin), "the plugin implements no hook"
@@ -140,12 +107,7 @@ class PluginConformance(Conformance):
             assert hasattr(import_module(module), attribute), f"{command.target} is not there"
 
     def test_code_imports_only_the_api(self) -> None:
-        wrong = [
-            f"{path.name}:{line} {name}"
-            for path in _sources(self.module)
-            for line, name in _imports(path)
-            if name.split(".")[0] == "manor" and not any(f"{name}.".startswith(f"{ok}.") for ok in self.shown_imports)
-        ]
+        wrong = wrong_imports(_sources(self.module), self.shown_imports)
         assert not wrong, wrong
 
 
@@ -154,13 +116,8 @@ def _records(result: Any) -> list[Any]:
 
 
 @functools.cache
-def _probe(module: str, _attempt: int = 0) -> dict[str, Any]:
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", _PROBE, module], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+def _probe(module: str) -> Probe:
+    return probe(module, tries=3)
 
 
 def _sources(module: str) -> list[Path]:
@@ -169,13 +126,3 @@ def _sources(module: str) -> list[Path]:
     roots = [Path(place) for place in spec.submodule_search_locations or ()]
     files = [path for root in roots for path in sorted(root.rglob("*.py"))]
     return files or [Path(str(spec.origin))]
-
-
-def _imports(path: Path) -> Iterator[tuple[int, str]]:
-    """Every module that a file imports from, with its line; ``from manor import x`` counts as ``manor.x``."""
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            names = [f"manor.{alias.name}" for alias in node.names] if node.module == "manor" else [node.module]
-            yield from ((node.lineno, name) for name in names)
