@@ -158,10 +158,13 @@ class Operations:
             operation = operations.get(tx, operation_id)
             return operation, operations.steps(tx, operation.id)
 
-    def watch(self, operation_id: str, *, poll_s: float = 0.1) -> Iterator[Progress]:
+    def watch(
+        self, operation_id: str, *, poll_s: float = 0.1, meanwhile: Callable[[], object] = lambda: None
+    ) -> Iterator[Progress]:
         """What happens to an operation, whichever process runs it, until it rests; first, how it stands.
 
-        The operation itself comes first and whenever it changed, a step whenever it changed.
+        The operation itself comes first and whenever it changed, a step whenever it changed. ``meanwhile`` is called
+        before each pause.
         """
         operation_id = self.get(operation_id)[0].id
         seen: dict[str, StepRecord] = {}
@@ -184,6 +187,7 @@ class Operations:
                         yield Progress(operation=operation, step=record)
             if not mode:
                 return
+            meanwhile()
             time.sleep(poll_s)
 
     def wait(self, operation_id: str, *, poll_s: float = 0.1) -> NsLcmOpOcc:

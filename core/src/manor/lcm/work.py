@@ -28,10 +28,13 @@ def working(rt: Runtime) -> Iterator[bool]:
 
 
 def follow(rt: Runtime, operation_id: str, on_event: Callable[[Progress], None] | None = None) -> NsLcmOpOcc:
-    """Wait until the operation rests, telling ``on_event`` of each change, and return it as it is then."""
+    """Wait until the operation rests, telling ``on_event`` of each change, and return it as it is then.
+
+    Where another process is the worker this one takes over as soon as that one goes: nobody else might.
+    """
     with working(rt):
         last = None
-        for progress in rt.operations.watch(operation_id):
+        for progress in rt.operations.watch(operation_id, meanwhile=lambda: rt.worker.start()):
             last = progress.operation
             if on_event is not None:
                 on_event(progress)

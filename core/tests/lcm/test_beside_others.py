@@ -1,0 +1,67 @@
+"""What happens beside other processes and other operations: nothing waits for ever, nothing that is in use goes."""
+
+from __future__ import annotations
+
+import fcntl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_service import onboard
+
+from manor.api import CallContext, OperationKind, Query, ResourceKind
+from manor.fakes import Action, Fault
+from manor.lcm import endpoints, ns, work
+from manor.lcm.runtime import Runtime, open_runtime
+from manor.model.instance import EndpointKind, NsLcmOpOcc, OnFailure, OperationState
+from manor.plugin import unguarded
+
+
+@pytest.fixture
+def rt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
+    image = tmp_path / "image"
+    image.write_bytes(b"kernel")
+    monkeypatch.setattr("manor.catalog.contents.artifact_path", lambda _home, _sha256: image)
+    with open_runtime(tmp_path / "home") as runtime:
+        endpoints.add(runtime, EndpointKind.VIM, "lab", driver="fake", config={})
+        endpoints.add(runtime, EndpointKind.SDN, "net", driver="fake", config={})
+        onboard(runtime)
+        ns.create(runtime, "secure-web", name="demo")
+        yield runtime
+
+
+def run(rt: Runtime, operation: OperationKind, on_failure: OnFailure = OnFailure.ROLLBACK) -> NsLcmOpOcc:
+    proposal = ns.propose(rt, "demo", operation)
+    return work.follow(rt, ns.start(rt, proposal, on_failure=on_failure))
+
+
+def hurt(rt: Runtime, fault: Fault) -> None:
+    unguarded(rt.vim("lab")).world.inject(fault)  # type: ignore[attr-defined]
+
+
+def held(rt: Runtime) -> NsLcmOpOcc:
+    """An instantiate that stopped halfway."""
+    hurt(rt, Fault(verb="ensure", kind="node", key="*/monitor/*", action=Action.FAIL, error="Permanent"))
+    stopped = run(rt, OperationKind.INSTANTIATE, OnFailure.HOLD)
+    assert stopped.state is OperationState.FAILED_TEMP
+    return stopped
+
+
+def nodes(rt: Runtime) -> int:
+    query = Query(owner=rt.owner, kinds=frozenset({ResourceKind.NODE}))
+    return len(rt.vim("lab").observe(query, CallContext.within(5)))
+
+
+def test_who_watches_takes_over_when_the_worker_goes(rt: Runtime) -> None:
+    """Two commands at once: the first is the worker, and ends before the second's operation does."""
+    operation = ns.start(rt, ns.propose(rt, "demo", OperationKind.INSTANTIATE))
+    ended: list[NsLcmOpOcc] = []
+    with open(rt.home / "manor.db.lock", "a+") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        watching = threading.Thread(target=lambda: ended.append(work.follow(rt, operation)), daemon=True)
+        watching.start()
+        watching.join(0.5)
+        assert not ended
+    watching.join(15.0)
+    assert [operation.state for operation in ended] == [OperationState.COMPLETED]
