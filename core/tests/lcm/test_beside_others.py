@@ -11,9 +11,11 @@ import pytest
 from test_service import onboard
 
 from manor.api import CallContext, OperationKind, Query, ResourceKind
+from manor.errors import UsageError
 from manor.fakes import Action, Fault
 from manor.lcm import endpoints, ns, work
 from manor.lcm.runtime import Runtime, open_runtime
+from manor.lcm.states import Trigger
 from manor.model.instance import EndpointKind, NsLcmOpOcc, OnFailure, OperationState
 from manor.plugin import unguarded
 
@@ -65,3 +67,15 @@ def test_who_watches_takes_over_when_the_worker_goes(rt: Runtime) -> None:
         assert not ended
     watching.join(15.0)
     assert [operation.state for operation in ended] == [OperationState.COMPLETED]
+
+
+def test_a_vim_that_a_stopped_operation_uses_is_neither_emptied_nor_forgotten(rt: Runtime) -> None:
+    stopped = held(rt)
+    there = nodes(rt)
+    assert there
+    for kind, name in ((EndpointKind.VIM, "lab"), (EndpointKind.SDN, "net")):
+        with pytest.raises(UsageError, match="used by demo"):
+            endpoints.remove(rt, kind, name, force=True)
+    assert nodes(rt) == there
+    rt.operations.act(stopped.id, Trigger.RETRY)
+    assert work.follow(rt, stopped.id).state is OperationState.COMPLETED

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manor.api import CallContext, Capabilities, Observed, Query, ResourceKind, is_legal_name
 from manor.errors import DriverError, UsageError
@@ -15,6 +15,9 @@ from manor.lcm.world import endpoints_of, registered
 from manor.model.instance import Endpoint, EndpointKind
 from manor.plugin import unguarded
 from manor.plugin.connecting import validated
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 __all__ = ["CHECK_S", "Orphan", "add", "check", "forget_images", "orphans", "remove", "remove_orphans"]
 
@@ -193,10 +196,19 @@ def _claims(rt: Runtime) -> tuple[set[str], set[str]]:
 
 
 def _users(rt: Runtime, endpoint: str) -> list[str]:
-    from manor.store import instances
+    """Services that have something there, or whose operation, also one that stopped, does or undoes something there."""
+    from manor.store import instances, operations
+
+    def touched(tx: Connection, ns_id: str) -> bool:
+        busy = operations.active(tx, ns_id)
+        return busy is not None and any(row.step.endpoint == endpoint for row in operations.steps(tx, busy.id))
 
     with rt.store.read() as tx:
-        return [ns.name for ns in instances.all_of(tx) if endpoint in endpoints_of(instances.desired(tx, ns.id))]
+        return [
+            ns.name
+            for ns in instances.all_of(tx)
+            if endpoint in endpoints_of(instances.desired(tx, ns.id)) or touched(tx, ns.id)
+        ]
 
 
 def _hosts_must_be_new(rt: Runtime, name: str, capabilities: Capabilities) -> None:
