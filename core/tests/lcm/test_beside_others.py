@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import secure_web
 from test_service import onboard
 
 from manor.api import CallContext, OperationKind, Query, ResourceKind
+from manor.catalog.onboard import delete as delete_package
 from manor.errors import UsageError
 from manor.fakes import Action, Fault
 from manor.lcm import endpoints, ns, work
@@ -79,3 +81,10 @@ def test_a_vim_that_a_stopped_operation_uses_is_neither_emptied_nor_forgotten(rt
     assert nodes(rt) == there
     rt.operations.act(stopped.id, Trigger.RETRY)
     assert work.follow(rt, stopped.id).state is OperationState.COMPLETED
+
+
+def test_a_package_that_a_stopped_operation_needs_is_not_deleted(rt: Runtime) -> None:
+    held(rt)
+    for vnfd_id in secure_web.VNFDS:
+        with pytest.raises(UsageError, match="in use by demo"):
+            delete_package(rt, f"pkg-{vnfd_id}")

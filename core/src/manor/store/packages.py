@@ -12,7 +12,7 @@ from manor.api.records import Finding, Severity
 from manor.errors import UsageError
 from manor.model.instance import PackageInfo, PackageKind, UsageState
 from manor.store import rows
-from manor.store.tables import NsRow, PackageRow, VnfRow
+from manor.store.tables import ACTIVE_STATES, NsRow, OperationRow, PackageRow, VnfRow
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -23,6 +23,7 @@ __all__ += ["refresh_usage", "remove", "save", "used_by"]
 _T = PackageRow.__table__  # type: ignore[attr-defined]
 _NS = NsRow.__table__  # type: ignore[attr-defined]
 _VNF = VnfRow.__table__  # type: ignore[attr-defined]
+_OP = OperationRow.__table__  # type: ignore[attr-defined]
 _INFO = [column for column in _T.c if column.name not in ("descriptor", "findings")]
 
 
@@ -96,12 +97,17 @@ def findings(tx: Connection, package_id: str) -> tuple[Finding, ...]:
 
 
 def used_by(tx: Connection, package: PackageInfo) -> tuple[str, ...]:
-    """Names of the services that use a package (NSD or VNF), in order."""
+    """Names of the services that use a package (NSD or VNF) or whose unfinished operation needs it, in order."""
     if package.kind is PackageKind.NS:
-        query = select(_NS.c.name).where(_NS.c.nsd_package == package.id)
-    else:
-        query = select(_NS.c.name).join(_VNF, _VNF.c.ns_id == _NS.c.id).where(_VNF.c.vnfd_id == package.descriptor_id)
-    return tuple(sorted(set(tx.execute(query).scalars())))
+        return tuple(sorted(tx.execute(select(_NS.c.name).where(_NS.c.nsd_package == package.id)).scalars()))
+    query = select(_NS.c.name).join(_VNF, _VNF.c.ns_id == _NS.c.id).where(_VNF.c.vnfd_id == package.descriptor_id)
+    unfinished = select(_OP.c.ns_name, _OP.c.target).where(_OP.c.state.in_(ACTIVE_STATES))
+    needing = {
+        name
+        for name, target in tx.execute(unfinished)
+        if any(vnf["vnfd_id"] == package.descriptor_id for vnf in target.get("vnfs", ()))
+    }
+    return tuple(sorted(needing.union(tx.execute(query).scalars())))
 
 
 def refresh_usage(tx: Connection) -> None:
