@@ -20,6 +20,7 @@ from manor.lcm.runtime import Runtime, open_runtime
 from manor.lcm.states import Trigger
 from manor.model.instance import EndpointKind, NsLcmOpOcc, OnFailure, OperationState
 from manor.plugin import unguarded
+from manor.store import instances
 
 
 @pytest.fixture
@@ -88,3 +89,10 @@ def test_a_package_that_a_stopped_operation_needs_is_not_deleted(rt: Runtime) ->
     for vnfd_id in secure_web.VNFDS:
         with pytest.raises(UsageError, match="in use by demo"):
             delete_package(rt, f"pkg-{vnfd_id}")
+
+
+def test_a_service_is_not_forgotten_under_its_operation(rt: Runtime) -> None:
+    stopped = held(rt)
+    with pytest.raises(UsageError, match=stopped.id), rt.store.begin() as tx:
+        instances.remove(tx, stopped.ns_id)
+    assert work.follow(rt, rt.operations.act(stopped.id, Trigger.ROLLBACK).id).state is OperationState.ROLLED_BACK

@@ -88,7 +88,7 @@ class Operations:
         mode = Mode.DRAIN if force else Mode.FORWARD
         self._engine.prepare()
         with self._database.begin() as tx:
-            service = instances.get(tx, plan.service_id)
+            service = instances.get(tx, plan.service_id, lock=True)
             operations.add(tx, operation, plan, target=target_to_json(target), mode=str(mode))
             if planned_after is not None and service.last_operation != planned_after:
                 raise PlanRefused(

@@ -11,7 +11,7 @@ from manor.errors import UsageError
 from manor.model.desired import DesiredState, desired_from_json, desired_to_json
 from manor.model.instance import NsInstance, NsState, VnfInstance
 from manor.store import packages, rows
-from manor.store.tables import Desired, NsRow, VnfRow
+from manor.store.tables import ACTIVE_STATES, Desired, NsRow, OperationRow, VnfRow
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -33,6 +33,7 @@ __all__ = [
 _NS = NsRow.__table__  # type: ignore[attr-defined]
 _VNF = VnfRow.__table__  # type: ignore[attr-defined]
 _DESIRED = Desired.__table__  # type: ignore[attr-defined]
+_OP = OperationRow.__table__  # type: ignore[attr-defined]
 
 
 def add(tx: Connection, ns: NsInstance, vnfs: Sequence[VnfInstance] = ()) -> None:
@@ -52,9 +53,13 @@ def save(tx: Connection, ns: NsInstance) -> None:
     tx.execute(update(_NS).where(_NS.c.id == ns.id).values(rows.ns_values(ns)))
 
 
-def get(tx: Connection, name_or_id: str) -> NsInstance:
-    """A service by name or id. Raises UsageError where there is none."""
-    row = tx.execute(select(_NS).where(or_(_NS.c.name == name_or_id, _NS.c.id == name_or_id))).mappings().first()
+def get(tx: Connection, name_or_id: str, *, lock: bool = False) -> NsInstance:
+    """A service by name or id; with ``lock`` nobody else writes or forgets it until the transaction ends.
+
+    Raises UsageError where there is none.
+    """
+    query = select(_NS).where(or_(_NS.c.name == name_or_id, _NS.c.id == name_or_id))
+    row = tx.execute(query.with_for_update() if lock else query).mappings().first()
     if row is None:
         raise UsageError(f"there is no service {name_or_id}", hint="manor ns list")
     return rows.ns_instance(row)  # type: ignore[arg-type]
@@ -69,7 +74,14 @@ def all_of(tx: Connection) -> tuple[NsInstance, ...]:
 
 
 def remove(tx: Connection, ns_id: str) -> None:
-    """Forget a service with its VNFs and desired state; its operations stay as history."""
+    """Forget a service with its VNFs and desired state; its operations stay as history.
+
+    Raises UsageError while one of them has not ended: it would go on making what nobody knows.
+    """
+    tx.execute(select(_NS.c.id).where(_NS.c.id == ns_id).with_for_update())
+    busy = tx.execute(select(_OP.c.id, _OP.c.state).where(_OP.c.ns_id == ns_id, _OP.c.state.in_(ACTIVE_STATES))).first()
+    if busy is not None:
+        raise UsageError(f"service {ns_id} has operation {busy.id} in {busy.state}", hint=f"manor op show {busy.id}")
     tx.execute(delete(_NS).where(_NS.c.id == ns_id))
     packages.refresh_usage(tx)
 
