@@ -96,3 +96,31 @@ def test_a_service_is_not_forgotten_under_its_operation(rt: Runtime) -> None:
     with pytest.raises(UsageError, match=stopped.id), rt.store.begin() as tx:
         instances.remove(tx, stopped.ns_id)
     assert work.follow(rt, rt.operations.act(stopped.id, Trigger.ROLLBACK).id).state is OperationState.ROLLED_BACK
+
+
+def test_what_is_made_while_orphans_are_looked_for_is_none(rt: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    vim = rt.vim("lab")
+    look, begun = vim.observe, []
+
+    def observe(query: Query, ctx: CallContext) -> object:
+        if not begun:
+            begun.append(query)
+            run(rt, OperationKind.INSTANTIATE)
+        return look(query, ctx)
+
+    monkeypatch.setattr(vim, "observe", observe)
+    assert endpoints.orphans(rt) == ([], {})
+    assert begun
+
+
+def test_an_orphan_that_found_a_service_since_it_was_listed_stays(rt: Runtime) -> None:
+    stopped = held(rt)
+    hurt(rt, Fault(verb="remove", kind="node", action=Action.FAIL, error="Permanent", times=0))
+    rt.operations.act(stopped.id, Trigger.FAIL)
+    assert work.follow(rt, stopped.id).state is OperationState.FAILED
+    listed, _ = endpoints.orphans(rt)
+    assert listed
+    unguarded(rt.vim("lab")).world.heal()  # type: ignore[attr-defined]
+    assert run(rt, OperationKind.INSTANTIATE).state is OperationState.COMPLETED
+    endpoints.remove_orphans(rt, listed)
+    assert ns.propose(rt, "demo", OperationKind.REPAIR).plan.steps == ()

@@ -123,33 +123,37 @@ class Orphan:
 def orphans(rt: Runtime) -> tuple[list[Orphan], dict[str, str]]:
     """Everything of ours that no service, running operation or package claims; and why an endpoint could not be asked,
     by endpoint. Changes nothing."""
-    claimed, busy = _claims(rt)
-    found: list[Orphan] = []
+    seen: list[Orphan] = []
     silent: dict[str, str] = {}
     for kind in (EndpointKind.VIM, EndpointKind.SDN):
         for name in registered(rt, kind):
             endpoint = endpoint_id(kind, name)
             try:
-                ours = _seen(rt, endpoint)
+                seen += [Orphan(endpoint=endpoint, observed=one) for one in _seen(rt, endpoint)]
             except DriverError as error:
                 silent[endpoint] = error.message
-                continue
-            found += [
-                Orphan(endpoint=endpoint, observed=one)
-                for one in ours
-                if one.ref.key not in claimed
-                and one.ref.key.partition("/")[0] not in busy
-                and one.ref.key.partition("@")[0] not in claimed
-            ]
-    return found, silent
+    # Only now: what an operation has made since the claims were read would look like nobody's.
+    return _unclaimed(rt, seen), silent
 
 
 def remove_orphans(rt: Runtime, found: list[Orphan]) -> tuple[str, ...]:
-    """Remove these; keys of what could not be removed are returned."""
+    """Remove those of them that still are orphans; keys of what could not be removed are returned."""
     left: list[str] = []
     for endpoint in dict.fromkeys(orphan.endpoint for orphan in found):
-        left += _taken_off(rt, endpoint, [orphan.observed for orphan in found if orphan.endpoint == endpoint])
+        still = _unclaimed(rt, [orphan for orphan in found if orphan.endpoint == endpoint])
+        left += _taken_off(rt, endpoint, [orphan.observed for orphan in still])
     return tuple(left)
+
+
+def _unclaimed(rt: Runtime, found: list[Orphan]) -> list[Orphan]:
+    claimed, busy = _claims(rt)
+    return [
+        orphan
+        for orphan in found
+        if (key := orphan.observed.ref.key) not in claimed
+        and key.partition("/")[0] not in busy
+        and key.partition("@")[0] not in claimed
+    ]
 
 
 _LAST_FIRST = (
