@@ -102,13 +102,18 @@ class Rig:
         eventually(lambda: not _runs(pid), "the agent is dead")
 
     def end(self) -> None:
-        try:
-            pid = self.agent_pid
-        except FileNotFoundError:
-            return
-        if _runs(pid):
-            os.kill(pid, signal.SIGTERM)
-            eventually(lambda: not _runs(pid), "the agent has ended")
+        end_agent(self.environment)
+
+
+def end_agent(environment: DriverEnvironment) -> None:
+    """End the agent that an endpoint started, if it runs."""
+    try:
+        pid = int((environment.runtime_dir / "agent.pid").read_text())
+    except FileNotFoundError:
+        return
+    if _runs(pid):
+        os.kill(pid, signal.SIGTERM)
+        eventually(lambda: not _runs(pid), "the agent has ended")
 
 
 def _runs(pid: int) -> bool:

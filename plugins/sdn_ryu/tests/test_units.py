@@ -146,12 +146,35 @@ def test_a_trace_is_read_from_the_tools_words() -> None:
         "    goto_table:10\n10. priority 1\n    goto_table:30\n30. No match.\n    drop\n\n"
         "Final flow: unchanged\nDatapath actions: ct(commit,zone=1,nat(src)),vfwi,p2\n"
     )
-    rules, out = read_trace(text)
-    assert [(table, priority) for table, priority, _ in rules] == [(0, 20000), (10, 1), (30, -1)]
-    assert out == ["vfwi", "p2"]
-    assert read_trace("Datapath actions: drop")[1] == []
+    passed = read_trace(text)
+    assert [(table, priority) for table, priority, _ in passed.rules] == [(0, 20000), (10, 1), (30, -1)]
+    assert passed.outputs == ("vfwi", "p2")
+    assert read_trace("Datapath actions: drop").outputs == ()
     packet = {name: parse(name, value) for name, value in (("tcp_dst", 80), ("ip_proto", 6), ("eth_type", 0x800))}
     assert flow_text(3, packet) == "in_port=3,dl_type=0x800,nw_proto=6,tcp_dst=80"
+
+
+def test_a_trace_through_a_tunnel_is_read_without_the_bridge_beneath() -> None:
+    text = """bridge("manor-int")
+-------------------
+ 0. in_port=p,dl_src=02:00:00:00:00:01, priority 20000, cookie 0x1
+    set_field:0x1234->tun_id
+    output:mvx-1
+     -> output to native tunnel
+     -> tunneling to 192.0.2.2 via br-phy
+    output:p2
+
+bridge("br-phy")
+----------------
+ 0. priority 0
+    NORMAL
+     -> forwarding to learned port
+
+Datapath actions: tnl_push(tnl_port(vxlan_sys_4789),header(size=50,udp(src=0,dst=4789)),out_port(br-phy)),u0,p2
+"""
+    passed = read_trace(text)
+    assert [rule[:2] for rule in passed.rules] == [(0, 20000)]
+    assert (passed.outputs, passed.tunnels) == (("p2",), (("mvx-1", 0x1234),))
 
 
 def test_nothing_heavy_at_import() -> None:

@@ -25,9 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["Netns", "OvsHost", "PrivateOvs", "missing_for_ovs", "private_ovs"]
+__all__ = ["Netns", "OvsHost", "PrivateOvs", "join", "missing_for_ovs", "private_ovs"]
 
 _CLONE_NEWNET = 0x40000000
+_IP_MTU_DISCOVER, _IP_PMTUDISC_DO = 10, 2
 _SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 _PROGRAMS = ("ovsdb-tool", "ovsdb-server", "ovs-vswitchd", "ovs-vsctl", "ovs-ofctl", "ovs-appctl", "ip", "ethtool")
 
@@ -40,6 +41,15 @@ def missing_for_ovs() -> str:
     if missing or not _SCHEMA.exists():
         return f"needs {', '.join(missing) or _SCHEMA} (openvswitch-switch, iproute2, ethtool)"
     return ""
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout_s: float = 30.0) -> str:
@@ -84,15 +94,21 @@ class Netns:
                     # This thread would go on in the wrong network: nothing after it could be trusted.
                     os.abort()
 
-    def pings(self, address: str, *, count: int = 1, within_s: float = 1.0) -> bool:
-        """Whether ``address`` answers one of up to ``count`` echo requests, each within ``within_s``."""
+    def pings(self, address: str, *, count: int = 1, within_s: float = 1.0, packet_bytes: int = 0) -> bool:
+        """Whether ``address`` answers one of up to ``count`` echo requests, each within ``within_s``.
+
+        With ``packet_bytes`` the (IPv4) packet is that long, and may not be fragmented.
+        """
         six = ":" in address
         family, protocol = (socket.AF_INET6, socket.IPPROTO_ICMPV6) if six else (socket.AF_INET, socket.IPPROTO_ICMP)
         request, reply, skip = (128, 129, 0) if six else (8, 0, 20)
         with self.socket(family, socket.SOCK_RAW, protocol) as channel:
+            if packet_bytes:
+                channel.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
             for number in range(count):
                 token = secrets.token_bytes(8)
-                frame = struct.pack("!BBHHH", request, 0, 0, os.getpid() & 0xFFFF, number) + token
+                padding = bytes(max(0, packet_bytes - 36) // 2 * 2)
+                frame = struct.pack("!BBHHH", request, 0, 0, os.getpid() & 0xFFFF, number) + token + padding
                 if not six:
                     frame = frame[:2] + _checksum(frame) + frame[4:]
                 until = time.monotonic() + within_s
@@ -210,7 +226,7 @@ class PrivateOvs:
         )  # fmt: skip
         self._processes[program] = process
         until = time.monotonic() + 20
-        while not ready.exists():
+        while not _listens(ready):
             if process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"{program} did not start; see {self.directory / f'{program}.log'}")
             time.sleep(0.02)
@@ -332,6 +348,28 @@ class PrivateOvs:
         while inside.run("bridge", "link").count("state forwarding") < 2 and time.monotonic() < until:
             time.sleep(0.02)
         return OvsHost(netns=inside, devices=pair, macs=("", ""))
+
+
+def join(switches: Sequence[PrivateOvs], *, bridge: str = "br-phy", mtu: int = 1500) -> list[str]:
+    """Put the switches on one network and return their addresses on it, for tunnels between them.
+
+    As the userspace datapath wants it: the address is on a bridge that has the "network card" as its port. The network
+    goes away with the first switch.
+    """
+    hub = switches[0].add_netns("wire")
+    hub.run("ip", "link", "add", "hub", "type", "bridge", "stp_state", "0", "mcast_snooping", "0")
+    hub.run("ip", "link", "set", "hub", "up")
+    addresses = []
+    for number, switch in enumerate(switches, start=1):
+        switch.add_bridge(bridge)
+        switch.vsctl("set-fail-mode", bridge, "standalone")
+        switch.add_veth(bridge, "underlay", hub, name=f"port{number}")
+        hub.run("ip", "link", "set", f"port{number}", "mtu", str(mtu), "master", "hub")
+        for device in ("underlay", bridge):
+            switch.netns.run("ip", "link", "set", device, "mtu", str(mtu), "up")
+        switch.netns.run("ip", "addr", "add", f"192.0.2.{number}/24", "dev", bridge)
+        addresses.append(f"192.0.2.{number}")
+    return addresses
 
 
 @contextlib.contextmanager

@@ -51,6 +51,10 @@ def make_application(library: Library, on_up: Callable[[Session], None], on_down
         def flow_stats(self, event: Any) -> None:
             self._deliver(event)
 
+        @handle(events.EventOFPPortStatsReply, main)
+        def port_stats(self, event: Any) -> None:
+            self._deliver(event)
+
         @handle(events.EventOFPBarrierReply, main)
         def barrier(self, event: Any) -> None:
             self._deliver(event)

@@ -28,6 +28,7 @@ from manor.errors import Permanent, Unsupported
 from manor_sdn_ryu.balance import shares
 from manor_sdn_ryu.classifier import IP_FAMILIES, clauses, reverse
 from manor_sdn_ryu.fields import Field, exact, intersects, merge, render_match
+from manor_sdn_ryu.names import word
 from manor_sdn_ryu.pipeline import LOCAL, Priority, Table, metadata_of, tag, tunnel_id
 from manor_sdn_ryu.segment import DROP, Actions, goto, link_device
 
@@ -168,6 +169,10 @@ class _Way:
 
     # --- where to
 
+    @property
+    def way(self) -> str:
+        return "there" if self.forth else "back"
+
     def alive(self, element: ChainElement) -> bool:
         return element.ingress.device not in self.dead and element.egress.device not in self.dead
 
@@ -182,15 +187,14 @@ class _Way:
         while ahead and not any(map(self.alive, ahead[0].elements)):
             mode = ahead[0].fail_mode
             if mode is FailMode.CLOSED:
-                why = f"no live function at {ahead[0].name}: fail-closed"
+                why = f"{self.way}, no live function at {ahead[0].name}: fail-closed"
                 for match in self.matches(routed):
                     yield self.rule(port.host, table, match, DROP, why, in_port=port.device)
                 return
             ahead = ahead[1:] if mode is FailMode.OPEN else ()
         for match in self.matches(routed):
             if not ahead:
-                note = f"after the last function, out of {port.device}"
-                yield self.rule(port.host, table, match, self.deliver(table, routed), note, in_port=port.device)
+                yield from self.leave(port, table, match, routed)
                 continue
             yield from self.share(port, ahead[0], table, match)
 
@@ -207,7 +211,7 @@ class _Way:
     ) -> Iterator[FlowRule]:
         """From ``port`` into ``element``, over a link where it is on another host."""
         into = self.enters(element)
-        note = f"{'there' if self.forth else 'back'}, {port.device} to {name} ({into.device})"
+        note = f"{self.way}, {word(port)} to {word(into, name)}"
         last: Actions = (("output", into.device),)
         if element.mode is ElementMode.ROUTED:
             last = (("set_field", f"eth_dst={into.mac}"), *last)
@@ -216,27 +220,42 @@ class _Way:
                 last = (("output", "in_port"),)
             yield self.rule(port.host, table, match, last, note, in_port=port.device)
             return
-        spec = self.spec
-        hop = f"0x{tunnel_id(tag(spec.owner, ResourceKind.CHAIN, spec.key, into.device)):x}"
-        device = link_device(self.topology, port.host, into.host)
-        away: Actions = (("set_field", f"tunnel_id={hop}"), ("output", device))
-        yield self.rule(port.host, table, match, away, note, in_port=port.device)
-        arrived = {"tunnel_id": exact("tunnel_id", hop)}
-        back = link_device(self.topology, into.host, port.host)
-        note = f"from host {port.host} to {name} ({into.device})"
-        yield FlowRule(
-            host=into.host, table=Table.ADMIT, priority=Priority.STEER, match=render_match(arrived, in_port=back),
-            actions=last, note=f"{spec.name}: {note}",
-        )  # fmt: skip
+        yield from self.across(port, into, table, match, (), last, note)
 
-    def deliver(self, table: Table, routed: bool) -> Actions:
-        """Give the frame back to the segment, which knows the way to every end."""
+    def leave(self, port: SdnPort, table: Table, match: _Clause, routed: bool) -> Iterator[FlowRule]:
+        """Behind the last function: give the frame back to the segment, which knows the way to its end.
+
+        Where the end is on another host it does so there, since the segment may have no port on this one.
+        """
         end = self.target if self.forth else self.source
         restore: Actions = (("set_field", f"eth_dst={end.mac}"),) if routed and end.mac else ()
+        note = f"{self.way}, {word(port)} to {word(end)}"
         if table is Table.CLASSIFY:
-            return (*restore, *goto(Table.ANSWER))
+            yield self.rule(port.host, table, match, (*restore, *goto(Table.ANSWER)), note, in_port=port.device)
+            return
         number = metadata_of(self.spec.owner, self.spec.segment) | LOCAL
-        return (*restore, ("set_field", f"metadata=0x{number:x}"), *goto(Table.FORWARD))
+        onwards: Actions = (("set_field", f"metadata=0x{number:x}"), *goto(Table.FORWARD))
+        if end.host == port.host:
+            yield self.rule(port.host, table, match, (*restore, *onwards), note, in_port=port.device)
+        else:
+            yield from self.across(port, end, table, match, restore, onwards, note)
+
+    def across(
+        self, port: SdnPort, to: SdnPort, table: Table, match: _Clause, before: Actions, after: Actions, note: str
+    ) -> Iterator[FlowRule]:
+        """Over the link to ``to``'s host, and what becomes of the frame there."""
+        spec = self.spec
+        hop = f"0x{tunnel_id(tag(spec.owner, ResourceKind.CHAIN, spec.key, to.device)):x}"
+        device = link_device(self.topology, port.host, to.host)
+        away: Actions = (*before, ("set_field", f"tunnel_id={hop}"), ("output", device))
+        yield self.rule(port.host, table, match, away, note, in_port=port.device)
+        yield FlowRule(
+            host=to.host, table=Table.ADMIT, priority=Priority.STEER,
+            match=render_match(
+                {"tunnel_id": exact("tunnel_id", hop)}, in_port=link_device(self.topology, to.host, port.host)
+            ),
+            actions=after, note=f"{spec.name}: {self.way}, to {word(to)}, from host {port.host}",
+        )  # fmt: skip
 
     def rule(self, host: str, table: Table, match: _Clause, actions: Actions, note: str, *, in_port: str) -> FlowRule:
         rank = self.rank + (_RANKS if self.forth else 0)

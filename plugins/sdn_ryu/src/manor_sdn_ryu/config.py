@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import platform
 import re
 from pathlib import PurePosixPath
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from manor_sdn_ryu.runtime import Runtime
 
 __all__ = ["RyuConfig", "SwitchConfig"]
 
 _LOCAL_OVSDB = "unix:/run/openvswitch/db.sock"
-_SHORT = ("host", "ovsdb", "bridge", "openflow", "datapath_id")
+_SHORT = ("host", "ovsdb", "bridge", "openflow", "datapath_id", "underlay", "underlay_mtu")
 
 
 class SwitchConfig(BaseModel):
@@ -37,12 +38,19 @@ class SwitchConfig(BaseModel):
         description="Where the switch listens for OpenFlow; empty: BRIDGE.mgmt beside a unix: database.",
     )
     datapath_id: str = Field("", pattern=r"^([0-9a-f]{16})?$", description="Refuse any other; empty: take any.")
+    underlay: str = Field("", description="IP address by which other hosts reach it for tunnels; empty: no tunnels.")
+    underlay_mtu: int = Field(1500, ge=1280, le=65535, description="MTU of the network between the hosts.")
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
         if not self.openflow and not self.ovsdb.startswith("unix:"):
             raise ValueError(f"host {self.host}: with a remote database say where its switch listens (openflow: tcp:…)")
         return self
+
+    @field_validator("underlay")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        return str(ipaddress.ip_address(value)) if value else ""
 
     @property
     def run_directory(self) -> str:
@@ -82,6 +90,9 @@ class RyuConfig(BaseModel):
         names = [switch.host for switch in self.switches]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"host names must differ: {', '.join(twice)}")
+        underlays = [switch.underlay for switch in self.switches if switch.underlay]
+        if twice := sorted({address for address in underlays if underlays.count(address) > 1}):
+            raise ValueError(f"underlay addresses must differ: {', '.join(twice)}")
         return self
 
 

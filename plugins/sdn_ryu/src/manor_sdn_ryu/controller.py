@@ -18,7 +18,8 @@ from manor_sdn_ryu import changes
 from manor_sdn_ryu.entries import Entry, Identity, Resolved, resolve
 from manor_sdn_ryu.keeper import Address, Keeper
 from manor_sdn_ryu.pipeline import ALL_BITS, OWNER_MASK, cookie, owner_bits
-from manor_sdn_ryu.programs import Programs, cookie_of, hosts_of, spec_of
+from manor_sdn_ryu.probe import prove
+from manor_sdn_ryu.programs import Programs, cookie_of, devices_of, hosts_of, spec_of
 from manor_sdn_ryu.report import Report
 from manor_sdn_ryu.runtime import Library
 from manor_sdn_ryu.session import Session
@@ -29,6 +30,7 @@ __all__ = ["Controller"]
 
 _LOG = logging.getLogger("manor.sdn.controller")
 _ANSWER_S = 20.0
+_PROVE_S = 5.0
 _ONE_BY_ONE = 16
 """Up to so many programs are read by their own cookies; above, all of an owner at once."""
 
@@ -176,6 +178,20 @@ class Controller:
             raise NotFound(f"the controller has no {kind} {key}")
         return dict(program.spec)
 
+    def prove(self, sender: tuple[str, str], receiver: tuple[str, str], mtu: int, deadline: float) -> None:
+        """A frame gets from one end of a tunnel to the other; ends are (host, device). Raises Transient."""
+        (host, device), (peer, peer_device) = sender, receiver
+        ends = [self._keepers[name].session for name in (host, peer)]
+        prove(ends[0], device, ends[1], peer_device, mtu=mtu, deadline=min(deadline, time.monotonic() + _PROVE_S))
+
+    def devices(self) -> dict[str, list[str]]:
+        """Every device that the rules of any program name, by host."""
+        found: dict[str, set[str]] = {}
+        for program in self._programs:
+            for host, device in devices_of(program):
+                found.setdefault(host, set()).add(device)
+        return {host: sorted(names) for host, names in found.items()}
+
     def shutdown(self) -> bool:
         """Whether the agent may end: nothing is left that it keeps true."""
         return len(self._programs) == 0
@@ -210,7 +226,7 @@ class Controller:
             "native_id": f"0x{number:016x}",
             "phase": Phase.UNKNOWN if report.unreachable else phase,
             "spec_hash": program.spec_hash,
-            "detail": {"name": program.name, **vars(report)},
+            "detail": {"name": program.name, "mtu": program.spec.get("mtu"), **vars(report)},
         }
 
     def _read_owner(self, owner: str, deadline: float) -> dict[tuple[str, int], list[Any]]:
@@ -228,12 +244,7 @@ class Controller:
             if keeper is None or not keeper.ready.is_set():
                 return program
             known |= keeper.ports.keys()
-        named = {
-            str(value)
-            for rule in program.rules
-            for name, value in (*rule.match, *rule.actions)
-            if name in ("in_port", "output")
-        }
+        named = {device for _, device in devices_of(program)}
         return self._programs.effective(program, self.topology(), named - known)
 
     # --- converging
@@ -361,9 +372,4 @@ def _entries(resolved: Resolved) -> dict[Identity, Entry]:
 
 
 def _names(program: FlowProgram, devices: set[str]) -> bool:
-    return any(
-        str(value) in devices
-        for rule in program.rules
-        for name, value in (*rule.match, *rule.actions)
-        if name in ("in_port", "output")
-    )
+    return any(device in devices for _, device in devices_of(program))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,24 +28,23 @@ from manor.api import (
     TraceHop,
     spec_from_json,
 )
-from manor.errors import DriverError, Permanent
+from manor.errors import DriverError, Permanent, Transient
 from manor_sdn_ryu.compile import compile_spec
 from manor_sdn_ryu.config import RyuConfig
 from manor_sdn_ryu.link import AgentLink
 from manor_sdn_ryu.ovsdb import Ovsdb
 from manor_sdn_ryu.store import program_to_json
+from manor_sdn_ryu.tunnels import Tunnel, guard, links, mtu_over, named, refuse_mtu, spare, tunnels
 
 __all__ = ["RyuSdn"]
 
-_FULL = (
-    SdnCapability.SEGMENT, SdnCapability.CHAIN, SdnCapability.CHAIN_SYMMETRIC, SdnCapability.LOAD_BALANCING,
-    SdnCapability.CONNTRACK, SdnCapability.TRACE,
-)  # fmt: skip
 _LACKING = {
-    SdnCapability.OVERLAY: "tunnels between hosts' switches are not built yet",
+    SdnCapability.OVERLAY: "no two hosts have an underlay address: manor sdn add … (setting underlay)",
     SdnCapability.METERING: "rate limits are not enforced yet",
     SdnCapability.NSH: "the userspace datapath's NSH is not used",
 }
+_SEEN_S = 5.0
+"""How long the agent may take to see a tunnel that was built."""
 
 
 class RyuSdn:
@@ -54,18 +55,25 @@ class RyuSdn:
         self._owner = environment.owner
         self._agent = AgentLink(config, environment)
         self._databases = {switch.host: Ovsdb(switch) for switch in config.switches}
+        self._state_dir = environment.state_dir
+        self._tunnels = tunnels(config.switches)
         self._bridged: set[str] = set()
+        self._tunnelled: set[str] = set()
         self._lock = threading.Lock()
 
     def capabilities(self, ctx: CallContext) -> Capabilities:
         """What this controller can do, and which switches answer it."""
         ctx.check("capabilities")
-        support = {str(name): Support.FULL for name in _FULL} | {str(name): Support.UNSUPPORTED for name in _LACKING}
+        lacking = dict(_LACKING)
+        if self._tunnels:
+            del lacking[SdnCapability.OVERLAY]
+        support = dict.fromkeys(map(str, SdnCapability), Support.FULL)
+        support |= {str(name): Support.UNSUPPORTED for name in lacking}
         hosts = tuple(
             Host(name=switch["host"], reachable=switch["connected"], reason=switch["reason"])
             for switch in self._agent.ask("switches", ctx)
         )
-        return Capabilities(support=support, detail={str(k): v for k, v in _LACKING.items()}, hosts=hosts)
+        return Capabilities(support=support, detail={str(k): v for k, v in lacking.items()}, hosts=hosts)
 
     def topology(self, ctx: CallContext) -> Topology:
         """The switches and their ports as the agent sees them now."""
@@ -73,11 +81,13 @@ class RyuSdn:
             switches=tuple(
                 Switch(host=s["host"], datapath_id=s["datapath_id"], connected=s["connected"], ports=s["ports"])
                 for s in self._agent.ask("switches", ctx)
-            )
+            ),
+            links=links(self._config.switches),
         )
 
     def compile(self, spec: SegmentSpec | ChainSpec, topology: Topology) -> FlowProgram:
         """See :mod:`manor_sdn_ryu.pipeline` for what comes out."""
+        refuse_mtu(spec, self._config.switches)
         return compile_spec(spec, topology)
 
     def observe(self, query: Query, ctx: CallContext) -> Sequence[Observed]:
@@ -96,12 +106,24 @@ class RyuSdn:
         """Make the switches hold exactly this program under its key."""
         ctx.check(f"applying {program.key}")
         self._ensure_bridges({rule.host for rule in program.rules}, ctx)
-        return _observed(self._agent.ask("apply", ctx, program=program_to_json(program)))
+        needed = named(program, self._tunnels)
+        try:
+            with guard(self._state_dir, ctx, exclusive=False) if needed else contextlib.nullcontext():
+                self._ensure_tunnels(needed, ctx)
+                observed = _observed(self._agent.ask("apply", ctx, program=program_to_json(program)))
+        except DriverError:
+            # A tunnel that was not proven to carry must not look like one that was.
+            with contextlib.suppress(DriverError):
+                self._remove_spare_tunnels(ctx)
+            raise
+        self._remove_spare_tunnels(ctx)
+        return observed
 
     def remove(self, ref: ResourceRef, ctx: CallContext) -> None:
         """Take the rules out of every switch; returns when the switches have said so."""
         ctx.check(f"removing {ref.key}")
         self._agent.ask("remove", ctx, owner=self._owner, kind=str(ref.kind), key=ref.key)
+        self._remove_spare_tunnels(ctx)
 
     def trace(self, key: str, packet: Mapping[str, str | int], ctx: CallContext) -> Sequence[TraceHop]:
         """Follow a packet of the chain ``key`` through the switches' own tables."""
@@ -132,6 +154,43 @@ class RyuSdn:
             for host in sorted(hosts & self._databases.keys() - self._bridged):
                 self._databases[host].ensure_bridge(self._owner, ctx)
                 self._bridged.add(host)
+
+    # --- tunnels
+
+    def _ports(self, ctx: CallContext) -> dict[str, set[str]]:
+        return {switch["host"]: set(switch["ports"]) for switch in self._agent.ask("switches", ctx)}
+
+    def _ensure_tunnels(self, needed: Sequence[Tunnel], ctx: CallContext) -> None:
+        """They are built, the agent has seen them, and they carry."""
+        there = self._ports(ctx) if needed else {}
+        new = [tunnel for tunnel in needed if tunnel.device not in there.get(tunnel.host, ())]
+        for tunnel in needed:
+            if tunnel in new or tunnel.device not in self._tunnelled:
+                self._databases[tunnel.host].ensure_tunnel(tunnel, self._owner, ctx)
+                self._tunnelled.add(tunnel.device)
+        until = time.monotonic() + min(_SEEN_S, ctx.remaining_s())
+        while any(tunnel.device not in there.get(tunnel.host, ()) for tunnel in new):
+            if time.monotonic() > until:
+                raise Transient(f"the tunnels of {', '.join(sorted({t.host for t in new}))} do not come up")
+            time.sleep(0.02)
+            there = self._ports(ctx)
+        ends = {(tunnel.host, tunnel.peer): tunnel for tunnel in needed}
+        switches = {switch.host: switch for switch in self._config.switches}
+        for tunnel in new:
+            if (back := ends.get((tunnel.peer, tunnel.host))) is not None:
+                self._agent.ask(
+                    "prove", ctx, sender=[tunnel.host, tunnel.device], receiver=[back.host, back.device],
+                    mtu=mtu_over(switches[tunnel.host], switches[tunnel.peer]),
+                )  # fmt: skip
+
+    def _remove_spare_tunnels(self, ctx: CallContext) -> None:
+        """Tunnels that no program uses any more go."""
+        if not self._tunnels or not spare(self._ports(ctx), self._agent.ask("devices", ctx)):
+            return
+        with guard(self._state_dir, ctx, exclusive=True):
+            for host, devices in spare(self._ports(ctx), self._agent.ask("devices", ctx)).items():
+                if host in self._databases:
+                    self._databases[host].remove_tunnels(devices, self._owner, ctx)
 
 
 def _observed(item: Mapping[str, Any]) -> Observed:

@@ -15,6 +15,7 @@ from manor.api import CallContext, DriverEnvironment
 from manor.errors import DeadlineExceeded, Indeterminate, Permanent, Transient
 from manor_sdn_ryu.config import RyuConfig
 from manor_sdn_ryu.protocol import connect, decode, encode, raise_failure, read_line
+from manor_sdn_ryu.tunnels import links
 
 __all__ = ["AgentLink"]
 
@@ -73,7 +74,9 @@ class AgentLink:
                     {"host": s.host, "openflow": s.openflow_address, "datapath_id": s.datapath_id}
                     for s in self._config.switches
                 ]
-                self._call("configure", ctx.remaining_s(), {"owner": self._owner, "switches": switches})
+                between = [{"host": k.host, "peer": k.peer, "device": k.device} for k in links(self._config.switches)]
+                wanted = {"owner": self._owner, "switches": switches, "links": between}
+                self._call("configure", ctx.remaining_s(), wanted)
                 self._known_pid = hello["pid"]
 
     def _start(self, ctx: CallContext) -> Mapping[str, Any]:

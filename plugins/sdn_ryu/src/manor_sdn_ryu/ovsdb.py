@@ -1,4 +1,4 @@
-"""What the driver needs of a host's Open vSwitch besides OpenFlow: that the bridge is there, and its tracer.
+"""What the driver needs of a host's Open vSwitch besides OpenFlow: that the bridge and tunnels are there, its tracer.
 
 By ``ovs-vsctl`` and ``ovs-appctl`` with argument lists; nothing here is a shell.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from manor.api import CallContext
 from manor.errors import DeadlineExceeded, Indeterminate, NotFound, Permanent, Transient
 from manor_sdn_ryu.config import SwitchConfig
+from manor_sdn_ryu.tunnels import Tunnel
 
 __all__ = ["Ovsdb"]
 
@@ -48,11 +49,55 @@ class Ovsdb:
         if protocols and "OpenFlow13" not in protocols:
             self._vsctl(ctx, "add", "Bridge", name, "protocols", "OpenFlow13")
 
+    def ensure_tunnel(self, tunnel: Tunnel, owner: str, ctx: CallContext) -> None:
+        """This end of a tunnel exists and its way is known to the switch.
+
+        Raises Permanent when the switch refuses it, or when its userspace datapath could not send through it.
+        """
+        self._vsctl(
+            ctx, "--may-exist", "add-port", self._switch.bridge, tunnel.device,
+            "--", "set", "Port", tunnel.device, f"external_ids:{_OWNER_ID}={owner}",
+            "--", "set", "Interface", tunnel.device, "type=vxlan", "options:key=flow",
+            f'options:remote_ip="{tunnel.remote}"', f'options:local_ip="{tunnel.local}"',
+        )  # fmt: skip
+        rows = self._rows(ctx, "name,ofport,error,status,mtu", "list", "Interface")
+        made = rows.get(tunnel.device, {})
+        if not isinstance(made.get("ofport"), int) or made["ofport"] <= 0:
+            why = "".join(_members(made.get("error"))) or "no reason given"
+            raise Permanent(f"host {tunnel.host}: tunnel to {tunnel.peer} ({tunnel.remote}) is refused: {why}")
+        self._check_way(tunnel, rows, ctx)
+
+    def _check_way(self, tunnel: Tunnel, rows: Mapping[str, Mapping[str, Any]], ctx: CallContext) -> None:
+        status = dict(rows[tunnel.device]["status"][1])
+        egress = str(status.get("tunnel_egress_iface", ""))
+        if (self._bridge(ctx) or {}).get("datapath_type") == "netdev" and egress and egress not in rows:
+            raise Permanent(
+                f"host {tunnel.host}: {tunnel.local} is on {egress}, which is no Open vSwitch bridge: the userspace"
+                " datapath cannot send tunnels through it",
+                hint=f"ovs-vsctl add-br br-phy -- set Bridge br-phy datapath_type=netdev -- add-port br-phy {egress},"
+                " and move the address to br-phy",
+            )
+        mtu, promised = rows.get(egress, {}).get("mtu"), self._switch.underlay_mtu
+        if isinstance(mtu, int) and mtu < promised:
+            raise Permanent(
+                f"host {tunnel.host}: {egress} has an MTU of {mtu}, not the {promised} of underlay_mtu",
+                hint=f"ip link set {egress} mtu {promised}, or correct the setting",
+            )
+
+    def remove_tunnels(self, devices: Iterable[str], owner: str, ctx: CallContext) -> None:
+        """Take away these ends of tunnels where they carry our tag."""
+        ours = self._rows(ctx, "name", "find", "Port", f'external_ids:{_OWNER_ID}="{owner}"')
+        argv = [word for device in devices if device in ours for word in ("--", "--if-exists", "del-port", device)]
+        if argv:
+            self._vsctl(ctx, *argv[1:])
+
+    def _rows(self, ctx: CallContext, columns: str, *query: str) -> dict[str, dict[str, Any]]:
+        table = json.loads(self._vsctl(ctx, "--format=json", f"--columns={columns}", *query))
+        return {row[0]: dict(zip(table["headings"], row, strict=True)) for row in table["data"]}
+
     def _bridge(self, ctx: CallContext) -> dict[str, Any] | None:
-        columns = "--columns=name,fail_mode,protocols,datapath_id,datapath_type"
-        text = self._vsctl(ctx, "--format=json", columns, "find", "Bridge", f"name={self._switch.bridge}")
-        table = json.loads(text)
-        return dict(zip(table["headings"], table["data"][0], strict=True)) if table["data"] else None
+        columns = "name,fail_mode,protocols,datapath_id,datapath_type"
+        return self._rows(ctx, columns, "find", "Bridge", f"name={self._switch.bridge}").get(self._switch.bridge)
 
     def _kernel_datapath(self, ctx: CallContext) -> bool:
         types = self._vsctl(ctx, "get", "Open_vSwitch", ".", "datapath_types")

@@ -101,7 +101,7 @@ __all__ = [
     "tunnel_id",
 ]
 
-COMPILER = 2
+COMPILER = 3
 """Raised whenever the pipeline changes, so that an agent compiles anew what an older release left."""
 
 ALL_BITS = (1 << 64) - 1

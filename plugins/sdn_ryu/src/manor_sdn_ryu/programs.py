@@ -17,7 +17,7 @@ from manor_sdn_ryu.entries import check_rule
 from manor_sdn_ryu.pipeline import COMPILER, cookie
 from manor_sdn_ryu.store import Store
 
-__all__ = ["Programs", "cookie_of", "hosts_of", "spec_of"]
+__all__ = ["Programs", "cookie_of", "devices_of", "hosts_of", "spec_of"]
 
 
 def cookie_of(program: FlowProgram) -> int:
@@ -28,6 +28,16 @@ def cookie_of(program: FlowProgram) -> int:
 def hosts_of(program: FlowProgram | None) -> set[str]:
     """The hosts whose switches hold a part of the program."""
     return {rule.host for rule in program.rules} if program else set()
+
+
+def devices_of(program: FlowProgram) -> set[tuple[str, str]]:
+    """Every device that the program's rules name, with its host."""
+    return {
+        (rule.host, str(value))
+        for rule in program.rules
+        for name, value in (*rule.match, *rule.actions)
+        if name in ("in_port", "output") and value != "in_port"
+    }
 
 
 def spec_of(program: FlowProgram | None) -> SegmentSpec | ChainSpec | None:

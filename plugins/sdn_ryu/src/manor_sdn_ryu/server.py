@@ -90,6 +90,8 @@ class Server:
         return {
             "hello": lambda *_: {**self._identity, "version": VERSION},
             "configure": self._configure,
+            "prove": self._prove,
+            "devices": lambda *_: self._controller.devices(),
             "switches": lambda _, deadline: self._controller.switches(deadline),
             "apply": lambda args, deadline: self._controller.apply(program_from_json(args["program"]), deadline),
             "remove": self._remove,
@@ -121,6 +123,12 @@ class Server:
 
     def _spec(self, args: Mapping[str, Any], _deadline: float) -> dict[str, Any]:
         return self._controller.spec(str(args["owner"]), ResourceKind(args["kind"]), str(args["key"]))
+
+    def _prove(self, args: Mapping[str, Any], deadline: float) -> None:
+        sender, receiver = (tuple(map(str, args[end])) for end in ("sender", "receiver"))
+        self._controller.prove(
+            (sender[0], sender[1]), (receiver[0], receiver[1]), min(int(args["mtu"]), 65_000), deadline
+        )
 
     def _shutdown(self, _args: Mapping[str, Any], _deadline: float) -> bool:
         done = self._controller.shutdown()

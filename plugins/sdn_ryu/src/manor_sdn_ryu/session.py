@@ -14,7 +14,7 @@ from typing import Any
 
 from manor.errors import Indeterminate, Permanent, Transient
 from manor_sdn_ryu.changes import Change
-from manor_sdn_ryu.wire import flow_mod, flow_stats_request
+from manor_sdn_ryu.wire import flow_mod, flow_stats_request, packet_out
 
 __all__ = ["Session"]
 
@@ -97,6 +97,15 @@ class Session:
         """Flow statistics records of all entries with such a cookie."""
         replies = self._request([flow_stats_request(self.datapath, cookie, mask)], timeout_s)
         return [record for reply in replies for record in reply.body]
+
+    def inject(self, frame: bytes, device: str, tunnel_id: int, timeout_s: float) -> None:
+        """Let the switch send a frame of ours out of a tunnel's port."""
+        self._request([packet_out(self.datapath, frame, self.ports[device], tunnel_id)], timeout_s)
+
+    def received(self, device: str, timeout_s: float) -> int:
+        """Packets that came in by a port so far."""
+        request = self.datapath.ofproto_parser.OFPPortStatsRequest(self.datapath, 0, self.ports[device])
+        return sum(record.rx_packets for reply in self._request([request], timeout_s) for record in reply.body)
 
     def send(self, changes: Sequence[Change], timeout_s: float) -> None:
         """Make the changes, all or none, in an ordered atomic bundle; returns when the switch has answered.

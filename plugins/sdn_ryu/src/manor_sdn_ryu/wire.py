@@ -10,7 +10,7 @@ from typing import Any
 from manor_sdn_ryu.entries import Action, Entry
 from manor_sdn_ryu.fields import BITS, exact, render
 
-__all__ = ["entry_of", "flow_mod", "flow_stats_request"]
+__all__ = ["entry_of", "flow_mod", "flow_stats_request", "packet_out"]
 
 _NO_BUFFER = 0xFFFFFFFF
 _PORT_BITS = 0xFFFFFFFF
@@ -79,6 +79,15 @@ def flow_stats_request(datapath: Any, cookie: int, mask: int) -> Any:
     parser, ofp = datapath.ofproto_parser, datapath.ofproto
     return parser.OFPFlowStatsRequest(
         datapath, 0, ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask, parser.OFPMatch()
+    )
+
+
+def packet_out(datapath: Any, frame: bytes, port: int, tunnel_id: int) -> Any:
+    """Ask the switch to send this frame into a tunnel."""
+    parser, ofp = datapath.ofproto_parser, datapath.ofproto
+    actions = [parser.OFPActionSetField(tunnel_id=tunnel_id), parser.OFPActionOutput(port)]
+    return parser.OFPPacketOut(
+        datapath=datapath, buffer_id=_NO_BUFFER, in_port=ofp.OFPP_CONTROLLER, actions=actions, data=frame
     )
 
 
