@@ -114,6 +114,7 @@ def step(
         kind=kind,
         key=f"{SID}/{key}",
         summary=summary,
+        change=summary.partition(" ")[0],
         depends_on=deps,
         **facts,  # type: ignore[arg-type]
     )

@@ -58,6 +58,8 @@ class Step:
     host: str = ""
     summary: str = ""
     """What and why, in the operator's words."""
+    change: str = ""
+    """What becomes of the resource: ``create``, ``update``, ``repair``, ``replace``, ``remove``, or ``check``."""
     depends_on: tuple[str, ...] = ()
     spec: Mapping[str, Any] | None = None
     """The resource spec as JSON (``spec_to_json``) for ensure; a VnfView as JSON for configure and verify."""

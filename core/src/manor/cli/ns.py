@@ -301,6 +301,30 @@ def drift(
 
 
 @app.command()
+def heal(
+    ctx: typer.Context,
+    service: Service,
+    vnf: Annotated[
+        list[str] | None, typer.Option("--vnf", help="Make all machines of this VNF anew; repeatable.")
+    ] = None,
+    vnfc: Annotated[
+        list[str] | None, typer.Option("--vnfc", help="Make this machine anew, as VNF/VDU-0; repeatable.")
+    ] = None,
+    cause: Annotated[str, typer.Option(help="Why; kept with the operation.")] = "",
+    yes: Yes = False,
+    on_failure: Failing = OnFailure.HOLD,
+    no_wait: NoWait = False,
+) -> None:
+    """Bring back what is broken; with --vnf or --vnfc also make machines anew, under the same key, MAC and address."""
+    from manor.cli.running import carry_out
+    from manor.lcm import healing
+
+    s = session(ctx)
+    proposal = healing.heal(s.runtime, find_ns(s, service).id, vnfs=vnf or (), vnfcs=vnfc or (), cause=cause)
+    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+
+
+@app.command()
 def terminate(
     ctx: typer.Context,
     service: Service,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from manor.lcm.ns import Proposal
     from manor.model.instance import OnFailure
 
-__all__ = ["act", "approve", "ended", "follow", "run", "show_plan"]
+__all__ = ["act", "approve", "carry_out", "ended", "follow", "run", "show_plan"]
 
 _COLOURS = {
     Action.CREATE: "green",
@@ -49,6 +49,16 @@ def approve(s: Session, proposal: Proposal, *, yes: bool) -> None:
     if not yes and not s.out.confirm("Do this?"):
         s.out.note("nothing was done")
         raise typer.Exit(ExitCode.GENERAL)
+
+
+def carry_out(s: Session, proposal: Proposal, *, yes: bool, on_failure: OnFailure, wait: bool) -> None:
+    """Ask and run, where there is anything to do."""
+    if not proposal.plan.steps:
+        nothing = {"operation": proposal.operation, "service": proposal.ns.name, "changed": False}
+        s.out.result(nothing, lambda: s.out.line(f"{proposal.ns.name} is as wanted already: nothing to do"))
+        return
+    approve(s, proposal, yes=yes)
+    run(s, proposal, on_failure=on_failure, wait=wait)
 
 
 def act(s: Session, operation_id: str, trigger: str) -> NsLcmOpOcc:

@@ -15,6 +15,7 @@ from manor.cli.output import printable
 from manor.cli.render.topology import machine_name
 from manor.cli.session import Session, new_app, session
 from manor.errors import Unsupported, UsageError
+from manor.model.instance import OnFailure
 from manor.model.topology import TopologyVnf, TopologyVnfc
 
 __all__ = ["app"]
@@ -30,6 +31,11 @@ Machine = Annotated[
         metavar="NS/VNF[/VNFC]", help="Service and VNF; the machine where it has several.", autocompletion=complete_vnf
     ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", help="Start it and return; `manor serve` or `op watch` works it off.")
+]
+Failing = Annotated[OnFailure, typer.Option("--on-failure", help="What to do when a step fails for good.")]
 _LOOK_S = 30.0
 
 
@@ -118,6 +124,32 @@ def show(ctx: typer.Context, vnf: Vnf) -> None:
         s.out.table(("machine", "where", "state", "port", "addresses", "mac", "device"), rows)
 
     s.out.result({"vnf": info, "machines": drawn.vnfcs}, human)
+
+
+@app.command()
+def heal(
+    ctx: typer.Context,
+    vnf: Vnf,
+    vnfc: Annotated[list[str] | None, typer.Option("--vnfc", help="Only this machine, as main-0; repeatable.")] = None,
+    cause: Annotated[str, typer.Option(help="Why; kept with the operation.")] = "",
+    yes: Yes = False,
+    on_failure: Failing = OnFailure.HOLD,
+    no_wait: NoWait = False,
+) -> None:
+    """Make a VNF's machines anew, under the same key, MAC and address, and bring back what else is broken."""
+    from manor.cli.running import carry_out
+    from manor.lcm import healing
+
+    s = session(ctx)
+    found = find_vnf(s, vnf)
+    proposal = healing.heal(
+        s.runtime,
+        found.ns_id,
+        vnfs=() if vnfc else (found.name,),
+        vnfcs=[name if name.startswith(found.name) else f"{found.name}/{name}" for name in vnfc or ()],
+        cause=cause,
+    )
+    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
 
 
 @app.command()

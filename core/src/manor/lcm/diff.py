@@ -43,6 +43,8 @@ class _Change(StrEnum):
     UPDATE = "update"
     REPLACE = "replace"
     REPAIR = "repair"
+    REMOVE = "remove"
+    CHECK = "check"
 
 
 def diff(
@@ -53,14 +55,16 @@ def diff(
     *,
     replace_on: Mapping[str, frozenset[str]] | None = None,
     found_at: Mapping[str, str] | None = None,
+    recreate: frozenset[str] = frozenset(),
 ) -> Plan:
     """The plan that leads from ``observed`` (by key) to ``desired``.
 
     ``replace_on`` are the spec fields (``node.firmware``), by endpoint, that cannot change in place. ``found_at`` gives
     the endpoint, by key, of observed resources of this service that neither state names: leftovers, to be removed.
-    Raises PlanRefused where dependencies form a circle.
+    ``recreate`` are keys to replace although they are as specified, where they are there. Raises PlanRefused where
+    dependencies form a circle.
     """
-    return _Differ(desired, observed, previous, operation, replace_on or {}, found_at or {}).plan()
+    return _Differ(desired, observed, previous, operation, replace_on or {}, found_at or {}, recreate).plan()
 
 
 def is_as_wanted(spec: ResourceSpec, seen: Observed) -> bool:
@@ -97,12 +101,14 @@ class _Differ:
         operation: OperationKind,
         replace_on: Mapping[str, frozenset[str]],
         found_at: Mapping[str, str],
+        recreate: frozenset[str],
     ) -> None:
         self.desired = desired
         self.observed = observed
         self.operation = operation
         self.replace_on = replace_on
         self.found_at = found_at
+        self.recreate = recreate
         self.wanted = {resource.spec.key: resource for resource in desired.resources}
         self.before = {resource.spec.key: resource for resource in (previous.resources if previous else ())}
         self.checks_before = {check.key: check for check in (previous.checks if previous else ())}
@@ -152,6 +158,8 @@ class _Differ:
         spec, seen = resource.spec, self.observed.get(resource.spec.key)
         if seen is None:
             return _Change.CREATE
+        if spec.key in self.recreate and not resource.shared:
+            return _Change.REPLACE
         if is_as_wanted(spec, seen):
             return None
         if _is_elsewhere(spec, seen):
@@ -189,6 +197,7 @@ class _Differ:
             endpoint=endpoint,
             host=host,
             summary=f"remove {kind}{_because(old.why if old else 'left over')}{gone}",
+            change=self.changes.get(key, _Change.REMOVE),
             before=spec_to_json(old.spec) if old else None,
             undo=Undo.RESTORE if old and not gone else Undo.NONE,
             deadline_s=DEADLINES_S.get(kind, 120.0),
@@ -273,6 +282,7 @@ class _Differ:
             endpoint=resource.endpoint,
             host=getattr(spec, "host", ""),
             summary=f"{change} {spec.kind}{_because(resource.why)}{phase}",
+            change=change,
             depends_on=waits,
             spec=spec_to_json(spec),
             before=before,
@@ -290,6 +300,7 @@ class _Differ:
             endpoint=resource.endpoint,
             host=getattr(resource.spec, "host", ""),
             summary=why,
+            change=_Change.CHECK,
             depends_on=waits,
             spec=spec_to_json(resource.spec),
             deadline_s=DEADLINES_S["verify"],
@@ -313,6 +324,7 @@ class _Differ:
                 key=check.key,
                 endpoint=check.endpoint,
                 summary=f"{'prove' if check.verb is Verb.VERIFY else 'configure'}{_because(check.why)}",
+                change=_Change.CHECK,
                 depends_on=waits,
                 spec={"view": dict(check.view), "nodes": dict(check.nodes)},
                 deadline_s=DEADLINES_S[str(check.verb)],

@@ -20,7 +20,7 @@ from manor.lcm.plans import plan_digest, require_same
 from manor.lcm.runtime import Runtime
 from manor.lcm.states import Trigger
 from manor.lcm.target import Target
-from manor.lcm.wishes import Wishes, request, wishes_to_json
+from manor.lcm.wishes import Wishes, lasting, request, wishes_to_json
 from manor.lcm.world import candidates, endpoints_of, observe, registered
 from manor.model.desired import DesiredState
 from manor.model.instance import (
@@ -45,6 +45,10 @@ __all__ = ["Proposal", "confirm", "create", "delete", "propose", "start"]
 _FROM = {
     OperationKind.INSTANTIATE: NsState.NOT_INSTANTIATED,
     OperationKind.REPAIR: NsState.INSTANTIATED,
+    OperationKind.HEAL: NsState.INSTANTIATED,
+    OperationKind.SCALE: NsState.INSTANTIATED,
+    OperationKind.OPERATE: NsState.INSTANTIATED,
+    OperationKind.UPDATE: NsState.INSTANTIATED,
 }
 """States that operations start from, where it matters."""
 
@@ -140,17 +144,35 @@ def propose(
         )
     previous = _merged(stored, left)
     target: DesiredState | None = None
-    if operation is OperationKind.REPAIR:
+    if operation in (OperationKind.REPAIR, OperationKind.HEAL):
         target = stored
     elif operation is not OperationKind.TERMINATE:
         target, vnfs = _planned(rt, ns, wishes, stored)
+        target = dataclasses.replace(target, wishes=wishes_to_json(lasting(wishes)))
     observed, found_at = observe(rt, ns.id, previous, target, tolerant=tolerant)
     nothing = DesiredState(service_id=ns.id, service_name=ns.name)
-    plan = diff(target or nothing, observed, previous, operation, replace_on=_replace_on(rt, target), found_at=found_at)
+    plan = diff(
+        target or nothing,
+        observed,
+        previous,
+        operation,
+        replace_on=_replace_on(rt, target),
+        found_at=found_at,
+        recreate=frozenset(wishes.recreate),
+    )
     findings = _reviewed(rt, ns, plan)
     if operation is OperationKind.TERMINATE:
         vnfs = ()
-    return Proposal(ns=ns, operation=operation, wishes=wishes, plan=plan, target=target, vnfs=vnfs, findings=findings)
+    return Proposal(
+        ns=ns,
+        operation=operation,
+        wishes=wishes,
+        plan=plan,
+        target=target,
+        vnfs=vnfs,
+        findings=findings,
+        present=frozenset(observed),
+    )
 
 
 def confirm(rt: Runtime, approved: Proposal | Plan, wishes: Wishes | None = None) -> Proposal:
@@ -163,9 +185,17 @@ def confirm(rt: Runtime, approved: Proposal | Plan, wishes: Wishes | None = None
     return now
 
 
-def start(rt: Runtime, proposal: Proposal, *, on_failure: OnFailure = OnFailure.ROLLBACK, force: bool = False) -> str:
+def start(
+    rt: Runtime,
+    proposal: Proposal,
+    *,
+    on_failure: OnFailure = OnFailure.ROLLBACK,
+    force: bool = False,
+    is_automatic: bool = False,
+) -> str:
     """Accept the proposal; the id of the operation, which a worker now picks up.
 
+    ``is_automatic`` says that no operator asked for it (isAutomaticInvocation).
     ``force`` (terminate only) goes on where a step fails and lists what is left. Raises UsageError while another
     operation is active, PlanRefused where one has run since the proposal was made.
     """
@@ -180,6 +210,7 @@ def start(rt: Runtime, proposal: Proposal, *, on_failure: OnFailure = OnFailure.
         target,
         on_failure=on_failure,
         params={"wishes": wishes_to_json(proposal.wishes)},
+        is_automatic=is_automatic,
         force=force,
         planned_after=proposal.ns.last_operation,
     )

@@ -6,13 +6,22 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manor.errors import DescriptorError, UsageError
 from manor.lcm.runtime import Runtime
 from manor.lcm.world import addresses, registered
 from manor.model.desired import DesiredState
-from manor.model.instance import EndpointKind, NsInstance, OperationalState, PackageInfo, PackageKind
+from manor.model.instance import (
+    EndpointKind,
+    NsInstance,
+    NsState,
+    OperationalState,
+    PackageInfo,
+    PackageKind,
+    VnfInstance,
+)
 from manor.model.nsd import Nsd
 from manor.model.vnfd import Vnfd
 from manor.nfvo.request import Artifact, ServiceRequest
@@ -20,7 +29,7 @@ from manor.nfvo.request import Artifact, ServiceRequest
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["Wishes", "request", "wishes_from_json", "wishes_to_json"]
+__all__ = ["Standing", "Wishes", "lasting", "request", "standing", "wishes_from_json", "wishes_to_json"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +46,46 @@ class Wishes:
     """``<vim>`` or ``<vim>/<host>`` by VNF profile id; ``*`` for all."""
     vnf_counts: Mapping[str, int] = field(default_factory=dict)
     scale_levels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    recreate: tuple[str, ...] = ()
+    """Keys of resources to remove and make anew although they are as specified (for a heal)."""
+    cause: str = ""
+    """Why, in words, where an operation is started without an operator (HealVnfData.cause)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """A running service and what was wanted of it so far: where every later wish starts from."""
+
+    ns: NsInstance
+    wishes: Wishes
+    state: DesiredState
+    vnfs: tuple[VnfInstance, ...]
+
+    def vnf(self, name: str) -> VnfInstance:
+        """The VNF of this name. Raises UsageError naming those that there are."""
+        for vnf in self.vnfs:
+            if name in (vnf.name, vnf.id):
+                return vnf
+        known = ", ".join(vnf.name for vnf in self.vnfs)
+        raise UsageError(f"{self.ns.name} has no VNF {name}", hint=f"it has: {known}")
+
+
+def standing(rt: Runtime, name_or_id: str) -> Standing:
+    """The service as it stands. Raises UsageError where it does not run."""
+    from manor.store import instances
+
+    with rt.store.read() as tx:
+        ns = instances.get(tx, name_or_id)
+        state = instances.desired(tx, ns.id)
+        vnfs = instances.vnfs(tx, ns.id)
+    if ns.state is not NsState.INSTANTIATED or state is None:
+        raise UsageError(f"service {ns.name} is {ns.state}", hint=f"manor ns instantiate {ns.name}")
+    return Standing(ns=ns, wishes=wishes_from_json(state.wishes), state=state, vnfs=vnfs)
+
+
+def lasting(wishes: Wishes) -> Wishes:
+    """Without what was meant for one operation only."""
+    return dataclasses.replace(wishes, recreate=(), cause="")
 
 
 def wishes_to_json(wishes: Wishes) -> dict[str, Any]:
@@ -47,7 +96,8 @@ def wishes_to_json(wishes: Wishes) -> dict[str, Any]:
 def wishes_from_json(data: Mapping[str, Any]) -> Wishes:
     """Read what :func:`wishes_to_json` wrote. Raises UsageError on an unknown field."""
     try:
-        return Wishes(**data)
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return Wishes(**fields)
     except TypeError as error:
         raise UsageError(f"the saved plan's wishes cannot be read: {error}", hint="make the plan anew") from error
 
@@ -79,8 +129,7 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
             _must_be_enabled(info)
             vnfds[vnfd_id] = reader.validate_python(packages.descriptor(tx, info.id))
             for path, sha256 in info.artifacts.items():
-                kept = artifact_path(rt.home, sha256)
-                artifacts[vnfd_id, path] = Artifact(path=str(kept), sha256=sha256, size_bytes=kept.stat().st_size)
+                artifacts[vnfd_id, path] = _artifact(info, path, artifact_path(rt.home, sha256), sha256)
     return ServiceRequest(
         ns=ns,
         owner=rt.owner,
@@ -95,6 +144,17 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
         locations=wishes.locations,
         held_addresses=addresses(previous),
     )
+
+
+def _artifact(info: PackageInfo, path: str, kept: Path, sha256: str) -> Artifact:
+    try:
+        size_bytes = kept.stat().st_size
+    except OSError as error:
+        raise DescriptorError(
+            f"package {info.name}: its file {path} is not in the catalogue: {error.strerror} ({kept})",
+            hint=f"on-board it anew: manor package delete {info.id}, then manor package onboard PATH",
+        ) from error
+    return Artifact(path=str(kept), sha256=sha256, size_bytes=size_bytes)
 
 
 def _must_be_enabled(info: PackageInfo) -> None:

@@ -60,6 +60,8 @@ class DesiredState:
     placement: Mapping[str, str] = field(default_factory=dict)
     """``<vim>/<host>`` by node key."""
     notes: tuple[str, ...] = ()
+    wishes: Mapping[str, Any] = field(default_factory=dict)
+    """What the operator wanted of it (sizes, places, what is stopped), as JSON: a later operation starts from that."""
 
 
 def desired_to_json(desired: DesiredState) -> dict[str, Any]:
@@ -93,6 +95,7 @@ def desired_to_json(desired: DesiredState) -> dict[str, Any]:
         ],
         "placement": dict(desired.placement),
         "notes": list(desired.notes),
+        "wishes": dict(desired.wishes),
     }
 
 
@@ -127,4 +130,5 @@ def desired_from_json(data: Mapping[str, Any]) -> DesiredState:
         ),
         placement=data["placement"],
         notes=tuple(data["notes"]),
+        wishes=data.get("wishes", {}),
     )

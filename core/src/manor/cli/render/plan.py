@@ -32,8 +32,10 @@ _SIGNS = {
     Action.REMOVE: "-",
     Action.CHECK: "?",
 }
-_SAID = {"create": Action.CREATE, "update": Action.CHANGE, "repair": Action.REPAIR, "replace": Action.REPLACE}
-"""First words of the planner's summaries: a step's spec alone does not tell a repair from a creation."""
+_ACTIONS = {"create": Action.CREATE, "update": Action.CHANGE, "repair": Action.REPAIR, "replace": Action.REPLACE}
+"""By ``Step.change``."""
+_WORDS = (*_ACTIONS, "remove", "prove", "configure")
+"""First words of summaries, which the sign before a line says already."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,14 +80,13 @@ def _action(step: Step, also_removed: bool) -> Action:
         return Action.CHECK
     if also_removed:
         return Action.REPLACE
-    said = _SAID.get(step.summary.partition(" ")[0])
-    return said or (Action.CHANGE if step.before else Action.CREATE)
+    return _ACTIONS.get(step.change) or (Action.CHANGE if step.before else Action.CREATE)
 
 
 def _why(step: Step) -> str:
     """The summary without the words that the sign and the kind say already."""
     first, _, rest = step.summary.partition(f" {step.kind}")
-    if first in (*_SAID, "remove", "prove", "configure") and rest[:1] in ("", ":", " "):
+    if first in _WORDS and rest[:1] in ("", ":", " "):
         return rest.lstrip(": ")
     return step.summary
 
