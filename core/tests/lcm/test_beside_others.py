@@ -11,7 +11,7 @@ import pytest
 import secure_web
 from test_service import onboard
 
-from manor.api import CallContext, OperationKind, Query, ResourceKind
+from manor.api import CallContext, NetworkSpec, OperationKind, Query, ResourceKind
 from manor.catalog.onboard import delete as delete_package
 from manor.errors import UsageError
 from manor.fakes import Action, Fault
@@ -123,4 +123,32 @@ def test_an_orphan_that_found_a_service_since_it_was_listed_stays(rt: Runtime) -
     unguarded(rt.vim("lab")).world.heal()  # type: ignore[attr-defined]
     assert run(rt, OperationKind.INSTANTIATE).state is OperationState.COMPLETED
     endpoints.remove_orphans(rt, listed)
+    assert ns.propose(rt, "demo", OperationKind.REPAIR).plan.steps == ()
+
+
+def test_a_leftover_of_a_link_that_lives_elsewhere_is_an_orphan(rt: Runtime) -> None:
+    run(rt, OperationKind.INSTANTIATE)
+    query = Query(owner=rt.owner, kinds=frozenset({ResourceKind.NETWORK}))
+    (network,) = rt.vim("lab").observe(query, CallContext.within(5))
+    key = f"{network.ref.key}-b"
+    rt.vim("lab").ensure(
+        NetworkSpec(key=key, owner=rt.owner, host=network.ref.host, name="lan", segment=""), CallContext.within(5)
+    )
+    found, _ = endpoints.orphans(rt)
+    assert [orphan.observed.ref.key for orphan in found] == [key]
+    assert endpoints.remove_orphans(rt, found) == ()
+    assert endpoints.orphans(rt) == ([], {})
+
+
+def test_a_second_one_of_what_runs_elsewhere_is_an_orphan(rt: Runtime) -> None:
+    """As when a host comes back that was given up, after the service was made anew on another."""
+    run(rt, OperationKind.INSTANTIATE)
+    endpoints.add(rt, EndpointKind.VIM, "far", driver="fake", config={"hosts": [{"name": "host-9"}]})
+    query = Query(owner=rt.owner, kinds=frozenset({ResourceKind.NETWORK}))
+    (network,) = rt.vim("lab").observe(query, CallContext.within(5))
+    twin = NetworkSpec(key=network.ref.key, owner=rt.owner, host="host-9", name="lan", segment="")
+    rt.vim("far").ensure(twin, CallContext.within(5))
+    found, _ = endpoints.orphans(rt)
+    assert [(orphan.endpoint, orphan.observed.ref.key) for orphan in found] == [("vim:far", network.ref.key)]
+    assert endpoints.remove_orphans(rt, found) == ()
     assert ns.propose(rt, "demo", OperationKind.REPAIR).plan.steps == ()

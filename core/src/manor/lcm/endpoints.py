@@ -146,14 +146,17 @@ def remove_orphans(rt: Runtime, found: list[Orphan]) -> tuple[str, ...]:
 
 
 def _unclaimed(rt: Runtime, found: list[Orphan]) -> list[Orphan]:
-    claimed, busy = _claims(rt)
-    return [
-        orphan
-        for orphan in found
-        if (key := orphan.observed.ref.key) not in claimed
-        and key.partition("/")[0] not in busy
-        and key.partition("@")[0] not in claimed
-    ]
+    claims = _claims(rt)
+
+    def is_claimed(orphan: Orphan) -> bool:
+        ref = orphan.observed.ref
+        if ref.kind is ResourceKind.IMAGE:
+            return ref.key.partition("@")[0] in claims.images
+        # Elsewhere than it should be it is a second one, and nobody's.
+        host = claims.hosts.get((orphan.endpoint, ref.key))
+        return ref.key.partition("/")[0] in claims.busy or (host is not None and host in ("", ref.host))
+
+    return [orphan for orphan in found if not is_claimed(orphan)]
 
 
 _LAST_FIRST = (
@@ -182,21 +185,36 @@ def _seen(rt: Runtime, endpoint: str, kinds: frozenset[ResourceKind] | None = No
     return list(rt.driver(endpoint).observe(query, CallContext.within(_REMOVE_S)))
 
 
-def _claims(rt: Runtime) -> tuple[set[str], set[str]]:
-    """Keys that should exist (for images: up to the @), and ids of services with an operation under way."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Claims:
+    """What should exist."""
+
+    hosts: Mapping[tuple[str, str], str]
+    """Where, by endpoint and key; empty for what is on no host of its own."""
+    images: frozenset[str]
+    """Keys of images, up to the @."""
+    busy: frozenset[str]
+    """Ids of services with an operation under way: what is theirs changes."""
+
+
+def _claims(rt: Runtime) -> _Claims:
     from manor.store import instances, operations, packages
 
-    claimed: set[str] = set()
+    hosts: dict[tuple[str, str], str] = {}
+    images: set[str] = set()
     busy: set[str] = set()
     with rt.store.read() as tx:
         for ns in instances.all_of(tx):
             if operations.active(tx, ns.id) is not None:
                 busy.add(ns.id)
             state = instances.desired(tx, ns.id)
-            claimed.update(resource.spec.key for resource in (state.resources if state else ()))
+            for resource in state.resources if state else ():
+                hosts[resource.endpoint, resource.spec.key] = getattr(resource.spec, "host", "")
+                if resource.spec.kind is ResourceKind.IMAGE:
+                    images.add(resource.spec.key.partition("@")[0])
         for package in packages.all_of(tx):
-            claimed.update(f"image/{sha256[:16]}" for sha256 in package.artifacts.values())
-    return claimed, busy
+            images.update(f"image/{sha256[:16]}" for sha256 in package.artifacts.values())
+    return _Claims(hosts=hosts, images=frozenset(images), busy=frozenset(busy))
 
 
 def _users(rt: Runtime, endpoint: str) -> list[str]:
