@@ -29,7 +29,7 @@ test: setup lint ## the whole suite, on real libvirt, QEMU and Open vSwitch; nee
 	$(VENV)/pytest
 
 test-fast: setup ## the quick part of the suite, within two minutes
-	$(VENV)/pytest -m "not real and not slow"
+	$(VENV)/pytest -m "not real and not slow" -n 2 --dist loadfile -q
 
 lint: $(STAMPS)/workspace ## ruff, mypy, import contracts
 	$(VENV)/ruff check .
