@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from manor.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
+    from manor.assure.loop import Assurance
     from manor.lcm.runtime import Runtime
 
 __all__ = ["alive", "notify", "serve"]
@@ -34,7 +35,10 @@ def serve(rt: Runtime, stop: threading.Event, *, metrics: tuple[str, int] | None
 
     ``metrics`` is the address to answer Prometheus at. Raises UsageError where another one serves this home already.
     """
-    with _alone(rt.home), _metrics(rt, metrics):
+    from manor.assure.loop import Assurance
+
+    assurance = Assurance(rt)
+    with _alone(rt.home), _metrics(rt, metrics, assurance):
         waited = False
         while not rt.worker.start():
             if not waited:
@@ -43,6 +47,7 @@ def serve(rt: Runtime, stop: threading.Event, *, metrics: tuple[str, int] | None
             if stop.wait(_AGAIN_S):
                 return
         _log.info("serving %s as process %d", rt.home, os.getpid())
+        assurance.start()
         notify("READY=1", f"MAINPID={os.getpid()}")
         try:
             while not stop.wait(_watchdog_s()):
@@ -50,6 +55,7 @@ def serve(rt: Runtime, stop: threading.Event, *, metrics: tuple[str, int] | None
         finally:
             notify("STOPPING=1")
             _log.info("stopping at the next step; what is not finished is resumed later")
+            assurance.stop()
             rt.release_worker()
 
 
@@ -105,7 +111,7 @@ def _alone(home: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _metrics(rt: Runtime, address: tuple[str, int] | None) -> Iterator[None]:
+def _metrics(rt: Runtime, address: tuple[str, int] | None, assurance: Assurance) -> Iterator[None]:
     if address is None:
         yield
         return
@@ -113,6 +119,7 @@ def _metrics(rt: Runtime, address: tuple[str, int] | None) -> Iterator[None]:
 
     from manor.store import instances, operations
     from manor.telemetry.export import registry
+    from manor.telemetry.families import Assured
 
     def counted(read: Callable[[], Iterator[str]]) -> Callable[[], Mapping[str, int]]:
         return lambda: Counter(read())
@@ -131,6 +138,7 @@ def _metrics(rt: Runtime, address: tuple[str, int] | None) -> Iterator[None]:
         stuck=lambda: len(rt.plugins.counters.in_flight(overdue=True)),
         operations=counted(operation_states),
         services=counted(service_states),
+        more=[Assured(assurance.figures)],
     )
     host, port = address
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from manor.api import CallContext, Metered, Observed, ResourceRef, Sample, Target, TelemetrySource
@@ -26,7 +26,7 @@ class Collected:
     """What all sources said, and why one said nothing, by its name."""
 
     samples: tuple[Sample, ...] = ()
-    silent: Mapping[str, str] | None = None
+    silent: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
 
 

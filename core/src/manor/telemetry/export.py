@@ -95,7 +95,7 @@ def registry(
     from prometheus_client import CollectorRegistry
 
     made = CollectorRegistry()
-    made.register(_Manor(version, calls, stuck, operations, services))  # type: ignore[arg-type]
+    made.register(_Manor(version, calls, stuck, operations, services))
     for collector in more:
         made.register(collector)
     return made

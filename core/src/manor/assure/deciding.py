@@ -1,0 +1,178 @@
+"""From an alarm to a ruling: what the policy asks for, and whether the budget, the mode and the facts allow it. Pure.
+
+Every no has its reason in words, because «why was it not healed» is asked as often as «why was it».
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from manor.api.assure import Alarm, HealAction, HealDecision, HealRecord
+from manor.api.resources import Observed, Phase, VolumeSpec
+from manor.assure.settings import AssuranceSettings, Mode
+from manor.assure.sight import Service
+from manor.model.alarm import AlarmRecord, Outcome, Ruling, to_event
+
+__all__ = ["Situation", "Verdict", "as_of_now", "budget", "decide", "heal_records", "recreate_keys"]
+
+_HOUR_S = 3600.0
+_ACTS = frozenset({HealAction.RESTART, HealAction.RECREATE})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Situation:
+    """All that a decision about one alarm depends on."""
+
+    alarm: AlarmRecord
+    service: Service
+    seen: Mapping[str, Observed]
+    """The service's machines, by key; those that are not there are not in it."""
+    heals: Sequence[Ruling]
+    """Decisions that became operations, of all services, over the last day at least."""
+    settings: AssuranceSettings
+    now_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What is to be done about an alarm, and why, or why not."""
+
+    action: HealAction
+    outcome: Outcome
+    reason: str
+    targets: tuple[str, ...] = field(default=())
+
+
+def as_of_now(alarm: AlarmRecord, now_s: float) -> Alarm:
+    """The alarm for the policy, as if it were raised now, so that heals since it was raised count as history."""
+    return replace(to_event(alarm), alarm_raised_time_s=now_s)
+
+
+def heal_records(heals: Sequence[Ruling]) -> tuple[HealRecord, ...]:
+    """The history as policies see it."""
+    return tuple(
+        HealRecord(
+            time_s=heal.time_s,
+            resource_key=heal.resource_key,
+            action=heal.action,
+            succeeded=heal.succeeded is not False and heal.helped is not False,
+        )
+        for heal in heals
+    )
+
+
+def decide(situation: Situation, decision: HealDecision) -> Verdict:
+    """What becomes of the policy's decision. STARTED says that it is to be done now."""
+    alarm, settings, name = situation.alarm, situation.settings, situation.service.name
+    action, reason = decision.action, decision.reason
+
+    def verdict(outcome: Outcome, why: str) -> Verdict:
+        return Verdict(action=action, outcome=outcome, reason=why, targets=decision.targets)
+
+    if action is HealAction.NONE:
+        return verdict(Outcome.NOTHING, reason)
+    if action is HealAction.ESCALATE:
+        return verdict(Outcome.ESCALATED, reason)
+    if action not in _ACTS:
+        return verdict(Outcome.ESCALATED, f"{reason}; a person has to {action}: Manor cannot by itself yet")
+    nodes = {node.key for _, node in situation.service.nodes()}
+    stranger = next((key for key in decision.targets if key not in nodes), None)
+    if stranger is not None or not decision.targets:
+        what = stranger or "nothing"
+        return verdict(Outcome.ESCALATED, f"{reason}; {what} is no machine of {name}, so it cannot be {action}ed")
+    mode = settings.mode(name, learned=alarm.learned)
+    if mode is Mode.OFF:
+        return verdict(Outcome.NOTHING, f"healing is off for {name}")
+    if alarm.learned and not alarm.confirmations:
+        return verdict(Outcome.NOTHING, "a detector alone never acts: no independent sign confirms it")
+    held = settings.hold(name, situation.now_s) or budget(situation, decision.targets)
+    if held:
+        return verdict(Outcome.HELD, f"{reason}; held: {held}")
+    useless = _useless(situation, action)
+    if useless:
+        return verdict(Outcome.ESCALATED, f"{reason}; {useless}: a person has to look")
+    if mode is Mode.SHADOW:
+        return verdict(Outcome.SHADOW, reason)
+    if mode is Mode.ASK:
+        return verdict(Outcome.ASK, reason)
+    return verdict(Outcome.STARTED, reason)
+
+
+def budget(situation: Situation, targets: Sequence[str]) -> str:
+    """Why a heal has to wait; empty where it may begin."""
+    settings, service, now_s = situation.settings, situation.service, situation.now_s
+    if service.is_changing:
+        return "an operation is changing the service"
+    if service.held_by:
+        return f"operation {service.held_by} stopped and waits for a person: manor op show {service.held_by}"
+    recent = [heal for heal in situation.heals if now_s - _HOUR_S < heal.time_s <= now_s]
+    for key in targets:
+        mine = [heal for heal in recent if heal.resource_key == key]
+        rest_s = settings.cool_down_s - (now_s - max((heal.ended_s or heal.time_s for heal in mine), default=-math.inf))
+        if rest_s > 0:
+            return f"it was healed less than {settings.cool_down_s:g} s ago"
+        if len(mine) >= settings.heals_per_resource_hour:
+            return (
+                f"it was healed {len(mine)} times within the hour, and {settings.heals_per_resource_hour} are allowed"
+            )
+    own = {heal.operation_id for heal in recent if heal.ns_id == service.id}
+    if len(own) >= settings.heals_per_service_hour:
+        return f"{service.name} had {len(own)} heals within the hour, and {settings.heals_per_service_hour} are allowed"
+    everywhere = {heal.operation_id for heal in recent}
+    if len(everywhere) >= settings.heals_per_hour:
+        return f"there were {len(everywhere)} heals within the hour, and {settings.heals_per_hour} are allowed"
+    return _blast(situation, targets)
+
+
+def _blast(situation: Situation, targets: Sequence[str]) -> str:
+    """Why taking these live machines down would leave too few of their kind at work; the dead cost nothing more."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for _, node in situation.service.nodes():
+        group = node.key.rpartition("/")[0], dict(node.labels).get("vdu", "")
+        groups.setdefault(group, []).append(node.key)
+    for (_, vdu), members in groups.items():
+        taken = [key for key in targets if key in members and _at_work(situation, key)]
+        out = [key for key in members if not _at_work(situation, key)]
+        allowed = max(1, math.floor(len(members) * situation.settings.blast_radius))
+        if taken and len(taken) + len(out) > allowed:
+            return (
+                f"{len(out)} of {len(members)} machines of {vdu or 'its group'} are out of service, "
+                f"and no more than {allowed} may be at once"
+            )
+    return ""
+
+
+def _at_work(situation: Situation, key: str) -> bool:
+    seen = situation.seen.get(key)
+    return seen is not None and seen.phase is Phase.ACTIVE
+
+
+def _useless(situation: Situation, action: HealAction) -> str:
+    """What was tried for this very alarm and did not help is not tried again."""
+    tried = [heal for heal in situation.heals if heal.alarm_id == situation.alarm.id and heal.action is action]
+    if any(heal.succeeded and heal.helped is False for heal in tried):
+        return f"a {action} was done for this alarm and did not help"
+    return ""
+
+
+def recreate_keys(
+    service: Service, seen: Mapping[str, Observed], action: HealAction, targets: Sequence[str]
+) -> tuple[str, ...]:
+    """What has to be removed and made anew, for those of the targets that are there.
+
+    A machine that is dead comes back by being ensured; one that runs and is sick has to go first. RECREATE renews the
+    disks made from an image too, and leaves every other disk, which holds the VNF's data, as it is.
+    """
+    gone: list[str] = []
+    volumes = {r.spec.key: r.spec for r in service.desired.resources if isinstance(r.spec, VolumeSpec)}
+    for _, node in service.nodes():
+        if node.key not in targets:
+            continue
+        there = seen.get(node.key)
+        if action is HealAction.RECREATE:
+            gone += [disk.volume for disk in node.disks if disk.volume in volumes and volumes[disk.volume].image]
+        if there is not None and (action is HealAction.RECREATE or there.phase not in (Phase.STOPPED, Phase.ERROR)):
+            gone.append(node.key)
+    return tuple(gone)

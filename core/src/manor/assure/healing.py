@@ -1,0 +1,130 @@
+"""Rulings into operations and operations back into rulings: the acting half, and what an operator approves."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from manor.api import HealAction, Observed, OperationKind
+from manor.assure.deciding import Verdict, recreate_keys
+from manor.assure.sight import Service
+from manor.errors import ManorError, UsageError
+from manor.lcm import ns
+from manor.lcm.runtime import Runtime
+from manor.lcm.wishes import Wishes
+from manor.model.alarm import AlarmRecord, Outcome, Ruling
+from manor.model.instance import OperationState
+
+__all__ = ["approve", "followed_up", "operation_state", "refused", "ruling_of", "start_heal"]
+
+
+def ruling_of(alarm: AlarmRecord, verdict: Verdict, now_s: float, operation_id: str = "") -> Ruling:
+    """The record of a verdict."""
+    return Ruling(
+        id=uuid.uuid4().hex[:12],
+        alarm_id=alarm.id,
+        ns_id=alarm.ns_id,
+        resource_key=alarm.resource_key,
+        time_s=now_s,
+        action=verdict.action,
+        outcome=verdict.outcome,
+        reason=verdict.reason,
+        operation_id=operation_id,
+    )
+
+
+def start_heal(
+    rt: Runtime,
+    service: Service,
+    seen: Mapping[str, Observed],
+    wanted: Sequence[Verdict],
+    *,
+    is_automatic: bool = True,
+) -> str:
+    """Begin one operation that does all of these verdicts on one service; its id, empty where nothing is left to do.
+
+    Goes the way of every operation: planned from what is observed, reviewed, journalled. Raises ManorError where the
+    plan is refused or the service has another operation by now.
+    """
+    gone: dict[str, None] = {}
+    for verdict in wanted:
+        gone.update(dict.fromkeys(recreate_keys(service, seen, verdict.action, verdict.targets)))
+    cause = "; ".join(dict.fromkeys(verdict.reason for verdict in wanted))
+    wishes = Wishes(recreate=tuple(gone), cause=cause[:500])
+    proposal = ns.propose(rt, service.id, OperationKind.HEAL, wishes)
+    return ns.start(rt, proposal, is_automatic=is_automatic) if proposal.plan.steps else ""
+
+
+def followed_up(
+    ruling: Ruling, state: OperationState, *, cleared: bool, now_s: float, helped_within_s: float
+) -> Ruling:
+    """The ruling with what is known of its operation now, and of whether it helped."""
+    if state in (OperationState.PROCESSING, OperationState.ROLLING_BACK, OperationState.STARTING):
+        return ruling
+    succeeded = state in (OperationState.COMPLETED, OperationState.PARTIALLY_COMPLETED)
+    after = replace(ruling, ended_s=ruling.ended_s or now_s, succeeded=succeeded)
+    if cleared:
+        return replace(after, helped=succeeded)
+    if now_s - after.ended_s >= helped_within_s:
+        return replace(after, helped=False)
+    return after
+
+
+def approve(rt: Runtime, alarm_id: str, action: HealAction | None = None) -> Ruling:
+    """Do what was proposed for an alarm, as an operator: neither the budget nor a confirmation is asked for.
+
+    Raises UsageError where nothing was proposed and no action is given.
+    """
+    from manor.assure.looking import Services, look
+    from manor.store import alarms
+
+    with rt.store.read() as tx:
+        alarm = alarms.get(tx, alarm_id)
+        before = alarms.rulings(tx, alarm.id)
+    if not alarm.is_active:
+        raise UsageError(f"alarm {alarm.id} is cleared", hint="manor alarm list")
+    offered = (HealAction.RESTART, HealAction.RECREATE)
+    proposed = action or next((r.action for r in reversed(before) if r.action in offered), None)
+    if proposed not in offered:
+        raise UsageError(
+            f"nothing was proposed for alarm {alarm.id}",
+            hint=f"name it: manor alarm approve {alarm.id} --action restart",
+        )
+    service = next((one for one in Services(rt).read() if one.id == alarm.ns_id), None)
+    if service is None or alarm.resource_key not in {node.key for _, node in service.nodes()}:
+        raise UsageError(
+            f"{alarm.resource_key} is no machine of a running service", hint=f"manor alarm show {alarm.id}"
+        )
+    found = look(rt, {endpoint for endpoint, node in service.nodes() if node.key == alarm.resource_key})
+    seen = {key: one for endpoint in found.observed.values() for key, one in endpoint.items()}
+    reason = f"approved by an operator: {alarm.probable_cause} on {alarm.resource_key}"
+    verdict = Verdict(action=proposed, outcome=Outcome.STARTED, reason=reason, targets=(alarm.resource_key,))
+    operation_id = start_heal(rt, service, seen, [verdict], is_automatic=False)
+    if not operation_id:
+        raise UsageError(f"{service.name} is whole: there is nothing to heal", hint=f"manor ns show {service.name}")
+    ruling = ruling_of(alarm, verdict, time.time(), operation_id)
+    with rt.store.begin() as tx:
+        alarms.add_ruling(tx, ruling)
+    return ruling
+
+
+def operation_state(tx: Any, operation_id: str) -> OperationState | None:
+    """State of an operation; None where it is not known any more."""
+    from manor.store import operations
+
+    try:
+        return operations.get(tx, operation_id).state
+    except UsageError:
+        return None
+
+
+def refused(error: ManorError, verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """The verdicts as they are when their operation could not be begun."""
+    why = error.message + (f" ({error.hint})" if error.hint else "")
+    return [
+        replace(verdict, outcome=Outcome.FAILED, reason=f"{verdict.reason}; it could not be begun: {why}")
+        for verdict in verdicts
+    ]

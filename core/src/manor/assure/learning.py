@@ -1,0 +1,210 @@
+"""One detector a VNF: fed with its KPIs row by row, its word turned into a symptom, its state kept as a file.
+
+A detector belongs to a VNF, not to a machine, so that what moves together is judged together. Its columns are the KPIs
+of all machines of the VNF: ``main-0|v_cpu_usage_mean_vnf``. It never acts; it says that something is odd, what, and
+since when.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from manor.api.assure import Detector, Evidence, PerceivedSeverity, SampleBatch, Score, Verdict
+from manor.assure.sight import Service
+from manor.assure.symptoms import Rank, Symptom, vnf_of
+from manor.errors import ManorError
+from manor.model.alarm import EventType, FaultyResourceType
+from manor.telemetry.kpis import KpiRow, unit_of
+
+__all__ = ["CAUSE", "Learning", "Suspicion", "symptom_of"]
+
+CAUSE = "kpi-anomaly"
+_SAVE_S = 900.0
+_MOST_BYTES = 64 << 20
+_log = logging.getLogger("manor.assure")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suspicion:
+    """A detector's present word on a VNF."""
+
+    ns_id: str
+    vnf: str
+    resource_key: str
+    """The machine that most of the score comes from."""
+    kpis: tuple[str, ...]
+    """That machine's own suspect KPIs, the first most."""
+    detail: tuple[str, ...]
+    since_s: float
+
+
+class Learning:
+    """The detectors of all VNFs. One thread at a time calls it."""
+
+    def __init__(self, directory: Path, make: Callable[[], Detector], *, save_s: float = _SAVE_S) -> None:
+        self._directory = directory
+        self._make = make
+        self._save_s = save_s
+        self._detectors: dict[str, Detector] = {}
+        self._saved_s: dict[str, float] = {}
+        self.suspicions: dict[str, Suspicion] = {}
+        """By VNF key; a VNF that is thought to be well is not in it."""
+        self.deaf: frozenset[str] = frozenset()
+        """Machines of VNFs whose detector had nothing new to judge in the last round."""
+        self.lag_s = 0.0
+
+    def take(self, services: Sequence[Service], rows: Mapping[str, KpiRow], now_s: float) -> None:
+        """Score the newest rows (by machine). A VNF that an operation changes is not judged, nor learned from."""
+        deaf: set[str] = set()
+        alive: set[str] = set()
+        for service in services:
+            vnfs: dict[str, list[str]] = {}
+            for _, node in service.nodes():
+                vnfs.setdefault(vnf_of(node.key), []).append(node.key)
+            alive.update(vnfs)
+            for vnf, keys in vnfs.items():
+                batch = None if service.is_changing else _batch(vnf, [rows[key] for key in keys if key in rows], now_s)
+                if batch is None or not self._judge(service, vnf, batch, now_s):
+                    deaf.update(keys)
+        for vnf in self._detectors.keys() - alive:
+            self._forget(vnf)
+        self.deaf = frozenset(deaf)
+
+    def save(self) -> None:
+        """Write every detector's state."""
+        for vnf in list(self._detectors):
+            self._dump(vnf, time.time())
+
+    def _judge(self, service: Service, vnf: str, batch: SampleBatch, now_s: float) -> bool:
+        """Whether the detector had a word on it."""
+        try:
+            score = self._detector(vnf).score(batch)[-1]
+            self.lag_s = max(0.0, time.time() - batch.times_s[-1]) if now_s > 1e9 else 0.0
+            if now_s - self._saved_s.setdefault(vnf, now_s) >= self._save_s:
+                self._dump(vnf, now_s)
+        except (ManorError, IndexError) as error:
+            _log.warning("the detector of %s gives no score: %s", vnf, error)
+            return False
+        if score.verdict is Verdict.UNKNOWN:
+            return vnf not in self.suspicions
+        if score.verdict is Verdict.OK:
+            self.suspicions.pop(vnf, None)
+        else:
+            self.suspicions[vnf] = _suspicion(service.id, vnf, score, self.suspicions.get(vnf))
+        return True
+
+    def _detector(self, vnf: str) -> Detector:
+        if vnf not in self._detectors:
+            detector = self._make()
+            path = self._path(vnf)
+            if path.exists():
+                try:
+                    if path.stat().st_size > _MOST_BYTES:
+                        raise ManorError(f"{path} is too large")
+                    detector.load(path.read_bytes())
+                except (ManorError, OSError) as error:
+                    _log.warning("the detector of %s learns anew: %s", vnf, error)
+                    detector = self._make()
+            self._detectors[vnf] = detector
+        return self._detectors[vnf]
+
+    def _path(self, vnf: str) -> Path:
+        return self._directory / f"{hashlib.sha256(vnf.encode()).hexdigest()[:32]}.state"
+
+    def _dump(self, vnf: str, now_s: float) -> None:
+        self._saved_s[vnf] = now_s
+        try:
+            data = self._detectors[vnf].dump()
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            new = self._path(vnf).with_suffix(".new")
+            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+                file.write(data)
+            new.replace(self._path(vnf))
+        except (ManorError, OSError) as error:
+            _log.warning("the state of the detector of %s is not kept: %s", vnf, error)
+
+    def _forget(self, vnf: str) -> None:
+        self._detectors.pop(vnf, None)
+        self._saved_s.pop(vnf, None)
+        self.suspicions.pop(vnf, None)
+        self._path(vnf).unlink(missing_ok=True)
+
+
+def symptom_of(service: Service, suspicion: Suspicion, confirmations: tuple[str, ...]) -> Symptom:
+    """A suspicion as a symptom: MINOR by itself, MAJOR once somebody independent agrees."""
+    key = suspicion.resource_key
+    together = {node.key for _, node in service.nodes() if vnf_of(node.key) == suspicion.vnf}
+    for _, chain in service.chains():
+        ports = {p.device for hop in chain.positions for e in hop.elements for p in (e.ingress, e.egress)}
+        ports |= {port.device for port in (*chain.sources, *chain.destinations)}
+        on = {node.key for _, node in service.nodes() if any(port.device in ports for port in node.ports)}
+        if on & together:
+            together |= on | {chain.key, chain.segment}
+    places = {place for endpoint, node in service.nodes() for place in (endpoint, f"{endpoint}/{node.host}")}
+    return Symptom(
+        ns_id=service.id,
+        managed_object_id=suspicion.vnf,
+        resource_key=key,
+        cause=CAUSE,
+        rank=Rank.LEARNED,
+        severity=PerceivedSeverity.MAJOR if confirmations else PerceivedSeverity.MINOR,
+        event_type=EventType.QOS_ALARM,
+        resource_type=FaultyResourceType.COMPUTE,
+        detail=suspicion.detail,
+        explained_by=frozenset(together | places),
+        confirmations=confirmations,
+        since_s=suspicion.since_s,
+    )
+
+
+def _batch(vnf: str, rows: Sequence[KpiRow], now_s: float) -> SampleBatch | None:
+    """One row of the VNF: what its machines measured in this round. None where they measured nothing."""
+    values = {
+        f"{row.subject.key.removeprefix(f'{vnf}/')}|{kpi}": value for row in rows for kpi, value in row.values.items()
+    }
+    if not values:
+        return None
+    names = tuple(sorted(values))
+    return SampleBatch(names=names, times_s=(now_s,), values=([values[name] for name in names],))
+
+
+def _suspicion(ns_id: str, vnf: str, score: Score, before: Suspicion | None) -> Suspicion:
+    """A machine that is suspected stays the suspected one, or one fault would become several alarms."""
+    evidence = score.evidence or tuple(
+        Evidence(metric=metric, share=share, seen=math.nan, expected=math.nan, detector="")
+        for metric, share in score.blame
+    )
+    shares: dict[str, float] = {}
+    for item in evidence:
+        machine = item.metric.partition("|")[0]
+        shares[machine] = shares.get(machine, 0.0) + item.share
+    worst = max(shares, key=lambda machine: (shares[machine], machine)) if shares else ""
+    if before is not None:
+        worst = before.resource_key.removeprefix(vnf).removeprefix("/")
+    return Suspicion(
+        ns_id=ns_id,
+        vnf=vnf,
+        resource_key=f"{vnf}/{worst}" if worst else vnf,
+        kpis=tuple(item.metric.partition("|")[2] for item in evidence if item.metric.startswith(f"{worst}|")),
+        detail=(
+            f"score {score.value:.3g} over a threshold of {score.threshold:.3g}",
+            *(_told(item) for item in evidence[:5]),
+        ),
+        since_s=score.since_s or score.time_s,
+    )
+
+
+def _told(item: Evidence) -> str:
+    machine, _, kpi = item.metric.partition("|")
+    unit = "" if (unit := unit_of(kpi)) == "1" else f" {unit}"
+    seen = f"{item.seen:.4g}{unit}" if math.isfinite(item.seen) else "not measured"
+    expected = f", expected {item.expected:.4g}{unit}" if math.isfinite(item.expected) else ""
+    who = f" ({item.detector})" if item.detector else ""
+    return f"{kpi} of {machine} is {seen}{expected}: {100 * item.share:.0f} % of it{who}"

@@ -1,0 +1,171 @@
+"""Looking at services and endpoints: the reading half of the loop. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from manor.api import CallContext, GuestAccess, Observed, Phase, Query, ResourceKind, ResourceRef
+from manor.assure.sight import Service
+from manor.errors import DriverError, ManorError, NotFound, Unsupported
+from manor.lcm.runtime import Runtime
+from manor.model.desired import DesiredState
+from manor.model.instance import NsState, OperationState
+
+__all__ = ["Heartbeats", "Seen", "Services", "look"]
+
+LOOK_S = 15.0
+"""Time for one look at one endpoint."""
+_PING_S = 5.0
+_NODES = frozenset({ResourceKind.NODE})
+_FLOWS = frozenset({ResourceKind.SEGMENT, ResourceKind.CHAIN})
+
+
+class Services:
+    """The services that should be there. What one desires is read anew only when an operation has changed it."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self._rt = rt
+        self._desired: dict[str, tuple[str, DesiredState | None]] = {}
+
+    def read(self) -> tuple[Service, ...]:
+        """As the database has them now."""
+        from manor.store import instances, operations
+
+        found = []
+        with self._rt.store.read() as tx:
+            for ns in instances.all_of(tx):
+                active = operations.active(tx, ns.id)
+                moving = active is not None and active.state is not OperationState.FAILED_TEMP
+                state = f"{ns.last_operation} {active.state if active else ''}"
+                if moving or self._desired.get(ns.id, ("", None))[0] != state:
+                    self._desired[ns.id] = ("" if moving else state, instances.desired(tx, ns.id))
+                desired = self._desired[ns.id][1]
+                if desired is None or ns.state is not NsState.INSTANTIATED:
+                    continue
+                found.append(
+                    Service(
+                        id=ns.id,
+                        name=ns.name,
+                        nsd_id=ns.nsd_id,
+                        desired=desired,
+                        last_operation=ns.last_operation,
+                        is_changing=moving,
+                        held_by=active.id if active is not None and not moving else "",
+                    )
+                )
+        return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """What a look at some endpoints showed; fields as of :class:`~manor.assure.sight.Sight`."""
+
+    observed: Mapping[str, Mapping[str, Observed]] = field(default_factory=dict)
+    silent: Mapping[str, str] = field(default_factory=dict)
+    lost_hosts: Mapping[str, str] = field(default_factory=dict)
+
+
+def look(rt: Runtime, endpoints: Iterable[str]) -> Seen:
+    """Machines of VIMs, segments and chains of controllers, each asked once and all at the same time."""
+
+    def ask(endpoint: str) -> tuple[dict[str, Observed] | None, str, dict[str, str]]:
+        is_vim = endpoint.startswith("vim:")
+        lost: dict[str, str] = {}
+        try:
+            driver = rt.driver(endpoint)
+            query = Query(owner=rt.owner, kinds=_NODES if is_vim else _FLOWS)
+            found = {seen.ref.key: seen for seen in driver.observe(query, CallContext.within(LOOK_S))}
+        except ManorError as error:
+            if is_vim:
+                lost = _lost_hosts(rt, endpoint)
+            return None, error.message, lost
+        if is_vim and any(seen.phase is Phase.UNKNOWN for seen in found.values()):
+            lost = _lost_hosts(rt, endpoint)
+        return found, "", lost
+
+    asked = sorted(endpoints)
+    answers = _at_once(ask, asked)
+    return Seen(
+        observed={name: found for name, (found, _, _) in zip(asked, answers, strict=True) if found is not None},
+        silent={name: reason for name, (found, reason, _) in zip(asked, answers, strict=True) if found is None},
+        lost_hosts={host: why for _, _, lost in answers for host, why in lost.items()},
+    )
+
+
+def _lost_hosts(rt: Runtime, endpoint: str) -> dict[str, str]:
+    """Hosts that their VIM itself cannot reach. Asked only where something is amiss, for it may take long."""
+    try:
+        hosts = rt.driver(endpoint).capabilities(CallContext.within(LOOK_S)).hosts
+    except ManorError:
+        return {}
+    return {f"{endpoint}/{host.name}": host.reason for host in hosts if not host.reachable}
+
+
+class Heartbeats:
+    """Asks guest agents whether they are there. Only one that had answered can fall silent."""
+
+    def __init__(self, rt: Runtime, *, threads: int = 8) -> None:
+        self._rt = rt
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._heard_s: dict[str, float] = {}
+        self._asked_s: dict[str, float] = {}
+
+    def ask(
+        self, services: Sequence[Service], running: Mapping[str, Mapping[str, Observed]], clock: Callable[[], float]
+    ) -> None:
+        """Ask every machine that runs and has an agent. One that does not run is not silent, it is off."""
+        wanted = [
+            (endpoint, node.key)
+            for service in services
+            if not service.is_changing
+            for endpoint, node in service.nodes()
+            if node.key in service.guests() and _runs(running.get(endpoint, {}).get(node.key))
+        ]
+
+        def ping(subject: tuple[str, str]) -> bool | None:
+            endpoint, key = subject
+            try:
+                vim = self._rt.driver(endpoint)
+                if not isinstance(vim, GuestAccess):
+                    return None
+                return vim.guest_ping(ResourceRef(kind=ResourceKind.NODE, key=key), CallContext.within(_PING_S))
+            except (Unsupported, NotFound):
+                return None
+            except DriverError:
+                return False
+
+        answers = _at_once(ping, wanted, self._threads)
+        now_s = clock()
+        with self._lock:
+            asked = {key for _, key in wanted}
+            # Who was not asked starts anew: a machine that comes back has to be heard first.
+            self._heard_s = {key: at for key, at in self._heard_s.items() if key in asked}
+            self._asked_s = dict.fromkeys(asked, now_s)
+            for (_, key), answered in zip(wanted, answers, strict=True):
+                if answered:
+                    self._heard_s[key] = now_s
+
+    def unheard_s(self) -> dict[str, float]:
+        """For how long each machine has been silent, as of when it was last asked; only those that are."""
+        with self._lock:
+            return {
+                key: self._asked_s[key] - heard_s
+                for key, heard_s in self._heard_s.items()
+                if self._asked_s[key] > heard_s
+            }
+
+
+def _runs(seen: Observed | None) -> bool:
+    return seen is not None and seen.phase is Phase.ACTIVE
+
+
+def _at_once(ask: Callable[[Any], Any], subjects: Sequence[Any], threads: int = 8) -> list[Any]:
+    if len(subjects) < 2:
+        return [ask(subject) for subject in subjects]
+    with ThreadPoolExecutor(max_workers=min(threads, len(subjects)), thread_name_prefix="manor-look") as pool:
+        return list(pool.map(ask, subjects))

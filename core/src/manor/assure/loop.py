@@ -1,0 +1,368 @@
+"""The loop in ``manor serve``: look, judge, raise, decide, act. It is thin: all that it decides is decided elsewhere.
+
+Two threads. One looks at the machines every second and decides; the other measures. Both go on after any error,
+for a loop that ended on one would leave every service alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from manor.api import HealDecision, HealPolicy, Observed, ServiceView
+from manor.assure.confirming import confirm
+from manor.assure.deciding import Situation, Verdict, as_of_now, decide, heal_records
+from manor.assure.healing import followed_up, operation_state, refused, ruling_of, start_heal
+from manor.assure.learning import symptom_of
+from manor.assure.looking import Services, look
+from manor.assure.measuring import Measuring
+from manor.assure.raising import Changes, Memory, transition
+from manor.assure.settings import FILE, AssuranceSettings, read_settings
+from manor.assure.sight import Service, Sight
+from manor.assure.symptoms import Findings, find_symptoms
+from manor.errors import ManorError
+from manor.lcm.runtime import Runtime
+from manor.model.alarm import AlarmRecord, Outcome, Ruling, to_event
+from manor.plugin.connecting import validated
+from manor.telemetry.families import AssuranceFigures
+
+__all__ = ["Assurance"]
+
+_DAY_S = 86400.0
+_LEASE_S = 15.0
+_LOAD = 0.1
+"""Most of one thread's time that may go into looking."""
+_log = logging.getLogger("manor.assure")
+
+
+class Assurance:
+    """Watches the services of one installation, in the process that runs operations."""
+
+    def __init__(self, rt: Runtime, *, clock: Callable[[], float] = time.time) -> None:
+        self._rt = rt
+        self._clock = clock
+        self._who = uuid.uuid4().hex[:12]
+        self._services = Services(rt)
+        self._measured_services = Services(rt)
+        self._measuring = Measuring(rt, clock=clock)
+        self._memory = Memory()
+        self._settings = AssuranceSettings()
+        self._settings_stamp: tuple[int, int] | None = None
+        self._policy: tuple[tuple[str, str], HealPolicy] | None = None
+        self._running: Mapping[str, Mapping[str, Observed]] = {}
+        self._silent = 0
+        self._ruled: dict[str, tuple[str, str, str]] = {}
+        self._counted: Counter[tuple[str, str]] = Counter()
+        self._alarms: Mapping[tuple[str, str], int] = {}
+        self._pruned_s = 0.0
+        self._end = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    # the threads
+
+    def start(self) -> None:
+        """Begin, in threads of its own."""
+        for name, work in (("manor-assure", self._watch), ("manor-telemetry", self._measure)):
+            thread = threading.Thread(target=work, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self, timeout_s: float = 20.0) -> None:
+        """End after the present round, and keep what was learned."""
+        self._end.set()
+        for thread in self._threads:
+            thread.join(timeout_s)
+        if not any(thread.is_alive() for thread in self._threads):
+            self._measuring.close()
+
+    def _watch(self) -> None:
+        while not self._end.is_set():
+            began_s = time.monotonic()
+            self._guarded(self.round)
+            took_s = time.monotonic() - began_s
+            self._end.wait(max(self._settings.observe_s - took_s, took_s * (1 / _LOAD - 1), 0.05))
+
+    def _measure(self) -> None:
+        while not self._end.is_set():
+            began_s = time.monotonic()
+            self._guarded(self.measure)
+            self._end.wait(max(self._settings.collect_s - (time.monotonic() - began_s), 0.05))
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except ManorError as error:
+            _log.warning("this round is lost: %s", error.message)
+        except Exception:  # the loop has to outlive any mistake of ours, and say it
+            _log.exception("this round is lost")
+
+    # one round of each
+
+    def measure(self) -> None:
+        """Collect, keep and judge KPIs once."""
+        if self._settings.enabled:
+            self._measuring.round(self._measured_services.read(), self._running, self._settings)
+
+    def round(self) -> None:
+        """Look at everything once, and do what follows from it."""
+        self._settings = self._fresh_settings()
+        if not self._settings.enabled or not self._leads():
+            return
+        now_s = self._clock()
+        before = self._services.read()
+        found = look(self._rt, {endpoint for service in before for endpoint, _ in service.nodes()})
+        # What an operation changed while we looked is neither as it was nor as it will be.
+        after = {service.id: service for service in self._services.read()}
+        services = [
+            service if after.get(service.id) == service else replace(service, is_changing=True)
+            for service in before
+            if service.id in after
+        ]
+        self._running = found.observed
+        flows = self._measuring.flow_sight
+        sight = Sight(
+            time_s=now_s,
+            observed={**found.observed, **flows.observed},
+            silent={**found.silent, **flows.silent},
+            lost_hosts=found.lost_hosts,
+            mute=self._measuring.mute,
+            unheard_s=self._measuring.heartbeats.unheard_s(),
+        )
+        self._silent = len(sight.silent)
+        findings = self._judge(services, sight)
+        active, changes = self._raise(services, findings, now_s)
+        self._tell(changes)
+        heals = self._follow_up(active, now_s)
+        # What is going away by itself, or cannot be seen just now, is not acted on.
+        present = {symptom.fault for symptom in findings.symptoms}
+        self._decide(services, sight, [alarm for alarm in active if alarm.fault in present], heals, now_s)
+        self._prune(now_s)
+
+    def figures(self) -> AssuranceFigures:
+        """What there is to export now."""
+        measuring = self._measuring
+        return AssuranceFigures(
+            rows=tuple(measuring.rows.values()),
+            alarms=dict(self._alarms),
+            rulings=dict(self._counted),
+            samples=measuring.samples,
+            collect_s=measuring.collect_s,
+            detector_lag_s=measuring.learning.lag_s if measuring.learning else 0.0,
+            silent=self._silent,
+        )
+
+    # its parts
+
+    def _fresh_settings(self) -> AssuranceSettings:
+        try:
+            stat = (self._rt.home / FILE).stat()
+            stamp: tuple[int, int] | None = (stat.st_mtime_ns, stat.st_size)
+        except OSError:
+            stamp = (0, 0)
+        if stamp == self._settings_stamp:
+            return self._settings
+        self._settings_stamp = stamp
+        try:
+            return read_settings(self._rt.home)
+        except ManorError as error:
+            _log.error("%s; the settings before stay in force", error.message)
+            return self._settings
+
+    def _leads(self) -> bool:
+        """Whether this process is the one that watches; on SQLite there is only one."""
+        if self._rt.store.is_sqlite:
+            return True
+        from manor.store import alarms
+
+        with self._rt.store.begin() as tx:
+            return alarms.lead(tx, self._who, self._clock(), _LEASE_S)
+
+    def _judge(self, services: Sequence[Service], sight: Sight) -> Findings:
+        """Static rules, and what detectors suspect with whoever agrees."""
+        findings = find_symptoms(services, sight, self._settings)
+        learning = self._measuring.learning
+        if learning is None:
+            return findings
+        by_id = {service.id: service for service in services}
+        inferred = []
+        for suspicion in list(learning.suspicions.values()):
+            service = by_id.get(suspicion.ns_id)
+            if service is None or service.is_changing:
+                continue
+            signs = confirm(
+                service,
+                suspicion.resource_key,
+                suspicion.kpis,
+                sight=sight,
+                flows=self._measuring.flows.now,
+                rows=self._measuring.rows,
+            )
+            inferred.append(symptom_of(service, suspicion, signs))
+        changing = {node.key for service in services if service.is_changing for _, node in service.nodes()}
+        return replace(findings, symptoms=(*findings.symptoms, *inferred), deaf=learning.deaf | changing)
+
+    def _raise(
+        self, services: Sequence[Service], findings: Findings, now_s: float
+    ) -> tuple[tuple[AlarmRecord, ...], Changes]:
+        """The alarms that are active now, and what changed about them."""
+        from manor.store import alarms
+
+        with self._rt.store.read() as tx:
+            known = alarms.active(tx)
+        changes = transition(known, findings, self._memory, now_s, clear_s=self._settings.clear_s)
+        self._memory = changes.memory
+        # What is gone for good takes its alarms along.
+        there = {service.id for service in services}
+        lost = [
+            replace(alarm, alarm_cleared_time_s=now_s, alarm_changed_time_s=now_s)
+            for alarm in known
+            if alarm.ns_id and alarm.ns_id not in there
+        ]
+        changes = replace(changes, cleared=(*(a for a in changes.cleared if a.ns_id in there or not a.ns_id), *lost))
+        if changes.raised or changes.changed or changes.cleared:
+            with self._rt.store.begin() as tx:
+                raised = tuple(alarm for alarm in changes.raised if alarms.add(tx, alarm))
+                for alarm in (*changes.changed, *changes.cleared):
+                    # An operator may have acknowledged it since it was read.
+                    now = alarms.find(tx, alarm.id) or alarm
+                    acked = {name: getattr(now, name) for name in ("ack_state", "alarm_acknowledged_time_s")}
+                    alarms.save(tx, replace(alarm, **acked))
+                changes = replace(changes, raised=raised)
+            with self._rt.store.read() as tx:
+                known = alarms.active(tx)
+        origin = {True: "learned", False: "static"}
+        self._alarms = Counter((str(alarm.perceived_severity), origin[alarm.learned]) for alarm in known)
+        return known, changes
+
+    def _follow_up(self, active: Sequence[AlarmRecord], now_s: float) -> tuple[Ruling, ...]:
+        """The heals of the last day, with what became of those that were still open."""
+        from manor.store import alarms
+
+        with self._rt.store.read() as tx:
+            heals = list(alarms.heals(tx, since_s=now_s - _DAY_S))
+            states = {r.operation_id: operation_state(tx, r.operation_id) for r in heals if r.helped is None}
+        ids = {alarm.id for alarm in active}
+        changed = []
+        for index, ruling in enumerate(heals):
+            state = states.get(ruling.operation_id)
+            if state is None or ruling.helped is not None:
+                continue
+            after = followed_up(
+                ruling,
+                state,
+                cleared=ruling.alarm_id not in ids,
+                now_s=now_s,
+                helped_within_s=self._settings.helped_within_s,
+            )
+            if after != ruling:
+                heals[index] = after
+                changed.append(after)
+        if changed:
+            with self._rt.store.begin() as tx:
+                for ruling in changed:
+                    alarms.save_ruling(tx, ruling)
+        return tuple(heals)
+
+    def _decide(
+        self,
+        services: Sequence[Service],
+        sight: Sight,
+        active: Sequence[AlarmRecord],
+        heals: Sequence[Ruling],
+        now_s: float,
+    ) -> None:
+        """Rule on every alarm that is a root; what is to be done for one service is one operation."""
+        by_id = {service.id: service for service in services}
+        history = heal_records(heals)
+        for ns_id in dict.fromkeys(alarm.ns_id for alarm in active if alarm.is_root_cause):
+            service = by_id.get(ns_id)
+            if service is None or service.is_changing:
+                continue
+            seen = {key: one for endpoint, node in service.nodes() if (one := sight.seen(endpoint, key := node.key))}
+            view = ServiceView(
+                id=service.id, name=service.name, nsd_id=service.nsd_id, state="INSTANTIATED", resources=service.keys()
+            )
+            wanted: list[tuple[AlarmRecord, Verdict]] = []
+            for alarm in (alarm for alarm in active if alarm.ns_id == ns_id and alarm.is_root_cause):
+                situation = Situation(
+                    alarm=alarm, service=service, seen=seen, heals=heals, settings=self._settings, now_s=now_s
+                )
+                verdict = decide(situation, self._ask_policy(alarm, view, history, now_s))
+                if verdict.outcome is Outcome.STARTED:
+                    wanted.append((alarm, verdict))
+                else:
+                    self._rule(alarm, verdict, now_s)
+            if wanted:
+                self._act(service, seen, wanted, now_s)
+
+    def _ask_policy(
+        self, alarm: AlarmRecord, view: ServiceView, history: Sequence[object], now_s: float
+    ) -> HealDecision:
+        settings = self._settings
+        made_of = settings.policy, repr(sorted(settings.policy_settings.items()))
+        if self._policy is None or self._policy[0] != made_of:
+            chosen = self._rt.plugins.choose("manor_heal_policies", settings.policy)
+            self._policy = made_of, chosen.record.create(validated(chosen, settings.policy_settings))
+        return self._policy[1].decide(as_of_now(alarm, now_s), view, history)  # type: ignore[arg-type]
+
+    def _act(
+        self,
+        service: Service,
+        seen: Mapping[str, Observed],
+        wanted: Sequence[tuple[AlarmRecord, Verdict]],
+        now_s: float,
+    ) -> None:
+        verdicts = [verdict for _, verdict in wanted]
+        operation_id = ""
+        try:
+            operation_id = start_heal(self._rt, service, seen, verdicts)
+        except ManorError as error:
+            verdicts = refused(error, verdicts)
+        else:
+            if not operation_id:
+                return  # it is whole again by now: the alarm clears by itself
+        for (alarm, _), verdict in zip(wanted, verdicts, strict=True):
+            self._rule(alarm, verdict, now_s, operation_id)
+
+    def _rule(self, alarm: AlarmRecord, verdict: Verdict, now_s: float, operation_id: str = "") -> None:
+        """Write a verdict down, once for as long as it stays the same."""
+        from manor.store import alarms
+
+        said = str(verdict.action), str(verdict.outcome), verdict.reason
+        if not operation_id and alarm.id not in self._ruled:
+            with self._rt.store.read() as tx:
+                before = alarms.rulings(tx, alarm.id)
+            if before:
+                self._ruled[alarm.id] = str(before[-1].action), str(before[-1].outcome), before[-1].reason
+        if not operation_id and self._ruled.get(alarm.id) == said:
+            return
+        self._ruled[alarm.id] = said
+        self._counted[str(verdict.action), str(verdict.outcome)] += 1
+        with self._rt.store.begin() as tx:
+            alarms.add_ruling(tx, ruling_of(alarm, verdict, now_s, operation_id))
+        level = logging.WARNING if verdict.outcome in (Outcome.ESCALATED, Outcome.FAILED) else logging.INFO
+        _log.log(level, "alarm %s: %s %s: %s", alarm.id, verdict.action, verdict.outcome, verdict.reason)
+
+    def _tell(self, changes: Changes) -> None:
+        """Observers, after commit."""
+        for alarm in (*changes.raised, *changes.changed, *changes.cleared):
+            self._rt.plugins.emit_alarm_event(to_event(alarm))
+        for alarm in changes.raised:
+            _log.warning("alarm %s: %s on %s", alarm.id, alarm.probable_cause, alarm.resource_key)
+        for alarm in changes.cleared:
+            self._ruled.pop(alarm.id, None)
+            _log.info("alarm %s is cleared: %s on %s", alarm.id, alarm.probable_cause, alarm.resource_key)
+
+    def _prune(self, now_s: float) -> None:
+        if now_s - self._pruned_s < 3600.0:
+            return
+        from manor.store import alarms
+
+        self._pruned_s = now_s
+        with self._rt.store.begin() as tx:
+            alarms.prune(tx, now_s - self._settings.keep_days * _DAY_S)

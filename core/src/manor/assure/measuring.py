@@ -1,0 +1,222 @@
+"""The measuring half of the loop: KPIs collected, kept and judged once a period, guests asked for their heartbeat.
+
+It shares what it found with the deciding half by replacing whole values, never by changing them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from manor.api import Observed, Phase, ResourceKind, ResourceRef, Target
+from manor.assure.confirming import Flows
+from manor.assure.learning import Learning
+from manor.assure.looking import Heartbeats, Seen, look
+from manor.assure.settings import AssuranceSettings
+from manor.assure.sight import Service
+from manor.errors import ManorError, StoreError
+from manor.lcm.runtime import Runtime
+from manor.model.instance import EndpointKind
+from manor.plugin.connecting import connect, validated
+from manor.store.history import History
+from manor.telemetry.collect import collect, flow_samples
+from manor.telemetry.kpis import KpiRow, Subject, kpi_rows
+from manor.telemetry.rates import Rates
+
+__all__ = ["HISTORY", "Measuring", "subjects_of"]
+
+HISTORY = "history.db"
+_TIDY_S = 60.0
+_FORGET_S = 600.0
+_log = logging.getLogger("manor.assure")
+
+Observation = Mapping[str, Mapping[str, Observed]]
+
+
+class Measuring:
+    """One thread at a time calls :meth:`round`; any may read what it left."""
+
+    def __init__(self, rt: Runtime, *, clock: Callable[[], float]) -> None:
+        self._rt = rt
+        self._clock = clock
+        self._history: History | None = None
+        self._rates = Rates()
+        self._learning: Learning | None = None
+        self._made_of: tuple[Any, ...] = ()
+        self._sources: dict[str, Any] = {}
+        self._tidied_s = self._heartbeat_s = clock()
+        self._gave: set[str] = set()
+        self.heartbeats = Heartbeats(rt)
+        self.flows = Flows()
+        self.flow_sight = Seen()
+        """Links and chains as their controllers showed them last."""
+        self.rows: dict[str, KpiRow] = {}
+        """The newest row of each subject."""
+        self.mute: dict[str, str] = {}
+        self.samples = 0
+        self.collect_s = 0.0
+
+    def round(self, services: Sequence[Service], running: Observation, settings: AssuranceSettings) -> None:
+        """Measure everything once. ``running`` is the last observation of the machines, by endpoint."""
+        now_s = self._clock()
+        self._make(settings)
+        subjects = subjects_of(services)
+        self.flow_sight = look(
+            self._rt, {e for service in services for e, _ in (*service.segments(), *service.chains())}
+        )
+        flows = [seen for found in self.flow_sight.observed.values() for seen in found.values()]
+        vims: dict[str, list[ResourceRef]] = {}
+        for service in services:
+            for endpoint, node in service.nodes():
+                seen = running.get(endpoint, {}).get(node.key)
+                if seen is not None and seen.phase is Phase.ACTIVE:
+                    ref = ResourceRef(kind=ResourceKind.NODE, key=node.key, host=node.host)
+                    vims.setdefault(endpoint, []).append(ref)
+        found = collect(vims, self._rt.driver, sources=self._sources, targets=_targets(services))
+        self._hear(vims, {sample.key for sample in found.samples}, found.silent)
+        rows = kpi_rows(subjects, (*found.samples, *flow_samples(flows, now_s)), self._rates)
+        self.rows = {row.subject.key: row for row in rows}
+        self.samples += sum(len(row.values) for row in rows)
+        self.collect_s = found.seconds
+        self._keep(rows, now_s)
+        self.flows.take(_through(services, self.rows))
+        if self._learning is not None:
+            self._learning.take(services, self.rows, now_s)
+        if now_s - self._heartbeat_s >= settings.heartbeat_s:
+            self._heartbeat_s = now_s
+            self.heartbeats.ask(services, running, self._clock)
+
+    @property
+    def learning(self) -> Learning | None:
+        """The detectors, where there are any."""
+        return self._learning
+
+    def close(self) -> None:
+        """Keep what was learned, and let go."""
+        if self._learning is not None:
+            self._learning.save()
+        for source in self._sources.values():
+            source.close()
+        if self._history is not None:
+            self._history.close()
+
+    def _make(self, settings: AssuranceSettings) -> None:
+        """Detector and sources as the settings have them; made anew when these change."""
+        wanted = (settings.detector, settings.detector_settings, settings.sources)
+        if wanted == self._made_of:
+            return
+        if self._learning is not None:
+            self._learning.save()
+        for source in self._sources.values():
+            source.close()
+        self._made_of, self._learning, self._sources = wanted, None, {}
+        plugins = self._rt.plugins
+        try:
+            if settings.detector:
+                chosen = plugins.choose("manor_detectors", settings.detector)
+                config = validated(chosen, settings.detector_settings)
+                self._learning = Learning(
+                    self._rt.home / "detectors" / settings.detector, lambda: chosen.record.create(config)
+                )
+            for name, values in settings.sources.items():
+                source = plugins.choose("manor_telemetry_sources", name)
+                # A source is no endpoint: it gets a directory of its own beside theirs.
+                environment = self._rt.environment(EndpointKind.VNFM, f"telemetry-{name}")
+                self._sources[name] = connect(source, values, environment, plugins.counters)
+        except ManorError as error:
+            _log.warning("goes on without: %s%s", error.message, f" ({error.hint})" if error.hint else "")
+
+    def _hear(self, vims: Mapping[str, Sequence[ResourceRef]], heard: set[str], silent: Mapping[str, str]) -> None:
+        """Sources that used to give samples and give none though what they measure runs."""
+        mute = dict(silent)
+        for endpoint, refs in vims.items():
+            if any(ref.key in heard for ref in refs):
+                self._gave.add(endpoint)
+            elif endpoint in self._gave and endpoint not in mute:
+                mute[endpoint] = f"no KPI of {len(refs)} machines that run"
+        self.mute = mute
+
+    def _keep(self, rows: Sequence[KpiRow], now_s: float) -> None:
+        try:
+            if self._history is None:
+                self._history = History.open(self._rt.home / HISTORY)
+            self._history.add((r.subject.key, r.subject.kind, r.subject.labels, r.time_s, r.values) for r in rows)
+            if now_s - self._tidied_s >= _TIDY_S:
+                self._tidied_s = now_s
+                self._history.tidy(now_s)
+                self._rates.forget(now_s - _FORGET_S)
+        except StoreError as error:
+            _log.warning("the history misses this period: %s", error.message)
+
+
+def subjects_of(services: Sequence[Service]) -> list[Subject]:
+    """What is measured of these services: machines, links and chains."""
+    subjects = []
+    for service in services:
+        names: dict[str, str] = {}
+        for _, node in service.nodes():
+            labels = {"service": service.name, **dict(node.labels)}
+            vnf = node.key.rpartition("/")[0]
+            parts = {port.device: port.name or port.key.rpartition("/")[2] for port in node.ports}
+            machine = labels.get("vnfc", node.name)
+            names.update((device, f"{machine}:{part}") for device, part in parts.items())
+            subjects.append(
+                Subject(
+                    key=node.key,
+                    kind="vnfc",
+                    labels=labels,
+                    group=vnf,
+                    vcpus=node.vcpus,
+                    memory_bytes=node.memory_bytes,
+                    parts=parts,
+                    internal=frozenset(p.device for p in node.ports if p.network.startswith(f"{vnf}/vl/")),
+                )
+            )
+        subjects += [
+            Subject(key=s.key, kind="link", labels={"service": service.name, "link": s.name}, parts=names)
+            for _, s in service.segments()
+        ]
+        subjects += [
+            Subject(key=c.key, kind="chain", labels={"service": service.name, "chain": c.name}, parts=names)
+            for _, c in service.chains()
+        ]
+    return subjects
+
+
+def _targets(services: Sequence[Service]) -> tuple[Target, ...]:
+    """Machines as further telemetry sources see them: with their first address."""
+    return tuple(
+        Target(
+            key=node.key,
+            kind="node",
+            address=next((a.partition("/")[0] for port in node.ports for a in port.addresses), ""),
+            labels=dict(node.labels),
+        )
+        for service in services
+        for _, node in service.nodes()
+    )
+
+
+def _through(services: Sequence[Service], rows: Mapping[str, KpiRow]) -> dict[str, tuple[float, float]]:
+    """Packets per second into and out of each machine that is a function of a chain, as the switches count them."""
+    counts: dict[str, tuple[float, float]] = {}
+    for service in services:
+        owner = {port.key: node.key for _, node in service.nodes() for port in node.ports}
+        name = {
+            port.key: f"{dict(node.labels).get('vnfc', node.name)}:{port.name or port.key.rpartition('/')[2]}"
+            for _, node in service.nodes()
+            for port in node.ports
+        }
+        for _, chain in service.chains():
+            values = rows[chain.key].values if chain.key in rows else {}
+            for element in (element for hop in chain.positions for element in hop.elements):
+                ports = {element.ingress.key, element.egress.key} & owner.keys()
+                if not ports:
+                    continue
+                node = owner[min(ports)]
+                into, out_of = counts.get(node, (0.0, 0.0))
+                into += sum(values.get(f"packet_incoming:{name[port]}", 0.0) for port in ports)
+                out_of += sum(values.get(f"packet_outgoing:{name[port]}", 0.0) for port in ports)
+                counts[node] = into, out_of
+    return counts

@@ -1,0 +1,139 @@
+"""What the operator decides about assurance: one YAML file in the home, read again when it changes.
+
+Everything has a default: plain faults heal by themselves from the start; what a detector infers only says what it
+would have done, until the operator trusts it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from manor.errors import UsageError
+
+__all__ = ["FILE", "AssuranceSettings", "Mode", "ServiceSettings", "Window", "read_settings"]
+
+FILE = "assurance.yaml"
+
+
+class Mode(StrEnum):
+    """How far a decision goes."""
+
+    OFF = "off"
+    """Nothing is decided; alarms are still raised."""
+    SHADOW = "shadow"
+    """It is recorded what would have been done."""
+    ASK = "ask"
+    """It waits for ``manor alarm approve``."""
+    AUTO = "auto"
+    """It is done, within the budget."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Window(_Settings):
+    """A maintenance window: alarms are raised, nothing is healed."""
+
+    begin: datetime
+    """A time without a zone is the machine's local time."""
+    end: datetime
+
+
+class ServiceSettings(_Settings):
+    """What differs for one service."""
+
+    static_mode: Mode | None = None
+    learned_mode: Mode | None = None
+    locked: bool = False
+    """Nothing is healed until this is taken away."""
+    maintenance: tuple[Window, ...] = ()
+
+
+class AssuranceSettings(_Settings):
+    """All of ``assurance.yaml``."""
+
+    enabled: bool = True
+    observe_s: float = Field(default=1.0, gt=0, le=60)
+    """How often the VIMs are asked for the state of machines; less often where an answer takes long."""
+    collect_s: float = Field(default=5.0, gt=0, le=300)
+    """Period of KPIs, of flow counters and of the state of links and chains."""
+    heartbeat_s: float = Field(default=10.0, gt=0)
+    """How often each guest agent is asked whether it is there."""
+    heartbeat_lost_s: float = Field(default=45.0, gt=0)
+    """Silence of a guest agent that had answered, after which its heartbeat is lost."""
+    degraded_s: float = Field(default=15.0, ge=0)
+    """How long a link, a chain, a machine on hold or a silent endpoint has to last before it is an alarm."""
+    clear_s: float = Field(default=5.0, ge=0)
+    """How long a fault has to be gone before its alarm clears."""
+
+    static_mode: Mode = Mode.AUTO
+    """For what is plainly seen: a machine that is gone, a heartbeat that is lost."""
+    learned_mode: Mode = Mode.SHADOW
+    """For what a detector infers. Even in ``auto`` it needs an independent confirmation."""
+    services: dict[str, ServiceSettings] = Field(default_factory=dict)
+    """By the service's name."""
+
+    detector: str = "combined"
+    """Empty for none."""
+    detector_settings: dict[str, Any] = Field(default_factory=dict)
+    policy: str = "cautious"
+    policy_settings: dict[str, Any] = Field(default_factory=dict)
+    sources: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of further telemetry sources, by the name of their kind."""
+
+    heals_per_resource_hour: int = Field(default=4, ge=0)
+    heals_per_service_hour: int = Field(default=6, ge=0)
+    heals_per_hour: int = Field(default=30, ge=0)
+    """Of the whole installation. Each budget counts operations that were begun."""
+    cool_down_s: float = Field(default=30.0, ge=0)
+    """Least time between two heals of one resource."""
+    blast_radius: float = Field(default=0.5, gt=0, le=1)
+    """Most of the machines of one VDU that may be out of service at once by our doing; one machine always may."""
+    helped_within_s: float = Field(default=60.0, ge=0)
+    """An alarm that is still there so long after a heal was not helped by it: that heal is not repeated."""
+    keep_days: float = Field(default=90.0, gt=0)
+    """How long cleared alarms and decisions are kept."""
+
+    def mode(self, service: str, *, learned: bool) -> Mode:
+        """How far decisions about a service go."""
+        own = self.services.get(service, ServiceSettings())
+        return (own.learned_mode or self.learned_mode) if learned else (own.static_mode or self.static_mode)
+
+    def hold(self, service: str, now_s: float) -> str:
+        """Why nothing may be healed in a service now; empty where it may."""
+        own = self.services.get(service, ServiceSettings())
+        if own.locked:
+            return f"{service} is locked in {FILE}"
+        for window in own.maintenance:
+            if window.begin.timestamp() <= now_s < window.end.timestamp():
+                return f"{service} is in maintenance until {window.end:%Y-%m-%d %H:%M}"
+        return ""
+
+
+def read_settings(home: Path) -> AssuranceSettings:
+    """The file's settings, or the defaults where there is no file. Raises UsageError naming what is wrong in it."""
+    import yaml
+
+    path = home / FILE
+    try:
+        loaded = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        return AssuranceSettings()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is no text'}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        raise UsageError(f"{path}{where}: {getattr(error, 'problem', None) or 'not YAML'}") from error
+    try:
+        return AssuranceSettings.model_validate(loaded or {})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "settings"
+        raise UsageError(f"{path}: {place}: {first['msg']}", hint="docs/assurance.md lists the settings") from None

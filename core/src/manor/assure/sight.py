@@ -1,0 +1,73 @@
+"""What was seen of the world at one time, as plain values for the functions that judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from manor.api.resources import ChainSpec, NodeSpec, Observed, SegmentSpec
+from manor.model.desired import DesiredState
+
+__all__ = ["Service", "Sight"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Service:
+    """A service that should be there, and whether an operation is changing it."""
+
+    id: str
+    name: str
+    nsd_id: str
+    desired: DesiredState
+    last_operation: str = ""
+    is_changing: bool = False
+    """An operation runs: what is not there may be on its way."""
+    held_by: str = ""
+    """An operation that stopped and waits for a person."""
+
+    def nodes(self) -> Iterator[tuple[str, NodeSpec]]:
+        """Machines with their endpoint."""
+        for resource in self.desired.resources:
+            if isinstance(resource.spec, NodeSpec):
+                yield resource.endpoint, resource.spec
+
+    def segments(self) -> Iterator[tuple[str, SegmentSpec]]:
+        """Virtual links with their controller."""
+        for resource in self.desired.resources:
+            if isinstance(resource.spec, SegmentSpec):
+                yield resource.endpoint, resource.spec
+
+    def chains(self) -> Iterator[tuple[str, ChainSpec]]:
+        """Chains with their controller."""
+        for resource in self.desired.resources:
+            if isinstance(resource.spec, ChainSpec):
+                yield resource.endpoint, resource.spec
+
+    def keys(self) -> tuple[str, ...]:
+        """Keys of all that should be there."""
+        return tuple(resource.spec.key for resource in self.desired.resources)
+
+    def guests(self) -> frozenset[str]:
+        """Machines that have an agent inside, which answered when the service was made."""
+        return frozenset(key for check in self.desired.checks if check.kind == "vnf" for key in check.nodes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sight:
+    """One look at every endpoint."""
+
+    time_s: float
+    observed: Mapping[str, Mapping[str, Observed]] = field(default_factory=dict)
+    """What an endpoint showed, by key, by endpoint. An endpoint that did not answer is not in it."""
+    silent: Mapping[str, str] = field(default_factory=dict)
+    """Why an endpoint did not answer."""
+    lost_hosts: Mapping[str, str] = field(default_factory=dict)
+    """Why a host is lost, by ``<endpoint>/<host>``."""
+    mute: Mapping[str, str] = field(default_factory=dict)
+    """Why a source of KPIs gives none, though what it measures is there."""
+    unheard_s: Mapping[str, float] = field(default_factory=dict)
+    """For how long a machine's agent has not answered, where it was asked and had answered before."""
+
+    def seen(self, endpoint: str, key: str) -> Observed | None:
+        """A resource as its endpoint showed it."""
+        return self.observed.get(endpoint, {}).get(key)

@@ -1,0 +1,202 @@
+"""The demo service on the fakes, with an assurance loop whose clock the test moves."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import secure_web
+import yaml
+from pydantic import BaseModel, TypeAdapter
+
+from manor.api import CallContext, DetectorType, Observed, OperationKind, Query, Score, Verdict, hookimpl
+from manor.assure.loop import Assurance
+from manor.fakes import FakeClock
+from manor.lcm import endpoints, ns, work
+from manor.lcm.runtime import Runtime, open_runtime
+from manor.model.alarm import AlarmRecord, Ruling
+from manor.model.instance import (
+    EndpointKind,
+    NsLcmOpOcc,
+    OperationalState,
+    OperationState,
+    PackageInfo,
+    PackageKind,
+)
+from manor.model.nsd import Nsd
+from manor.model.vnfd import Vnfd
+from manor.plugin import Plugins, unguarded
+from manor.store import alarms, instances, operations, packages
+
+
+class NoSettings(BaseModel):
+    """Of a detector that has none."""
+
+
+class Oracle:
+    """A detector that calls abnormal whatever the test says is."""
+
+    def __init__(self, says: dict[str, float]) -> None:
+        self.says = says
+
+    def fit(self, window: Any) -> None:
+        """Nothing to learn."""
+
+    def score(self, batch: Any) -> list[Score]:
+        """Its word on each row: the KPIs whose machine the test has named."""
+        found = []
+        for time_s in batch.times_s:
+            blame = tuple((name, self.says[key]) for name in batch.names for key in self.says if name.startswith(key))
+            verdict = Verdict.ANOMALY if blame else Verdict.OK
+            found.append(Score(time_s=time_s, verdict=verdict, value=9.0, threshold=3.0, blame=blame, since_s=time_s))
+        return found
+
+    def dump(self) -> bytes:
+        """Nothing learned."""
+        return b""
+
+    def load(self, data: bytes) -> None:
+        """Nothing to take."""
+
+
+class Site:
+    """One installation on the fakes with the demo service instantiated."""
+
+    def __init__(self, rt: Runtime, says: dict[str, float]) -> None:
+        self.rt = rt
+        self.says = says
+        self.clock = FakeClock(1_700_000_000.0)
+        self.assurance = Assurance(rt, clock=self.clock)
+
+    @property
+    def world(self) -> Any:
+        """The fake platform's machines."""
+        return unguarded(self.rt.vim("lab")).world  # type: ignore[attr-defined]
+
+    def settings(self, **values: Any) -> None:
+        """Write the operator's settings."""
+        (self.rt.home / "assurance.yaml").write_text(yaml.safe_dump(values))
+
+    def node(self, vnf: str) -> str:
+        """Key of the machine of a VNF."""
+        return next(one.ref.key for one in self.seen() if f"/{vnf}/" in one.ref.key and one.ref.kind == "node")
+
+    def seen(self) -> list[Observed]:
+        """All that is there."""
+        query = Query(owner=self.rt.owner)
+        return list(self.rt.vim("lab").observe(query, CallContext.within(5)))
+
+    def rounds(self, number: int, *, step_s: float = 1.0, measure: bool = False) -> None:
+        """Let the loop go round, and every operation that it starts come to its end."""
+        for _ in range(number):
+            self.clock.advance(step_s)
+            if measure:
+                self.assurance.measure()
+            self.assurance.round()
+            for operation in self.operations():
+                if operation.state is OperationState.PROCESSING:
+                    work.follow(self.rt, operation.id)
+
+    def until(self, done: Callable[[], bool], *, most: int = 400, step_s: float = 1.0) -> None:
+        """Go round until it is so."""
+        for _ in range(most):
+            if done():
+                return
+            self.rounds(1, step_s=step_s)
+        raise AssertionError(
+            f"not so after {most} rounds: {self.alarms()} {[r for a in self.all() for r in self.rulings(a)]}"
+        )
+
+    def alarms(self) -> list[AlarmRecord]:
+        """The active ones."""
+        with self.rt.store.read() as tx:
+            return list(alarms.active(tx))
+
+    def all(self) -> list[AlarmRecord]:
+        """With the cleared ones, the newest first."""
+        with self.rt.store.read() as tx:
+            return list(alarms.listing(tx, cleared=True))
+
+    def rulings(self, alarm: AlarmRecord) -> list[Ruling]:
+        """What was decided about one."""
+        with self.rt.store.read() as tx:
+            return list(alarms.rulings(tx, alarm.id))
+
+    def operations(self) -> list[NsLcmOpOcc]:
+        """The service's heals, in order."""
+        from manor.store import reading
+
+        page = reading.operations(self.rt.url, ns_id=self.service.id)
+        return [op for op in reversed(page.items) if op.operation is OperationKind.HEAL]
+
+    @property
+    def service(self) -> Any:
+        """The service as the store has it."""
+        with self.rt.store.read() as tx:
+            return instances.get(tx, "demo")
+
+    def is_whole(self) -> bool:
+        """Whether nothing drifts."""
+        return ns.propose(self.rt, "demo", OperationKind.REPAIR).plan.steps == ()
+
+    def steps(self, operation: NsLcmOpOcc) -> list[str]:
+        """What it did."""
+        with self.rt.store.read() as tx:
+            return [record.step.id for record in operations.steps(tx, operation.id)]
+
+
+@contextmanager
+def site(tmp_path: Path, image: Path, **settings: Any) -> Iterator[Site]:
+    """The installation, with the demo service running."""
+    says: dict[str, float] = {}
+    events: list[Any] = []
+
+    class Extra:
+        """The test's detector and observer, by the door that any plugin takes."""
+
+        @hookimpl
+        def manor_detectors(self) -> Any:
+            yield DetectorType(
+                name="oracle", summary="Told by the test", config=NoSettings, create=lambda _: Oracle(says)
+            )
+
+        @hookimpl
+        def manor_alarm_event(self, event: Any) -> None:
+            events.append(event)
+
+    with open_runtime(tmp_path / "home", plugins=Plugins(extra={"oracle": Extra()})) as rt:
+        endpoints.add(rt, EndpointKind.VIM, "lab", driver="fake", config={"state_file": str(tmp_path / "world.json")})
+        endpoints.add(
+            rt,
+            EndpointKind.SDN,
+            "net",
+            driver="fake",
+            config={"state_file": str(tmp_path / "world.json"), "follow_nodes": True},
+        )
+        onboard(rt)
+        ns.create(rt, "secure-web", name="demo")
+        with work.working(rt):
+            done = work.follow(rt, ns.start(rt, ns.propose(rt, "demo", OperationKind.INSTANTIATE)))
+            assert done.state is OperationState.COMPLETED
+            made = Site(rt, says)
+            made.events = events  # type: ignore[attr-defined]
+            made.settings(**{"detector": "", **settings})
+            yield made
+
+
+def onboard(runtime: Runtime) -> None:
+    """The demo's descriptors, as if from packages."""
+    kept: list[Any] = [(PackageKind.NS, secure_web.NSD, {})]
+    kept += [(PackageKind.VNF, d, {"vmlinuz": "a" * 64, "initramfs": "b" * 64}) for d in secure_web.VNFDS.values()]
+    with runtime.store.begin() as tx:
+        for kind, descriptor, artifacts in kept:
+            info = PackageInfo(
+                id=f"pkg-{descriptor.id}",
+                kind=kind,
+                descriptor_id=descriptor.id,
+                name=descriptor.id,
+                operational_state=OperationalState.ENABLED,
+                artifacts=artifacts,
+            )
+            model: Any = Nsd if kind is PackageKind.NS else Vnfd
+            packages.add(tx, info, descriptor=TypeAdapter(model).dump_python(descriptor, mode="json"))

@@ -1,0 +1,245 @@
+"""What an operator sees when something breaks: one alarm, a heal with its reason, and a no with its reason."""
+
+from collections.abc import Callable
+
+from assured_site import Site
+
+from manor.api import HealAction, PerceivedSeverity, Phase
+from manor.fakes import Fault
+from manor.model.alarm import Outcome
+from manor.model.instance import OperationState
+
+Make = Callable[..., Site]
+
+
+def test_a_machine_destroyed_behind_our_back_is_healed_and_told_as_one_alarm(make_site: Make) -> None:
+    site = make_site()
+    site.rounds(3, measure=True)
+    assert site.alarms() == []
+    firewall = site.node("firewall")
+    site.world.destroy(firewall)
+    assert not site.is_whole()
+    site.rounds(1)
+    (operation,) = site.operations()
+    assert operation.state is OperationState.COMPLETED
+    assert operation.is_automatic
+    assert "node-absent" in operation.params["wishes"]["cause"]
+    assert f"ensure node {firewall}" in site.steps(operation)
+    assert site.is_whole()
+    site.rounds(8, measure=True)
+    assert site.alarms() == []
+    (alarm,) = site.all()
+    assert (alarm.resource_key, alarm.probable_cause) == (firewall, "node-absent")
+    assert alarm.managed_object_id == firewall.rpartition("/")[0]
+    assert alarm.perceived_severity is PerceivedSeverity.CRITICAL
+    (ruling,) = site.rulings(alarm)
+    assert (ruling.action, ruling.outcome, ruling.operation_id) == (HealAction.RESTART, Outcome.STARTED, operation.id)
+    assert (ruling.succeeded, ruling.helped) == (True, True)
+    site.rt.plugins.close()
+    assert [event.perceived_severity for event in site.events] == [  # type: ignore[attr-defined]
+        PerceivedSeverity.CRITICAL,
+        PerceivedSeverity.CLEARED,
+    ]
+
+
+def test_a_crashed_machine_is_started_again_and_not_made_anew(make_site: Make) -> None:
+    site = make_site()
+    web = site.node("web")
+    before = next(one for one in site.seen() if one.ref.key == web).native_id
+    site.world.stop(web)
+    site.rounds(1)
+    assert site.is_whole()
+    assert next(one for one in site.seen() if one.ref.key == web).native_id == before
+    assert [alarm.probable_cause for alarm in site.all()] == ["node-stopped"]
+
+
+def test_all_that_died_in_a_service_is_one_operation(make_site: Make) -> None:
+    site = make_site()
+    for vnf in ("firewall", "monitor", "web"):
+        site.world.destroy(site.node(vnf))
+    site.rounds(1)
+    (operation,) = site.operations()
+    assert site.is_whole()
+    assert len(site.all()) == 3
+    assert {ruling.operation_id for alarm in site.all() for ruling in site.rulings(alarm)} == {operation.id}
+
+
+def test_a_machine_that_keeps_dying_is_handed_to_a_person(make_site: Make) -> None:
+    site = make_site()
+    monitor = site.node("monitor")
+
+    def escalated() -> bool:
+        if not site.alarms():
+            site.world.destroy(monitor)
+        return any(r.outcome is Outcome.ESCALATED for a in site.alarms() for r in site.rulings(a))
+
+    site.until(escalated, most=1500)
+    assert [r.action for a in reversed(site.all()) for r in site.rulings(a) if r.is_heal] == [
+        HealAction.RESTART,
+        HealAction.RECREATE,
+        HealAction.RECREATE,
+    ]
+    site.rounds(60)
+    assert len(site.operations()) == 3, "it is not begun again until the hour is over"
+    (alarm,) = site.alarms()
+    assert "a person has to look" in site.rulings(alarm)[-1].reason
+
+
+def test_a_heal_that_did_not_help_is_not_repeated(make_site: Make) -> None:
+    site = make_site()
+    monitor = site.node("monitor")
+
+    def escalated() -> bool:
+        site.world.destroy(monitor)  # it dies as soon as it is back
+        return any(r.outcome is Outcome.ESCALATED for a in site.alarms() for r in site.rulings(a))
+
+    site.until(escalated, most=600)
+    (alarm,) = site.all()
+    heals = [ruling for ruling in site.rulings(alarm) if ruling.is_heal]
+    assert [(heal.action, heal.succeeded, heal.helped) for heal in heals] == [
+        (HealAction.RESTART, True, False),
+        (HealAction.RECREATE, True, False),
+    ]
+
+
+def test_the_budget_of_the_service_holds_what_the_policy_would_do(make_site: Make) -> None:
+    site = make_site(heals_per_service_hour=1)
+    site.world.destroy(site.node("web"))
+    site.rounds(10)
+    assert len(site.operations()) == 1
+    site.world.destroy(site.node("monitor"))
+    site.rounds(10)
+    assert len(site.operations()) == 1
+    (alarm,) = site.alarms()
+    (ruling,) = site.rulings(alarm)
+    assert ruling.outcome is Outcome.HELD
+    assert "1 are allowed" in ruling.reason
+    site.rounds(1, step_s=3600)
+    site.rounds(1)
+    assert len(site.operations()) == 2
+    assert site.is_whole()
+
+
+def test_shadow_mode_says_what_it_would_have_done(make_site: Make) -> None:
+    site = make_site(static_mode="shadow")
+    firewall = site.node("firewall")
+    site.world.destroy(firewall)
+    site.rounds(20)
+    assert site.operations() == []
+    (alarm,) = site.alarms()
+    (ruling,) = site.rulings(alarm)
+    assert (ruling.action, ruling.outcome) == (HealAction.RESTART, Outcome.SHADOW)
+    site.settings(detector="", static_mode="auto")
+    site.rounds(1)
+    assert site.is_whole(), "settings are read again when they change"
+
+
+def test_nothing_is_healed_in_a_locked_service_or_in_maintenance(make_site: Make) -> None:
+    site = make_site(services={"demo": {"locked": True}})
+    site.world.destroy(site.node("web"))
+    site.rounds(3)
+    (alarm,) = site.alarms()
+    assert "locked" in site.rulings(alarm)[-1].reason
+    window = {"begin": "2023-11-14T22:00:00Z", "end": "2023-11-14T22:14:00Z"}
+    site.settings(detector="", services={"demo": {"maintenance": [window]}})
+    site.rounds(3)
+    assert "maintenance until 2023-11-14 22:14" in site.rulings(alarm)[-1].reason
+    assert site.operations() == []
+    site.rounds(1, step_s=60)
+    assert len(site.operations()) == 1
+
+
+def test_a_lost_host_is_one_event_and_nothing_is_restarted_on_it(make_site: Make) -> None:
+    site = make_site()
+    hosts = site.world.look
+    with hosts() as state:
+        (host,) = state.hosts
+    from dataclasses import replace
+
+    site.world.set_hosts(replace(host, reachable=False))
+    site.rounds(40, measure=True)
+    assert site.operations() == []
+    (alarm,) = [alarm for alarm in site.alarms() if alarm.is_root_cause]
+    assert (alarm.resource_key, alarm.probable_cause) == ("vim:lab/host-1", "host-lost")
+    site.world.set_hosts(host)
+    site.rounds(10, measure=True)
+    assert site.alarms() == []
+
+
+def test_a_vim_that_does_not_answer_is_an_alarm_about_the_vim_alone(make_site: Make) -> None:
+    site = make_site()
+    site.world.inject(Fault(verb="observe", times=0))
+    site.rounds(30)
+    (alarm,) = site.alarms()
+    assert (alarm.resource_key, alarm.probable_cause) == ("vim:lab", "endpoint-silent")
+    assert site.operations() == []
+    site.world.heal()
+    site.rounds(8)
+    assert site.alarms() == []
+
+
+def test_a_source_of_kpis_that_dies_is_told_and_heals_nothing(make_site: Make) -> None:
+    site = make_site(detector="oracle", learned_mode="auto")
+    site.rounds(3, measure=True)
+    site.world.inject(Fault(verb="samples", times=0))
+    site.rounds(30, measure=True)
+    assert [(a.resource_key, a.probable_cause) for a in site.alarms()] == [("vim:lab", "telemetry-silent")]
+    assert site.operations() == []
+
+
+def test_a_detector_alone_never_acts(make_site: Make) -> None:
+    site = make_site(detector="oracle", learned_mode="auto")
+    site.says["main-0|"] = 0.5
+    site.rounds(30, measure=True)
+    assert site.operations() == []
+    roots = [alarm for alarm in site.alarms() if alarm.is_root_cause]
+    assert len(roots) == 1, "what is odd along one chain is one fault"
+    assert roots[0].learned
+    assert roots[0].perceived_severity is PerceivedSeverity.MINOR
+    assert any("share" in line or "%" in line for line in roots[0].fault_details)
+    assert "no independent sign" in site.rulings(roots[0])[-1].reason
+    site.says.clear()
+    site.rounds(10, measure=True)
+    assert site.alarms() == []
+
+
+def test_a_detector_that_is_confirmed_says_so_in_shadow_and_acts_in_auto(make_site: Make) -> None:
+    site = make_site(detector="oracle", heartbeat_s=1, heartbeat_lost_s=10_000)
+    firewall = site.node("firewall")
+    site.rounds(3, measure=True)
+    before = next(one for one in site.seen() if one.ref.key == firewall).native_id
+    site.says["main-0|"] = 0.5
+    site.world.inject(Fault(verb="guest_ping", key=firewall, times=0, error="Transient"))
+    site.rounds(30, measure=True)
+
+    alarm = next(alarm for alarm in site.alarms() if alarm.resource_key == firewall)
+    assert alarm.learned
+    assert "guest agent: no answer" in alarm.confirmations[0]
+    assert alarm.perceived_severity is PerceivedSeverity.MAJOR
+    assert site.rulings(alarm)[-1].outcome is Outcome.SHADOW
+    assert site.operations() == []
+
+    site.settings(detector="oracle", learned_mode="auto", heartbeat_s=1, heartbeat_lost_s=10_000)
+    site.world.heal()
+    site.world.inject(Fault(verb="guest_ping", key=firewall, times=2, error="Transient"))
+    site.rounds(1)
+    (operation,) = site.operations()
+    assert operation.is_automatic
+    assert "confirmed by guest agent" in operation.params["wishes"]["cause"]
+    assert next(one for one in site.seen() if one.ref.key == firewall).native_id != before
+
+
+def test_a_guest_that_falls_silent_is_restarted_for_real(make_site: Make) -> None:
+    site = make_site(heartbeat_s=2, heartbeat_lost_s=20)
+    web = site.node("web")
+    site.rounds(5, measure=True)
+    before = next(one for one in site.seen() if one.ref.key == web).native_id
+    site.world.inject(Fault(verb="guest_ping", key=web, times=25, error="Transient"))
+    site.rounds(40, measure=True)
+    (operation,) = site.operations()
+    assert f"remove node {web}" in site.steps(operation)
+    after = next(one for one in site.seen() if one.ref.key == web)
+    assert (after.phase, after.native_id == before) == (Phase.ACTIVE, False)
+    assert [alarm.probable_cause for alarm in site.all()] == ["heartbeat-lost"]
+    site.rounds(10, measure=True)
+    assert site.alarms() == []
