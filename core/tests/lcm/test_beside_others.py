@@ -13,7 +13,7 @@ from test_service import onboard
 
 from manor.api import CallContext, NetworkSpec, OperationKind, Query, ResourceKind
 from manor.catalog.onboard import delete as delete_package
-from manor.errors import UsageError
+from manor.errors import PluginError, UsageError
 from manor.fakes import Action, Fault
 from manor.lcm import endpoints, ns, work
 from manor.lcm.runtime import Runtime, open_runtime
@@ -126,6 +126,16 @@ def test_an_orphan_that_found_a_service_since_it_was_listed_stays(rt: Runtime) -
     assert ns.propose(rt, "demo", OperationKind.REPAIR).plan.steps == ()
 
 
+def test_a_controller_is_let_go_of_with_none_of_our_rules_left(rt: Runtime) -> None:
+    run(rt, OperationKind.INSTANTIATE)
+    with rt.store.begin() as tx:
+        instances.remove(tx, instances.get(tx, "demo").id)
+    sdn = unguarded(rt.sdn("net"))
+    assert sdn.world.natives(rt.owner)  # type: ignore[attr-defined]
+    assert endpoints.remove(rt, EndpointKind.SDN, "net") == ()
+    assert sdn.world.natives(rt.owner) == ()  # type: ignore[attr-defined]
+
+
 def test_a_leftover_of_a_link_that_lives_elsewhere_is_an_orphan(rt: Runtime) -> None:
     run(rt, OperationKind.INSTANTIATE)
     query = Query(owner=rt.owner, kinds=frozenset({ResourceKind.NETWORK}))
@@ -152,3 +162,18 @@ def test_a_second_one_of_what_runs_elsewhere_is_an_orphan(rt: Runtime) -> None:
     assert [(orphan.endpoint, orphan.observed.ref.key) for orphan in found] == [("vim:far", network.ref.key)]
     assert endpoints.remove_orphans(rt, found) == ()
     assert ns.propose(rt, "demo", OperationKind.REPAIR).plan.steps == ()
+
+
+def test_a_vim_whose_driver_is_gone_can_be_forgotten_by_force(rt: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    rt.disconnect(EndpointKind.VIM, "lab")
+
+    def gone(_kind: str, _config: object, _environment: object) -> object:
+        raise PluginError("no 'fake' among the vim drivers")
+
+    monkeypatch.setattr(rt.plugins, "connect_vim", gone)
+    assert endpoints.orphans(rt) == ([], {"vim:lab": "no 'fake' among the vim drivers"})
+    with pytest.raises(PluginError):
+        endpoints.remove(rt, EndpointKind.VIM, "lab")
+    endpoints.remove(rt, EndpointKind.VIM, "lab", force=True)
+    with pytest.raises(UsageError, match="no vim named lab"):
+        rt.endpoint(EndpointKind.VIM, "lab")

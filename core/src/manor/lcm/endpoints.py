@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from manor.api import CallContext, Capabilities, Observed, Query, ResourceKind, is_legal_name
-from manor.errors import DriverError, UsageError
+from manor.errors import DriverError, PluginError, UsageError
 from manor.lcm.runtime import Runtime, endpoint_id
 from manor.lcm.world import endpoints_of, registered
 from manor.model.instance import Endpoint, EndpointKind
@@ -66,10 +66,10 @@ def check(rt: Runtime, kind: EndpointKind, name: str) -> Capabilities:
 
 
 def remove(rt: Runtime, kind: EndpointKind, name: str, *, force: bool = False) -> tuple[str, ...]:
-    """Forget an endpoint, taking our cached images off it and ending what its driver runs.
+    """Forget an endpoint, taking what we left there off it and ending what its driver runs.
 
-    Raises UsageError while a service uses it. With ``force`` an endpoint that does not answer is forgotten too; keys
-    of what is left behind there are returned.
+    Raises UsageError while a service uses it. With ``force`` an endpoint that does not answer, or whose plugin is gone,
+    is forgotten too; keys of what is left behind there are returned.
     """
     rt.endpoint(kind, name)
     users = _users(rt, endpoint_id(kind, name))
@@ -79,16 +79,16 @@ def remove(rt: Runtime, kind: EndpointKind, name: str, *, force: bool = False) -
         )
     left: tuple[str, ...] = ()
     try:
-        if kind is EndpointKind.VIM:
+        if kind is not EndpointKind.VNFM:
             ours = _seen(rt, endpoint_id(kind, name))
             left = _taken_off(rt, endpoint_id(kind, name), ours)
             if left and not force:
                 raise UsageError(
                     f"{len(left)} of our resources cannot be taken off {name}: {left[0]}",
-                    hint=f"manor vim orphans, or manor vim remove {name} --force",
+                    hint=f"manor vim orphans, or manor {kind} remove {name} --force",
                 )
         _shut_down(rt, kind, name)
-    except DriverError:
+    except (DriverError, PluginError):
         if not force:
             raise
     _forget(rt, kind, name)
@@ -104,7 +104,7 @@ def forget_images(rt: Runtime, sha256s: frozenset[str]) -> tuple[str, ...]:
     for name in registered(rt, EndpointKind.VIM):
         try:
             ours = _seen(rt, endpoint_id(EndpointKind.VIM, name), frozenset({ResourceKind.IMAGE}))
-        except DriverError:
+        except (DriverError, PluginError):
             left += [f"{prefix}{name}" for prefix in prefixes]
             continue
         wanted = [one for one in ours if one.ref.key.startswith(prefixes)]
@@ -130,7 +130,7 @@ def orphans(rt: Runtime) -> tuple[list[Orphan], dict[str, str]]:
             endpoint = endpoint_id(kind, name)
             try:
                 seen += [Orphan(endpoint=endpoint, observed=one) for one in _seen(rt, endpoint)]
-            except DriverError as error:
+            except (DriverError, PluginError) as error:
                 silent[endpoint] = error.message
     # Only now: what an operation has made since the claims were read would look like nobody's.
     return _unclaimed(rt, seen), silent
