@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from lcm_world import OWNER, SID, FakeExecutor, Stage, join_lanes, keys_of, nothing, service
 
-from manor.api import CallContext, Observed, OperationKind, Step, Verb
+from manor.api import CallContext, Observed, OperationKind, Phase, Step, Verb
 from manor.errors import Fenced, PlanRefused, UsageError
-from manor.fakes import Action, Fault, When
+from manor.fakes import Action, Crash, Fault, When
 from manor.lcm.apply import Progress, Stopped
 from manor.lcm.states import Trigger
 from manor.model.instance import CancelMode, NsState, OnFailure, OperationState, StepState
@@ -373,3 +374,34 @@ def test_drift_is_repaired(stage: Stage) -> None:
     assert stage.run(wanted, OperationKind.REPAIR).state is OperationState.COMPLETED
     assert stage.plan(wanted, OperationKind.REPAIR).steps == ()
     assert all(native.spec.owner == OWNER for native in stage.world.natives())
+
+
+def test_what_a_crash_left_half_made_is_made_whole(stage: Stage) -> None:
+    """A machine that was defined and never started is not taken for one that was made."""
+    died: list[str] = []
+
+    def die(moment: str, step: str) -> None:
+        if moment == "after call" and step.startswith("ensure node") and not died:
+            died.append(step)
+            raise Crash(step)
+
+    stage.submit(service(), OperationKind.INSTANTIATE)
+    with pytest.raises(Crash):
+        stage.work(moment=die)
+    join_lanes()
+
+    class Unstarted(FakeExecutor):
+        started: bool = False
+
+        def perform(self, step: Step, ctx: CallContext) -> Observed | None:
+            self.started = self.started or step.id == died[0]
+            return super().perform(step, ctx)
+
+        def observe(self, step: Step, ctx: CallContext) -> Observed | None:
+            seen = super().observe(step, ctx)
+            return seen if self.started or seen is None else replace(seen, phase=Phase.PENDING)
+
+    executor = Unstarted(stage.world)
+    stage.work(executor=executor)
+    assert executor.started
+    assert stage.ns().state is NsState.INSTANTIATED

@@ -51,6 +51,12 @@ def by_id(plan: Plan) -> dict[str, tuple[str, ...]]:
     return {step.id: step.depends_on for step in plan.steps}
 
 
+@pytest.mark.parametrize("kind", [ResourceKind.IMAGE, ResourceKind.NODE])
+def test_what_stopped_halfway_is_ensured_again(kind: ResourceKind) -> None:
+    plan = diff(service(), as_made(service(), **{kind: Phase.PENDING}), service(), OperationKind.REPAIR)
+    assert [(step.kind, step.undo) for step in plan.steps if step.verb is Verb.ENSURE] == [(kind, Undo.NONE)]
+
+
 def test_instantiate_makes_all_in_order_and_proves_it() -> None:
     steps = by_id(diff(service(), {}, None, OperationKind.INSTANTIATE))
     assert steps == {
@@ -190,7 +196,7 @@ def test_plans_are_deterministic_ordered_and_whole(old: int, new: int, damage: M
         assert set(step.depends_on) <= seen_ids
         seen_ids.add(step.id)
     ensured = {step.key for step in plan.steps if step.verb is Verb.ENSURE}
-    good = {key for key, seen in world.items() if seen.phase in (Phase.ACTIVE, Phase.PENDING)}
+    good = {key for key, seen in world.items() if seen.phase is Phase.ACTIVE}
     assert {resource.spec.key for resource in after.resources} <= ensured | good
     assert plan_from_json(plan_to_json(plan)) == plan
 

@@ -68,12 +68,16 @@ def diff(
 
 
 def is_as_wanted(spec: ResourceSpec, seen: Observed) -> bool:
-    """Whether what was seen is the resource as specified and at work, or on its way to be."""
+    """Whether what was seen is the resource as specified and at work.
+
+    What is PENDING is not: nothing says that it comes any further without being ensured again, as a machine that was
+    defined and never started, or has been off since its host was, and an image whose upload was cut short.
+    """
     if seen.spec_hash != spec_hash(spec) or _is_elsewhere(spec, seen):
         return False
     if seen.phase is Phase.STOPPED:
         return isinstance(spec, NodeSpec) and spec.power is PowerState.STOPPED
-    return seen.phase in (Phase.ACTIVE, Phase.PENDING)
+    return seen.phase is Phase.ACTIVE
 
 
 def changed_fields(before: ResourceSpec, after: ResourceSpec) -> frozenset[str]:
@@ -129,6 +133,7 @@ class _Differ:
             else:
                 self._add_check(item)
         self._order_removals()
+        self._order_stops()
         return Plan(
             operation=self.operation,
             service_id=self.desired.service_id,
@@ -161,6 +166,8 @@ class _Differ:
         if spec.key in self.recreate and not resource.shared:
             return _Change.REPLACE
         if is_as_wanted(spec, seen):
+            return None
+        if resource.may_degrade and seen.phase is Phase.DEGRADED and seen.spec_hash == spec_hash(spec):
             return None
         if _is_elsewhere(spec, seen):
             return _Change.REPLACE
@@ -216,6 +223,18 @@ class _Differ:
             self.steps[step_id] = dataclasses.replace(self.steps[step_id], depends_on=tuple(dict.fromkeys(hard)))
             if key not in self.wanted:
                 self.soft[step_id] = soft
+
+    def _order_stops(self) -> None:
+        """A machine is turned off after what sent traffic through it has turned to others."""
+        for key, resource in self.wanted.items():
+            spec = resource.spec
+            if isinstance(spec, NodeSpec) and spec.power is PowerState.STOPPED and key in self.changes:
+                left_by = [
+                    self.ensured[user][0]
+                    for user, before in self.before.items()
+                    if key in before.depends_on and user in self.ensured and key not in self.wanted[user].depends_on
+                ]
+                self.soft[self.ensured[key][0]] = left_by
 
     def _freed_by(self, key: str, users: Mapping[str, list[str]], seen: set[str]) -> tuple[list[str], list[str]]:
         hard: list[str] = []
