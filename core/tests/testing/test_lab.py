@@ -42,7 +42,7 @@ def test_its_daemons_are_its_own(workdir: Path) -> None:
     with LabHost("lab", workdir) as lab:
         assert lab.libvirt_socket.is_socket()
         subprocess.run(["ovs-vsctl", f"--db={lab.ovsdb}", "--timeout=5", "show"], check=True, capture_output=True)
-        assert 'security_driver = "none"' in lab.run("cat", "/etc/libvirt/qemu.conf"), "it sees the machine's own settings"
+        assert 'security_driver = "none"' in lab.run("cat", "/etc/libvirt/qemu.conf")
         assert "lo" in lab.run("ip", "-br", "link")
         pid = lab.pid
     _await_end(pid)

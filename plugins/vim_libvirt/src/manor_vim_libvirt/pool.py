@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from manor.api import CallContext
-from manor.errors import Conflict, Indeterminate
+from manor.errors import Indeterminate, Transient
 from manor_vim_libvirt.link import Lane, Link
 from manor_vim_libvirt.names import Sort, StoredName, owner_tag, pool_name
 from manor_vim_libvirt.objects_xml import pool_xml, volume_xml
@@ -100,8 +100,12 @@ class Pool:
                 pool = connection.storagePoolDefineXML(pool_xml(self.name, self.uuid, self.path))
                 pool.setAutostart(True)
             if not pool.isActive():
-                pool.build(0)
-                pool.create(0)
+                try:
+                    pool.build(0)
+                    pool.create(0)
+                except libvirt.libvirtError:
+                    if not pool.isActive():
+                        raise  # else another process has started it just now
             return pool
 
     def names(self) -> list[StoredName]:
@@ -163,7 +167,7 @@ class Pool:
     def create(
         self, name: StoredName, size_bytes: int, format_: str, *, ctx: CallContext, backing: tuple[str, str] = ("", "")
     ) -> Any:
-        """Make a volume; ``backing`` is path and format. Raises Conflict where a file of that name is there."""
+        """Make a volume; ``backing`` is path and format. Raises Transient where another process makes it."""
         import libvirt
 
         xml = volume_xml(str(name), size_bytes, format_, backing=backing[0], backing_format=backing[1])
@@ -176,7 +180,7 @@ class Pool:
                 if self._lost(error):
                     continue  # another call found the pool empty and removed it just now
                 if error.get_error_code() == libvirt.VIR_ERR_STORAGE_VOL_EXIST:
-                    raise Conflict(f"{name.sort} {name.key} is being made by another process", replace=False) from error
+                    raise Transient(f"{name.sort} {name.key} is being made by another process") from error
                 raise
         raise Indeterminate(f"the storage pool of host {self._link.name} comes and goes", hint="retry")
 
