@@ -248,6 +248,25 @@ def test_a_call_that_still_hangs_is_not_undone_under_its_feet(stage: Stage, monk
     assert stage.there() == set()
 
 
+@pytest.mark.parametrize("way", [Trigger.ROLLBACK, Trigger.RETRY])
+def test_a_call_that_still_hangs_is_not_overtaken_by_a_later_run_either(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, way: Trigger
+) -> None:
+    monkeypatch.setattr("manor.lcm.diff.DEADLINES_S", {"node": 0.1, "verify": 5.0, "configure": 5.0})
+    executor = _hanging(stage, effect_first=False)
+    apply = stage.apply(executor=executor)
+    operation = stage.submit(service(), INSTANTIATE)
+    assert apply.run(operation.id) is OperationState.FAILED_TEMP
+    stage.operations.act(operation.id, way)
+    assert apply.run(operation.id) is OperationState.FAILED_TEMP
+    assert "has not come back" in stage.operations.get(operation.id)[0].error
+    executor.let_go.set()
+    join_lanes()
+    stage.operations.act(operation.id, Trigger.ROLLBACK)
+    assert apply.run(operation.id) is OperationState.ROLLED_BACK
+    assert stage.there() == set()
+
+
 def test_a_driver_that_keeps_its_deadline_and_says_so_is_tried_again(stage: Stage) -> None:
     stage.world.inject(Fault(action=Action.FAIL, verb="ensure", kind="node", error="DeadlineExceeded"))
     assert stage.run(service(), INSTANTIATE).state is OperationState.COMPLETED

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from manor.api.plan import Step
+from manor.api.plan import Step, Verb
 from manor.errors import DeadlineExceeded, ManorError, Permanent
 from manor.lcm.ending import turn
 from manor.lcm.executor import Executor, inverse
@@ -76,6 +76,9 @@ class Apply:
     stopping: threading.Event = field(default_factory=threading.Event)
     pause: Callable[[threading.Event, float], object] = threading.Event.wait
     """How to wait between tries of a step: so many seconds, or until the event."""
+    hung: dict[tuple[str, str], list[threading.Thread]] = field(default_factory=dict)
+    """Calls that were given up, by operation and step. They outlive the run that began them: a later one, as when the
+    operator rolls back, may not overtake them either."""
 
     def run(self, operation_id: str) -> OperationState | None:
         """Claim the operation and carry it to where it rests; its state there, None where nothing was left to do.
@@ -98,7 +101,6 @@ class _Run:
         self.rows = {record.step.id: record for record in claim.steps}
         self.positions = {record.step.id: position for position, record in enumerate(claim.steps)}
         self.lanes: dict[str, _Lane] = {}
-        self.hung: dict[str, list[threading.Thread]] = {}
         self.results: queue.SimpleQueue[tuple[_Lane, Result | BaseException]] = queue.SimpleQueue()
         self.forced = threading.Event()
         """A forceful cancel, or the end of this run: running calls are to give up."""
@@ -249,10 +251,10 @@ class _Run:
             self.fresh_until = time.monotonic() + _FRESH_S
 
     def _still_hung(self, step_id: str, record: StepRecord) -> Result | None:
-        """An undo may not overtake the call it undoes: wait for that one a little, else fail."""
-        if record.state is not StepState.UNDOING:
+        """Nothing may overtake a call on the same resource that hangs: wait for that one a little, else fail."""
+        if record.step.verb is Verb.VERIFY:
             return None
-        for thread in self.hung.get(step_id, []):
+        for thread in self.apply.hung.get((self.claim.operation.id, step_id), []):
             thread.join(self.apply.grace_s)
             if thread.is_alive():
                 return Result(
@@ -261,6 +263,7 @@ class _Run:
                         hint="restart Manor once the endpoint answers, then roll back",
                     )
                 )
+        self.apply.hung.pop((self.claim.operation.id, step_id), None)
         return None
 
     def _wait(self) -> list[StepRecord]:
@@ -303,7 +306,7 @@ class _Run:
 
     def _give_up(self, lane: _Lane) -> None:
         """The call hangs: leave its thread, and find out by observing what became of it, once."""
-        hung = self.hung.setdefault(lane.step_id, [])
+        hung = self.apply.hung.setdefault((self.claim.operation.id, lane.step_id), [])
         hung.append(lane.thread)
         record = self.rows[lane.step_id]
         step = inverse(record.step) if record.state is StepState.UNDOING else record.step
