@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from manor.catalog.onboard import delete as delete_package
 from manor.errors import PluginError, UsageError
 from manor.fakes import Action, Fault
 from manor.lcm import endpoints, ns, work
-from manor.lcm.runtime import Runtime, open_runtime
+from manor.lcm.runtime import FRESH_S, Runtime, open_runtime
 from manor.lcm.states import Trigger
 from manor.model.instance import EndpointKind, NsLcmOpOcc, OnFailure, OperationState
 from manor.plugin import unguarded
@@ -177,3 +178,18 @@ def test_a_vim_whose_driver_is_gone_can_be_forgotten_by_force(rt: Runtime, monke
     endpoints.remove(rt, EndpointKind.VIM, "lab", force=True)
     with pytest.raises(UsageError, match="no vim named lab"):
         rt.endpoint(EndpointKind.VIM, "lab")
+
+
+def test_an_endpoint_registered_anew_by_another_process_is_connected_anew(rt: Runtime) -> None:
+    """As a `manor serve` finds it, which has long been connected, when a command replaces a VIM."""
+    assert [host.name for host in rt.vim("lab").capabilities(CallContext.within(5)).hosts] == ["host-1"]
+    with open_runtime(rt.home) as other:
+        endpoints.remove(other, EndpointKind.VIM, "lab")
+        endpoints.add(other, EndpointKind.VIM, "lab", driver="fake", config={"hosts": [{"name": "host-9"}]})
+    time.sleep(FRESH_S)
+    assert [host.name for host in rt.vim("lab").capabilities(CallContext.within(5)).hosts] == ["host-9"]
+    with open_runtime(rt.home) as other:
+        endpoints.remove(other, EndpointKind.VIM, "lab")
+    time.sleep(FRESH_S)
+    with pytest.raises(UsageError, match="no vim named lab"):
+        rt.vim("lab")

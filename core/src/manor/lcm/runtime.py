@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from manor.api import DriverEnvironment, OperationEvent, Sdn, Vim, Vnfm
-from manor.errors import NotFound
+from manor.errors import NotFound, StoreError
 from manor.model.instance import Endpoint, EndpointKind
 from manor.plugin import Plugins
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from manor.lcm.worker import Worker
     from manor.store.database import Database
 
-__all__ = ["Runtime", "endpoint_id", "open_runtime"]
+__all__ = ["FRESH_S", "Runtime", "endpoint_id", "open_runtime"]
+
+FRESH_S = 1.0
+"""How long a registration is taken to be as it was: another process may forget the endpoint, or register it anew."""
 
 _LONGEST_SOCKET_DIR = 70
 """A Unix socket's path may have 107 characters; a driver needs some of them for a name."""
@@ -44,6 +48,8 @@ class Runtime:
         self._store: Database | None = None
         self._lock = threading.RLock()
         self._connected: dict[str, Any] = {}
+        self._known: dict[str, tuple[Endpoint, float]] = {}
+        """What is connected, and when it was last seen to be registered so."""
         self._worker: Worker | None = None
 
     @property
@@ -164,8 +170,19 @@ class Runtime:
     def _connect(self, kind: EndpointKind, name: str) -> Any:
         key = endpoint_id(kind, name)
         with self._lock:
+            known, seen_s = self._known.get(key, (None, 0.0))
+            if known is None or time.monotonic() > seen_s + FRESH_S:
+                try:
+                    found = self.endpoint(kind, name)
+                except StoreError:
+                    if known is None:
+                        raise
+                    found = known  # a step does not fail because the database is away for a moment
+                if known != found:
+                    self.disconnect(kind, name)
+                self._known[key] = found, time.monotonic()
             if key not in self._connected:
-                found = self.endpoint(kind, name)
+                found = self._known[key][0]
                 connect = {
                     EndpointKind.VIM: self.plugins.connect_vim,
                     EndpointKind.SDN: self.plugins.connect_sdn,
@@ -178,6 +195,7 @@ class Runtime:
         """Let go of one connection; the next use connects anew."""
         with self._lock:
             driver = self._connected.pop(endpoint_id(kind, name), None)
+            self._known.pop(endpoint_id(kind, name), None)
         if driver is not None:
             driver.close()
 
