@@ -268,7 +268,12 @@ def main() -> int:
         attempt("clearing", lambda: give_back(demo))
     took = time.monotonic() - demo.began
     if demo.failed or not well:
-        print(f"\n\033[31m{len(demo.failed)} claims failed\033[0m in {took:.0f} s: {'; '.join(demo.failed)}")
+        why = (
+            f"{len(demo.failed)} claims failed: {'; '.join(demo.failed)}"
+            if demo.failed
+            else "The demo did not get through"
+        )
+        print(f"\n\033[31m{why}\033[0m ({took:.0f} s)")
         return 1
     print(f"\n\033[32mEvery claim was true.\033[0m {took:.0f} s")
     if not keep:
