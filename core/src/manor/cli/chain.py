@@ -7,48 +7,15 @@ from typing import Annotated
 
 import typer
 
+from manor.cli.chainlook import Chain, ChainName, counters, drawn, find_chain, trace, verify
 from manor.cli.find import complete_ns, find_ns
-from manor.cli.names import resolve
 from manor.cli.render.topology import machine_name
-from manor.cli.session import Session, new_app, session
-from manor.errors import UsageError
+from manor.cli.session import new_app, session
 from manor.model.topology import ServiceTopology, TopologyChain
 
 __all__ = ["app"]
 
-app = new_app("Service function chains: list, show, counters.")
-
-Chain = Annotated[
-    str,
-    typer.Argument(
-        metavar="NS[/CHAIN]", help="A service, and the chain where it has several.", autocompletion=complete_ns
-    ),
-]
-
-
-def _drawn(s: Session, typed: str) -> ServiceTopology:
-    from manor.lcm.views import topology
-
-    return topology(s.runtime, find_ns(s, typed).id)
-
-
-def _find(s: Session, typed: str) -> tuple[ServiceTopology, TopologyChain]:
-    service, _, name = typed.partition("/")
-    picture = _drawn(s, service)
-    chains = picture.chains
-    if not chains:
-        raise UsageError(f"{picture.name} has no chain", hint=f"manor ns topology {picture.name}")
-    if not name and len(chains) == 1:
-        return picture, chains[0]
-    if not name:
-        names = ", ".join(chain.name for chain in chains)
-        raise UsageError(
-            f"{picture.name} has {len(chains)} chains: {names}", hint=f"name one: {service}/{chains[0].name}"
-        )
-    key = resolve(
-        name, ((chain.key, chain.name) for chain in chains), what="chain", listing=f"manor chain list {service}"
-    )
-    return picture, next(chain for chain in chains if chain.key == key)
+app = new_app("Service function chains: list, show, verify, trace, counters.")
 
 
 def _path(picture: ServiceTopology, chain: TopologyChain) -> str:
@@ -79,7 +46,7 @@ def list_(
     wanted = [find_ns(s, service)] if service else [
         ns for ns in reading.ns_instances(s.url, limit=10_000).items if ns.state == "INSTANTIATED"
     ]  # fmt: skip
-    pictures = [_drawn(s, ns.id) for ns in wanted]
+    pictures = [drawn(s, ns.id) for ns in wanted]
     found = [(picture, chain) for picture in pictures for chain in picture.chains]
     rows = [
         (picture.name, chain.name, _path(picture, chain), "; ".join(chain.match) or "all traffic", chain.state)
@@ -99,10 +66,10 @@ def _facts(picture: ServiceTopology, chain: TopologyChain) -> dict[str, object]:
 
 
 @app.command()
-def show(ctx: typer.Context, chain: Chain) -> None:
+def show(ctx: typer.Context, service: Chain, chain: ChainName = "") -> None:
     """Show a chain hop by hop."""
     s = session(ctx)
-    picture, found = _find(s, chain)
+    picture, found = find_chain(s, service, chain)
     ports = picture.ports()
 
     def place(key: str) -> tuple[str, str, str]:
@@ -134,18 +101,5 @@ def show(ctx: typer.Context, chain: Chain) -> None:
     s.out.result({"service": picture.name, **_facts(picture, found)}, human)
 
 
-@app.command()
-def counters(ctx: typer.Context, chain: Chain) -> None:
-    """Show how many packets took each part of a chain, as the switches counted them."""
-    s = session(ctx)
-    picture, found = _find(s, chain)
-    rows = [(part.replace(f"{picture.id}/", ""), packets) for part, packets in found.counters.items()]
-    s.out.result(
-        {"service": picture.name, "chain": found.name, "packets": found.counters},
-        lambda: s.out.table(
-            ("part", "packets"),
-            rows,
-            right=("packets",),
-            empty="the controller gave no counters",
-        ),
-    )
+for command in (verify, trace, counters):
+    app.command()(command)

@@ -181,7 +181,11 @@ def _show_view(s: Session, view: View) -> None:
     if view.hint:
         s.out.line(f"    hint: {view.hint}")
     hosts = view.capabilities.hosts if view.capabilities else ()
-    if hosts:
+    if hosts and view.kind is EndpointKind.SDN:
+        s.out.table(
+            ("host", "state"), [(h.name, h.reason or ("ok" if h.reachable else "not reachable")) for h in hosts]
+        )
+    elif hosts:
         s.out.table(
             ("host", "zone", "accelerator", "vcpus", "used", "memory", "free", "disk", "free disk", "state"),
             [

@@ -9,6 +9,7 @@ from manor.api import (
     Capabilities,
     ChainSpec,
     FlowProgram,
+    FlowRule,
     NodeSpec,
     Observed,
     Phase,
@@ -233,8 +234,23 @@ class FakeSdn:
             native_id=native.native_id,
             phase=Phase.DEGRADED if missing else native.phase,
             spec_hash=native.spec_hash,
-            detail={"missing": missing, "rules": [{"note": rule.note, "packets": 0} for rule in native.program.rules]},
+            detail={"missing": missing, "rules": [_told(rule) for rule in native.program.rules]},
         )
+
+
+def _told(rule: FlowRule) -> dict[str, str | int]:
+    """A rule as ``Observed.detail`` has it. Nothing flows here, so the counters stay at zero."""
+    return {
+        "host": rule.host,
+        "table": rule.table,
+        "priority": rule.priority,
+        "match": ",".join(f"{name}={value}" for name, value in rule.match),
+        "actions": ",".join(f"{name}:{value}" for name, value in rule.actions),
+        "note": rule.note,
+        "state": "active",
+        "packets": 0,
+        "bytes": 0,
+    }
 
 
 def functions(chains: Iterable[object]) -> dict[str, tuple[str, str]]:

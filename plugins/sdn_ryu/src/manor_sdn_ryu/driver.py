@@ -70,7 +70,11 @@ class RyuSdn:
         support = dict.fromkeys(map(str, SdnCapability), Support.FULL)
         support |= {str(name): Support.UNSUPPORTED for name in lacking}
         hosts = tuple(
-            Host(name=switch["host"], reachable=switch["connected"], reason=switch["reason"])
+            Host(
+                name=switch["host"],
+                reachable=switch["connected"] or switch.get("absent", False),
+                reason=switch["reason"],
+            )
             for switch in self._agent.ask("switches", ctx)
         )
         return Capabilities(support=support, detail={str(k): v for k, v in lacking.items()}, hosts=hosts)

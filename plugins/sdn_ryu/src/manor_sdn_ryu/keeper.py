@@ -31,6 +31,15 @@ class Address:
     datapath_id: str = ""
     """16 hexadecimal digits that the switch must have; empty takes any."""
 
+    @property
+    def bridge_absent(self) -> str:
+        """The name of the bridge where Open vSwitch runs and has none of this name yet; empty otherwise."""
+        scheme, _, rest = self.openflow.partition(":")
+        path = Path(rest)
+        if scheme != "unix" or path.suffix != ".mgmt" or path.exists():
+            return ""
+        return path.stem if any(path.parent.glob("ovs-vswitchd*.ctl")) else ""
+
     def connect(self, timeout_s: float = 5.0) -> socket.socket:
         """A connected socket. Raises OSError."""
         scheme, _, rest = self.openflow.partition(":")
@@ -58,6 +67,8 @@ class Keeper:
     def __init__(self, address: Address, library: Library, converge: Callable[[Keeper, set[str] | None], None]) -> None:
         self.address = address
         self.reason = "not connected yet"
+        self.absent = False
+        """There is no such bridge, and nothing else is wrong."""
         self.ready = threading.Event()
         self.tried = threading.Event()
         """Set once it is known whether the switch answers."""
@@ -135,7 +146,13 @@ class Keeper:
             try:
                 connected = self.address.connect()
             except (OSError, ValueError) as error:
-                self.reason = f"{self.address.openflow}: {error}"
+                bridge = self.address.bridge_absent
+                self.reason = (
+                    f"no bridge {bridge} yet: the first virtual link makes it"
+                    if bridge
+                    else f"the switch does not answer at {self.address.openflow}: {getattr(error, 'strerror', error)}"
+                )
+                self.absent = bool(bridge)
                 self.tried.set()
             else:
                 try:
@@ -184,4 +201,5 @@ class Keeper:
             "ports": self.ports,
             "openflow": self.address.openflow,
             "reason": "" if connected else self.reason,
+            "absent": self.absent and not connected,
         }

@@ -1,0 +1,80 @@
+"""What an operator sees of the demo's chain on a real switch: proven, traced and counted, also when it is broken."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.real
+
+
+def test_a_chain_is_verified_traced_and_counted_in_the_operators_words(stage: Any) -> None:
+    manor, client = stage.manor, stage.machines["client"]
+    assert client.pings(stage.addresses["web"], count=20)
+
+    verified = manor.good("chain", "verify", "web", "path")
+    assert "client > firewall > monitor > web" in verified.out
+    assert "web > monitor > firewall > client" in verified.out
+    assert manor.good("--json", "chain", "verify", "web").json["ok"] is True
+
+    traced = manor.good("chain", "trace", "web", "--packet", "tcp,dst_port=80").out
+    wanted = ["path: there, client to firewall", "path: there, firewall to monitor", "path: there, monitor to web"]
+    assert [text in traced for text in wanted] == [True] * 3, traced
+    assert traced.rstrip().splitlines()[-1].startswith("it arrives at web/")
+    assert not any(device in traced for devices in stage.devices.values() for device in devices), "no raw names"
+    back = manor.good("--json", "chain", "trace", "web", "--back").json
+    assert back["arrives"] is True
+    assert [h["port"].partition("/")[0] for h in back["hops"] if h["table"] is None] == [
+        "monitor",
+        "firewall",
+        "client",
+    ]
+    astray = manor.good("chain", "trace", "web", "-p", "udp,dst_mac=02:00:00:00:00:99")
+    assert "it stops here" in astray.out
+    assert "to an address that nobody has" in astray.out
+
+    counted = stage.eventually(
+        lambda: _counted(manor.good("--json", "chain", "counters", "web").json, 1), "the pings are counted"
+    )
+    assert [(h["way"], h["path"]) for h in counted["hops"]][:3] == [
+        ("there", "client > firewall"), ("there", "firewall > monitor"), ("there", "monitor > web"),
+    ]  # fmt: skip
+    assert all(hop["lost"] in (None, 0) for hop in counted["hops"])
+    watched = manor.good("chain", "counters", "web", "--watch", "--times", "2", "--interval", "0.2").out
+    assert "packets/s=" in watched
+
+    assert "yes" in manor.good("sdn", "switches", "net").out
+    owned = manor.good("sdn", "ports", "net").out
+    assert "firewall-0/in" in owned
+    flows = manor.good("sdn", "flows", "net", "--service", "web").out
+    assert "chain path" in flows
+    assert "path: there, client to firewall" in flows
+    assert manor.good("--json", "sdn", "links", "net").json == []
+    shown = manor.good("sdn", "show", "net").out
+    assert "vcpus" not in shown
+
+
+def _counted(answer: Any, least: int) -> Any:
+    return answer if all(hop["packets"] >= least for hop in answer["hops"]) else None
+
+
+def test_what_was_altered_by_hand_is_named(stage: Any) -> None:
+    manor, ovs = stage.manor, stage.ovs
+    number = ovs.vsctl("get", "Interface", stage.devices["firewall"][1], "ofport")
+    flow = next(f for f in ovs.flows(stage.bridge) if f"in_port={number}," in f and "priority=4" in f)
+    match = re.search(r"priority=(\d+),(.*) actions=", flow)
+    assert match is not None
+    ovs.ofctl("--strict", "del-flows", stage.bridge, f"table=0,priority={match[1]},{match[2]}")
+    seen = manor("chain", "verify", "web")
+    assert seen.code == 1
+    assert "missing: path: " in seen.out
+    assert "firewall to" in seen.out
+    assert "manor ns drift web" in seen.out
+
+    ovs.del_veth(stage.bridge, stage.devices["monitor"][0])
+    stage.eventually(lambda: "fail-closed" in manor.good("chain", "trace", "web").out, "the loss is seen")
+    stopped = manor.good("chain", "trace", "web").out
+    assert "it stops here" in stopped
+    assert "no live function at" in stopped
