@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from manor.api import DriverEnvironment, ResourceKind
+from manor.api import CallContext, DriverEnvironment, ResourceKind
 from manor.testing import VimConformance, VimSpecs, VimWorld
 from manor.testing.ovs import PrivateOvs, missing_for_ovs
+from manor.testing.vim_specs import ref_of
 
 from manor_vim_netns.config import NetnsConfig
 from manor_vim_netns.driver import NetnsVim
@@ -80,3 +81,35 @@ class TestNetnsVim(VimConformance):
     @pytest.fixture
     def world(self, ovs, tmp_path, bridge):
         return World(ovs, tmp_path / "state", bridge)
+
+
+def test_what_is_left_of_a_node_that_others_destroyed_goes_too(ovs, tmp_path):
+    specs = VimSpecs(owner=OWNER, host="host-1", workdir=tmp_path)
+    bridge = f"mn{os.getpid() % 10000}{secrets.token_hex(2)}"
+    vim, world, ctx = connect(ovs, tmp_path, bridge=bridge), World(ovs, tmp_path, bridge), CallContext.within(60)
+    stack = specs.stack(ResourceKind.NODE)
+    observed = [vim.ensure(spec, ctx) for spec in stack][-1]
+    world.destroy(observed)
+    assert ovs.vsctl("list-ports", bridge)
+    vim.remove(observed.ref, ctx)
+    assert not ovs.vsctl("list-ports", bridge)
+    vim.remove(ref_of(stack[0]), ctx)
+    assert bridge not in ovs.vsctl("list-br").split()
+
+
+def test_two_nodes_reach_each_other_through_the_switch(ovs, tmp_path):
+    specs = VimSpecs(owner=OWNER, host="host-1", workdir=tmp_path)
+    bridge = f"mn{os.getpid() % 10000}{secrets.token_hex(2)}"
+    vim, ctx = connect(ovs, tmp_path, bridge=bridge), CallContext.within(60)
+    network = specs.network()
+    nodes = [specs.node(name, network=network) for name in "ab"]
+    try:
+        for spec in (network, *nodes):
+            vim.ensure(spec, ctx)
+        ovs.ofctl("add-flow", bridge, "actions=normal")
+        there = nodes[1].ports[0].addresses[0].partition("/")[0]
+        result = vim.guest_exec(ref_of(nodes[0]), ["busybox", "ping", "-c", "1", "-W", "5", there], ctx)
+        assert result.exit_code == 0, result.stdout + result.stderr
+    finally:
+        for spec in (*nodes, network):
+            vim.remove(ref_of(spec), ctx)

@@ -41,7 +41,9 @@ class Nodes:
     def start(self, name: str, spec: dict[str, Any], lower: str, ctx: CallContext) -> None:
         """A fresh namespace with its ports, and the first process in it. Whatever was left of an earlier one goes."""
         what = f"node {spec['key']}"
-        self.stop(name, [port["device"] for port in spec["ports"]], what, ctx)
+        if (_SPACES / name).exists():
+            self.stop(name, [port["device"] for port in spec["ports"]], what, ctx)
+        _delete_links([port["device"] for port in spec["ports"]], ctx)
         ctx.check(what)
         run(["ip", "netns", "add", name], what, ctx)
         outside, inside = _link_commands(name, spec)
@@ -77,17 +79,15 @@ class Nodes:
 
     def stop(self, name: str, devices: Sequence[str], what: str, ctx: CallContext) -> None:
         """No process, no namespace, no ports. The interfaces go with the namespace that holds their other ends."""
-        if not (_SPACES / name).exists():
-            return
         for pid in _inside(name):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
         self._bridge.unplug(devices, what, ctx)
-        run(["ip", "netns", "del", name], what, ctx)
-        for device in devices:
-            tried(["ip", "link", "del", device], ctx)  # a namespace that still dies would keep its end for a while
+        if (_SPACES / name).exists():
+            run(["ip", "netns", "del", name], what, ctx)
+        _delete_links(devices, ctx)
         Limits(name).remove()
 
     def forget(self, name: str) -> None:
@@ -97,6 +97,13 @@ class Nodes:
             path.unlink(missing_ok=True)
         if place.exists():
             place.rmdir()
+
+
+def _delete_links(devices: Sequence[str], ctx: CallContext) -> None:
+    """The kernel takes a namespace apart in its own time, and until then the host's ends of its veths are there."""
+    for device in devices:
+        if Path("/sys/class/net", device).exists():
+            tried(["ip", "link", "del", device], ctx)  # gone meanwhile is as good
 
 
 def _private(path: str, flags: int) -> int:
