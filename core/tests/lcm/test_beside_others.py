@@ -6,13 +6,14 @@ import fcntl
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import secure_web
 from test_service import onboard
 
-from manor.api import CallContext, NetworkSpec, OperationKind, Query, ResourceKind
+from manor.api import CallContext, ImageSpec, NetworkSpec, OperationKind, Query, ResourceKind, spec_from_json
 from manor.catalog.onboard import delete as delete_package
 from manor.errors import PluginError, UsageError
 from manor.fakes import Action, Fault
@@ -193,3 +194,14 @@ def test_an_endpoint_registered_anew_by_another_process_is_connected_anew(rt: Ru
     time.sleep(FRESH_S)
     with pytest.raises(UsageError, match="no vim named lab"):
         rt.vim("lab")
+
+
+def test_an_image_that_another_package_names_otherwise_is_the_same(rt: Runtime) -> None:
+    plan = ns.propose(rt, "demo", OperationKind.INSTANTIATE).plan
+    images = [spec_from_json(step.spec) for step in plan.steps if step.kind == ResourceKind.IMAGE and step.spec]
+    for image in images:
+        assert isinstance(image, ImageSpec)
+        rt.vim("lab").ensure(replace(image, name=f"{image.name}, as others call it"), CallContext.within(5))
+    again = ns.propose(rt, "demo", OperationKind.INSTANTIATE).plan
+    assert images
+    assert {image.key for image in images} <= set(again.unchanged)

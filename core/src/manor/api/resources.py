@@ -108,7 +108,7 @@ class ImageSpec:
     size_bytes: int
     format: DiskFormat
     source: str
-    """Path of the file, readable by core. Not part of the spec hash: the content is (sha256)."""
+    """Path of the file, readable by core. Like the name not part of the spec hash: the content is (sha256)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -416,7 +416,8 @@ class Observed:
     """JSON values for people and metrics: reasons, counters, paths."""
 
 
-_NOT_HASHED = {ResourceKind.IMAGE: frozenset({"source"})}
+_NOT_HASHED = {ResourceKind.IMAGE: frozenset({"name", "source"})}
+"""An image is its content: two packages may name one file in two ways."""
 
 
 def spec_to_json(spec: ResourceSpec) -> dict[str, Any]:
