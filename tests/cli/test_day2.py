@@ -21,3 +21,23 @@ def test_heal(web: Cli) -> None:
     assert shown["operation"]["operation"] == "HEAL"
     assert web("ns", "heal", "web", "--vnf", "nobody", "--yes").code == 2
     assert web.good("--json", "ns", "drift", "web").json["drift"] is False
+
+
+def test_stop_and_start(web: Cli) -> None:
+    web.good("vnf", "stop", "web/client", "web/web", "--timeout", "5", "--yes")
+    states = {v["name"]: v["vnf_state"] for v in web.good("--json", "vnf", "list", "web").json}
+    assert states == {"client": "STOPPED", "firewall": "STARTED", "monitor": "STARTED", "web": "STOPPED"}
+    assert web.good("--json", "ns", "drift", "web").json["drift"] is False
+    assert "nothing to do" in web.good("vnf", "stop", "web/web", "--yes").out
+    assert web("vnf", "stop", "web/web", "--forceful", "--timeout", "3").code == 2
+    done = web.good("vnf", "start", "web/client", "web/web", "--yes")
+    assert "OPERATE web COMPLETED" in done.out
+
+
+def test_scale_says_what_it_takes_and_what_is_allowed(web: Cli) -> None:
+    assert web("ns", "scale", "web").code == 2
+    assert web("ns", "scale", "web", "--aspect", "a", "--out", "1", "--to", "2").code == 2
+    assert web("vnf", "scale", "web/web", "--aspect", "a").code == 2
+    refused = web("ns", "scale", "web", "--vnf", "client=+99", "--yes")
+    assert refused.code == 4
+    assert "the NSD allows" in refused.err

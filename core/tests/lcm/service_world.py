@@ -187,8 +187,9 @@ def opened(path: Path, monkeypatch: pytest.MonkeyPatch, *, nsd: Nsd = NSD, insta
     monkeypatch.setattr("manor.catalog.contents.artifact_path", lambda _home, _sha256: image)
     with open_runtime(path / "home") as rt:
         site = Site(rt)
-        endpoints.add(rt, EndpointKind.VIM, "lab", driver="fake", config={})
-        endpoints.add(rt, EndpointKind.SDN, "net", driver="fake", config={})
+        shared = {"state_file": str(path / "world.json")}
+        endpoints.add(rt, EndpointKind.VIM, "lab", driver="fake", config=shared)
+        endpoints.add(rt, EndpointKind.SDN, "net", driver="fake", config={**shared, "follow_nodes": True})
         for descriptor in (nsd, *VNFDS.values()):
             site.onboard(descriptor)
         ns.create(rt, "secure-web", name="demo")

@@ -36,7 +36,9 @@ DF = VnfDf(
         ("odd", None, {"worker": 2, "store": 1, "front": 5}),
         # The last step delta repeats: 1 + 1 + 2 + 2.
         ("", {"workers": 3}, {"worker": 6, "store": 3, "front": 2}),
-        ("odd", {"workers": 0}, {"worker": 1, "store": 1, "front": 2}),
+        # Scaling the workers leaves the front, which the level gives outright, as it is.
+        ("odd", {"workers": 0}, {"worker": 1, "store": 1, "front": 5}),
+        ("big", {"workers": 3}, {"worker": 6, "store": 3, "front": 2}),
     ],
 )
 def test_instances(level: str, scale: dict[str, int] | None, expected: dict[str, int]) -> None:

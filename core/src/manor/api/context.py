@@ -27,6 +27,9 @@ class CallContext:
     operation: str = ""
     """Id of the lifecycle operation occurrence, empty outside one."""
     attempt: int = 1
+    patience_s: float | None = None
+    """How long to ask a node to shut down before it is turned off (gracefulStopTimeout); 0 asks nothing, None is the
+    driver's choice."""
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("manor.driver"))
     clock: Callable[[], float] = time.monotonic
     is_cancelled: Callable[[], bool] = _never

@@ -67,6 +67,8 @@ class Step:
     """What the spec was before, for a change or a removal."""
     undo: Undo = Undo.NONE
     deadline_s: float = 120.0
+    patience_s: float | None = None
+    """Of a step that turns a node off: see ``CallContext.patience_s``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

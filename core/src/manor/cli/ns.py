@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = new_app("Network services: create, plan, instantiate, show, drift, terminate, delete.")
+app = new_app("Network services: create, plan, instantiate, show, drift, heal, scale, update, terminate, delete.")
 
 Service = Annotated[str, typer.Argument(metavar="NS", help="Name or id of a service.", autocompletion=complete_ns)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -321,6 +321,41 @@ def heal(
 
     s = session(ctx)
     proposal = healing.heal(s.runtime, find_ns(s, service).id, vnfs=vnf or (), vnfcs=vnfc or (), cause=cause)
+    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+
+
+@app.command()
+def scale(
+    ctx: typer.Context,
+    service: Service,
+    vnf: Annotated[
+        list[str] | None, typer.Option("--vnf", metavar="PROFILE=+1|-1|N", help="VNFs of a profile; repeatable.")
+    ] = None,
+    level: Annotated[str, typer.Option("--level", help="An instantiation level of the NSD.")] = "",
+    aspect: Annotated[str, typer.Option(help="A scaling aspect of the NSD.")] = "",
+    out: Annotated[int, typer.Option("--out", min=0, help="Steps up.")] = 0,
+    in_: Annotated[int, typer.Option("--in", min=0, help="Steps down.")] = 0,
+    to: Annotated[int | None, typer.Option("--to", min=0, help="Exactly this level of the aspect.")] = None,
+    yes: Yes = False,
+    on_failure: Failing = OnFailure.ROLLBACK,
+    no_wait: NoWait = False,
+) -> None:
+    """Give a service more or fewer VNFs; the newest go first, and chains take in or let go of them."""
+    from manor.cli.running import carry_out
+    from manor.lcm.scaling import scale_ns
+
+    if aspect and bool(out) + bool(in_) + (to is not None) != 1:
+        raise UsageError(f"scale {aspect} by how much?", hint="one of --out N, --in N, --to N")
+    s = session(ctx)
+    proposal = scale_ns(
+        s.runtime,
+        find_ns(s, service).id,
+        vnfs=pairs(vnf or (), option="--vnf"),
+        level=level,
+        aspect=aspect,
+        steps=out - in_,
+        to_level=to,
+    )
     carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
 
 

@@ -20,7 +20,7 @@ from manor.model.topology import TopologyVnf, TopologyVnfc
 
 __all__ = ["app"]
 
-app = new_app("VNFs: list, show, console, run a program inside.")
+app = new_app("VNFs: list, show, heal, start, stop, scale, upgrade, console, run a program inside.")
 
 Vnf = Annotated[
     str, typer.Argument(metavar="NS/VNF", help="Service and VNF, or the VNF's id.", autocompletion=complete_vnf)
@@ -55,7 +55,7 @@ def list_(
     page = reading.vnf_instances(s.url, limit=limit, ns_id=ns_id)
     names = {ns.id: ns.name for ns in reading.ns_instances(s.url, limit=100_000).items}
     rows = [
-        (names.get(v.ns_id, v.ns_id), v.name, v.vnfd_id, v.vnfm, v.instantiation_state, sum(v.vdu_counts.values()))
+        (names.get(v.ns_id, v.ns_id), v.name, v.vnfd_id, v.vnfm, v.vnf_state, sum(v.vdu_counts.values()))
         for v in page.items
     ]
     headers = ("service", "vnf", "vnfd", "vnfm", "state", "machines")
@@ -148,6 +148,87 @@ def heal(
         vnfs=() if vnfc else (found.name,),
         vnfcs=[name if name.startswith(found.name) else f"{found.name}/{name}" for name in vnfc or ()],
         cause=cause,
+    )
+    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+
+
+Given = Annotated[
+    list[str], typer.Argument(metavar="NS/VNF...", help="VNFs of one service.", autocompletion=complete_vnf)
+]
+
+
+def _of_one_service(s: Session, typed: list[str]) -> tuple[str, list[str]]:
+    """The service's id and the VNFs' names. Raises UsageError where they are of several services."""
+    found = [find_vnf(s, one) for one in typed]
+    if len({vnf.ns_id for vnf in found}) > 1:
+        raise UsageError("these VNFs are of several services", hint="one operation is of one service: run it for each")
+    return found[0].ns_id, [vnf.name for vnf in found]
+
+
+@app.command()
+def start(
+    ctx: typer.Context, vnfs: Given, yes: Yes = False, on_failure: Failing = OnFailure.ROLLBACK, no_wait: NoWait = False
+) -> None:
+    """Turn stopped VNFs on, and prove that they work."""
+    from manor.api import PowerState
+    from manor.cli.running import carry_out
+    from manor.lcm.operate import operate
+
+    s = session(ctx)
+    proposal = operate(s.runtime, *_of_one_service(s, vnfs), PowerState.STARTED)
+    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+
+
+@app.command()
+def stop(
+    ctx: typer.Context,
+    vnfs: Given,
+    forceful: Annotated[
+        bool, typer.Option("--forceful/--graceful", help="Turn off at once, or ask the guest to shut down first.")
+    ] = False,
+    timeout_s: Annotated[
+        float | None, typer.Option("--timeout", min=0, max=86_400, help="Seconds to ask before turning off.")
+    ] = None,
+    yes: Yes = False,
+    on_failure: Failing = OnFailure.ROLLBACK,
+    no_wait: NoWait = False,
+) -> None:
+    """Turn VNFs off; they stay so, and are no drift, until `vnf start`."""
+    from manor.api import PowerState
+    from manor.cli.running import carry_out
+    from manor.lcm.operate import operate
+
+    if forceful and timeout_s is not None:
+        raise UsageError("a forceful stop waits for nothing", hint="leave out --timeout or --forceful")
+    s = session(ctx)
+    patience_s = 0.0 if forceful else timeout_s
+    proposal = operate(s.runtime, *_of_one_service(s, vnfs), PowerState.STOPPED, patience_s=patience_s)
+    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+
+
+@app.command()
+def scale(
+    ctx: typer.Context,
+    vnf: Vnf,
+    aspect: Annotated[str, typer.Option(help="Scaling aspect of the VNFD.")] = "",
+    out: Annotated[int, typer.Option("--out", min=0, help="Steps up.")] = 0,
+    in_: Annotated[int, typer.Option("--in", min=0, help="Steps down.")] = 0,
+    level: Annotated[int | None, typer.Option("--level", min=0, help="Exactly this scale level of the aspect.")] = None,
+    to_level: Annotated[str, typer.Option("--to-level", help="An instantiation level of the VNFD.")] = "",
+    yes: Yes = False,
+    on_failure: Failing = OnFailure.ROLLBACK,
+    no_wait: NoWait = False,
+) -> None:
+    """Give a VNF more or fewer machines; the newest go first."""
+    from manor.cli.running import carry_out
+    from manor.lcm.scaling import scale_vnf
+
+    if aspect and bool(out) + bool(in_) + (level is not None) != 1:
+        raise UsageError(f"scale {aspect} by how much?", hint="one of --out N, --in N, --level N")
+    s = session(ctx)
+    found = find_vnf(s, vnf)
+    proposal = scale_vnf(
+        s.runtime, found.ns_id, found.name, aspect=aspect, steps=out - in_, to_level=level, level=to_level
     )
     carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
 

@@ -8,6 +8,7 @@ ensured and never removed. Checks run again when something they depend on is tou
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from graphlib import CycleError, TopologicalSorter
@@ -56,15 +57,19 @@ def diff(
     replace_on: Mapping[str, frozenset[str]] | None = None,
     found_at: Mapping[str, str] | None = None,
     recreate: frozenset[str] = frozenset(),
+    patience_s: float | None = None,
 ) -> Plan:
     """The plan that leads from ``observed`` (by key) to ``desired``.
 
     ``replace_on`` are the spec fields (``node.firmware``), by endpoint, that cannot change in place. ``found_at`` gives
     the endpoint, by key, of observed resources of this service that neither state names: leftovers, to be removed.
     ``recreate`` are keys to replace although they are as specified, where they are there. Raises PlanRefused where
-    dependencies form a circle.
+    dependencies form a circle. ``patience_s`` is how long a node that is turned off is asked to shut down.
     """
-    return _Differ(desired, observed, previous, operation, replace_on or {}, found_at or {}, recreate).plan()
+    plan = _Differ(desired, observed, previous, operation, replace_on or {}, found_at or {}, recreate).plan()
+    if patience_s is None:
+        return plan
+    return dataclasses.replace(plan, steps=tuple(_patient(step, patience_s) for step in plan.steps))
 
 
 def is_as_wanted(spec: ResourceSpec, seen: Observed) -> bool:
@@ -328,7 +333,7 @@ class _Differ:
     def _add_check(self, check: DesiredCheck) -> None:
         waits = self._after(check.depends_on)
         old = self.checks_before.get(check.key)
-        same = old is not None and (old.view, old.nodes, old.verb) == (check.view, check.nodes, check.verb)
+        same = old is not None and _said(old) == _said(check)
         if not waits and same and self.operation is not OperationKind.INSTANTIATE:
             return
         step_id = f"{check.verb} {check.kind} {check.key}"
@@ -366,6 +371,18 @@ class _Differ:
             except CycleError as error:
                 circle = error.args[1]
         raise PlanRefused(f"the steps wait for each other: {' → '.join(circle)}", hint="correct the dependencies")
+
+
+def _said(check: DesiredCheck) -> str:
+    """All that the check says, the same before and after it was kept as JSON."""
+    return json.dumps([check.view, check.nodes, check.verb], sort_keys=True)
+
+
+def _patient(step: Step, patience_s: float) -> Step:
+    """The step with as much patience, and the time for it, where it turns a machine off."""
+    if step.verb is not Verb.ENSURE or (step.spec or {}).get("power") != PowerState.STOPPED:
+        return step
+    return dataclasses.replace(step, patience_s=patience_s, deadline_s=max(step.deadline_s, 2 * patience_s + 60.0))
 
 
 def _topological(steps: Mapping[str, Step]) -> Iterator[Step]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from manor.api import Finding, OperationKind, Placement, Plan, ServiceView, Severity
+from manor.api import Finding, Observed, OperationKind, Placement, Plan, ServiceView, Severity
 from manor.catalog.crosscheck import crosscheck
 from manor.errors import PlanRefused, UsageError
 from manor.lcm.diff import diff
@@ -20,7 +20,7 @@ from manor.lcm.plans import plan_digest, require_same
 from manor.lcm.runtime import Runtime
 from manor.lcm.states import Trigger
 from manor.lcm.target import Target
-from manor.lcm.wishes import Wishes, lasting, request, wishes_to_json
+from manor.lcm.wishes import Wishes, changed, lasting, request, wishes_to_json
 from manor.lcm.world import candidates, endpoints_of, observe, registered
 from manor.model.desired import DesiredState
 from manor.model.instance import (
@@ -147,9 +147,11 @@ def propose(
     if operation in (OperationKind.REPAIR, OperationKind.HEAL):
         target = stored
     elif operation is not OperationKind.TERMINATE:
-        target, vnfs = _planned(rt, ns, wishes, stored)
-        target = dataclasses.replace(target, wishes=wishes_to_json(lasting(wishes)))
+        target, vnfs = _planned(rt, ns, wishes, stored, vnfs)
+        target = dataclasses.replace(target, wishes=wishes_to_json(lasting(wishes, [vnf.name for vnf in vnfs])))
     observed, found_at = observe(rt, ns.id, previous, target, tolerant=tolerant)
+    if not tolerant:
+        previous = _without_absent(previous, stored, observed)
     nothing = DesiredState(service_id=ns.id, service_name=ns.name)
     plan = diff(
         target or nothing,
@@ -159,6 +161,7 @@ def propose(
         replace_on=_replace_on(rt, target),
         found_at=found_at,
         recreate=frozenset(wishes.recreate),
+        patience_s=wishes.patience_s,
     )
     findings = _reviewed(rt, ns, plan)
     if operation is OperationKind.TERMINATE:
@@ -204,6 +207,7 @@ def start(
         ns_state=NsState.INSTANTIATED if instantiated else NsState.NOT_INSTANTIATED,
         desired=proposal.target,
         vnfs=proposal.vnfs,
+        parameters={**proposal.ns.parameters, **proposal.wishes.parameters},
     )
     accepted = rt.operations.submit(
         proposal.plan,
@@ -276,10 +280,17 @@ def _replace_on(rt: Runtime, target: DesiredState | None) -> dict[str, frozenset
 
 
 def _planned(
-    rt: Runtime, ns: NsInstance, wishes: Wishes, stored: DesiredState | None
+    rt: Runtime,
+    ns: NsInstance,
+    wishes: Wishes,
+    stored: DesiredState | None,
+    stored_vnfs: tuple[VnfInstance, ...],
 ) -> tuple[DesiredState, tuple[VnfInstance, ...]]:
     wish = request(rt, ns, wishes, stored)
     dangling = crosscheck(wish.nsd, ns.flavour_id, wish.vnfds)
+    for name, vnfd_id in wishes.vnfds.items():
+        profiles = {vnf.profile_id for vnf in stored_vnfs if vnf.name == name}
+        dangling += crosscheck(changed(wish.nsd, dict.fromkeys(profiles, vnfd_id)), ns.flavour_id, wish.vnfds)
     if dangling:
         raise PlanRefused(f"{ns.name}: {dangling[0].message}", findings=dangling, hint=dangling[0].hint)
     vnfs = members(wish)
@@ -328,8 +339,8 @@ def _instance(wish: ServiceRequest, vnf: Vnf) -> VnfInstance:
     counts: dict[str, int] = {}
     for vnfc in vnf.vnfcs:
         counts[vnfc.vdu.id] = counts.get(vnfc.vdu.id, 0) + 1
-    chosen = wish.scale_levels.get(vnf.name)
-    levels = dict(chosen) if chosen is not None else scale_levels_of(vnf.df, vnf.profile.instantiation_level)
+    level = wish.vnf_levels.get(vnf.name, vnf.profile.instantiation_level)
+    levels = scale_levels_of(vnf.df, level) | dict(wish.scale_levels.get(vnf.name, {}))
     return VnfInstance(
         id=vnf.key,
         name=vnf.name,
@@ -340,7 +351,7 @@ def _instance(wish: ServiceRequest, vnf: Vnf) -> VnfInstance:
         flavour_id=vnf.df.id,
         vnfm=wish.vnfms.get(vnf.vnfd.id, "generic"),
         instantiation_state=NsState.INSTANTIATED,
-        vnf_state="STARTED",
+        vnf_state="STOPPED" if vnf.is_stopped else "STARTED",
         scale_levels=levels,
         vdu_counts=counts,
     )
@@ -385,3 +396,15 @@ def _merged(*states: DesiredState | None) -> DesiredState | None:
         return None
     resources = {resource.spec.key: resource for state in reversed(known) for resource in state.resources}
     return dataclasses.replace(known[0], resources=tuple(resources.values()))
+
+
+def _without_absent(
+    state: DesiredState | None, stored: DesiredState | None, observed: Mapping[str, Observed]
+) -> DesiredState | None:
+    """Without what only an operation that did not complete knows of, and what it took back itself."""
+    if state is None:
+        return None
+    kept = {resource.spec.key for resource in stored.resources} if stored else set()
+    return dataclasses.replace(
+        state, resources=tuple(r for r in state.resources if r.spec.key in kept or r.spec.key in observed)
+    )

@@ -14,7 +14,7 @@ from manor.store.rows import step_from_json, step_to_json
 
 __all__ = ["differences", "plan_digest", "plan_from_json", "plan_to_json", "require_same"]
 
-_FOR_PEOPLE = ("summary", "change", "deadline_s")
+_FOR_PEOPLE = ("summary", "change", "deadline_s", "patience_s")
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:

@@ -47,12 +47,16 @@ class Frame:
     moment: Callable[[str, str], None] = _nothing
     """Told ``before call`` and ``after call`` with the step's id; crash tests raise from it."""
 
-    def context(self, seconds: float) -> CallContext:
+    def context(self, seconds: float, patience_s: float | None = None) -> CallContext:
         """A context for one call."""
         deadline = time.monotonic() + seconds
         self.busy_until(deadline)
         return CallContext(
-            deadline=deadline, operation=self.operation, attempt=self.attempt, is_cancelled=self.is_cancelled
+            deadline=deadline,
+            operation=self.operation,
+            attempt=self.attempt,
+            patience_s=patience_s,
+            is_cancelled=self.is_cancelled,
         )
 
 
@@ -119,7 +123,7 @@ def _once(step: Step, executor: Executor, frame: Frame) -> Result:
     frame.make_sure()
     frame.moment("before call", step.id)
     try:
-        seen = executor.perform(step, frame.context(step.deadline_s))
+        seen = executor.perform(step, frame.context(step.deadline_s, step.patience_s))
     except Indeterminate as error:
         doubt: Indeterminate = error
     except ManorError:

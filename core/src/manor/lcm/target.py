@@ -25,6 +25,8 @@ class Target:
     desired: DesiredState | None
     """What should exist then; None for nothing."""
     vnfs: tuple[VnfInstance, ...] = ()
+    parameters: Mapping[str, Any] | None = None
+    """The service's parameters then; None where they stay."""
 
 
 def target_to_json(target: Target) -> dict[str, Any]:
@@ -33,6 +35,7 @@ def target_to_json(target: Target) -> dict[str, Any]:
         "ns_state": str(target.ns_state),
         "desired": desired_to_json(target.desired) if target.desired else None,
         "vnfs": [rows.vnf_values(vnf) for vnf in target.vnfs],
+        "parameters": dict(target.parameters) if target.parameters is not None else None,
     }
 
 
@@ -42,6 +45,7 @@ def target_from_json(data: Mapping[str, Any]) -> Target:
         ns_state=NsState(data["ns_state"]),
         desired=desired_from_json(data["desired"]) if data["desired"] else None,
         vnfs=tuple(rows.vnf_instance(item) for item in data["vnfs"]),
+        parameters=data.get("parameters"),
     )
 
 
@@ -57,5 +61,7 @@ def commit_end(tx: Connection, operation: NsLcmOpOcc, state: OperationState) -> 
     if state in (OperationState.COMPLETED, OperationState.PARTIALLY_COMPLETED):
         data = operations.target(tx, operation.id)
         instances.become(tx, operation.ns_id, NsState(data["ns_state"]), data["desired"], data["vnfs"])
+        if data.get("parameters") is not None:
+            instances.set_parameters(tx, operation.ns_id, data["parameters"])
     elif state is OperationState.FAILED and is_whole:
         instances.become(tx, operation.ns_id, NsState.NOT_INSTANTIATED, None, [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from manor.nfvo.request import Artifact, ServiceRequest
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["Standing", "Wishes", "lasting", "request", "standing", "wishes_from_json", "wishes_to_json"]
+__all__ = ["Standing", "Wishes", "changed", "lasting", "request", "standing", "wishes_from_json", "wishes_to_json"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,11 +45,29 @@ class Wishes:
     locations: Mapping[str, str] = field(default_factory=dict)
     """``<vim>`` or ``<vim>/<host>`` by VNF profile id; ``*`` for all."""
     vnf_counts: Mapping[str, int] = field(default_factory=dict)
+    """Number of VNFs by profile id, where it differs from the level's."""
+    ns_scale_levels: Mapping[str, int] = field(default_factory=dict)
+    """Level by NS scaling aspect (nsScaleStatus); the numbers that it means are in ``vnf_counts``."""
     scale_levels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """VNF name → aspect → level, where it differs from the VNF's instantiation level."""
+    vnf_levels: Mapping[str, str] = field(default_factory=dict)
+    """VNF instantiation level by VNF name, where it differs from the profile's."""
+    vnfds: Mapping[str, str] = field(default_factory=dict)
+    """VNFD id by VNF name, where it differs from the profile's."""
+    profile_vnfds: Mapping[str, str] = field(default_factory=dict)
+    """VNFD id by VNF profile id, where it differs from the NSD's; VNFs to come have it too."""
+    stopped: tuple[str, ...] = ()
+    """Names of the VNFs that are turned off."""
+    chains_off: tuple[str, ...] = ()
+    """Ids of the forwarding paths that are switched off."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters to change; the service has them from then on."""
     recreate: tuple[str, ...] = ()
     """Keys of resources to remove and make anew although they are as specified (for a heal)."""
     cause: str = ""
-    """Why, in words, where an operation is started without an operator (HealVnfData.cause)."""
+    """Why, in words (HealVnfData.cause)."""
+    patience_s: float | None = None
+    """How long a machine that is turned off is asked to shut down; 0 asks nothing, None leaves it to the VIM."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,9 +101,19 @@ def standing(rt: Runtime, name_or_id: str) -> Standing:
     return Standing(ns=ns, wishes=wishes_from_json(state.wishes), state=state, vnfs=vnfs)
 
 
-def lasting(wishes: Wishes) -> Wishes:
-    """Without what was meant for one operation only."""
-    return dataclasses.replace(wishes, recreate=(), cause="")
+def lasting(wishes: Wishes, vnfs: Collection[str]) -> Wishes:
+    """Without what was meant for one operation only, and what was said of VNFs that are no more."""
+    return dataclasses.replace(
+        wishes,
+        scale_levels={name: levels for name, levels in wishes.scale_levels.items() if name in vnfs},
+        vnf_levels={name: level for name, level in wishes.vnf_levels.items() if name in vnfs},
+        vnfds={name: vnfd for name, vnfd in wishes.vnfds.items() if name in vnfs},
+        stopped=tuple(name for name in wishes.stopped if name in vnfs),
+        parameters={},
+        recreate=(),
+        cause="",
+        patience_s=None,
+    )
 
 
 def wishes_to_json(wishes: Wishes) -> dict[str, Any]:
@@ -117,8 +145,8 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
     from manor.store import packages
 
     with rt.store.read() as tx:
-        nsd = _reader(Nsd).validate_python(packages.descriptor(tx, ns.nsd_package))
-        wanted = {profile.vnfd_id for df in nsd.flavours for profile in df.vnf_profiles}
+        nsd = changed(_reader(Nsd).validate_python(packages.descriptor(tx, ns.nsd_package)), wishes.profile_vnfds)
+        wanted = {profile.vnfd_id for df in nsd.flavours for profile in df.vnf_profiles} | set(wishes.vnfds.values())
         vnfds: dict[str, Vnfd] = {}
         artifacts: dict[tuple[str, str], Artifact] = {}
         reader = _reader(Vnfd)
@@ -131,7 +159,7 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
             for path, sha256 in info.artifacts.items():
                 artifacts[vnfd_id, path] = _artifact(info, path, artifact_path(rt.home, sha256), sha256)
     return ServiceRequest(
-        ns=ns,
+        ns=dataclasses.replace(ns, parameters={**ns.parameters, **wishes.parameters}),
         owner=rt.owner,
         nsd=nsd,
         vnfds=vnfds,
@@ -141,9 +169,30 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
         level=wishes.level,
         vnf_counts=wishes.vnf_counts,
         scale_levels=wishes.scale_levels,
+        vnf_levels=wishes.vnf_levels,
+        vnf_vnfds=wishes.vnfds,
+        stopped=frozenset(wishes.stopped),
+        chains_off=frozenset(wishes.chains_off),
         locations=wishes.locations,
         held_addresses=addresses(previous),
     )
+
+
+def changed(nsd: Nsd, profile_vnfds: Mapping[str, str]) -> Nsd:
+    """The NSD with other VNFDs in its VNF profiles."""
+    if not profile_vnfds:
+        return nsd
+    flavours = tuple(
+        dataclasses.replace(
+            df,
+            vnf_profiles=tuple(
+                dataclasses.replace(profile, vnfd_id=profile_vnfds.get(profile.id, profile.vnfd_id))
+                for profile in df.vnf_profiles
+            ),
+        )
+        for df in nsd.flavours
+    )
+    return dataclasses.replace(nsd, flavours=flavours)
 
 
 def _artifact(info: PackageInfo, path: str, kept: Path, sha256: str) -> Artifact:

@@ -27,6 +27,8 @@ class DesiredResource:
     """Used by other services too (an image): never removed with this one."""
     verify: bool = False
     """Observed ACTIVE again before what depends on it and before the operation is COMPLETED."""
+    may_degrade: bool = False
+    """All that is left of a part of it belongs to stopped VNFs: DEGRADED is as wanted too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +79,7 @@ def desired_to_json(desired: DesiredState) -> dict[str, Any]:
                 "why": resource.why,
                 "shared": resource.shared,
                 "verify": resource.verify,
+                "may_degrade": resource.may_degrade,
             }
             for resource in desired.resources
         ],
@@ -112,6 +115,7 @@ def desired_from_json(data: Mapping[str, Any]) -> DesiredState:
                 why=item["why"],
                 shared=item["shared"],
                 verify=item["verify"],
+                may_degrade=item.get("may_degrade", False),
             )
             for item in data["resources"]
         ),

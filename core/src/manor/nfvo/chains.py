@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from manor.api.resources import ChainElement, ChainPosition, ChainSpec, Classifier, ElementMode, SdnPort
 from manor.errors import PlanRefused
@@ -10,13 +12,24 @@ from manor.model.nsd import CpRef, Nfpd, NfpPosition, NfpPositionElement
 from manor.nfvo.request import ServiceRequest
 from manor.vnfm.members import Vnf, VnfcPort, slug
 
-__all__ = ["chains"]
+__all__ = ["Path", "chains"]
+
+_Part = TypeVar("_Part")
 
 
-def chains(
-    request: ServiceRequest, vnfs: Sequence[Vnf], sdn_ports: Mapping[str, SdnPort]
-) -> tuple[tuple[ChainSpec, tuple[str, ...]], ...]:
-    """Each NFP as a chain, with the names of the VNFs that it passes.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Path:
+    """A forwarding path as a chain of real ports."""
+
+    spec: ChainSpec
+    passed: tuple[str, ...]
+    """Keys of the running VNFs that it passes."""
+    dead: tuple[str, ...] = ()
+    """Ends and positions whose VNFs are all stopped: they stand in the chain, which is DEGRADED by them."""
+
+
+def chains(request: ServiceRequest, vnfs: Sequence[Vnf], sdn_ports: Mapping[str, SdnPort]) -> tuple[Path, ...]:
+    """Each NFP that is not switched off. Stopped VNFs are left out where others do their work.
 
     ``sdn_ports`` are the service's ports by key. Raises PlanRefused for a path that cannot be steered.
     """
@@ -27,13 +40,12 @@ def chains(
             if nfp.id in seen:
                 raise PlanRefused(f"NSD {request.nsd.id}: two forwarding paths are called {nfp.id}")
             seen.add(nfp.id)
-            result.append(_chain(request, nfp, vnfs, sdn_ports))
+            if nfp.id not in request.chains_off:
+                result.append(_chain(request, nfp, vnfs, sdn_ports))
     return tuple(result)
 
 
-def _chain(
-    request: ServiceRequest, nfp: Nfpd, vnfs: Sequence[Vnf], sdn_ports: Mapping[str, SdnPort]
-) -> tuple[ChainSpec, tuple[str, ...]]:
+def _chain(request: ServiceRequest, nfp: Nfpd, vnfs: Sequence[Vnf], sdn_ports: Mapping[str, SdnPort]) -> Path:
     if len(nfp.positions) < 3:
         raise PlanRefused(
             f"forwarding path {nfp.id} has {len(nfp.positions)} positions",
@@ -43,7 +55,8 @@ def _chain(
     for vnf in vnfs:
         by_profile.setdefault(vnf.profile.id, []).append(vnf)
     first, *functions, last = nfp.positions
-    sources, destinations = (_end(nfp, position, by_profile) for position in (first, last))
+    dead: list[str] = []
+    sources, destinations = (_end(nfp, position, by_profile, dead) for position in (first, last))
     links = {port.link for port in (*sources, *destinations)}
     if len(links) != 1:
         raise PlanRefused(
@@ -58,34 +71,50 @@ def _chain(
         classifiers=nfp.rules or (Classifier(),),
         sources=tuple(sdn_ports[port.key] for port in sources),
         destinations=tuple(sdn_ports[port.key] for port in destinations),
-        positions=tuple(_position(nfp, position, by_profile, sdn_ports) for position in functions),
+        positions=tuple(_position(nfp, position, by_profile, sdn_ports, dead) for position in functions),
         symmetric=nfp.symmetric,
         precedence=nfp.precedence,
     )
     profiles = {cp.constituent for position in nfp.positions for element in position.elements for cp in element.cps}
-    return spec, tuple(vnf.key for vnf in vnfs if vnf.profile.id in profiles)
+    passed = tuple(vnf.key for vnf in vnfs if vnf.profile.id in profiles and not vnf.is_stopped)
+    return Path(spec=spec, passed=passed, dead=tuple(dead))
 
 
-def _end(nfp: Nfpd, position: NfpPosition, by_profile: Mapping[str, list[Vnf]]) -> tuple[VnfcPort, ...]:
-    return tuple(
-        port
+def _running(parts: Sequence[tuple[Vnf, _Part]], name: str, dead: list[str]) -> tuple[_Part, ...]:
+    """The parts of running VNFs; where none is, all of them, and ``name`` is noted as dead."""
+    running = tuple(part for vnf, part in parts if not vnf.is_stopped)
+    if not running:
+        dead.append(name)
+    return running or tuple(part for _, part in parts)
+
+
+def _end(
+    nfp: Nfpd, position: NfpPosition, by_profile: Mapping[str, list[Vnf]], dead: list[str]
+) -> tuple[VnfcPort, ...]:
+    ports = [
+        (vnf, port)
         for element in position.elements
         for cp in element.cps
         for vnf in _vnfs(nfp, cp, by_profile)
         for port in _ports(nfp, vnf, cp)
-    )
+    ]
+    return _running(ports, position.id, dead)
 
 
 def _position(
-    nfp: Nfpd, position: NfpPosition, by_profile: Mapping[str, list[Vnf]], sdn_ports: Mapping[str, SdnPort]
+    nfp: Nfpd,
+    position: NfpPosition,
+    by_profile: Mapping[str, list[Vnf]],
+    sdn_ports: Mapping[str, SdnPort],
+    dead: list[str],
 ) -> ChainPosition:
-    elements: list[ChainElement] = []
+    elements: list[tuple[Vnf, ChainElement]] = []
     for number, element in enumerate(position.elements):
         weight = position.weights[number] if number < len(position.weights) else 1
         elements += _elements(nfp, element, weight, by_profile, sdn_ports)
     return ChainPosition(
         name=position.id,
-        elements=tuple(elements),
+        elements=_running(elements, position.id, dead),
         distribution=position.distribution,
         fail_mode=position.fail_mode,
     )
@@ -97,7 +126,7 @@ def _elements(
     weight: int,
     by_profile: Mapping[str, list[Vnf]],
     sdn_ports: Mapping[str, SdnPort],
-) -> list[ChainElement]:
+) -> list[tuple[Vnf, ChainElement]]:
     """One chain element for each machine behind the element's CPs."""
     into, out = element.cps[0], element.cps[-1]
     if into.constituent != out.constituent:
@@ -116,7 +145,7 @@ def _elements(
                 mode = ElementMode.TRANSPARENT
             else:
                 mode = ElementMode.ROUTED
-            result.append(ChainElement(ingress=port_in, egress=port_out, mode=mode, weight=weight))
+            result.append((vnf, ChainElement(ingress=port_in, egress=port_out, mode=mode, weight=weight)))
     return result
 
 
@@ -124,8 +153,8 @@ def _vnfs(nfp: Nfpd, cp: CpRef, by_profile: Mapping[str, list[Vnf]]) -> list[Vnf
     vnfs = by_profile.get(cp.constituent)
     if not vnfs:
         raise PlanRefused(
-            f"forwarding path {nfp.id}: {cp.constituent} is no VNF of this service",
-            hint=f"it has: {', '.join(by_profile)}",
+            f"forwarding path {nfp.id} needs {cp.constituent}, and this service has none",
+            hint=f"it has: {', '.join(by_profile)}; a path is switched off with: manor chain disable NS/{nfp.id}",
         )
     return vnfs
 

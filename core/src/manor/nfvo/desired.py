@@ -10,7 +10,6 @@ from manor.api.placement import Placement
 from manor.api.plan import Verb
 from manor.api.resources import (
     BootSource,
-    ChainSpec,
     CpuPolicy,
     Disk,
     Firmware,
@@ -18,6 +17,7 @@ from manor.api.resources import (
     NetworkSpec,
     NodeSpec,
     Port,
+    PowerState,
     ResourceKind,
     SdnPort,
     SegmentSpec,
@@ -28,7 +28,7 @@ from manor.api.vnfm import BootData, VnfcView, VnfView
 from manor.errors import PlanRefused
 from manor.model.desired import DesiredCheck, DesiredResource, DesiredState
 from manor.nfvo.addresses import allocate, default_subnet, device_name, mac_address
-from manor.nfvo.chains import chains
+from manor.nfvo.chains import Path, chains
 from manor.nfvo.request import ServiceRequest
 from manor.nfvo.storage import ImageUse, StoragePlan, plan_storage
 from manor.vnfm.members import Vnf, Vnfc, VnfcPort, slug
@@ -39,6 +39,9 @@ BootDataOf = Callable[[str, VnfView, VnfcView], BootData]
 """(VNF manager's name, VNF, machine) → day-0 data; a pure call into the manager."""
 
 _MTU = 1500
+_MTU_STEERED = 1450
+"""Of a link that a controller forwards: leaves room for a tunnel, since a machine may come to another host later and
+cannot be told a smaller MTU while it runs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,13 +70,17 @@ class _Draft:
         self.resources.setdefault(resource.spec.key, resource)
         return resource.spec.key
 
+    stopped: frozenset[str] = frozenset()
+    """Keys of the machines that are turned off."""
+
     def where(self, vnfc: Vnfc) -> tuple[str, str]:
         return self.placement.hosts[vnfc.key]
 
 
 def desired(request: ServiceRequest, vnfs: Sequence[Vnf], placement: Placement, boot_data: BootDataOf) -> DesiredState:
     """The desired state. Raises PlanRefused where the descriptors ask for what cannot be had."""
-    draft = _Draft(request=request, placement=placement)
+    stopped = frozenset(vnfc.key for vnf in vnfs if vnf.is_stopped for vnfc in vnf.vnfcs)
+    draft = _Draft(request=request, placement=placement, stopped=stopped)
     links = _links(request, vnfs)
     for link in links:
         _add_link(draft, link)
@@ -86,9 +93,10 @@ def desired(request: ServiceRequest, vnfs: Sequence[Vnf], placement: Placement, 
         f"no controller: nothing forwards {link.name}" for link in links if not request.sdn and len(link.ports) > 1
     ]
     if request.sdn:
-        for spec, passed in chains(request, vnfs, draft.sdn_ports):
-            _add_chain(draft, spec, passed)
-    elif request.nsd.vnffgds:
+        for path in chains(request, vnfs, draft.sdn_ports):
+            _add_chain(draft, path)
+            notes += [f"chain {path.spec.name}: {part} is stopped" for part in path.dead]
+    elif any(nfp.id not in request.chains_off for graph in request.nsd.vnffgds for nfp in graph.nfpds):
         raise PlanRefused(
             f"service {request.ns.name} has forwarding paths and no SDN controller is registered",
             hint="manor sdn add NAME --driver ryu",
@@ -116,6 +124,7 @@ def _links(request: ServiceRequest, vnfs: Sequence[Vnf]) -> list[_Link]:
         for link in vnf.vnfd.virtual_links:
             if link.id in vnf.internal_links:
                 described[vnf.internal_links[link.id]] = (f"{vnf.name}/{link.id}", link.subnets, link.mtu)
+    usual = _MTU_STEERED if request.sdn else _MTU
     links = []
     for ordinal, (key, ports) in enumerate(on_link.items()):
         if key not in described:
@@ -123,7 +132,7 @@ def _links(request: ServiceRequest, vnfs: Sequence[Vnf]) -> list[_Link]:
         name, subnets, mtu = described[key]
         if not subnets and not all(_is_frames_only(port) for _, port in ports):
             subnets = (default_subnet(ordinal),)
-        links.append(_Link(key=key, name=name, subnets=subnets, mtu=mtu or _MTU, ports=tuple(ports)))
+        links.append(_Link(key=key, name=name, subnets=subnets, mtu=mtu or usual, ports=tuple(ports)))
     return links
 
 
@@ -162,22 +171,29 @@ def _add_link(draft: _Draft, link: _Link) -> None:
             rate_bps=port.cpd.bitrate_bps,
         )
     if request.sdn:
+        # A stopped machine has no port: to forward to it would be to wait for it.
+        running = [port for vnfc, port in link.ports if vnfc.key not in draft.stopped]
         segment = SegmentSpec(
             key=link.key,
             owner=request.owner,
             name=link.name,
-            ports=tuple(draft.sdn_ports[port.key] for _, port in link.ports),
+            ports=tuple(draft.sdn_ports[port.key] for port in running or [port for _, port in link.ports]),
             subnets=link.subnets,
             mtu=link.mtu,
         )
         endpoint = f"sdn:{request.sdn}"
         why = f"forwarding of virtual link {link.name}"
-        draft.add(DesiredResource(spec=segment, endpoint=endpoint, depends_on=tuple(networks), why=why))
+        draft.add(
+            DesiredResource(
+                spec=segment, endpoint=endpoint, depends_on=tuple(networks), why=why, may_degrade=not running
+            )
+        )
 
 
 def _check_link(draft: _Draft, link: _Link) -> None:
     """The segment's rules are only all live once every machine on it has brought its ports."""
-    if draft.request.sdn:
+    machines = [key for key in dict.fromkeys(vnfc.key for vnfc, _ in link.ports) if key not in draft.stopped]
+    if draft.request.sdn and machines:
         draft.checks.append(
             DesiredCheck(
                 key=_live(link.key),
@@ -185,7 +201,7 @@ def _check_link(draft: _Draft, link: _Link) -> None:
                 kind=ResourceKind.SEGMENT,
                 endpoint=f"sdn:{draft.request.sdn}",
                 view={"resource": link.key},
-                depends_on=(link.key, *dict.fromkeys(vnfc.key for vnfc, _ in link.ports)),
+                depends_on=(link.key, *machines),
                 why=f"every port of {link.name} is forwarded",
             )
         )
@@ -203,7 +219,7 @@ def _start_order(request: ServiceRequest, vnfs: Sequence[Vnf]) -> dict[str, tupl
     """Keys of the VNFs whose proof of health each VNF waits for."""
     result: dict[str, tuple[str, ...]] = {}
     for dependency in request.flavour.dependencies:
-        primaries = tuple(vnf.key for vnf in vnfs if vnf.profile.id == dependency.primary)
+        primaries = tuple(vnf.key for vnf in vnfs if vnf.profile.id == dependency.primary and not vnf.is_stopped)
         for vnf in vnfs:
             if vnf.profile.id == dependency.secondary:
                 result[vnf.key] = (*result.get(vnf.key, ()), *primaries)
@@ -218,6 +234,8 @@ def _add_vnf(draft: _Draft, vnf: Vnf, links: Sequence[_Link], after: tuple[str, 
     for vnfc, vnfc_view in zip(vnf.vnfcs, view.vnfcs, strict=True):
         user_data = boot_data(vnfm, view, vnfc_view).user_data
         nodes.append(_add_node(draft, vnf, vnfc, mtus, user_data, after))
+    if vnf.is_stopped:
+        return  # nothing runs in it that could be configured or healthy
     guests = {vnfc.key: f"vim:{draft.where(vnfc)[0]}" for vnfc in vnf.vnfcs if vnfc.vdu.guest_agent}
     # The VNF's own key always stands for "the VNF is ready", also where its machines' start is all there is to see.
     verify_after = tuple(nodes)
@@ -294,6 +312,7 @@ def _add_node(
         name=f"{request.ns.name}-{vnfc.name}",
         vcpus=compute.num_virtual_cpu,
         memory_bytes=compute.virtual_mem_size_bytes,
+        power=PowerState.STOPPED if vnf.is_stopped else PowerState.STARTED,
         firmware=Firmware.UEFI if vnfc.vdu.firmware == "uefi" else Firmware.BIOS,
         boot=boot,
         disks=disks,
@@ -360,15 +379,19 @@ def _add_image(draft: _Draft, use: ImageUse | None, place: tuple[str, str]) -> s
     return draft.add(DesiredResource(spec=image, endpoint=f"vim:{vim}", why=f"image {use.name}", shared=True))
 
 
-def _add_chain(draft: _Draft, spec: ChainSpec, passed: tuple[str, ...]) -> None:
+def _add_chain(draft: _Draft, path: Path) -> None:
+    spec = path.spec
     nodes = [key for key, resource in draft.resources.items() if resource.spec.kind is ResourceKind.NODE]
-    on_path = [key for key in nodes if any(key.startswith(f"{vnf}/") for vnf in passed)]
+    on_path = [key for key in nodes if any(key.startswith(f"{vnf}/") for vnf in path.passed)]
+    checked = {check.key for check in draft.checks}
+    live = [_live(spec.segment)] if _live(spec.segment) in checked else []
     draft.add(
         DesiredResource(
             spec=spec,
             endpoint=f"sdn:{draft.request.sdn}",
-            depends_on=(spec.segment, _live(spec.segment), *on_path, *passed),
+            depends_on=(spec.segment, *live, *on_path, *path.passed),
             why=f"chain through {', '.join(position.name for position in spec.positions)}",
-            verify=True,
+            verify=not path.dead,
+            may_degrade=bool(path.dead),
         )
     )

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from manor.errors import PlanRefused, UsageError
 from manor.model.instance import NsInstance
-from manor.model.nsd import Nsd, NsDf
-from manor.model.vnfd import Vnfd
+from manor.model.nsd import Nsd, NsDf, VnfProfile
+from manor.model.vnfd import Vnfd, VnfDf
 from manor.vnfm.levels import instances
-from manor.vnfm.members import Vnf, expand
+from manor.vnfm.members import Vnf, expand, vnf_name
 
 __all__ = ["Artifact", "ServiceRequest", "members"]
 
@@ -45,7 +45,15 @@ class ServiceRequest:
     vnf_counts: Mapping[str, int] = field(default_factory=dict)
     """VNFs by profile id, where it differs from the level's."""
     scale_levels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """VNF name → aspect → level, where it differs from the profile's instantiation level."""
+    """VNF name → aspect → level, where it differs from the VNF's instantiation level."""
+    vnf_levels: Mapping[str, str] = field(default_factory=dict)
+    """VNF instantiation level by VNF name, where it differs from the profile's."""
+    vnf_vnfds: Mapping[str, str] = field(default_factory=dict)
+    """VNFD id by VNF name, where it differs from the profile's (CHANGE_VNFPKG)."""
+    stopped: frozenset[str] = frozenset()
+    """Names of the VNFs whose machines are turned off."""
+    chains_off: frozenset[str] = frozenset()
+    """Ids of the forwarding paths that are not to be (REMOVE_VNFFG)."""
     locations: Mapping[str, str] = field(default_factory=dict)
     """``<vim>`` or ``<vim>/<host>`` by profile id; ``*`` for all."""
     held_addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -70,25 +78,31 @@ def members(request: ServiceRequest) -> tuple[Vnf, ...]:
     counts = _vnf_counts(request, df)
     result = []
     for profile in df.vnf_profiles:
-        vnfd = request.vnfds.get(profile.vnfd_id)
-        if vnfd is None:
-            raise PlanRefused(
-                f"VNF profile {profile.id} needs VNFD {profile.vnfd_id}, which is not on-boarded",
-                hint="manor package onboard PATH",
-            )
-        vnf_df = vnfd.flavour(profile.flavour_id)
-        if vnf_df is None:
-            raise PlanRefused(f"VNF profile {profile.id}: VNFD {vnfd.id} has no flavour {profile.flavour_id!r}")
-        containers = [vdu.id for vdu in vnf_df.vdus if vdu.container]
-        if containers or not vnf_df.vdus:
-            what = f"VDU {containers[0]} is a container" if containers else "it has no VDU"
-            raise PlanRefused(f"VNFD {vnfd.id} cannot run on a KVM host: {what}")
         for index in range(counts[profile.id]):
-            # A first pass only to learn the name that scale levels are kept under.
-            named = expand(request.ns.id, profile, index, vnfd, vnf_df, {})
-            sizes = instances(vnf_df, profile.instantiation_level, request.scale_levels.get(named.name))
-            result.append(expand(request.ns.id, profile, index, vnfd, vnf_df, sizes))
+            name = vnf_name(profile.id, index)
+            vnfd, vnf_df = _described(request, profile, request.vnf_vnfds.get(name, profile.vnfd_id))
+            level = request.vnf_levels.get(name, profile.instantiation_level)
+            sizes = instances(vnf_df, level, request.scale_levels.get(name))
+            is_stopped = name in request.stopped
+            result.append(expand(request.ns.id, profile, index, vnfd, vnf_df, sizes, is_stopped=is_stopped))
     return tuple(result)
+
+
+def _described(request: ServiceRequest, profile: VnfProfile, vnfd_id: str) -> tuple[Vnfd, VnfDf]:
+    vnfd = request.vnfds.get(vnfd_id)
+    if vnfd is None:
+        raise PlanRefused(
+            f"VNF profile {profile.id} needs VNFD {vnfd_id}, which is not on-boarded",
+            hint="manor package onboard PATH",
+        )
+    vnf_df = vnfd.flavour(profile.flavour_id)
+    if vnf_df is None:
+        raise PlanRefused(f"VNF profile {profile.id}: VNFD {vnfd.id} has no flavour {profile.flavour_id!r}")
+    containers = [vdu.id for vdu in vnf_df.vdus if vdu.container]
+    if containers or not vnf_df.vdus:
+        what = f"VDU {containers[0]} is a container" if containers else "it has no VDU"
+        raise PlanRefused(f"VNFD {vnfd.id} cannot run on a KVM host: {what}")
+    return vnfd, vnf_df
 
 
 def _vnf_counts(request: ServiceRequest, df: NsDf) -> dict[str, int]:

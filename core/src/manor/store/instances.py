@@ -27,6 +27,7 @@ __all__ = [
     "replace_vnfs",
     "save",
     "set_desired",
+    "set_parameters",
     "vnfs",
 ]
 
@@ -122,6 +123,11 @@ def set_desired(tx: Connection, ns_id: str, state: DesiredState | None) -> None:
     tx.execute(delete(_DESIRED).where(_DESIRED.c.ns_id == ns_id))
     if state is not None:
         tx.execute(insert(_DESIRED).values(ns_id=ns_id, desired=desired_to_json(state)))
+
+
+def set_parameters(tx: Connection, ns_id: str, parameters: Mapping[str, Any]) -> None:
+    """Write a service's parameters."""
+    tx.execute(update(_NS).where(_NS.c.id == ns_id).values(parameters=dict(parameters)))
 
 
 def _insert_vnfs(tx: Connection, vnfs: Sequence[VnfInstance]) -> None:

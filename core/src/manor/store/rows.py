@@ -243,6 +243,7 @@ def step_to_json(step: Step) -> dict[str, Any]:
         "before": step.before,
         "undo": str(step.undo),
         "deadline_s": step.deadline_s,
+        "patience_s": step.patience_s,
     }
 
 
@@ -262,6 +263,7 @@ def step_from_json(data: Row) -> Step:
         before=data["before"],
         undo=Undo(data["undo"]),
         deadline_s=data["deadline_s"],
+        patience_s=data.get("patience_s"),
     )
 
 

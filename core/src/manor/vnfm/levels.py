@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from manor.errors import UsageError
+from manor.errors import PlanRefused, UsageError
 from manor.model.vnfd import ScalingAspect, VnfDf
 
-__all__ = ["instances", "scale_levels_of"]
+__all__ = ["instances", "refuse_out_of_bounds", "scale_levels_of"]
 
 
 def scale_levels_of(df: VnfDf, instantiation_level: str = "") -> dict[str, int]:
@@ -31,28 +31,37 @@ def instances(
 ) -> dict[str, int]:
     """Number of instances by VDU id.
 
-    With ``scale_levels`` (aspect → level) those rule; else the instantiation level, or the default one: numbers that
-    it gives outright win over its scale info. A VDU that nothing speaks of has its profile's minimum.
+    The instantiation level, or the default one, is where it starts: numbers that it gives outright win over its scale
+    info. ``scale_levels`` (aspect → level) then add what their aspects' deltas add above that level, and take what they
+    take below it; VDUs of other aspects keep their numbers. A VDU that nothing speaks of has its profile's minimum.
     Raises UsageError for an unknown level or aspect, or one beyond the aspect's maximum.
     """
     counts = _initial(df)
-    levels = dict(scale_levels) if scale_levels is not None else scale_levels_of(df, instantiation_level)
-    aspects = {aspect.id: aspect for aspect in df.scaling_aspects}
-    for aspect_id, level in levels.items():
-        aspect = aspects.get(aspect_id)
-        if aspect is None:
-            raise UsageError(f"flavour {df.id} has no scaling aspect {aspect_id}", hint=f"it has: {', '.join(aspects)}")
-        if not 0 <= level <= aspect.max_scale_level:
-            raise UsageError(f"scale level {level} of {aspect_id} is outside 0 to {aspect.max_scale_level}")
-        for vdu_id, added in _added(aspect, level).items():
-            counts[vdu_id] = counts.get(vdu_id, 0) + added
-    if scale_levels is None:
-        wanted = instantiation_level or df.default_instantiation_level
-        for named in df.instantiation_levels:
-            # Without a default, a flavour's only level is the one to start at.
-            if named.id == wanted or (not wanted and len(df.instantiation_levels) == 1):
-                counts.update(named.vdu_levels)
-    return counts
+    base = scale_levels_of(df, instantiation_level)
+    for aspect_id, level in base.items():
+        _add(counts, _aspect(df, aspect_id, level), level, sign=1)
+    wanted = instantiation_level or df.default_instantiation_level
+    for named in df.instantiation_levels:
+        # Without a default, a flavour's only level is the one to start at.
+        if named.id == wanted or (not wanted and len(df.instantiation_levels) == 1):
+            counts.update(named.vdu_levels)
+    for aspect_id, level in (scale_levels or {}).items():
+        aspect = _aspect(df, aspect_id, level)
+        _add(counts, aspect, level, sign=1)
+        _add(counts, aspect, base[aspect_id], sign=-1)
+    return {vdu_id: max(0, number) for vdu_id, number in counts.items()}
+
+
+def refuse_out_of_bounds(df: VnfDf, counts: Mapping[str, int], vnf: str) -> None:
+    """Raise PlanRefused where a VDU would have fewer or more instances than its profile allows."""
+    for profile in df.vdu_profiles:
+        number = counts.get(profile.vdu_id, 0)
+        least, most = profile.min_number_of_instances, profile.max_number_of_instances
+        if not least <= number <= most:
+            raise PlanRefused(
+                f"{vnf} would have {number} of VDU {profile.vdu_id}: its profile allows {least} to {most}",
+                hint=f"choose another level: manor vnf show {vnf}",
+            )
 
 
 def _initial(df: VnfDf) -> dict[str, int]:
@@ -62,6 +71,21 @@ def _initial(df: VnfDf) -> dict[str, int]:
         profile = profiles.get(vdu.id)
         counts[vdu.id] = df.initial_deltas.get(vdu.id, profile.min_number_of_instances if profile else 1)
     return counts
+
+
+def _aspect(df: VnfDf, aspect_id: str, level: int) -> ScalingAspect:
+    for aspect in df.scaling_aspects:
+        if aspect.id == aspect_id:
+            if not 0 <= level <= aspect.max_scale_level:
+                raise UsageError(f"scale level {level} of {aspect_id} is outside 0 to {aspect.max_scale_level}")
+            return aspect
+    known = ", ".join(aspect.id for aspect in df.scaling_aspects) or "none"
+    raise UsageError(f"flavour {df.id} has no scaling aspect {aspect_id}", hint=f"it has: {known}")
+
+
+def _add(counts: dict[str, int], aspect: ScalingAspect, level: int, *, sign: int) -> None:
+    for vdu_id, number in _added(aspect, level).items():
+        counts[vdu_id] = counts.get(vdu_id, 0) + sign * number
 
 
 def _added(aspect: ScalingAspect, level: int) -> dict[str, int]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from manor.model.nsd import VnfProfile
 from manor.model.vnfd import IntCpd, Vdu, Vnfd, VnfDf
 
-__all__ = ["Vnf", "Vnfc", "VnfcPort", "expand", "slug"]
+__all__ = ["Vnf", "Vnfc", "VnfcPort", "expand", "slug", "vnf_name"]
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -63,10 +63,17 @@ class Vnf:
     vnfcs: tuple[Vnfc, ...]
     internal_links: Mapping[str, str]
     """Segment key by id of the VNFD's internal virtual links."""
+    is_stopped: bool = False
+    """Its machines are there and turned off (vnfState STOPPED)."""
 
     def ports_of(self, ext_cpd: str) -> tuple[VnfcPort, ...]:
         """The ports behind an external CP: one for each VNFC of its VDU."""
         return tuple(port for vnfc in self.vnfcs for port in vnfc.ports if port.ext_cpd == ext_cpd)
+
+
+def vnf_name(profile_id: str, index: int) -> str:
+    """What VNF number ``index`` of a profile is called."""
+    return slug(profile_id) if index == 0 else f"{slug(profile_id)}-{index + 1}"
 
 
 def expand(
@@ -76,12 +83,14 @@ def expand(
     vnfd: Vnfd,
     df: VnfDf,
     counts: Mapping[str, int],
+    *,
+    is_stopped: bool = False,
 ) -> Vnf:
     """VNF number ``index`` of a profile, with ``counts`` machines by VDU id.
 
     A port whose CP is on no link has none: it is left out, as nothing could reach it.
     """
-    name = slug(profile.id) if index == 0 else f"{slug(profile.id)}-{index + 1}"
+    name = vnf_name(profile.id, index)
     key = f"{service_id}/vnf/{name}"
     internal = {link.id: f"{key}/vl/{slug(link.id)}" for link in vnfd.virtual_links}
     external = {
@@ -112,6 +121,7 @@ def expand(
         df=df,
         vnfcs=tuple(vnfcs),
         internal_links={link: key for link, key in internal.items() if _used(key, vnfcs)},
+        is_stopped=is_stopped,
     )
 
 

@@ -195,7 +195,7 @@ def _power(link: Link, spec: NodeSpec, domain: Any, ctx: CallContext) -> None:
 
 
 def _shut_down(link: Link, spec: NodeSpec, domain: Any, ctx: CallContext) -> None:
-    """Ask the guest to shut down, for at most half of the time left and 30 s; then turn it off.
+    """Ask the guest to shut down, for at most half of the time left and the call's patience (30 s); then turn it off.
 
     Asked again and again, because a guest that is still booting does not hear it.
     """
@@ -203,7 +203,8 @@ def _shut_down(link: Link, spec: NodeSpec, domain: Any, ctx: CallContext) -> Non
 
     ctx.check(f"stopping node {spec.key}")
     began_s = time.time()
-    patience = time.monotonic() + min(_PATIENCE_S, ctx.remaining_s() / 2)
+    patience_s = _PATIENCE_S if ctx.patience_s is None else ctx.patience_s
+    patience = time.monotonic() + min(patience_s, ctx.remaining_s() / 2)
     while (left_s := patience - time.monotonic()) > 0:
         try:
             domain.shutdown()  # by the agent where there is one, else by the power button
