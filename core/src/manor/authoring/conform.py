@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 from manor.authoring.generate import KINDS
 from manor.errors import PluginError, UsageError
@@ -62,7 +62,7 @@ class Report:
 
 
 def conform(
-    kind: str, name: str, *, config: Mapping[str, Any], specs: Mapping[str, Any], say: TextIO, only: str = ""
+    kind: str, name: str, *, config: Mapping[str, Any], specs: Mapping[str, Any], say: IO[str], only: str = ""
 ) -> Report:
     """Run the kit of ``kind`` on the driver ``name``. pytest's own words go to ``say``.
 
@@ -111,7 +111,7 @@ def _test_module(kind: str) -> str:
     return environment.from_string(text).render(values)
 
 
-def _run(place: Path, say: TextIO, only: str) -> dict[str, Any]:
+def _run(place: Path, say: IO[str], only: str) -> dict[str, Any]:
     report = place / "report.json"
     argv = [sys.executable, "-m", "pytest", "-q", "-rs", "--tb=short", "-p", "manor.testing.pytest_plugin"]
     argv += ["-p", "no:cacheprovider", f"--manor-report={report}", *(["-k", only] if only else []), str(place)]
