@@ -14,12 +14,28 @@ from typing import Any
 
 from manor.errors import Indeterminate, Permanent, Transient
 from manor_sdn_ryu.changes import Change
-from manor_sdn_ryu.wire import flow_mod, flow_stats_request, packet_out
+from manor_sdn_ryu.encode import Encoder
+from manor_sdn_ryu.wire import flow_stats_request, packet_out
 
 __all__ = ["Session"]
 
 _CHUNK_BYTES = 60000
 _XID_MAX = 0xFFFFFFFF
+
+
+_Message = Callable[[int], bytes]
+"""The bytes of a message with this transaction id."""
+
+
+def _library(message: Any) -> _Message:
+    """A message that the library makes."""
+
+    def encoded(xid: int) -> bytes:
+        message.set_xid(xid)
+        message.serialize()
+        return bytes(message.buf)
+
+    return encoded
 
 
 class _Pending:
@@ -41,6 +57,7 @@ class Session:
         self.ports: dict[str, int] = {}
         self.on_ports: Callable[[set[str]], None] = lambda _: None
         self.alive = True
+        self._encoder = Encoder(datapath)
         self._lock = threading.Lock()
         self._xids = itertools.count(0x4D000000)
         self._bundles = itertools.count(1)
@@ -88,24 +105,30 @@ class Session:
         """Ask for port events (a dialled switch sends none unasked) and learn the ports."""
         parser = self.datapath.ofproto_parser
         replies = self._request(
-            [parser.OFPSetConfig(self.datapath, 0, 128), parser.OFPPortDescStatsRequest(self.datapath, 0)], timeout_s
+            [
+                _library(parser.OFPSetConfig(self.datapath, 0, 128)),
+                _library(parser.OFPPortDescStatsRequest(self.datapath, 0)),
+            ],
+            timeout_s,
         )
         ports = [port for reply in replies for port in reply.body]
         self.ports = {_name(port): port.port_no for port in ports if port.port_no < self.datapath.ofproto.OFPP_MAX}
 
     def flows(self, cookie: int, mask: int, timeout_s: float) -> list[Any]:
         """Flow statistics records of all entries with such a cookie."""
-        replies = self._request([flow_stats_request(self.datapath, cookie, mask)], timeout_s)
+        replies = self._request([_library(flow_stats_request(self.datapath, cookie, mask))], timeout_s)
         return [record for reply in replies for record in reply.body]
 
     def inject(self, frame: bytes, device: str, tunnel_id: int, timeout_s: float) -> None:
         """Let the switch send a frame of ours out of a tunnel's port."""
-        self._request([packet_out(self.datapath, frame, self.ports[device], tunnel_id)], timeout_s)
+        self._request([_library(packet_out(self.datapath, frame, self.ports[device], tunnel_id))], timeout_s)
 
     def received(self, device: str, timeout_s: float) -> int:
         """Packets that came in by a port so far."""
         request = self.datapath.ofproto_parser.OFPPortStatsRequest(self.datapath, 0, self.ports[device])
-        return sum(record.rx_packets for reply in self._request([request], timeout_s) for record in reply.body)
+        return sum(
+            record.rx_packets for reply in self._request([_library(request)], timeout_s) for record in reply.body
+        )
 
     def send(self, changes: Sequence[Change], timeout_s: float) -> None:
         """Make the changes, all or none, in an ordered atomic bundle; returns when the switch has answered.
@@ -117,31 +140,30 @@ class Session:
         ofp, parser = self.datapath.ofproto, self.datapath.ofproto_parser
         number, flags = next(self._bundles), ofp.ONF_BF_ATOMIC | ofp.ONF_BF_ORDERED
 
-        def control(kind: int) -> Any:
-            return parser.ONFBundleCtrlMsg(self.datapath, number, kind, flags, [])
+        def control(kind: int) -> _Message:
+            return _library(parser.ONFBundleCtrlMsg(self.datapath, number, kind, flags, []))
 
-        def add(change: Change) -> Any:
-            inner = flow_mod(self.datapath, change.entry, delete=change.delete)
-            return parser.ONFBundleAddMsg(self.datapath, number, flags, inner, [])
+        def add(change: Change) -> _Message:
+            return lambda xid: self._encoder.bundled(
+                change.entry, delete=change.delete, bundle=number, flags=flags, xid=xid
+            )
 
         open_, commit = control(ofp.ONF_BCT_OPEN_REQUEST), control(ofp.ONF_BCT_COMMIT_REQUEST)
         self._request(itertools.chain([open_], map(add, changes), [commit]), timeout_s)
 
-    def _request(self, messages: Iterable[Any], timeout_s: float) -> list[Any]:
+    def _request(self, messages: Iterable[_Message], timeout_s: float) -> list[Any]:
         if not self.alive:
             raise Transient(f"switch {self.id} is not connected")
         pending = _Pending()
         xids = []
         buffer = bytearray()
         with self._lock:
-            barrier = self.datapath.ofproto_parser.OFPBarrierRequest(self.datapath)
+            barrier = _library(self.datapath.ofproto_parser.OFPBarrierRequest(self.datapath))
             for message in itertools.chain(messages, [barrier]):
                 xid = next(self._xids) & _XID_MAX
-                message.set_xid(xid)
-                message.serialize()
                 xids.append(xid)
                 self._waiting[xid] = pending
-                buffer += message.buf
+                buffer += message(xid)
                 if len(buffer) > _CHUNK_BYTES:
                     self.datapath.send(bytes(buffer))
                     buffer.clear()

@@ -5,12 +5,13 @@ Knows the libraries' parser classes and nothing else; what to send is decided in
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from manor_sdn_ryu.entries import Action, Entry
 from manor_sdn_ryu.fields import BITS, exact, render
 
-__all__ = ["entry_of", "flow_mod", "flow_stats_request", "packet_out"]
+__all__ = ["action_object", "entry_of", "flow_stats_request", "match_object", "packet_out"]
 
 _NO_BUFFER = 0xFFFFFFFF
 _PORT_BITS = 0xFFFFFFFF
@@ -18,27 +19,9 @@ _ZONE, _ZONE_BITS = "reg1", 15
 """The conntrack zone: the low 16 bits of this register (offset 0, 16 bits less 1)."""
 
 
-def flow_mod(datapath: Any, entry: Entry, *, delete: bool) -> Any:
-    """The message that puts or deletes exactly this entry (a delete never hits another cookie's)."""
-    parser, ofp = datapath.ofproto_parser, datapath.ofproto
-    # What a delete would have done does not matter, and need not be ours to express.
-    kept = () if delete else entry.actions
-    actions = [_to_wire(datapath, action) for action in kept if action[0] != "goto"]
-    instructions = [parser.OFPInstructionActions(ofp.OFPIT_APPLY_ACTIONS, actions)] if actions else []
-    instructions += [parser.OFPInstructionGotoTable(action[1]) for action in kept if action[0] == "goto"]
-    return parser.OFPFlowMod(
-        datapath=datapath,
-        command=ofp.OFPFC_DELETE_STRICT if delete else ofp.OFPFC_ADD,
-        table_id=entry.table,
-        priority=entry.priority,
-        cookie=entry.cookie,
-        cookie_mask=(1 << 64) - 1 if delete else 0,
-        match=parser.OFPMatch(**{name: _user(name, value, mask) for name, value, mask in entry.match}),
-        instructions=instructions,
-        buffer_id=_NO_BUFFER,
-        out_port=ofp.OFPP_ANY,
-        out_group=ofp.OFPG_ANY,
-    )
+def match_object(datapath: Any, match: Iterable[tuple[str, int, int]]) -> Any:
+    """The library's match of these fields."""
+    return datapath.ofproto_parser.OFPMatch(**{name: _user(name, value, mask) for name, value, mask in match})
 
 
 def _user(name: str, value: int, mask: int) -> Any:
@@ -54,7 +37,8 @@ def _user(name: str, value: int, mask: int) -> Any:
     return text, mask if not isinstance(bits, str) or bits.startswith("0x") else bits
 
 
-def _to_wire(datapath: Any, action: Action) -> Any:
+def action_object(datapath: Any, action: Action) -> Any:
+    """The library's action."""
     parser = datapath.ofproto_parser
     match action:
         case ("output", int(port)):
