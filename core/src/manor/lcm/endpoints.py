@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Mapping
@@ -265,3 +266,5 @@ def _forget(rt: Runtime, kind: EndpointKind, name: str) -> None:
         endpoints.remove(tx, kind, name)
     for directory in (environment.state_dir, environment.runtime_dir):
         shutil.rmtree(directory, ignore_errors=True)
+    with contextlib.suppress(OSError):  # other endpoints' directories may be there, and stay
+        rt.runtime_dir.rmdir()
