@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import secrets
 import socket
 import threading
+import time
 
 import pytest
 
@@ -98,6 +100,45 @@ def test_security_rules_are_stateful(rig: Rig) -> None:
     eventually(lambda: rig.packets(lan.key, "refused by the security rules") >= 3, "refusals are counted")
     rig.remove(lan)
     assert rig.flows() == []
+
+
+def test_what_a_machine_sends_is_held_to_its_rate(rig: Rig) -> None:
+    (one, p1), (two, p2) = rig.machine(1, rate_bps=2_000_000), rig.machine(2)
+    lan = segment(p1, p2)
+    assert rig.apply(lan).phase is Phase.ACTIVE
+    reaches(one.netns, "10.0.0.2")
+    assert _received_bps(one.netns, two.netns, "10.0.0.2") < 3_500_000, "2 Mbit/s, and the burst before it"
+    assert _received_bps(two.netns, one.netns, "10.0.0.1") > 6_000_000, "only what it sends is limited"
+    _, fw = rig.bump("fw")
+    assert rig.apply(chain(p1, p2, fw)).phase is Phase.ACTIVE
+    assert _received_bps(one.netns, two.netns, "10.0.0.2") < 3_500_000, "also by way of a chain"
+    faster = segment(dataclasses.replace(p1, rate_bps=50_000_000), p2)
+    assert rig.apply(faster).phase is Phase.ACTIVE
+    assert _received_bps(one.netns, two.netns, "10.0.0.2") > 6_000_000, "a new rate counts at once"
+    assert "rate=50000" in rig.ovs.ofctl("dump-meters", BRIDGE)
+    rig.remove(chain(p1, p2, fw), faster)
+    assert "rate=" not in rig.ovs.ofctl("dump-meters", BRIDGE), "nothing is left"
+
+
+def _received_bps(source: Netns, target: Netns, address: str, seconds: float = 1.0) -> float:
+    """What arrives of about 10 Mbit/s."""
+    received = 0
+    with (
+        target.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+        source.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        server.bind((address, 9))
+        server.settimeout(0.5)
+        began = due = time.monotonic()
+        while due < began + seconds:
+            client.sendto(bytes(1250), (address, 9))
+            due += 0.001
+            time.sleep(max(0.0, due - time.monotonic()))
+        with contextlib.suppress(TimeoutError):
+            while True:
+                received += len(server.recv(2000))
+    return 8 * received / seconds
 
 
 def test_what_a_port_forges_is_dropped_and_counted(one_rig: Rig) -> None:

@@ -55,6 +55,14 @@ def make_application(library: Library, on_up: Callable[[Session], None], on_down
         def port_stats(self, event: Any) -> None:
             self._deliver(event)
 
+        @handle(events.EventOFPMeterFeaturesStatsReply, main)
+        def meter_features(self, event: Any) -> None:
+            self._deliver(event)
+
+        @handle(events.EventOFPMeterConfigStatsReply, main)
+        def meters(self, event: Any) -> None:
+            self._deliver(event)
+
         @handle(events.EventOFPBarrierReply, main)
         def barrier(self, event: Any) -> None:
             self._deliver(event)

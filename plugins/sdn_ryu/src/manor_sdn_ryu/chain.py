@@ -30,7 +30,7 @@ from manor_sdn_ryu.classifier import IP_FAMILIES, clauses, reverse
 from manor_sdn_ryu.fields import Field, exact, intersects, merge, render_match
 from manor_sdn_ryu.names import word
 from manor_sdn_ryu.pipeline import LOCAL, Priority, Table, metadata_of, tag, tunnel_id
-from manor_sdn_ryu.segment import DROP, Actions, goto, link_device
+from manor_sdn_ryu.segment import DROP, Actions, goto, limited, link_device
 
 __all__ = ["compile_chain"]
 
@@ -189,7 +189,7 @@ class _Way:
             if mode is FailMode.CLOSED:
                 why = f"{self.way}, no live function at {ahead[0].name}: fail-closed"
                 for match in self.matches(routed):
-                    yield self.rule(port.host, table, match, DROP, why, in_port=port.device)
+                    yield self.rule(port, table, match, DROP, why)
                 return
             ahead = ahead[1:] if mode is FailMode.OPEN else ()
         for match in self.matches(routed):
@@ -218,7 +218,7 @@ class _Way:
         if into.host == port.host:
             if into.device == port.device:
                 last = (("output", "in_port"),)
-            yield self.rule(port.host, table, match, last, note, in_port=port.device)
+            yield self.rule(port, table, match, last, note)
             return
         yield from self.across(port, into, table, match, (), last, note)
 
@@ -231,12 +231,12 @@ class _Way:
         restore: Actions = (("set_field", f"eth_dst={end.mac}"),) if routed and end.mac else ()
         note = f"{self.way}, {word(port)} to {word(end)}"
         if table is Table.CLASSIFY:
-            yield self.rule(port.host, table, match, (*restore, *goto(Table.ANSWER)), note, in_port=port.device)
+            yield self.rule(port, table, match, (*restore, *goto(Table.ANSWER)), note)
             return
         number = metadata_of(self.spec.owner, self.spec.segment) | LOCAL
         onwards: Actions = (("set_field", f"metadata=0x{number:x}"), *goto(Table.FORWARD))
         if end.host == port.host:
-            yield self.rule(port.host, table, match, (*restore, *onwards), note, in_port=port.device)
+            yield self.rule(port, table, match, (*restore, *onwards), note)
         else:
             yield from self.across(port, end, table, match, restore, onwards, note)
 
@@ -248,7 +248,7 @@ class _Way:
         hop = f"0x{tunnel_id(tag(spec.owner, ResourceKind.CHAIN, spec.key, to.device)):x}"
         device = link_device(self.topology, port.host, to.host)
         away: Actions = (*before, ("set_field", f"tunnel_id={hop}"), ("output", device))
-        yield self.rule(port.host, table, match, away, note, in_port=port.device)
+        yield self.rule(port, table, match, away, note)
         yield FlowRule(
             host=to.host, table=Table.ADMIT, priority=Priority.STEER,
             match=render_match(
@@ -257,11 +257,13 @@ class _Way:
             actions=after, note=f"{spec.name}: {self.way}, to {word(to)}, from host {port.host}",
         )  # fmt: skip
 
-    def rule(self, host: str, table: Table, match: _Clause, actions: Actions, note: str, *, in_port: str) -> FlowRule:
+    def rule(self, port: SdnPort, table: Table, match: _Clause, actions: Actions, note: str) -> FlowRule:
+        """A rule for frames out of ``port``."""
         rank = self.rank + (_RANKS if self.forth else 0)
         return FlowRule(
-            host=host, table=table, priority=Priority.STEER + 16 * self.spec.precedence + rank,
-            match=render_match(match, in_port=in_port), actions=actions, note=f"{self.spec.name}: {note}",
+            host=port.host, table=table, priority=Priority.STEER + 16 * self.spec.precedence + rank,
+            match=render_match(match, in_port=port.device),
+            actions=limited(port, actions) if table is Table.ADMIT else actions, note=f"{self.spec.name}: {note}",
         )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from manor.api import ChainSpec, FlowProgram, Phase, Query, ResourceKind, ResourceRef, SwitchLink, Topology
 from manor.errors import DeadlineExceeded, DriverError, NotFound, Permanent, Transient
 from manor_sdn_ryu import changes
-from manor_sdn_ryu.entries import Entry, Identity, Resolved, resolve
+from manor_sdn_ryu.entries import METERS, Entry, Identity, resolve
 from manor_sdn_ryu.keeper import Address, Keeper
 from manor_sdn_ryu.pipeline import ALL_BITS, OWNER_MASK, cookie, owner_bits
 from manor_sdn_ryu.probe import prove
@@ -215,7 +215,7 @@ class Controller:
                     records = session.flows(number, ALL_BITS, self._left(deadline))
                 else:
                     records = together.get((host, number), [])
-                report.add(host, program, effective, session.ports, records)
+                report.add(host, program, effective, session.ports, records, metering=session.metering)
             except DriverError as error:
                 report.unreachable.append(str(error))
         phase = Phase.DEGRADED if report.missing or report.extra else Phase.ACTIVE
@@ -275,6 +275,8 @@ class Controller:
                 self._settling[number] = time.monotonic() + self._settle_s
                 threading.Event().wait(min(self._settle_s, self._left(deadline)))
                 self._settling.pop(number, None)
+        with self._lock:
+            self._tidy_meters(hosts, deadline)
 
     def _converge_once(
         self, number: int, hosts: list[str], deadline: float, kind: ResourceKind | None, shut: bool
@@ -291,7 +293,7 @@ class Controller:
                 records = session.flows(number, ALL_BITS, self._left(deadline))
                 installed[host] = {entry.identity: entry for entry in map(entry_of, records)}
                 if effective is not None:
-                    wanted[host] = _entries(resolve(effective, host, session.ports))
+                    wanted[host] = self._wanted(session, host, effective, deadline)
             steps = changes.phases(kind, installed, wanted, shut=shut)
             settled = number in self._settling
             for count, step in enumerate(steps):
@@ -324,7 +326,7 @@ class Controller:
         session = keeper.session
         records = session.flows(cookie_of(program), ALL_BITS, self._left(deadline))
         installed = {entry.identity: entry for entry in map(entry_of, records)}
-        wanted = _entries(resolve(self._effective(program), host, session.ports))
+        wanted = self._wanted(session, host, self._effective(program), deadline)
         sent = changes.difference(installed, wanted)
         if cookie_of(program) in self._settling:
             sent = [change for change in sent if not change.delete]
@@ -342,7 +344,7 @@ class Controller:
         for program in self._programs:
             time.sleep(0)  # as in Session: let the door answer meanwhile
             if host in hosts_of(program):
-                wanted |= _entries(resolve(self._effective(program), host, session.ports))
+                wanted |= self._wanted(session, host, self._effective(program), deadline)
         sent = changes.difference(installed, wanted)
         try:
             session.send(sent, self._left(deadline))
@@ -354,8 +356,23 @@ class Controller:
                     self._swap(program, host, deadline)
                 except Permanent as refusal:
                     _LOG.error("host %s: %s cannot be put back: %s", host, program.key, refusal)
+        self._tidy_meters([host], deadline)
         if sent:
             _LOG.info("host %s: resynchronised, %d changes", host, len(sent))
+
+    def _wanted(self, session: Session, host: str, effective: FlowProgram, deadline: float) -> dict[Identity, Entry]:
+        """The program's entries on this switch, whose meters are there from now on."""
+        resolved = resolve(effective, host, session.ports, metering=session.metering)
+        session.set_meters(resolved.meters, self._left(deadline))
+        return {identity: entry for identity, (entry, _) in resolved.entries.items()}
+
+    def _tidy_meters(self, hosts: Iterable[str], deadline: float) -> None:
+        """Meters that no program asks for any more go, after the flows that named them."""
+        for host in hosts:
+            session = self._keepers[host].session
+            if session.meters:
+                used = {METERS.start + session.ports.get(device, 0) for device in self._programs.metered(host)}
+                session.keep_meters(used, self._left(deadline))
 
     # --- time
 
@@ -365,10 +382,6 @@ class Controller:
     def _check(self, deadline: float, doing: str) -> None:
         if time.monotonic() >= deadline:
             raise DeadlineExceeded(f"no time left for {doing}")
-
-
-def _entries(resolved: Resolved) -> dict[Identity, Entry]:
-    return {identity: entry for identity, (entry, _) in resolved.entries.items()}
 
 
 def _names(program: FlowProgram, devices: set[str]) -> bool:

@@ -40,7 +40,6 @@ __all__ = ["RyuSdn"]
 
 _LACKING = {
     SdnCapability.OVERLAY: "no two hosts have an underlay address: manor sdn add … (setting underlay)",
-    SdnCapability.METERING: "rate limits are not enforced yet",
     SdnCapability.NSH: "the userspace datapath's NSH is not used",
 }
 _SEEN_S = 5.0
@@ -67,15 +66,18 @@ class RyuSdn:
         lacking = dict(_LACKING)
         if self._tunnels:
             del lacking[SdnCapability.OVERLAY]
+        switches = self._agent.ask("switches", ctx)
+        without = [one["host"] for one in switches if one.get("metering") is False]
+        if without:
+            lacking[SdnCapability.METERING] = (
+                f"no meters in the switch of {', '.join(without)}: limits are not enforced"
+            )
         support = dict.fromkeys(map(str, SdnCapability), Support.FULL)
         support |= {str(name): Support.UNSUPPORTED for name in lacking}
         hosts = tuple(
-            Host(
-                name=switch["host"],
-                reachable=switch["connected"] or switch.get("absent", False),
-                reason=switch["reason"],
-            )
-            for switch in self._agent.ask("switches", ctx)
+            # A host without the bridge is not amiss: the first link makes it.
+            Host(name=one["host"], reachable=one["connected"] or one.get("absent", False), reason=one["reason"])
+            for one in switches
         )
         return Capabilities(support=support, detail={str(k): v for k, v in lacking.items()}, hosts=hosts)
 

@@ -25,7 +25,7 @@ _ONF, _BUNDLE_ADD_TYPE = 0x4F4E4600, 2301
 _ADD, _DELETE_STRICT = 0, 4
 _NO_BUFFER = _ANY = 0xFFFFFFFF
 _ALL_BITS = (1 << 64) - 1
-_GOTO, _APPLY = 1, 4
+_GOTO, _APPLY, _METER = 1, 4, 6
 _KEPT = 1 << 16
 _PORT = 0xFFFFFFFF
 
@@ -76,8 +76,9 @@ class Encoder:
 
     def _actions_bytes(self, actions: tuple[Action, ...]) -> bytes:
         """The instructions that these actions are."""
-        applied = b"".join(self._action_bytes(action) for action in actions if action[0] != "goto")
-        found = struct.pack("!HH4x", _APPLY, 8 + len(applied)) + applied if applied else b""
+        applied = b"".join(self._action_bytes(a) for a in actions if a[0] not in ("goto", "meter"))
+        found = b"".join(struct.pack("!HHI", _METER, 8, int(a[1])) for a in actions if a[0] == "meter")
+        found += struct.pack("!HH4x", _APPLY, 8 + len(applied)) + applied if applied else b""
         for action in actions:
             if action[0] == "goto":
                 found += struct.pack("!HHB3x", _GOTO, 8, int(action[1]))

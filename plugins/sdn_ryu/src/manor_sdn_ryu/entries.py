@@ -8,18 +8,21 @@ ports now. Two entries are equal exactly when the switch would do the same. Pure
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from manor.api import FlowProgram, FlowRule
 from manor.errors import Permanent
 from manor_sdn_ryu.fields import BITS, exact, parse_match
 from manor_sdn_ryu.pipeline import cookie
 
-__all__ = ["IN_PORT", "Action", "Entry", "Identity", "Resolved", "check_rule", "resolve"]
+__all__ = ["IN_PORT", "METERS", "Action", "Entry", "Identity", "Resolved", "check_rule", "metered", "resolve"]
 
 _NO_TABLE = 255
 IN_PORT = 0xFFFFFFF8
 """OFPP_IN_PORT: back out of the port it came from."""
+
+METERS = range(0x10000, 0x20000)
+"""Our meters' numbers: where the range begins, and the number of the port whose meter it is."""
 
 Action = tuple[str | int, ...]
 Identity = tuple[int, int, tuple[tuple[str, int, int], ...]]
@@ -50,9 +53,13 @@ class Resolved:
     """In the program's order."""
     missing: tuple[str, ...]
     """Devices that rules name and the switch does not have."""
+    meters: Mapping[int, int] = field(default_factory=dict)
+    """kbit/s by meter."""
+    unmetered: tuple[str, ...] = ()
+    """Devices whose rate limit this switch cannot enforce."""
 
 
-def resolve(program: FlowProgram, host: str, ports: Mapping[str, int]) -> Resolved:
+def resolve(program: FlowProgram, host: str, ports: Mapping[str, int], *, metering: bool = True) -> Resolved:
     """What ``host``'s switch must hold. A rule out of a missing port waits for it; one into a missing port drops.
 
     (If it were left out, a chain's traffic would fall to the segment and pass its functions by.)
@@ -60,6 +67,8 @@ def resolve(program: FlowProgram, host: str, ports: Mapping[str, int]) -> Resolv
     number = cookie(program.owner, program.kind, program.key)
     entries: dict[Identity, tuple[Entry, FlowRule]] = {}
     missing: dict[str, None] = {}
+    meters: dict[int, int] = {}
+    unmetered: dict[str, None] = {}
     for rule in program.rules:
         if rule.host != host:
             continue
@@ -72,6 +81,13 @@ def resolve(program: FlowProgram, host: str, ports: Mapping[str, int]) -> Resolv
         if in_port:
             match.append(("in_port", ports[in_port], 0xFFFFFFFF))
         actions = tuple(action for name, argument in rule.actions for action in _action(name, argument, ports))
+        rate_bps = metered(rule)
+        if rate_bps and metering:
+            meter = METERS.start + ports[in_port]
+            meters[meter] = max(1, rate_bps // 1000)
+            actions = (("meter", meter), *actions)
+        elif rate_bps:
+            unmetered[in_port] = None
         entry = Entry(
             table=int(rule.table),
             priority=int(rule.priority),
@@ -80,7 +96,12 @@ def resolve(program: FlowProgram, host: str, ports: Mapping[str, int]) -> Resolv
             actions=actions,
         )
         entries[entry.identity] = (entry, rule)
-    return Resolved(entries=entries, missing=tuple(missing))
+    return Resolved(entries=entries, missing=tuple(missing), meters=meters, unmetered=tuple(unmetered))
+
+
+def metered(rule: FlowRule) -> int:
+    """The rate in bit/s that frames of this rule's port are held to, 0 for none."""
+    return next((int(argument) for name, argument in rule.actions if name == "meter"), 0)
 
 
 def _in_port(rule: FlowRule) -> str:
@@ -113,7 +134,7 @@ def _action(name: str, argument: str | int, ports: Mapping[str, int]) -> Iterabl
             yield "move", source, target
         case "goto" | "resubmit" | "group":
             yield name, int(argument)
-        case "drop":
+        case "drop" | "meter":  # a meter's number is the port's, see above
             pass
         case _:
             raise ValueError(f"unknown action {name!r}")
@@ -125,6 +146,8 @@ def check_rule(rule: FlowRule) -> None:
         if not 0 <= rule.table < 254 or not 0 <= rule.priority <= 0xFFFF:
             raise ValueError(f"table {rule.table} or priority {rule.priority} is out of range")
         parse_match(rule.match)
+        if any(name == "meter" for name, _ in rule.actions) and (metered(rule) <= 0 or not _in_port(rule)):
+            raise ValueError("a meter needs a rate and a port")
         for name, argument in rule.actions:
             for action in _action(name, argument, {str(argument): 1}):
                 _check_action(rule, action)

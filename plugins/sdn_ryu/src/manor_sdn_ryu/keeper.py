@@ -201,5 +201,6 @@ class Keeper:
             "ports": self.ports,
             "openflow": self.address.openflow,
             "reason": "" if connected else self.reason,
+            "metering": self._session.metering if connected and self._session is not None else None,
             "absent": self.absent and not connected,
         }

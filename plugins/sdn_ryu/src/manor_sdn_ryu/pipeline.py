@@ -39,7 +39,7 @@ owner, kind and key. So ``cookie/0xffffff0000000000`` finds everything of one in
 segment or chain. A rule whose cookie is not ours is never changed or removed. Two keys with one cookie are refused.
 
 **Tunnel ids** (24 bits, VXLAN): the low bits of the segment's tag between hosts' FORWARD tables, or of a chain hop's
-tag when the next function is on another host. A clash is refused when the program is applied.
+tag when the next function is on another host. A clash is refused when the program is applied. Tunnel id 0 is a probe's.
 
 **Priorities** (a larger one wins)
 
@@ -73,6 +73,8 @@ transparent functions get frames unchanged. DELIVER knows the port by ``reg0``, 
 
 **Connections** are tracked only for ports with security rules, in the conntrack zone (``reg1``) of the port's own
 OpenFlow number, so that equal addresses of two tenants never share one.
+
+**Meters** stand before the actions of ADMIT's rules for ports with a rate limit: every frame meets exactly one of them.
 
 **Beyond OpenFlow 1.3** only what Open vSwitch has had for long: ``move`` (in the ARP answer), ``resubmit`` (a
 broadcast to several filtered ports), ``ct``, registers, and atomic bundles (ONF extension 230).

@@ -13,7 +13,7 @@ from manor.api import ChainSpec, FlowProgram, ResourceKind, SegmentSpec, Topolog
 from manor.errors import Conflict, DriverError, Permanent
 from manor_sdn_ryu.claims import Claims
 from manor_sdn_ryu.compile import compile_spec, function_devices
-from manor_sdn_ryu.entries import check_rule
+from manor_sdn_ryu.entries import check_rule, metered
 from manor_sdn_ryu.pipeline import COMPILER, cookie
 from manor_sdn_ryu.store import Store
 
@@ -58,6 +58,12 @@ class Programs:
         self._store = store
         self._by_cookie: dict[int, FlowProgram] = {}
         self._claims = Claims()
+        self._metered: dict[int, frozenset[tuple[str, str]]] = {}
+        """(host, device) with a rate limit, by the program that limits them."""
+
+    def metered(self, host: str) -> set[str]:
+        """Devices on a host that any program limits."""
+        return {device for devices in self._metered.values() for where, device in devices if where == host}
 
     def load(self, topology: Topology) -> None:
         """Read what is stored; what an older release compiled is compiled anew."""
@@ -122,11 +128,15 @@ class Programs:
         number = cookie_of(program)
         self._release(number)
         self._by_cookie[number] = program
+        limited = frozenset((r.host, str(dict(r.match).get("in_port", ""))) for r in program.rules if metered(r))
+        if limited:
+            self._metered[number] = limited
         for rule in program.rules:
             self._claims.add(number, rule)
 
     def _release(self, number: int) -> None:
         program = self._by_cookie.pop(number, None)
+        self._metered.pop(number, None)
         for rule in program.rules if program else ():
             self._claims.drop(number, rule)
 

@@ -20,14 +20,25 @@ class Report:
         self.missing: list[str] = []
         self.extra: list[dict[str, Any]] = []
         self.unreachable: list[str] = []
+        self.notes: list[str] = []
 
     def add(
-        self, host: str, program: FlowProgram, effective: FlowProgram, ports: Mapping[str, int], records: Iterable[Any]
+        self,
+        host: str,
+        program: FlowProgram,
+        effective: FlowProgram,
+        ports: Mapping[str, int],
+        records: Iterable[Any],
+        *,
+        metering: bool,
     ) -> None:
         """``records`` are the switch's entries under the program's cookie; ``effective`` is what is wanted just now."""
-        self.missing += [f"port {device} on {host}" for device in resolve(program, host, ports).missing]
+        full = resolve(program, host, ports, metering=metering)
+        self.missing += [f"port {device} on {host}" for device in full.missing]
+        why = "is not enforced: its switch has no meters"
+        self.notes += [f"the rate limit of {device} on {host} {why}" for device in full.unmetered]
         held = {(entry := entry_of(record)).identity: (entry, record) for record in records}
-        for identity, (entry, rule) in resolve(effective, host, ports).entries.items():
+        for identity, (entry, rule) in resolve(effective, host, ports, metering=metering).entries.items():
             there = held.pop(identity, None)
             state = "missing" if there is None else "active" if there[0] == entry else "altered"
             if state != "active":

@@ -14,7 +14,7 @@ from manor_sdn_ryu.fields import Field, exact, parse, render_match
 from manor_sdn_ryu.pipeline import LOCAL, REMOTE, SEGMENT_MASK, Priority, Table, metadata_of, tag, tunnel_id
 from manor_sdn_ryu.security import Verdict, delivers, link_local, sends, tracked
 
-__all__ = ["DROP", "Actions", "addresses", "compile_segment", "goto", "link_device"]
+__all__ = ["DROP", "Actions", "addresses", "compile_segment", "goto", "limited", "link_device"]
 
 Actions = tuple[tuple[str, str | int], ...]
 _ARP, _IPV4, _IPV6 = 0x0806, 0x0800, 0x86DD
@@ -83,7 +83,7 @@ class _Host:
         if not port.transparent:
             gateway = any(subnet.gateway and subnet.gateway in port.addresses for subnet in self.spec.subnets)
             for match, priority, verdict, note in sends(port, gateway=gateway):
-                actions = self.act(port, verdict, onwards, Table.TRACK)
+                actions = limited(port, self.act(port, verdict, onwards, Table.TRACK))
                 yield self.rule(Table.ADMIT, priority, match, actions, note, in_port=port.device)
             for match, priority, verdict, note in tracked(port, "egress") if port.security else ():
                 actions = self.act(port, verdict, onwards, Table.TRACK)
@@ -200,6 +200,11 @@ class _Host:
 
 
 DROP: Actions = (("drop", ""),)
+
+
+def limited(port: SdnPort, actions: Actions) -> Actions:
+    """What a frame that enters by ``port`` meets, held to the port's rate. ADMIT meets every frame just once."""
+    return (("meter", port.rate_bps), *actions) if port.rate_bps and actions != DROP else actions
 
 
 def goto(table: Table) -> Actions:

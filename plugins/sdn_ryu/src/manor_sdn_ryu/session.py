@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from manor.errors import Indeterminate, Permanent, Transient
 from manor_sdn_ryu.changes import Change
 from manor_sdn_ryu.encode import Encoder
-from manor_sdn_ryu.wire import flow_stats_request, packet_out
+from manor_sdn_ryu.entries import METERS
+from manor_sdn_ryu.wire import flow_stats_request, meter_mod, packet_out
 
 __all__ = ["Session"]
 
@@ -55,6 +56,10 @@ class Session:
         self.id = f"{datapath.id:016x}"
         self.address = str(datapath.address)
         self.ports: dict[str, int] = {}
+        self.metering = False
+        """Whether the switch has meters."""
+        self.meters: dict[int, int] = {}
+        """Our meters in the switch: kbit/s by number."""
         self.on_ports: Callable[[set[str]], None] = lambda _: None
         self.alive = True
         self._encoder = Encoder(datapath)
@@ -113,6 +118,35 @@ class Session:
         )
         ports = [port for reply in replies for port in reply.body]
         self.ports = {_name(port): port.port_no for port in ports if port.port_no < self.datapath.ofproto.OFPP_MAX}
+
+        self._learn_meters(timeout_s)
+
+    def _learn_meters(self, timeout_s: float) -> None:
+        parser, ofp = self.datapath.ofproto_parser, self.datapath.ofproto
+        try:
+            features = self._request([_library(parser.OFPMeterFeaturesStatsRequest(self.datapath, 0))], timeout_s)
+            self.metering = any(one.max_meter >= METERS.stop for reply in features for one in reply.body)
+            asked = [parser.OFPMeterConfigStatsRequest(self.datapath, 0, ofp.OFPM_ALL)] if self.metering else []
+            held = [one for reply in self._request(map(_library, asked), timeout_s) for one in reply.body]
+        except Permanent:  # a switch without meters says that it does not know the question
+            self.metering, held = False, []
+        self.meters = {one.meter_id: one.bands[0].rate for one in held if one.meter_id in METERS and one.bands}
+
+    def set_meters(self, wanted: Mapping[int, int], timeout_s: float) -> None:
+        """These meters are there and have these rates (kbit/s)."""
+        changed = {meter: kbps for meter, kbps in wanted.items() if self.meters.get(meter) != kbps}
+        if changed:
+            commands = {meter: "MODIFY" if meter in self.meters else "ADD" for meter in changed}
+            mods = [meter_mod(self.datapath, meter, kbps, commands[meter]) for meter, kbps in changed.items()]
+            self._request(map(_library, mods), timeout_s)
+            self.meters |= changed
+
+    def keep_meters(self, used: Collection[int], timeout_s: float) -> None:
+        """Delete our other meters (and with one a switch deletes every flow that names it)."""
+        spare = [meter for meter in self.meters if meter not in used]
+        if spare:
+            self._request([_library(meter_mod(self.datapath, meter, 0, "DELETE")) for meter in spare], timeout_s)
+            self.meters = {meter: kbps for meter, kbps in self.meters.items() if meter not in spare}
 
     def flows(self, cookie: int, mask: int, timeout_s: float) -> list[Any]:
         """Flow statistics records of all entries with such a cookie."""

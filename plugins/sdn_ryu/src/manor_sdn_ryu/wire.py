@@ -11,9 +11,11 @@ from typing import Any
 from manor_sdn_ryu.entries import Action, Entry
 from manor_sdn_ryu.fields import BITS, exact, render
 
-__all__ = ["action_object", "entry_of", "flow_stats_request", "match_object", "packet_out"]
+__all__ = ["action_object", "entry_of", "flow_stats_request", "match_object", "meter_mod", "packet_out"]
 
 _NO_BUFFER = 0xFFFFFFFF
+_BURST_LEAST_KBIT = 200
+"""16 frames of full size: with less a single TCP segment train would never pass."""
 _PORT_BITS = 0xFFFFFFFF
 _ZONE, _ZONE_BITS = "reg1", 15
 """The conntrack zone: the low 16 bits of this register (offset 0, 16 bits less 1)."""
@@ -75,6 +77,15 @@ def packet_out(datapath: Any, frame: bytes, port: int, tunnel_id: int) -> Any:
     )
 
 
+def meter_mod(datapath: Any, meter: int, kbps: int, command: str) -> Any:
+    """``ADD``, ``MODIFY`` or ``DELETE`` a meter that drops what is above a rate; bursts last a tenth of a second."""
+    parser, ofp = datapath.ofproto_parser, datapath.ofproto
+    band = parser.OFPMeterBandDrop(rate=kbps, burst_size=max(kbps // 10, _BURST_LEAST_KBIT))
+    flags = ofp.OFPMF_KBPS | ofp.OFPMF_BURST | ofp.OFPMF_STATS
+    bands = [] if command == "DELETE" else [band]
+    return parser.OFPMeterMod(datapath, getattr(ofp, f"OFPMC_{command}"), flags, meter, bands)
+
+
 def entry_of(stats: Any) -> Entry:
     """The entry that a flow statistics record tells of. What we never send comes back as a foreign action."""
     match = []
@@ -82,9 +93,12 @@ def entry_of(stats: Any) -> Entry:
         value, mask = given if isinstance(given, tuple) else (given, None)
         match.append((name, *_numbers(name, value, mask)))
     actions: list[Action] = []
+    first: list[Action] = []
     last: list[Action] = []
     for instruction in stats.instructions:
-        if hasattr(instruction, "actions"):
+        if hasattr(instruction, "meter_id"):
+            first.append(("meter", int(instruction.meter_id)))
+        elif hasattr(instruction, "actions"):
             actions += [_from_wire(action) for action in instruction.actions]
         elif hasattr(instruction, "table_id"):
             last.append(("goto", int(instruction.table_id)))
@@ -95,7 +109,7 @@ def entry_of(stats: Any) -> Entry:
         priority=stats.priority,
         cookie=stats.cookie,
         match=tuple(sorted(match)),
-        actions=(*actions, *last),
+        actions=(*first, *actions, *last),
     )
 
 
