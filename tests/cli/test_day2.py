@@ -41,3 +41,17 @@ def test_scale_says_what_it_takes_and_what_is_allowed(web: Cli) -> None:
     refused = web("ns", "scale", "web", "--vnf", "client=+99", "--yes")
     assert refused.code == 4
     assert "the NSD allows" in refused.err
+
+
+def test_update_chains_and_packages(web: Cli) -> None:
+    (chain,) = web.good("--json", "chain", "list", "web").json
+    web.good("chain", "disable", f"web/{chain['name']}", "--yes")
+    assert web.good("--json", "chain", "list", "web").json == []
+    web.good("chain", "enable", f"web/{chain['name']}", "--yes")
+    assert "UPDATE web COMPLETED" in web.good("ns", "update", "web", "--param", "greeting=hello", "--yes").out
+    assert web.good("--json", "ns", "show", "web").json["ns"]["parameters"] == {"greeting": "hello"}
+    assert web("ns", "update", "web").code == 2
+    (other,) = [p["id"] for p in web.good("--json", "package", "list").json if "firewall" in p["name"].lower()]
+    wrong = web("vnf", "upgrade", "web/web", "--package", other, "--yes")
+    assert wrong.code == 2
+    assert "same product" in wrong.err

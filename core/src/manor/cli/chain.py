@@ -10,12 +10,12 @@ import typer
 from manor.cli.chainlook import Chain, ChainName, counters, drawn, find_chain, trace, verify
 from manor.cli.find import complete_ns, find_ns
 from manor.cli.render.topology import machine_name
-from manor.cli.session import new_app, session
+from manor.cli.session import Session, new_app, session
 from manor.model.topology import ServiceTopology, TopologyChain
 
 __all__ = ["app"]
 
-app = new_app("Service function chains: list, show, verify, trace, counters.")
+app = new_app("Service function chains: list, show, verify, trace, counters, disable, enable.")
 
 
 def _path(picture: ServiceTopology, chain: TopologyChain) -> str:
@@ -103,3 +103,31 @@ def show(ctx: typer.Context, service: Chain, chain: ChainName = "") -> None:
 
 for command in (verify, trace, counters):
     app.command()(command)
+
+OneChain = Annotated[
+    str, typer.Argument(metavar="NS/CHAIN", help="A service and one of its chains.", autocompletion=complete_ns)
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@app.command()
+def disable(ctx: typer.Context, chain: OneChain, yes: Yes = False) -> None:
+    """Switch a chain off: its traffic goes straight to where it is addressed, past every function."""
+    _switch(session(ctx), chain, is_on=False, yes=yes)
+
+
+@app.command()
+def enable(ctx: typer.Context, chain: OneChain, yes: Yes = False) -> None:
+    """Switch a chain on again."""
+    _switch(session(ctx), chain, is_on=True, yes=yes)
+
+
+def _switch(s: Session, typed: str, *, is_on: bool, yes: bool) -> None:
+    from manor.cli.running import carry_out
+    from manor.lcm.updating import update
+    from manor.model.instance import OnFailure
+
+    service, _, name = typed.partition("/")
+    on, off = ((name,), ()) if is_on else ((), (name,))
+    proposal = update(s.runtime, find_ns(s, service).id, chains_on=on, chains_off=off)
+    carry_out(s, proposal, yes=yes, on_failure=OnFailure.ROLLBACK, wait=True)

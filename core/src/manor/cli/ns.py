@@ -360,6 +360,27 @@ def scale(
 
 
 @app.command()
+def update(
+    ctx: typer.Context,
+    service: Service,
+    param: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A parameter to change; repeatable.")
+    ] = None,
+    yes: Yes = False,
+    on_failure: Failing = OnFailure.ROLLBACK,
+    no_wait: NoWait = False,
+) -> None:
+    """Change a running service's parameters: machines whose boot data change are made anew, one after the other."""
+    from manor.cli.running import carry_out
+    from manor.cli.settings import settings
+    from manor.lcm.updating import update as updated
+
+    s = session(ctx)
+    proposal = updated(s.runtime, find_ns(s, service).id, parameters=settings(None, param or ()))
+    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+
+
+@app.command()
 def terminate(
     ctx: typer.Context,
     service: Service,

@@ -53,7 +53,7 @@ def approve(s: Session, proposal: Proposal, *, yes: bool) -> None:
 
 def carry_out(s: Session, proposal: Proposal, *, yes: bool, on_failure: OnFailure, wait: bool) -> None:
     """Ask and run, where there is anything to do."""
-    if not proposal.plan.steps:
+    if proposal.is_idle:
         nothing = {"operation": proposal.operation, "service": proposal.ns.name, "changed": False}
         s.out.result(nothing, lambda: s.out.line(f"{proposal.ns.name} is as wanted already: nothing to do"))
         return

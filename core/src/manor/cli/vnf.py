@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from manor.cli.find import complete_ns, complete_vnf, find_ns, find_vnf
+from manor.cli.find import complete_ns, complete_package, complete_vnf, find_ns, find_vnf
 from manor.cli.names import resolve
 from manor.cli.output import printable
 from manor.cli.render.topology import machine_name
@@ -230,6 +230,27 @@ def scale(
     proposal = scale_vnf(
         s.runtime, found.ns_id, found.name, aspect=aspect, steps=out - in_, to_level=level, level=to_level
     )
+    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+
+
+@app.command()
+def upgrade(
+    ctx: typer.Context,
+    vnf: Vnf,
+    package: Annotated[
+        str, typer.Option("--package", help="VNF package: id, VNFD id or name.", autocompletion=complete_package)
+    ],
+    yes: Yes = False,
+    on_failure: Failing = OnFailure.ROLLBACK,
+    no_wait: NoWait = False,
+) -> None:
+    """Run a VNF from another package, machine after machine; where one is not healthy, the old ones come back."""
+    from manor.cli.running import carry_out
+    from manor.lcm.updating import change_package
+
+    s = session(ctx)
+    found = find_vnf(s, vnf)
+    proposal = change_package(s.runtime, found.ns_id, found.name, package)
     carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
 
 

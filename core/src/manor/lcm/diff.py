@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 
 from manor.api.plan import OperationKind, Plan, Step, Undo, Verb
 from manor.api.resources import (
@@ -24,7 +24,7 @@ from manor.api.resources import (
     spec_hash,
     spec_to_json,
 )
-from manor.errors import PlanRefused
+from manor.lcm.order import in_order, in_turn
 from manor.model.desired import DesiredCheck, DesiredResource, DesiredState
 
 __all__ = ["DEADLINES_S", "changed_fields", "diff", "is_as_wanted"]
@@ -67,8 +67,6 @@ def diff(
     dependencies form a circle. ``patience_s`` is how long a node that is turned off is asked to shut down.
     """
     plan = _Differ(desired, observed, previous, operation, replace_on or {}, found_at or {}, recreate).plan()
-    if patience_s is None:
-        return plan
     return dataclasses.replace(plan, steps=tuple(_patient(step, patience_s) for step in plan.steps))
 
 
@@ -132,18 +130,19 @@ class _Differ:
 
     def plan(self) -> Plan:
         self._add_removals()
-        for item in _in_order(self.desired):
+        for item in in_order(self.desired):
             if isinstance(item, DesiredResource):
                 self._add_resource(item)
             else:
                 self._add_check(item)
         self._order_removals()
         self._order_stops()
+        self._order_replacements()
         return Plan(
             operation=self.operation,
             service_id=self.desired.service_id,
             service_name=self.desired.service_name,
-            steps=self._sorted(),
+            steps=in_turn(self.steps, self.soft),
             unchanged=tuple(key for key in self.wanted if key not in self.changes),
             notes=self.desired.notes,
             placement=self.desired.placement,
@@ -240,6 +239,35 @@ class _Differ:
                     if key in before.depends_on and user in self.ensured and key not in self.wanted[user].depends_on
                 ]
                 self.soft[self.ensured[key][0]] = left_by
+
+    def _order_replacements(self) -> None:
+        """An update replaces a VNF's machines in turn: each is proven healthy before the next one goes."""
+        for check in self.desired.checks if self.operation is OperationKind.UPDATE else ():
+            machines = check.view.get("vnfcs", ()) if check.verb is Verb.VERIFY else ()
+            replaced = [vnfc for vnfc in machines if self.changes.get(vnfc["key"]) is _Change.REPLACE]
+            for vnfc, following in pairwise(replaced):
+                goes = self.removed[following["key"]]
+                self.soft[goes] = [*self.soft.get(goes, ()), self._proof(check, vnfc)]
+
+    def _proof(self, check: DesiredCheck, vnfc: Mapping[str, str]) -> str:
+        """Id of the step that proves one machine of a VNF."""
+        key = vnfc["key"]
+        if key not in check.nodes:
+            return self.ensured[key][-1]
+        step_id = f"verify vnf {key}"
+        self.steps[step_id] = Step(
+            id=step_id,
+            verb=Verb.VERIFY,
+            kind=check.kind,
+            key=key,
+            endpoint=check.endpoint,
+            summary=f"prove: {vnfc['name']} is healthy, before the next machine goes",
+            change=_Change.CHECK,
+            depends_on=self.ensured[key][-1:],
+            spec={"view": {**check.view, "vnfcs": [vnfc]}, "nodes": {key: check.nodes[key]}},
+            deadline_s=DEADLINES_S["verify"],
+        )
+        return step_id
 
     def _freed_by(self, key: str, users: Mapping[str, list[str]], seen: set[str]) -> tuple[list[str], list[str]]:
         hard: list[str] = []
@@ -355,63 +383,17 @@ class _Differ:
             )
         self.ensured[check.key] = (step_id,)
 
-    # order
-
-    def _sorted(self) -> tuple[Step, ...]:
-        """Topological, and among equals in the order the steps were made: equal input, equal plan."""
-        softened = {
-            step_id: dataclasses.replace(step, depends_on=tuple(dict.fromkeys((*step.depends_on, *self.soft[step_id]))))
-            if self.soft.get(step_id)
-            else step
-            for step_id, step in self.steps.items()
-        }
-        for steps in (softened, self.steps):
-            try:
-                return tuple(_topological(steps))
-            except CycleError as error:
-                circle = error.args[1]
-        raise PlanRefused(f"the steps wait for each other: {' → '.join(circle)}", hint="correct the dependencies")
-
 
 def _said(check: DesiredCheck) -> str:
     """All that the check says, the same before and after it was kept as JSON."""
     return json.dumps([check.view, check.nodes, check.verb], sort_keys=True)
 
 
-def _patient(step: Step, patience_s: float) -> Step:
+def _patient(step: Step, patience_s: float | None) -> Step:
     """The step with as much patience, and the time for it, where it turns a machine off."""
-    if step.verb is not Verb.ENSURE or (step.spec or {}).get("power") != PowerState.STOPPED:
+    if patience_s is None or step.verb is not Verb.ENSURE or (step.spec or {}).get("power") != PowerState.STOPPED:
         return step
     return dataclasses.replace(step, patience_s=patience_s, deadline_s=max(step.deadline_s, 2 * patience_s + 60.0))
-
-
-def _topological(steps: Mapping[str, Step]) -> Iterator[Step]:
-    place = {step_id: index for index, step_id in enumerate(steps)}
-    sorter = TopologicalSorter({step_id: step.depends_on for step_id, step in steps.items()})
-    sorter.prepare()
-    while sorter.is_active():
-        for step_id in sorted(sorter.get_ready(), key=place.__getitem__):
-            yield steps[step_id]
-            sorter.done(step_id)
-
-
-def _in_order(desired: DesiredState) -> Iterator[DesiredResource | DesiredCheck]:
-    """Resources and checks with dependencies first, which each may have on the other."""
-    items: dict[str, DesiredResource | DesiredCheck] = {resource.spec.key: resource for resource in desired.resources}
-    items.update({check.key: check for check in desired.checks})
-    place = {key: index for index, key in enumerate(items)}
-    sorter = TopologicalSorter(
-        {key: [name for name in item.depends_on if name in items] for key, item in items.items()}
-    )
-    try:
-        sorter.prepare()
-    except CycleError as error:
-        circle = " → ".join(error.args[1])
-        raise PlanRefused(f"what is desired depends on itself: {circle}", hint="correct the dependencies") from None
-    while sorter.is_active():
-        for key in sorted(sorter.get_ready(), key=place.__getitem__):
-            yield items[key]
-            sorter.done(key)
 
 
 def _because(why: str) -> str:

@@ -8,20 +8,21 @@ from __future__ import annotations
 import dataclasses
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from manor.api import Finding, Observed, OperationKind, Placement, Plan, ServiceView, Severity
-from manor.catalog.crosscheck import crosscheck
+from manor.api import Finding, OperationKind, Plan, ServiceView, Severity
 from manor.errors import PlanRefused, UsageError
 from manor.lcm.diff import diff
+from manor.lcm.leftovers import left_behind, merged, without_absent
 from manor.lcm.plans import plan_digest, require_same
 from manor.lcm.runtime import Runtime
 from manor.lcm.states import Trigger
 from manor.lcm.target import Target
-from manor.lcm.wishes import Wishes, changed, lasting, request, wishes_to_json
-from manor.lcm.world import candidates, endpoints_of, observe, registered
+from manor.lcm.wanted import planned
+from manor.lcm.wishes import Wishes, lasting, wishes_from_json, wishes_to_json
+from manor.lcm.world import endpoints_of, observe
 from manor.model.desired import DesiredState
 from manor.model.instance import (
     CancelMode,
@@ -34,11 +35,6 @@ from manor.model.instance import (
     PackageKind,
     VnfInstance,
 )
-from manor.nfvo.demand import demands, rules
-from manor.nfvo.desired import desired
-from manor.nfvo.request import ServiceRequest, members
-from manor.vnfm.levels import scale_levels_of
-from manor.vnfm.members import Vnf
 
 __all__ = ["Proposal", "confirm", "create", "delete", "propose", "start"]
 
@@ -68,6 +64,8 @@ class Proposal:
     """What the reviews found; none of them an error."""
     present: frozenset[str] = frozenset()
     """Keys of what is there now."""
+    is_idle: bool = False
+    """Nothing would be done, nor anything be wanted otherwise than it is."""
 
     @property
     def digest(self) -> str:
@@ -131,7 +129,7 @@ def propose(
         stored = instances.desired(tx, ns.id)
         vnfs = instances.vnfs(tx, ns.id)
         busy = operations.active(tx, ns.id)
-        left = _left_behind(tx, ns)
+        left = left_behind(tx, ns)
     if busy is not None:
         raise UsageError(
             f"service {ns.name} has an operation in {busy.state}: {busy.operation} {busy.id}",
@@ -142,16 +140,16 @@ def propose(
         raise UsageError(
             f"service {ns.name} is {ns.state}: it cannot {operation.lower()}", hint=f"manor ns show {ns.name}"
         )
-    previous = _merged(stored, left)
+    previous = merged(stored, left)
     target: DesiredState | None = None
     if operation in (OperationKind.REPAIR, OperationKind.HEAL):
         target = stored
     elif operation is not OperationKind.TERMINATE:
-        target, vnfs = _planned(rt, ns, wishes, stored, vnfs)
+        target, vnfs = planned(rt, ns, wishes, stored, vnfs)
         target = dataclasses.replace(target, wishes=wishes_to_json(lasting(wishes, [vnf.name for vnf in vnfs])))
     observed, found_at = observe(rt, ns.id, previous, target, tolerant=tolerant)
     if not tolerant:
-        previous = _without_absent(previous, stored, observed)
+        previous = without_absent(previous, stored, observed)
     nothing = DesiredState(service_id=ns.id, service_name=ns.name)
     plan = diff(
         target or nothing,
@@ -175,6 +173,7 @@ def propose(
         vnfs=vnfs,
         findings=findings,
         present=frozenset(observed),
+        is_idle=not plan.steps and _same_wishes(target, stored) and not wishes.parameters,
     )
 
 
@@ -279,84 +278,6 @@ def _replace_on(rt: Runtime, target: DesiredState | None) -> dict[str, frozenset
     return result
 
 
-def _planned(
-    rt: Runtime,
-    ns: NsInstance,
-    wishes: Wishes,
-    stored: DesiredState | None,
-    stored_vnfs: tuple[VnfInstance, ...],
-) -> tuple[DesiredState, tuple[VnfInstance, ...]]:
-    wish = request(rt, ns, wishes, stored)
-    dangling = crosscheck(wish.nsd, ns.flavour_id, wish.vnfds)
-    for name, vnfd_id in wishes.vnfds.items():
-        profiles = {vnf.profile_id for vnf in stored_vnfs if vnf.name == name}
-        dangling += crosscheck(changed(wish.nsd, dict.fromkeys(profiles, vnfd_id)), ns.flavour_id, wish.vnfds)
-    if dangling:
-        raise PlanRefused(f"{ns.name}: {dangling[0].message}", findings=dangling, hint=dangling[0].hint)
-    vnfs = members(wish)
-    placement = _placed(rt, wish, wishes, vnfs, stored)
-
-    def boot_data(vnfm: str, view: Any, vnfc: Any) -> Any:
-        return rt.vnfm(vnfm).boot_data(view, vnfc)
-
-    return desired(wish, vnfs, placement, boot_data), tuple(_instance(wish, vnf) for vnf in vnfs)
-
-
-def _placed(
-    rt: Runtime, wish: ServiceRequest, wishes: Wishes, vnfs: Sequence[Vnf], stored: DesiredState | None
-) -> Placement:
-    from manor.plugin.connecting import validated
-
-    vims = registered(rt, EndpointKind.VIM)
-    if not vims:
-        raise PlanRefused(
-            "no VIM is registered: nothing to place machines on", hint="manor vim add NAME --driver libvirt"
-        )
-    policy = rt.plugins.choose("manor_placement_policies", wishes.placement)
-    held = stored.placement if stored else {}
-    fixed = {key: (place.partition("/")[0], place.partition("/")[2]) for key, place in held.items()}
-    wanted = demands(wish, vnfs)
-    keys = {demand.key for demand in wanted}
-    placement: Placement = policy.record.create(validated(policy, {})).place(
-        wanted,
-        rules(wish, vnfs),
-        candidates(rt, vims),
-        {key: place for key, place in fixed.items() if key in keys},
-    )
-    if placement.refused:
-        raise PlanRefused(
-            f"{len(placement.refused)} of {len(wanted)} machines of {wish.ns.name} find no host",
-            findings=tuple(
-                Finding(severity=Severity.ERROR, code="no-host", message=f"{key.split('/', 2)[-1]}: {why}")
-                for key, why in placement.refused.items()
-            ),
-            hint="free something, add a host, or place less: manor vim show NAME",
-        )
-    return placement
-
-
-def _instance(wish: ServiceRequest, vnf: Vnf) -> VnfInstance:
-    counts: dict[str, int] = {}
-    for vnfc in vnf.vnfcs:
-        counts[vnfc.vdu.id] = counts.get(vnfc.vdu.id, 0) + 1
-    level = wish.vnf_levels.get(vnf.name, vnf.profile.instantiation_level)
-    levels = scale_levels_of(vnf.df, level) | dict(wish.scale_levels.get(vnf.name, {}))
-    return VnfInstance(
-        id=vnf.key,
-        name=vnf.name,
-        ns_id=wish.ns.id,
-        profile_id=vnf.profile.id,
-        index=vnf.index,
-        vnfd_id=vnf.vnfd.id,
-        flavour_id=vnf.df.id,
-        vnfm=wish.vnfms.get(vnf.vnfd.id, "generic"),
-        instantiation_state=NsState.INSTANTIATED,
-        vnf_state="STOPPED" if vnf.is_stopped else "STARTED",
-        scale_levels=levels,
-        vdu_counts=counts,
-    )
-
-
 def _reviewed(rt: Runtime, ns: NsInstance, plan: Plan) -> tuple[Finding, ...]:
     """The grant. Raises PlanRefused where a review says no."""
     view = ServiceView(
@@ -375,36 +296,7 @@ def _reviewed(rt: Runtime, ns: NsInstance, plan: Plan) -> tuple[Finding, ...]:
     return findings
 
 
-def _left_behind(tx: Any, ns: NsInstance) -> DesiredState | None:
-    """What the last operation meant to make, where it did not complete: it may have left some of it."""
-    from manor.model.desired import desired_from_json
-    from manor.store import operations
-
-    if not ns.last_operation:
-        return None
-    last = operations.get(tx, ns.last_operation)
-    if last.state is OperationState.COMPLETED:
-        return None
-    wanted = operations.target(tx, last.id).get("desired")
-    return desired_from_json(wanted) if wanted else None
-
-
-def _merged(*states: DesiredState | None) -> DesiredState | None:
-    """One state with everything that any of them has; the first that knows a key wins."""
-    known = [state for state in states if state is not None]
-    if not known:
-        return None
-    resources = {resource.spec.key: resource for state in reversed(known) for resource in state.resources}
-    return dataclasses.replace(known[0], resources=tuple(resources.values()))
-
-
-def _without_absent(
-    state: DesiredState | None, stored: DesiredState | None, observed: Mapping[str, Observed]
-) -> DesiredState | None:
-    """Without what only an operation that did not complete knows of, and what it took back itself."""
-    if state is None:
-        return None
-    kept = {resource.spec.key for resource in stored.resources} if stored else set()
-    return dataclasses.replace(
-        state, resources=tuple(r for r in state.resources if r.spec.key in kept or r.spec.key in observed)
-    )
+def _same_wishes(target: DesiredState | None, stored: DesiredState | None) -> bool:
+    if target is None or stored is None:
+        return target is stored
+    return wishes_from_json(target.wishes) == wishes_from_json(stored.wishes)

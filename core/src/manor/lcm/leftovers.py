@@ -1,0 +1,48 @@
+"""What an operation that did not complete may have left behind, beside what the service should have."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from manor.api import Observed
+from manor.model.desired import DesiredState
+from manor.model.instance import NsInstance, OperationState
+
+__all__ = ["left_behind", "merged", "without_absent"]
+
+
+def left_behind(tx: Any, ns: NsInstance) -> DesiredState | None:
+    """What the last operation meant to make, where it did not complete: it may have left some of it."""
+    from manor.model.desired import desired_from_json
+    from manor.store import operations
+
+    if not ns.last_operation:
+        return None
+    last = operations.get(tx, ns.last_operation)
+    if last.state is OperationState.COMPLETED:
+        return None
+    wanted = operations.target(tx, last.id).get("desired")
+    return desired_from_json(wanted) if wanted else None
+
+
+def merged(*states: DesiredState | None) -> DesiredState | None:
+    """One state with everything that any of them has; the first that knows a key wins."""
+    known = [state for state in states if state is not None]
+    if not known:
+        return None
+    resources = {resource.spec.key: resource for state in reversed(known) for resource in state.resources}
+    return dataclasses.replace(known[0], resources=tuple(resources.values()))
+
+
+def without_absent(
+    state: DesiredState | None, stored: DesiredState | None, observed: Mapping[str, Observed]
+) -> DesiredState | None:
+    """Without what only an operation that did not complete knows of, and what it took back itself."""
+    if state is None:
+        return None
+    kept = {resource.spec.key for resource in stored.resources} if stored else set()
+    return dataclasses.replace(
+        state, resources=tuple(r for r in state.resources if r.spec.key in kept or r.spec.key in observed)
+    )
