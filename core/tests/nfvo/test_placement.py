@@ -1,5 +1,7 @@
 """The balanced policy: nothing promised twice, rules kept, refusals that say why."""
 
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,3 +71,44 @@ def test_a_refusal_names_each_host_and_its_reason() -> None:
     assert "lab/small: memory: 500 MiB wanted, 100 MiB free" in placed.refused["a"]
     assert "lab/dark: not reachable" in placed.refused["a"]
     assert "cannot do uefi" in placed.refused["b"]
+
+
+def test_a_refusal_names_the_least_that_would_help() -> None:
+    hosts = [host("h1", 450), host("h2", 90), host("dark", 9000, reachable=False)]
+    assert (
+        Balanced()
+        .place([demand("a", 500)], [], hosts, {})
+        .refused["a"]
+        .endswith("nearest: lab/h1, with 50 MiB more memory free")
+    )
+    rule = PlacementRule(keys=("a", "b"), anti=True, scope=AffinityScope.NFVI_NODE, name="apart")
+    placed = Balanced().place([demand("b")], [rule], [host("h1", 900), host("h2", 10)], {"a": ("lab", "h1")})
+    assert placed.refused["b"].endswith("nearest: lab/h2, with 90 MiB more memory free")
+    placed = Balanced().place([demand("b", needs=("uefi",), wanted_host="h2")], [], [host("h1", 900)], {})
+    assert placed.refused["b"].endswith("nearest: lab/h1, with allowed on host h1 and asking for no uefi")
+    assert "nearest" not in Balanced().place([demand("a")], [], [host("dark", 900, reachable=False)], {}).refused["a"]
+
+
+@given(st.integers(1, 900), st.lists(st.integers(0, 800), min_size=1, max_size=4))
+def test_what_is_said_to_help_helps(wanted: int, sizes: list[int]) -> None:
+    hosts = [host(f"h{n}", size) for n, size in enumerate(sizes)]
+    placed = Balanced().place([demand("a", wanted)], [], hosts, {})
+    for why in placed.refused.values():
+        place, _, rest = why.rpartition("nearest: lab/")[2].partition(", with ")
+        more = int(rest.split()[0])
+        number = int(place.removeprefix("h"))
+        bigger = [host(f"h{n}", size + (more if n == number else 0)) for n, size in enumerate(sizes)]
+        assert not Balanced().place([demand("a", wanted)], [], bigger, {}).refused
+
+
+def test_ten_thousand_machines_on_a_thousand_hosts_are_no_matter() -> None:
+    rules = [
+        PlacementRule(keys=(f"d{n}", f"d{n + 1}"), anti=True, scope=AffinityScope.NFVI_NODE)
+        for n in range(0, 10_000, 2)
+    ]
+    demands = [demand(f"d{n}", 100 + n % 900) for n in range(10_000)]
+    began_s = time.process_time()
+    placed = Balanced(cpu_overcommit=64).place(demands, rules, [host(f"h{n}", 10_000) for n in range(1_000)], {})
+    assert time.process_time() - began_s < 10
+    assert not placed.refused
+    assert all(placed.hosts[rule.keys[0]] != placed.hosts[rule.keys[1]] for rule in rules)

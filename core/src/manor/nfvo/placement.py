@@ -5,7 +5,9 @@ Pure and quick. Memory is never promised twice; CPUs may be, up to the overcommi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import bisect
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Balanced", "manor_placement_policies"]
 
-_GIB = 1 << 30
+_MIB, _GIB = 1 << 20, 1 << 30
 
 
 @dataclass(kw_only=True, slots=True)
@@ -37,6 +39,17 @@ class _Room:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _Objection:
+    """Why a host cannot take a demand, and what would have to give for it."""
+
+    why: str
+    relaxed: str = ""
+    """Empty where nothing that an operator could allow would help."""
+    cost: float = 0.0
+    """How much of a concession that is, to compare hosts by: a whole rule given up counts 1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Balanced:
     """Spreads VNFCs over hosts by free memory."""
 
@@ -52,8 +65,13 @@ class Balanced:
         candidates: Sequence[Candidate],
         fixed: Mapping[str, tuple[str, str]],
     ) -> Placement:
-        """Place every demand or say for each that found no host what every host lacks."""
+        """Place every demand, or say for those that find no host what each host lacks and the least that would help."""
         rooms = [self._room(candidate) for candidate in candidates]
+        emptiest = sorted(_rank(room, place) for place, room in enumerate(rooms))
+        rules_of: dict[str, list[PlacementRule]] = {}
+        for rule in rules:
+            for key in rule.keys:
+                rules_of.setdefault(key, []).append(rule)
         by_place = {room.place: room for room in rooms}
         hosts = dict(fixed)
         reasons: dict[str, str] = {}
@@ -61,19 +79,26 @@ class Balanced:
         pending = [demand for demand in demands if demand.key not in fixed]
         # Sorting is stable, so equal demands keep their order and the result does not depend on chance.
         for demand in sorted(pending, key=lambda d: (-d.memory_bytes, -d.vcpus)):
-            objections = {room.place: self._objection(demand, room, rules, hosts, by_place) for room in rooms}
-            able = [room for room in rooms if not objections[room.place]]
-            if not able:
-                refused[demand.key] = _because(objections)
+            mine = rules_of.get(demand.key, ())
+            fitting = (
+                rank for rank in emptiest if not any(self._objections(demand, rooms[rank[-1]], mine, hosts, by_place))
+            )
+            chosen = next(fitting, None)
+            if chosen is None:
+                whys = {room.place: list(self._objections(demand, room, mine, hosts, by_place)) for room in rooms}
+                refused[demand.key] = _because(whys)
                 continue
-            best = max(able, key=lambda room: (room.memory_bytes, room.vcpus, -room.taken))
+            is_only = next(fitting, None) is None
+            best = rooms[chosen[-1]]
             best.memory_bytes -= demand.memory_bytes
             best.storage_bytes -= demand.storage_bytes
             best.vcpus -= demand.vcpus
             best.taken += 1
+            del emptiest[bisect.bisect_left(emptiest, chosen)]
+            bisect.insort(emptiest, _rank(best, chosen[-1]))
             hosts[demand.key] = best.place
             reasons[demand.key] = (
-                f"{best.memory_bytes / _GIB:.1f} GiB stay free" if len(able) > 1 else "the only host that fits"
+                "the only host that fits" if is_only else f"{best.memory_bytes / _GIB:.1f} GiB stay free"
             )
         return Placement(hosts=hosts, reasons=reasons, refused=refused)
 
@@ -86,44 +111,49 @@ class Balanced:
             storage_bytes=host.storage_free_bytes,
         )
 
-    def _objection(
+    def _objections(
         self,
         demand: Demand,
         room: _Room,
         rules: Sequence[PlacementRule],
         hosts: Mapping[str, tuple[str, str]],
         by_place: Mapping[tuple[str, str], _Room],
-    ) -> str:
-        """Why this host cannot take the demand; empty where it can."""
-        host, vim = room.candidate.host, room.candidate.vim
+    ) -> Iterator[_Objection]:
+        """Everything that speaks against this host, by the demand's own ``rules``; the first is the plainest."""
+        host, (vim, name) = room.candidate.host, room.place
         if not host.reachable:
-            return host.reason or "not reachable"
+            yield _Objection(why=host.reason or "not reachable")
+            return
         if demand.wanted_vim and demand.wanted_vim != vim:
-            return f"not in VIM {demand.wanted_vim}"
-        if demand.wanted_host and demand.wanted_host != host.name:
-            return f"not host {demand.wanted_host}"
-        missing = [need for need in demand.needs if room.candidate.support.get(need) != "full"]
+            yield _Objection(why=f"not in VIM {demand.wanted_vim}", relaxed=f"allowed in VIM {vim}", cost=1.0)
+        if demand.wanted_host and demand.wanted_host != name:
+            yield _Objection(why=f"not host {demand.wanted_host}", relaxed=f"allowed on host {name}", cost=1.0)
+        missing = ", ".join(need for need in demand.needs if room.candidate.support.get(need) != "full")
         if missing:
-            return f"VIM {vim} cannot do {', '.join(missing)}"
-        if demand.memory_bytes > room.memory_bytes:
-            return f"memory: {demand.memory_bytes >> 20} MiB wanted, {max(0, room.memory_bytes) >> 20} MiB free"
+            yield _Objection(why=f"VIM {vim} cannot do {missing}", relaxed=f"asking for no {missing}", cost=2.0)
+        for what, wanted, free in (
+            ("memory", demand.memory_bytes, room.memory_bytes),
+            ("storage", demand.storage_bytes, room.storage_bytes),
+        ):
+            if wanted > free:
+                why = f"{what}: {wanted >> 20} MiB wanted, {max(0, free) >> 20} MiB free"
+                short = -(-(wanted - free) // _MIB)
+                yield _Objection(why=why, relaxed=f"{short} MiB more {what} free", cost=(wanted - free) / wanted)
         if demand.vcpus > room.vcpus:
-            return f"CPU: {demand.vcpus} wanted, {max(0, int(room.vcpus))} left at overcommit {self.cpu_overcommit:g}"
-        if demand.storage_bytes > room.storage_bytes:
-            return f"storage: {demand.storage_bytes >> 20} MiB wanted, {max(0, room.storage_bytes) >> 20} MiB free"
-        here = self._scopes(room.candidate)
+            left = max(0, int(room.vcpus))
+            why = f"CPU: {demand.vcpus} wanted, {left} left at overcommit {self.cpu_overcommit:g}"
+            short = math.ceil(demand.vcpus - room.vcpus)
+            yield _Objection(why=why, relaxed=f"{short} more virtual CPUs free", cost=short / demand.vcpus)
+        here = self._scopes(room.candidate) if rules else {}
         for rule in rules:
-            if demand.key not in rule.keys:
-                continue
-            for other in rule.keys:
-                placed = by_place.get(hosts[other]) if other in hosts and other != demand.key else None
-                if placed is None:
-                    continue
-                together = self._scopes(placed.candidate)[rule.scope] == here[rule.scope]
-                if together == rule.anti:
-                    word = "anti-affinity" if rule.anti else "affinity"
-                    return f"{word} {rule.name or rule.scope} with {other.rsplit('/', 1)[-1]}"
-        return ""
+            others = [(other, hosts[other]) for other in rule.keys if other in hosts and other != demand.key]
+            placed = ((other, by_place[place]) for other, place in others if place in by_place)
+            for other, there in placed:
+                if (self._scopes(there.candidate)[rule.scope] == here[rule.scope]) == rule.anti:
+                    what = f"{'anti-affinity' if rule.anti else 'affinity'} {rule.name or rule.scope}"
+                    why = f"{what} with {other.rsplit('/', 1)[-1]}"
+                    yield _Objection(why=why, relaxed=f"no {what}", cost=1.0)
+                    break
 
     def _scopes(self, candidate: Candidate) -> dict[AffinityScope, tuple[str, ...]]:
         node = (candidate.vim, candidate.host.name)
@@ -138,10 +168,22 @@ class Balanced:
         }
 
 
-def _because(objections: Mapping[tuple[str, str], str]) -> str:
+def _rank(room: _Room, place: int) -> tuple[int, float, int, int]:
+    """Sorts the emptiest first; among equals the one that was named first."""
+    return -room.memory_bytes, -room.vcpus, room.taken, place
+
+
+def _because(objections: Mapping[tuple[str, str], Sequence[_Objection]]) -> str:
+    """Each host with its reason, and the least that would have to give for one of them to do."""
     if not objections:
         return "no VIM is registered"
-    return "; ".join(f"{vim}/{host}: {why}" for (vim, host), why in sorted(objections.items()))
+    reasons = "; ".join(f"{vim}/{host}: {whys[0].why}" for (vim, host), whys in sorted(objections.items()))
+    able = [place for place, whys in objections.items() if all(why.relaxed for why in whys)]
+    if not able:
+        return reasons
+    nearest = min(able, key=lambda place: (sum(why.cost for why in objections[place]), place))
+    relaxed = " and ".join(dict.fromkeys(why.relaxed for why in objections[nearest]))
+    return f"{reasons}; nearest: {'/'.join(nearest)}, with {relaxed}"
 
 
 def _config() -> type[BaseModel]:
