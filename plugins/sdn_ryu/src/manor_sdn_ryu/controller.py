@@ -192,6 +192,11 @@ class Controller:
                 found.setdefault(host, set()).add(device)
         return {host: sorted(names) for host, names in found.items()}
 
+    def tidy(self, deadline: float) -> None:
+        """Take away what no program needs any more besides rules: meters."""
+        with self._lock:
+            self._tidy_meters([host for host, keeper in self._keepers.items() if keeper.ready.is_set()], deadline)
+
     def shutdown(self) -> bool:
         """Whether the agent may end: nothing is left that it keeps true."""
         return len(self._programs) == 0

@@ -110,6 +110,7 @@ class Server:
     def _remove(self, args: Mapping[str, Any], deadline: float) -> None:
         ref = ResourceRef(kind=ResourceKind(args["kind"]), key=str(args["key"]))
         self._controller.remove(str(args["owner"]), ref, deadline)
+        self._controller.tidy(deadline)
 
     def _observe(self, args: Mapping[str, Any], deadline: float) -> list[dict[str, Any]]:
         kinds, keys = args.get("kinds"), args.get("keys")
