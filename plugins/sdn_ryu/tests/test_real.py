@@ -11,12 +11,22 @@ import time
 
 import pytest
 
-from manor.api import CallContext, FlowRule, Phase, PortRange, Query, ResourceKind, ResourceRef, SecurityRule
+from manor.api import (
+    CallContext,
+    DriverEnvironment,
+    FlowRule,
+    Phase,
+    PortRange,
+    Query,
+    ResourceKind,
+    ResourceRef,
+    SecurityRule,
+)
 from manor.errors import Conflict, DeadlineExceeded, Permanent, Transient
 from manor.testing.ovs import Netns
 from manor_sdn_ryu.driver import RyuSdn
 
-from .conftest import BRIDGE, OWNER, Rig, Stream, Tap, chain, eventually, segment
+from .conftest import BRIDGE, OWNER, Rig, Stream, Tap, chain, end_agent, eventually, segment
 
 pytestmark = pytest.mark.real
 
@@ -404,3 +414,44 @@ def test_the_agents_socket_is_closed_to_others_and_nonsense_does_no_harm(one_rig
     assert rig.flows() == []
     log = (rig.environment.state_dir / "agent.log").stat()
     assert log.st_mode & 0o077 == 0
+
+
+def test_a_second_controller_of_ours_may_not_take_the_bridge_and_our_rules_with_it(one_rig: Rig) -> None:
+    rig = one_rig
+    (one, p1), (_, p2) = rig.machine(1), rig.machine(2)
+    rig.apply(segment(p1, p2))
+    held = rig.flows()
+    other = DriverEnvironment(
+        name="other", owner=OWNER, state_dir=rig.directory / "state2", runtime_dir=rig.directory / "run2"
+    )
+    for directory in (other.state_dir, other.runtime_dir):
+        directory.mkdir(mode=0o700)
+    second = RyuSdn(rig.config, other)
+    try:
+        with pytest.raises(Permanent, match="is the controller t's"):
+            second.capabilities(rig.ctx())
+        assert rig.flows() == held
+        reaches(one.netns, "10.0.0.2")
+        rig.remove(segment(p1, p2))
+        assert rig.driver.shutdown(rig.ctx()) is True
+        second.capabilities(rig.ctx())  # given up, the bridge may be another's
+    finally:
+        end_agent(other)
+
+
+def test_what_a_switch_that_is_down_still_holds_is_not_called_removed(one_rig: Rig) -> None:
+    rig = one_rig
+    (_, p1), (_, p2) = rig.machine(1), rig.machine(2)
+    lan = segment(p1, p2)
+    rig.apply(lan)
+    rig.ovs.stop_vswitchd()
+    with pytest.raises(Transient):
+        rig.driver.remove(ResourceRef(kind=lan.kind, key=lan.key), rig.ctx(3.0))
+    assert rig.observe(lan.key).phase is Phase.UNKNOWN
+    assert rig.driver.shutdown(rig.ctx()) is False
+    rig.ovs.start_vswitchd()
+    # Back again it lets go by itself, and what is gone is no longer known.
+    query = Query(owner=OWNER, keys=frozenset({lan.key}))
+    eventually(lambda: not rig.driver.observe(query, rig.ctx()), "it is forgotten")
+    assert rig.flows() == []
+    rig.remove(lan)

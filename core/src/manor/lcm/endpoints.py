@@ -88,7 +88,7 @@ def remove(rt: Runtime, kind: EndpointKind, name: str, *, force: bool = False) -
                     f"{len(left)} of our resources cannot be taken off {name}: {left[0]}",
                     hint=f"manor vim orphans, or manor {kind} remove {name} --force",
                 )
-        _shut_down(rt, kind, name)
+        _shut_down(rt, kind, name, force=force)
     except (DriverError, PluginError):
         if not force:
             raise
@@ -250,11 +250,14 @@ def _hosts_must_be_new(rt: Runtime, name: str, capabilities: Capabilities) -> No
             )
 
 
-def _shut_down(rt: Runtime, kind: EndpointKind, name: str) -> None:
-    """End a process of the driver's own, where it keeps one: ``shutdown(ctx)`` is the driver's word for it."""
+def _shut_down(rt: Runtime, kind: EndpointKind, name: str, *, force: bool) -> None:
+    """End a process of the driver's own, where it keeps one: ``shutdown(ctx, force=) -> bool`` is its word for it.
+
+    Raises UsageError where it still has work and is not forced.
+    """
     shutdown = getattr(unguarded(rt.driver(endpoint_id(kind, name))), "shutdown", None)
-    if callable(shutdown):
-        shutdown(CallContext.within(_REMOVE_S))
+    if callable(shutdown) and not shutdown(CallContext.within(_REMOVE_S), force=force):
+        raise UsageError(f"{kind} {name} still has work to do", hint=f"manor {kind} remove {name} --force")
 
 
 def _forget(rt: Runtime, kind: EndpointKind, name: str) -> None:

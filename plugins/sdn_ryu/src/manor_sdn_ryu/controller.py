@@ -46,6 +46,8 @@ class Controller:
         self._lock = threading.RLock()
         """Held while switches are being changed; never while waiting for frames to settle."""
         self._settling: dict[int, float] = {}
+        self._leaving: set[int] = set()
+        """Programs that are to go, and stay known (and observed) until every switch has let go of them."""
         self._keepers: dict[str, Keeper] = {}
         self._links: tuple[SwitchLink, ...] = ()
         self._owners: set[str] = set()
@@ -123,6 +125,7 @@ class Controller:
             self._check(deadline, program.key)
             before = self._programs.get(number)
             self._programs.put(program)
+            self._leaving.discard(number)
             if program.owner not in self._owners:
                 self._owners.add(program.owner)
                 self._remember(keeper.address for keeper in self._keepers.values())
@@ -149,7 +152,7 @@ class Controller:
             self._check(deadline, ref.key)
             before = self._programs.find(owner, ref.kind, ref.key)
             if before is not None:
-                self._programs.drop(number)
+                self._leaving.add(number)
         hosts = hosts_of(before) or set(self._keepers)
         self._await_switches(hosts, deadline)
         self._converge([number], hosts, deadline, kind=ref.kind)
@@ -160,6 +163,18 @@ class Controller:
                 " its rules go as soon as it is back",
                 hint=self._keepers[away[0]].reason,
             )
+        self._bury()
+        with self._lock:
+            self._tidy_meters([host for host in sorted(hosts) if host in self._keepers], deadline)
+
+    def _bury(self) -> None:
+        """Forget the leaving programs whose every switch is here: converging took their rules out."""
+        with self._lock:
+            for number in list(self._leaving):
+                keepers = [self._keepers.get(host) for host in hosts_of(self._programs.get(number))]
+                if all(keeper is None or keeper.ready.is_set() for keeper in keepers):
+                    self._leaving.discard(number)
+                    self._programs.drop(number)
 
     def observe(self, query: Query, deadline: float) -> list[dict[str, Any]]:
         """What the switches hold of the resources asked for."""
@@ -292,7 +307,7 @@ class Controller:
             kind = program.kind if program else kind or ResourceKind.CHAIN
             installed: dict[str, dict[Identity, Entry]] = {}
             wanted: dict[str, dict[Identity, Entry]] = {}
-            effective = self._effective(program) if program else None
+            effective = self._effective(program) if program and number not in self._leaving else None
             for host in hosts:
                 session = self._keepers[host].session
                 records = session.flows(number, ALL_BITS, self._left(deadline))
@@ -316,6 +331,8 @@ class Controller:
         with self._lock:
             if devices is None:
                 self._resync(keeper, deadline)
+                self._bury()
+                self._tidy_meters([host], deadline)
                 programs = [p for p in self._programs if isinstance(spec_of(p), ChainSpec) and len(hosts_of(p)) > 1]
             else:
                 programs = [program for program in self._programs if _names(program, devices)]
@@ -331,7 +348,8 @@ class Controller:
         session = keeper.session
         records = session.flows(cookie_of(program), ALL_BITS, self._left(deadline))
         installed = {entry.identity: entry for entry in map(entry_of, records)}
-        wanted = self._wanted(session, host, self._effective(program), deadline)
+        leaving = cookie_of(program) in self._leaving
+        wanted = {} if leaving else self._wanted(session, host, self._effective(program), deadline)
         sent = changes.difference(installed, wanted)
         if cookie_of(program) in self._settling:
             sent = [change for change in sent if not change.delete]
@@ -348,7 +366,7 @@ class Controller:
         wanted: dict[Identity, Entry] = {}
         for program in self._programs:
             time.sleep(0)  # as in Session: let the door answer meanwhile
-            if host in hosts_of(program):
+            if host in hosts_of(program) and cookie_of(program) not in self._leaving:
                 wanted |= self._wanted(session, host, self._effective(program), deadline)
         sent = changes.difference(installed, wanted)
         try:

@@ -52,7 +52,8 @@ class RyuSdn:
     def __init__(self, config: RyuConfig, environment: DriverEnvironment) -> None:
         self._config = config
         self._owner = environment.owner
-        self._agent = AgentLink(config, environment)
+        self._name = environment.name
+        self._agent = AgentLink(config, environment, self._claim)
         self._databases = {switch.host: Ovsdb(switch) for switch in config.switches}
         self._state_dir = environment.state_dir
         self._tunnels = tunnels(config.switches)
@@ -145,20 +146,31 @@ class RyuSdn:
 
         return trace_chain(spec, observed, packet, self.topology(ctx), ask, ctx)
 
-    def shutdown(self, ctx: CallContext) -> bool:
-        """End the agent, as when this endpoint is removed. False (and it goes on) while it holds any program.
+    def shutdown(self, ctx: CallContext, *, force: bool = False) -> bool:
+        """End the agent, as when this endpoint is removed. False (and it goes on) while it holds any program, unless
+        by ``force``: then what it could not take out of a switch stays there.
 
         Not part of the Sdn protocol: core calls it, where a driver has it, before it forgets an endpoint.
         """
-        return self._agent.shutdown(min(10.0, ctx.remaining_s()))
+        if not self._agent.shutdown(min(10.0, ctx.remaining_s()), force=force):
+            return False
+        for database in self._databases.values():
+            with contextlib.suppress(Transient):  # a switch that is down keeps a claim that nobody makes use of
+                database.release(self._owner, self._name, ctx)
+        return True
 
     def close(self) -> None:
         """Let go. The agent and the rules stay: traffic does not depend on ``manor``."""
+
+    def _claim(self, ctx: CallContext) -> None:
+        for database in self._databases.values():
+            database.claim(self._owner, self._name, ctx)
 
     def _ensure_bridges(self, hosts: set[str], ctx: CallContext) -> None:
         with self._lock:
             for host in sorted(hosts & self._databases.keys() - self._bridged):
                 self._databases[host].ensure_bridge(self._owner, ctx)
+                self._databases[host].claim(self._owner, self._name, ctx)
                 self._bridged.add(host)
 
     # --- tunnels

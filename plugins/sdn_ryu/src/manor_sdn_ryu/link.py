@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ __all__ = ["AgentLink"]
 class AgentLink:
     """Asks the agent, one connection a call. Safe to use from several threads."""
 
-    def __init__(self, config: RyuConfig, environment: DriverEnvironment) -> None:
+    def __init__(self, config: RyuConfig, environment: DriverEnvironment, claim: Callable[[CallContext], None]) -> None:
         self._config = config
         self._state_dir = environment.state_dir
         self._owner = environment.owner
+        self._claim = claim
+        """Makes sure that the switches are this controller's, before the agent hears of them."""
         self.socket: Path = environment.runtime_dir / "agent.sock"
         self._lock = threading.Lock()
         self._known_pid = 0
@@ -48,11 +50,11 @@ class AgentLink:
             return False
         return True
 
-    def shutdown(self, timeout_s: float) -> bool:
-        """Tell a running agent to end; False when it still holds programs. Waits until it is gone."""
+    def shutdown(self, timeout_s: float, *, force: bool = False) -> bool:
+        """Tell a running agent to end and wait until it is gone; False when it holds programs, unless by ``force``."""
         try:
             pid = int(self._call("hello", timeout_s, {})["pid"])
-            if not self._call("shutdown", timeout_s, {}):
+            if not self._call("shutdown", timeout_s, {"force": force}):
                 return False
         except Transient:
             return True
@@ -75,9 +77,18 @@ class AgentLink:
                     for s in self._config.switches
                 ]
                 between = [{"host": k.host, "peer": k.peer, "device": k.device} for k in links(self._config.switches)]
+                self._claim_switches(ctx)
                 wanted = {"owner": self._owner, "switches": switches, "links": between}
                 self._call("configure", ctx.remaining_s(), wanted)
                 self._known_pid = hello["pid"]
+
+    def _claim_switches(self, ctx: CallContext) -> None:
+        try:
+            self._claim(ctx)
+        except Transient:
+            # A switch that is down now was claimed when this controller first came.
+            if not (self._state_dir / "settings.json").exists():
+                raise
 
     def _start(self, ctx: CallContext) -> Mapping[str, Any]:
         argv = [

@@ -6,6 +6,7 @@ By ``ovs-vsctl`` and ``ovs-appctl`` with argument lists; nothing here is a shell
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -48,6 +49,33 @@ class Ovsdb:
         protocols = _members(row.get("protocols"))
         if protocols and "OpenFlow13" not in protocols:
             self._vsctl(ctx, "add", "Bridge", name, "protocols", "OpenFlow13")
+
+    def claim(self, owner: str, controller: str, ctx: CallContext) -> None:
+        """The bridge, where it is there, is this controller's. Raises Permanent where another of ours has it.
+
+        Two controllers of one installation on one bridge would each take the other's rules for its own leftovers.
+        """
+        held = self._claimed_by(owner, ctx)
+        if held is None or held == controller:
+            return
+        if held:
+            raise Permanent(
+                f"bridge {self._switch.bridge} of host {self._switch.host} is the controller {held}'s",
+                hint=f"a bridge has one controller: use {held}, or manor sdn remove {held}",
+            )
+        self._vsctl(ctx, "set", "Bridge", self._switch.bridge, f"external_ids:{_claim_id(owner)}={controller}")
+
+    def release(self, owner: str, controller: str, ctx: CallContext) -> None:
+        """Give up the claim; none is no error."""
+        if self._claimed_by(owner, ctx) == controller:
+            self._vsctl(ctx, "remove", "Bridge", self._switch.bridge, "external_ids", _claim_id(owner))
+
+    def _claimed_by(self, owner: str, ctx: CallContext) -> str | None:
+        """The controller's name; empty where nobody has the bridge, None where there is no bridge."""
+        if self._bridge(ctx) is None:
+            return None
+        name = self._switch.bridge
+        return self._vsctl(ctx, "--if-exists", "get", "Bridge", name, f"external_ids:{_claim_id(owner)}").strip('"')
 
     def ensure_tunnel(self, tunnel: Tunnel, owner: str, ctx: CallContext) -> None:
         """This end of a tunnel exists and its way is known to the switch.
@@ -137,6 +165,11 @@ class Ovsdb:
         if any(sign in done.stderr for sign in _QUIET):
             raise Transient(why, hint="is Open vSwitch running? manor doctor")
         raise Permanent(why)
+
+
+def _claim_id(owner: str) -> str:
+    """The external_ids key for an installation's claim."""
+    return "manor-controller-" + re.sub(r"[^A-Za-z0-9]", "-", owner.removeprefix("manor/"))
 
 
 def _members(column: Any) -> list[str]:

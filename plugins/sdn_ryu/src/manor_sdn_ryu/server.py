@@ -51,7 +51,12 @@ class Server:
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
-            connected, _ = listener.accept()
+            try:
+                connected, _ = listener.accept()
+            except OSError:  # as when no file can be opened: an agent that hears nobody could not be told to end
+                _LOG.exception("a connection could not be taken")
+                time.sleep(0.1)
+                continue
             threading.Thread(target=self._talk, args=(connected,), name="driver", daemon=True).start()
 
     def _talk(self, connected: socket.socket) -> None:
@@ -131,8 +136,8 @@ class Server:
             (sender[0], sender[1]), (receiver[0], receiver[1]), min(int(args["mtu"]), 65_000), deadline
         )
 
-    def _shutdown(self, _args: Mapping[str, Any], _deadline: float) -> bool:
-        done = self._controller.shutdown()
+    def _shutdown(self, args: Mapping[str, Any], _deadline: float) -> bool:
+        done = bool(args.get("force")) or self._controller.shutdown()
         if done:
             threading.Timer(0.1, self._stop).start()
         return done
