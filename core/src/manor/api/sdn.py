@@ -77,7 +77,8 @@ class FlowRule:
     ``actions`` are ``(name, argument)`` pairs: ``("output", device)``, ``("set_field", "field=value")``,
     ``("goto", table)``, ``("group", id)``, ``("drop", "")``. Open vSwitch's own: ``("move", "field->field")``,
     ``("resubmit", table)``, ``("ct", table)`` and ``("ct", "commit")`` in the zone of ``reg1``, and
-    ``("set_field", "reg1=@device")`` for the number that a port has.
+    ``("set_field", "reg1=@device")`` for the number that a port has. ``("meter", bit/s)`` comes first and holds what
+    enters by the match's ``in_port`` to a rate.
     """
 
     host: str
