@@ -26,6 +26,8 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "ns": ("manor.cli.ns:app", "Network services: create, plan, instantiate, show, drift, terminate, delete"),
     "vnf": ("manor.cli.vnf:app", "VNFs: list, show, console, run a program inside"),
     "chain": ("manor.cli.chain:app", "Service function chains: list, show, counters"),
+    "alarm": ("manor.cli.alarm:app", "Alarms: what is wrong, what was decided about it, and why"),
+    "metrics": ("manor.cli.metrics:app", "KPIs of machines, links and chains: list, show, export"),
     "op": ("manor.cli.op:app", "Operations: list, watch, timeline, retry, rollback, fail, cancel"),
     "vim": ("manor.cli.vim:app", "VIMs, where machines run: add, list, show, check, remove, orphans"),
     "sdn": ("manor.cli.sdn:app", "SDN controllers, which steer traffic: add, list, show, check, remove"),

@@ -1,0 +1,238 @@
+"""``manor alarm``: what is wrong, what was decided about it and why, and the operator's word on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from manor.cli.find import complete_ns, find_ns
+from manor.cli.markers import when
+from manor.cli.session import Session, new_app, session
+
+if TYPE_CHECKING:
+    from manor.model.alarm import AlarmRecord, Ruling
+
+__all__ = ["app"]
+
+app = new_app("Alarms: list, show, explain, ack, approve, watch.")
+
+_POLL_S = 0.5
+Alarm = Annotated[str, typer.Argument(metavar="ALARM", help="Its id, or the start of it.")]
+Service = Annotated[str, typer.Argument(metavar="NS", help="Of this service only.", autocompletion=complete_ns)]
+
+
+class Action(StrEnum):
+    """What an operator may ask for himself."""
+
+    RESTART = "restart"
+    RECREATE = "recreate"
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    service: Service = "",
+    all: Annotated[bool, typer.Option("--all", "-a", help="Cleared ones too.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
+) -> None:
+    """List alarms that are not cleared, the newest first."""
+    from manor.store import alarms
+
+    s = session(ctx)
+    ns_id = find_ns(s, service).id if service else ""
+    with s.runtime.store.read() as tx:
+        found = alarms.listing(tx, ns_id=ns_id, cleared=all, limit=limit)
+    rows = [
+        (
+            alarm.id,
+            _severity(alarm),
+            alarm.probable_cause,
+            alarm.resource_key,
+            when(alarm.alarm_raised_time_s),
+            when(alarm.alarm_cleared_time_s),
+            alarm.ack_state.lower(),
+            "root" if alarm.is_root_cause else f"of {', '.join(alarm.correlated_alarm_ids)}",
+        )
+        for alarm in found
+    ]
+    headers = ("id", "severity", "cause", "resource", "raised", "cleared", "ack", "correlation")
+    if not all:
+        headers, rows = (*headers[:5], *headers[6:]), [(*row[:5], *row[6:]) for row in rows]
+    s.out.result(found, lambda: s.out.table(headers, rows, empty="no alarm"))
+
+
+@app.command()
+def show(ctx: typer.Context, alarm: Alarm) -> None:
+    """Show an alarm with its ETSI attributes and what was decided about it."""
+    s = session(ctx)
+    found, rulings = _read(s, alarm)
+
+    def human() -> None:
+        s.out.fields(
+            [
+                ("alarm", found.id),
+                ("severity", _severity(found)),
+                ("probable cause", found.probable_cause),
+                ("managed object", found.managed_object_id),
+                ("faulty resource", f"{found.resource_key} ({found.faulty_resource_type})"),
+                ("event type", found.event_type),
+                ("origin", "inferred by a detector" if found.learned else "seen"),
+                ("since", when(found.event_time_s)),
+                ("raised", when(found.alarm_raised_time_s)),
+                ("changed", when(found.alarm_changed_time_s)),
+                ("cleared", when(found.alarm_cleared_time_s)),
+                ("acknowledged", when(found.alarm_acknowledged_time_s)),
+                ("root cause", "yes" if found.is_root_cause else f"no, of {', '.join(found.correlated_alarm_ids)}"),
+            ]
+        )
+        for line in (*found.fault_details, *(f"confirmed by {sign}" for sign in found.confirmations)):
+            s.out.line(f"  {line}")
+        s.out.line()
+        _table(s, rulings)
+
+    s.out.result({"alarm": found, "rulings": rulings}, human)
+
+
+@app.command()
+def explain(ctx: typer.Context, alarm: Alarm) -> None:
+    """Tell in words why an alarm was or was not healed."""
+    s = session(ctx)
+    found, rulings = _read(s, alarm)
+    lines = story(found, rulings)
+    s.out.result({"alarm": found.id, "story": lines}, lambda: [s.out.line(line) for line in lines] and None)
+
+
+def story(alarm: AlarmRecord, rulings: Sequence[Ruling]) -> list[str]:
+    """What happened, in order, one sentence a line."""
+    seen = "a detector suspected" if alarm.learned else "Manor saw"
+    lines = [f"{when(alarm.event_time_s)}  {seen} {alarm.probable_cause} on {alarm.resource_key}."]
+    lines += [f"{'':19}  {line}" for line in alarm.fault_details]
+    lines += [f"{'':19}  Confirmed by {sign}." for sign in alarm.confirmations]
+    if alarm.learned and not alarm.confirmations:
+        lines.append(f"{'':19}  Nothing independent confirms it, and a detector alone never acts.")
+    lines.append(f"{when(alarm.alarm_raised_time_s)}  The alarm was raised ({alarm.perceived_severity}).")
+    if not alarm.is_root_cause:
+        lines.append(
+            f"{'':19}  It follows from alarm {', '.join(alarm.correlated_alarm_ids)}, which is looked at instead."
+        )
+    for ruling in rulings:
+        lines.append(f"{when(ruling.time_s)}  {_sentence(ruling)}")
+        if ruling.is_heal and ruling.ended_s:
+            end = "completed" if ruling.succeeded else "did not complete"
+            helped = {True: "It helped.", False: "It did not help.", None: ""}[ruling.helped]
+            lines.append(f"{when(ruling.ended_s)}  Operation {ruling.operation_id} {end}. {helped}".rstrip())
+    if alarm.is_active and not rulings and alarm.is_root_cause:
+        lines.append(f"{'':19}  Nothing was decided about it: it is about no service, or `manor serve` does not run.")
+    if alarm.alarm_cleared_time_s:
+        lines.append(f"{when(alarm.alarm_cleared_time_s)}  The alarm cleared.")
+    return lines
+
+
+def _sentence(ruling: Ruling) -> str:
+    says = {
+        "started": f"To {ruling.action} it, operation {ruling.operation_id} was begun",
+        "shadow": f"In another mode than shadow it would have been {ruling.action}ed",
+        "ask": f"To {ruling.action} it waits for: manor alarm approve {ruling.alarm_id}",
+        "held": f"It was not {ruling.action}ed",
+        "nothing": "Nothing was done",
+        "escalated": "It was handed to a person",
+        "failed": f"It could not be {ruling.action}ed",
+    }.get(ruling.outcome, ruling.outcome)
+    return f"{says.replace('recreateed', 'recreated')}: {ruling.reason}."
+
+
+@app.command()
+def ack(
+    ctx: typer.Context,
+    alarm: Annotated[list[str], typer.Argument(metavar="ALARM...", help="Ids, or starts of ids.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Take the acknowledgement back.")] = False,
+) -> None:
+    """Acknowledge alarms: somebody has seen them. Healing does not depend on it."""
+    from dataclasses import replace
+
+    from manor.model.alarm import AckState
+    from manor.store import alarms
+
+    s = session(ctx)
+    state = AckState.UNACKNOWLEDGED if undo else AckState.ACKNOWLEDGED
+    done = []
+    with s.runtime.store.begin() as tx:
+        for name in alarm:
+            found = alarms.get(tx, name)
+            if found.ack_state is not state:
+                found = replace(found, ack_state=state, alarm_acknowledged_time_s=0.0 if undo else time.time())
+                alarms.save(tx, found)
+            done.append(found)
+    s.out.result(done, lambda: [s.out.line(f"{one.id} {one.ack_state}") for one in done] and None)
+
+
+@app.command()
+def approve(
+    ctx: typer.Context,
+    alarm: Alarm,
+    action: Annotated[Action | None, typer.Option(help="Do this instead of what was proposed.")] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not stay with it.")] = False,
+) -> None:
+    """Do what was proposed for an alarm; your word replaces budget and confirmation."""
+    from manor.api import HealAction
+    from manor.assure.healing import approve as begin
+    from manor.cli.running import ended, follow
+
+    s = session(ctx)
+    ruling = begin(s.runtime, alarm, HealAction(action) if action else None)
+    if no_wait:
+        said = f"{ruling.operation_id} is queued: manor op watch {ruling.operation_id}"
+        s.out.result(ruling, lambda: s.out.line(said))
+    else:
+        ended(s, follow(s, ruling.operation_id))
+
+
+@app.command()
+def watch(ctx: typer.Context, service: Service = "") -> None:
+    """Tell of each alarm as it is raised, changes and clears, until interrupted.
+
+    With --json each is a JSON document on a line of its own.
+    """
+    from manor.store import alarms
+
+    s = session(ctx)
+    ns_id = find_ns(s, service).id if service else ""
+    known: dict[str, Any] = {}
+    while True:
+        with s.runtime.store.read() as tx:
+            active = [alarm for alarm in alarms.active(tx) if ns_id in ("", alarm.ns_id)]
+            gone = [alarms.find(tx, alarm_id) for alarm_id in known.keys() - {alarm.id for alarm in active}]
+        for alarm in (*active, *(alarm for alarm in gone if alarm is not None)):
+            before = known.get(alarm.id)
+            if before == alarm:
+                continue
+            word = "raised" if before is None else "changed" if alarm.is_active else "cleared"
+            what = f"{_severity(alarm):10}{alarm.probable_cause} on {alarm.resource_key}"
+            s.out.event({"event": word, "alarm": alarm}, f"{when(time.time())}  {alarm.id}  {word:8}{what}")
+        known = {alarm.id: alarm for alarm in active}
+        time.sleep(_POLL_S)
+
+
+def _severity(alarm: AlarmRecord) -> str:
+    return str(alarm.perceived_severity) if alarm.is_active else "CLEARED"
+
+
+def _read(s: Session, typed: str) -> tuple[AlarmRecord, tuple[Ruling, ...]]:
+    from manor.store import alarms
+
+    with s.runtime.store.read() as tx:
+        found = alarms.get(tx, typed)
+        return found, alarms.rulings(tx, found.id)
+
+
+def _table(s: Session, rulings: Sequence[Ruling]) -> None:
+    helped = {True: "yes", False: "no", None: ""}
+    s.out.table(
+        ("decided", "action", "outcome", "operation", "helped", "reason"),
+        [(when(r.time_s), r.action, r.outcome, r.operation_id, helped[r.helped], r.reason) for r in rulings],
+        empty="nothing was decided about it",
+    )

@@ -1,0 +1,97 @@
+"""``manor alarm`` and ``manor metrics`` on a site where something happened."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from assured_site import Site
+
+from manor.cli import main
+from manor.cli.metrics import sparkline
+
+Make = Callable[..., Site]
+
+
+@pytest.fixture
+def manor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run a command on a site's home beside its loop; stdout, or its JSON with ``--json`` as the first word."""
+
+    def run(site: Site, *args: str, expect: int = 0) -> Any:
+        capsys.readouterr()
+        monkeypatch.setenv("MANOR_HOME", str(site.rt.home))
+        code = main(args)
+        said = capsys.readouterr()
+        assert code == expect, said.err
+        return json.loads(said.out) if args[0] == "--json" else said.out + said.err
+
+    return run
+
+
+def test_an_alarm_is_listed_shown_explained_and_acknowledged(make_site: Make, manor: Callable[..., Any]) -> None:
+    site = make_site(static_mode="shadow")
+    assert "no alarm" in manor(site, "alarm", "list")
+    web = site.node("web")
+    site.world.destroy(web)
+    site.rounds(2)
+    (listed,) = manor(site, "--json", "alarm", "list", "demo")
+    assert (listed["resource_key"], listed["perceived_severity"]) == (web, "CRITICAL")
+    assert "node-absent" in manor(site, "alarm", "list")
+    shown = manor(site, "--json", "alarm", "show", listed["id"][:6])
+    assert shown["rulings"][0]["outcome"] == "shadow"
+    story = manor(site, "alarm", "explain", listed["id"])
+    assert f"Manor saw node-absent on {web}." in story
+    assert "In another mode than shadow it would have been restarted" in story
+    assert "ACKNOWLEDGED" in manor(site, "alarm", "ack", listed["id"])
+    site.rounds(3)
+    (alarm,) = site.alarms()
+    assert alarm.alarm_acknowledged_time_s > 0, "the loop keeps what the operator said"
+    assert "no alarm" in manor(site, "alarm", "show", "zz", expect=2)
+
+
+def test_in_ask_mode_the_operator_says_when(make_site: Make, manor: Callable[..., Any]) -> None:
+    site = make_site(static_mode="ask")
+    web = site.node("web")
+    site.world.destroy(web)
+    site.rounds(3)
+    (alarm,) = site.alarms()
+    assert f"manor alarm approve {alarm.id}" in manor(site, "alarm", "explain", alarm.id)
+    site.rt.release_worker()
+    manor(site, "alarm", "approve", alarm.id)
+    assert site.is_whole()
+    (operation,) = site.operations()
+    assert not operation.is_automatic
+    site.rounds(10)
+    assert site.alarms() == []
+    story = manor(site, "alarm", "explain", alarm.id)
+    assert "approved by an operator" in story
+    assert "It helped." in story
+    assert "is cleared" in manor(site, "alarm", "approve", alarm.id, expect=2)
+
+
+def test_kpis_are_listed_shown_and_exported(make_site: Make, manor: Callable[..., Any]) -> None:
+    site = make_site()
+    assert "nothing was measured" in manor(site, "metrics", "list")
+    site.clock.advance(__import__("time").time() - site.clock() - 60)
+    firewall = site.node("firewall")
+    for value in (10.0, 20.0, 30.0):
+        site.world.metrics[firewall] = {"v_cpu_usage_mean": value}
+        site.rounds(1, step_s=5, measure=True)
+    names = [one["labels"].get("vnf") for one in manor(site, "--json", "metrics", "list", "demo")]
+    assert {"client", "firewall", "monitor", "web"} <= set(names)
+    shown = manor(site, "--json", "metrics", "show", "demo/firewall")
+    assert shown["kpis"]["v_cpu_usage_mean_vnf"] == {"unit": "%", "last": 30.0}
+    assert shown["values"]["v_cpu_usage_mean_vnf"][-2:] == [20.0, 30.0]
+    assert "v_cpu_usage_mean_vnf" in manor(site, "metrics", "show", "demo/firewall")
+    table = manor(site, "metrics", "export", "demo/firewall").splitlines()
+    assert table[0] == "time_s,v_cpu_usage_mean_vnf"
+    assert table[-1].endswith(",30.0")
+    assert "no measured thing" in manor(site, "metrics", "show", "demo/fire", expect=2)
+    assert "30m" in manor(site, "metrics", "show", "demo/firewall", "--since", "soon", expect=2)
+
+
+def test_a_course_is_drawn_with_its_gaps() -> None:
+    assert sparkline([0.0, None, 7.0, 7.0]) == "▁ ██"
+    assert sparkline([3.0, 3.0]) == "▁▁"
+    assert sparkline([None]) == " "
+    assert sparkline([]) == ""
