@@ -170,8 +170,18 @@ def until(process: subprocess.Popen[str], words: str, seconds: float = 60.0) -> 
 
 
 @pytest.fixture
+def endless_site(manor: Cli, packages: Path) -> Cli:
+    """As ``slow_site``, with machines that never answer: only a cancel ends the wait for them."""
+    return _site(manor, packages, boot_s=3600)
+
+
+@pytest.fixture
 def slow_site(manor: Cli, packages: Path) -> Cli:
-    manor.good("vim", "add", "lab", "--driver", "fake", "-o", "boot_s=3")
+    return _site(manor, packages, boot_s=3)
+
+
+def _site(manor: Cli, packages: Path, *, boot_s: int) -> Cli:
+    manor.good("vim", "add", "lab", "--driver", "fake", "-o", f"boot_s={boot_s}")
     manor.good("sdn", "add", "net", "--driver", "fake")
     manor.good("package", "onboard", str(packages))
     manor.good("ns", "create", "secure-web", "--name", "web")
@@ -268,12 +278,13 @@ def test_a_terminal_shows_bars_and_what_is_under_way(slow_site: Cli) -> None:
     assert "INSTANTIATE web COMPLETED in" in text
 
 
-def test_a_cancelled_operation_stops_and_can_be_rolled_back(slow_site: Cli) -> None:
-    process = slow_site.process("ns", "instantiate", "web", "--yes")
+def test_a_cancelled_operation_stops_and_can_be_rolled_back(endless_site: Cli) -> None:
+    site = endless_site
+    process = site.process("ns", "instantiate", "web", "--yes")
     until(process, "verify vnf")
-    slow_site.good("op", "cancel", "web", "--mode", "FORCEFUL")
+    site.good("op", "cancel", "web", "--mode", "FORCEFUL")
     process.communicate(timeout=60)
     assert process.returncode == 5
-    assert slow_site.good("--json", "op", "show", "web").json["possible"] == ["retry", "rollback", "continue", "fail"]
-    assert "ROLLED_BACK" in slow_site.good("op", "rollback", "web").out
-    assert slow_site.good("--json", "vim", "orphans").json["orphans"] == []
+    assert site.good("--json", "op", "show", "web").json["possible"] == ["retry", "rollback", "continue", "fail"]
+    assert "ROLLED_BACK" in site.good("op", "rollback", "web").out
+    assert site.good("--json", "vim", "orphans").json["orphans"] == []
