@@ -2,11 +2,10 @@
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
-import time
+import threading
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -157,15 +156,19 @@ def test_a_step_that_fails_is_rolled_back_or_held_and_then_retried(site: Cli) ->
 
 
 def until(process: subprocess.Popen[str], words: str, seconds: float = 60.0) -> str:
-    """What the process said on stderr up to the line with these words."""
-    said, end = "", time.monotonic() + seconds
+    """What the process said on stderr up to the line with these words; one that never says them is ended."""
     assert process.stderr is not None
-    while words not in said:
-        ready, _, _ = select.select([process.stderr], [], [], max(0.0, end - time.monotonic()))
-        assert ready, f"never said {words!r}: {said}"
-        line = process.stderr.readline()
-        assert line, f"ended without saying {words!r}: {said}"
-        said += line
+    said = ""
+    # Not by select: lines that are read ahead into the stream's buffer make no file readable.
+    watchdog = threading.Timer(seconds, process.kill)
+    watchdog.start()
+    try:
+        while words not in said:
+            line = process.stderr.readline()
+            assert line, f"ended without saying {words!r}: {said}"
+            said += line
+    finally:
+        watchdog.cancel()
     return said
 
 
