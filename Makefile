@@ -15,7 +15,7 @@ PYPROJECTS := pyproject.toml uv.lock $(wildcard core/pyproject.toml plugins/*/py
 PACKAGES = $(shell sed -e 's/\#.*//' debian-packages.txt)
 MISSING = $(shell for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)
 
-.PHONY: help setup demo test test-fast lint fix docs bench clean
+.PHONY: help setup demo test test-fast test-long lint fix docs bench clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,11 +25,14 @@ setup: $(STAMPS)/debian $(STAMPS)/workspace ## install Debian packages and the P
 demo: setup ## deploy descriptors/secure-web for real, prove it by traffic, remove it (KEEP=1 leaves it up)
 	$(VENV)/python descriptors/secure-web/demo.py $(if $(KEEP),--keep)
 
-test: setup lint ## the whole suite, on real libvirt, QEMU and Open vSwitch; needs root
-	$(VENV)/pytest
+test: setup lint test-fast ## the whole suite, on real libvirt, QEMU and Open vSwitch; needs root
+	$(VENV)/pytest -m "(real or slow) and not long"
 
 test-fast: setup ## the quick part of the suite, within two minutes
-	$(VENV)/pytest -m "not real and not slow" -n 2 --dist loadfile -q
+	$(VENV)/pytest -m "not real and not slow and not long" -n 2 --dist loadfile -q
+
+test-long: setup ## the long runs: crashes, histories and outages by the hundred; takes hours
+	$(VENV)/pytest -m long
 
 lint: $(STAMPS)/workspace ## ruff, mypy, import contracts
 	$(VENV)/ruff check .
