@@ -19,6 +19,7 @@ from manor.errors import DeadlineExceeded, ManorError, Permanent
 from manor.lcm.ending import turn
 from manor.lcm.executor import Executor, inverse
 from manor.lcm.journal import Claim, Journal
+from manor.lcm.lanes import Lane, Lanes, Threads
 from manor.lcm.stepping import Frame, Result, carry_out, settle
 from manor.lcm.wave import Mode, decide
 from manor.model.instance import CancelMode, NsLcmOpOcc, OperationState, StepRecord, StepState
@@ -55,8 +56,8 @@ class _Lane:
     """A thread that carries out one step."""
 
     step_id: str
-    thread: threading.Thread
-    busy_until: float = field(default_factory=lambda: time.monotonic() + 60.0)
+    busy_until: float
+    thread: Lane | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,9 @@ class Apply:
     stopping: threading.Event = field(default_factory=threading.Event)
     pause: Callable[[threading.Event, float], object] = threading.Event.wait
     """How to wait between tries of a step: so many seconds, or until the event."""
-    hung: dict[tuple[str, str], list[threading.Thread]] = field(default_factory=dict)
+    clock: Callable[[], float] = time.monotonic
+    lanes: Lanes = field(default_factory=Threads)
+    hung: dict[tuple[str, str], list[Lane]] = field(default_factory=dict)
     """Calls that were given up, by operation and step. They outlive the run that began them: a later one, as when the
     operator rolls back, may not overtake them either."""
 
@@ -101,11 +104,11 @@ class _Run:
         self.rows = {record.step.id: record for record in claim.steps}
         self.positions = {record.step.id: position for position, record in enumerate(claim.steps)}
         self.lanes: dict[str, _Lane] = {}
-        self.results: queue.SimpleQueue[tuple[_Lane, Result | BaseException]] = queue.SimpleQueue()
+        self.results = apply.lanes.outbox()
         self.forced = threading.Event()
         """A forceful cancel, or the end of this run: running calls are to give up."""
         self.stop_by = float("inf")
-        self.fresh_until = time.monotonic() + _FRESH_S
+        self.fresh_until = apply.clock() + _FRESH_S
 
     def to_rest(self) -> OperationState:
         finished: list[StepRecord] = []
@@ -121,7 +124,8 @@ class _Run:
             # Another run may follow at once, in this process or another: leave it no calls of ours to meet.
             self.forced.set()
             for lane in self.lanes.values():
-                lane.thread.join(self.apply.grace_s)
+                if lane.thread is not None:
+                    lane.thread.join(self.apply.grace_s)
             raise
         finally:
             self.forced.set()
@@ -165,7 +169,7 @@ class _Run:
                 events.extend(bend.states)
             if changed:
                 wave.write([(self.positions[step_id], record) for step_id, record in changed.items()])
-        self.fresh_until = time.monotonic() + _FRESH_S
+        self.fresh_until = self.apply.clock() + _FRESH_S
         if stopping and not self.lanes:
             raise Stopped
         self._tell(changed, events)
@@ -204,7 +208,7 @@ class _Run:
         forward: Step | None = record.step
         if record.state is StepState.UNDOING:
             forward = inverse(record.step)
-        lane = _Lane(step_id=step_id, thread=threading.Thread(daemon=True, name=f"manor-{step_id}"))
+        lane = self._lane(step_id)
         frame = self._frame(lane, record)
 
         def work() -> None:
@@ -221,17 +225,19 @@ class _Run:
 
         self._start(lane, work)
 
+    def _lane(self, step_id: str) -> _Lane:
+        return _Lane(step_id=step_id, busy_until=self.apply.clock() + 60.0)
+
     def _start(self, lane: _Lane, work: Callable[[], None]) -> None:
-        lane.thread = threading.Thread(target=work, daemon=True, name=f"manor {lane.step_id}")
         self.lanes[lane.step_id] = lane
-        lane.thread.start()
+        lane.thread = self.apply.lanes.begin(f"manor {lane.step_id}", work)
 
     def _frame(self, lane: _Lane, record: StepRecord) -> Frame:
         def busy_until(deadline: float) -> None:
             lane.busy_until = deadline
 
         def sleep(seconds: float) -> None:
-            lane.busy_until = time.monotonic() + seconds + 1.0
+            lane.busy_until = self.apply.clock() + seconds + 1.0
             self.apply.pause(self.forced, seconds)
 
         return Frame(
@@ -239,6 +245,7 @@ class _Run:
             attempt=record.attempt,
             is_cancelled=lambda: self.forced.is_set() or self.apply.stopping.is_set(),
             sleep=sleep,
+            clock=self.apply.clock,
             busy_until=busy_until,
             make_sure=self._make_sure,
             moment=self.apply.moment,
@@ -246,9 +253,9 @@ class _Run:
 
     def _make_sure(self) -> None:
         """Raise Fenced where the claim was lost since it was last looked at."""
-        if time.monotonic() > self.fresh_until:
+        if self.apply.clock() > self.fresh_until:
             self.apply.journal.cancel_mode(self.claim)
-            self.fresh_until = time.monotonic() + _FRESH_S
+            self.fresh_until = self.apply.clock() + _FRESH_S
 
     def _still_hung(self, step_id: str, record: StepRecord) -> Result | None:
         """Nothing may overtake a call on the same resource that hangs: wait for that one a little, else fail."""
@@ -269,11 +276,13 @@ class _Run:
     def _wait(self) -> list[StepRecord]:
         """Outcomes, at least one unless it is time to look around; gives up calls that hang."""
         finished = []
+        lane: _Lane
+        result: Result | BaseException
         try:
-            timeout: float | None = self.apply.poll_s if self.lanes else 0.0
+            timeout = self.apply.poll_s if self.lanes else 0.0
             while True:
-                lane, result = self.results.get(timeout=timeout) if timeout else self.results.get_nowait()
-                timeout = None
+                lane, result = self.results.get(timeout > 0.0, timeout)
+                timeout = 0.0
                 if self.lanes.get(lane.step_id) is not lane:
                     continue  # given up before
                 del self.lanes[lane.step_id]
@@ -289,7 +298,7 @@ class _Run:
         return finished
 
     def _look_around(self) -> None:
-        now = time.monotonic()
+        now = self.apply.clock()
         if self.apply.stopping.is_set():
             self.stop_by = min(self.stop_by, now + self.apply.grace_s)
             if now >= self.stop_by:
@@ -307,14 +316,15 @@ class _Run:
     def _give_up(self, lane: _Lane) -> None:
         """The call hangs: leave its thread, and find out by observing what became of it, once."""
         hung = self.apply.hung.setdefault((self.claim.operation.id, lane.step_id), [])
-        hung.append(lane.thread)
+        if lane.thread is not None:
+            hung.append(lane.thread)
         record = self.rows[lane.step_id]
         step = inverse(record.step) if record.state is StepState.UNDOING else record.step
-        look = step if len(hung) == 1 else None
+        look = step if len(hung) <= 1 else None
         error = DeadlineExceeded(
             f"{lane.step_id}: {record.step.endpoint} has not answered in time", hint=f"check {record.step.endpoint}"
         )
-        fresh = _Lane(step_id=lane.step_id, thread=lane.thread)
+        fresh = self._lane(lane.step_id)
         frame = self._frame(fresh, record)
 
         def work() -> None:

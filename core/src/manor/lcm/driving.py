@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -84,6 +85,7 @@ class Driving:
     """Performs steps through live connections. Several threads use one."""
 
     rt: Connections
+    sleep: Callable[[float], None] = time.sleep
 
     def perform(self, step: Step, ctx: CallContext) -> Observed | None:
         """Do what the step says. Raises DriverError."""
@@ -129,6 +131,7 @@ class Driving:
             for attempt in tenacity.Retrying(
                 wait=tenacity.wait_exponential(multiplier=_POLL_FIRST_S, max=_POLL_MOST_S),
                 stop=told,
+                sleep=self.sleep,
                 retry=tenacity.retry_if_exception_type(Transient),
                 reraise=True,
             ):

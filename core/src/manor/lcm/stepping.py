@@ -40,6 +40,7 @@ class Frame:
     attempt: int
     is_cancelled: Callable[[], bool]
     sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
     busy_until: Callable[[float], None] = lambda _deadline: None
     """Told the monotonic time by which each call has to be back, so that a hung one is noticed."""
     make_sure: Callable[[], None] = lambda: None
@@ -49,10 +50,11 @@ class Frame:
 
     def context(self, seconds: float, patience_s: float | None = None) -> CallContext:
         """A context for one call."""
-        deadline = time.monotonic() + seconds
+        deadline = self.clock() + seconds
         self.busy_until(deadline)
         return CallContext(
             deadline=deadline,
+            clock=self.clock,
             operation=self.operation,
             attempt=self.attempt,
             patience_s=patience_s,
