@@ -15,6 +15,7 @@ __all__ = [
     "Capabilities",
     "Console",
     "ConsoleInfo",
+    "Eventful",
     "GuestAccess",
     "GuestResult",
     "Host",
@@ -167,4 +168,17 @@ class GuestAccess(Protocol):
 
     def guest_exec(self, ref: ResourceRef, argv: Sequence[str], ctx: CallContext, *, stdin: bytes = b"") -> GuestResult:
         """Run a program in the guest and wait for it. Raises Transient while no agent answers."""
+        ...
+
+
+@runtime_checkable
+class Eventful(Protocol):
+    """Optional, with VimCapability.EVENTS: hears at once when a node changes by itself, as when it crashes."""
+
+    def await_events(self, after: int, ctx: CallContext) -> int:
+        """Wait until more than ``after`` changes of nodes were heard of; how many there were by then.
+
+        Returns at the deadline too, with what it has. Counts from 0 since it was connected, its own changes as well.
+        A hint to observe and no more: what it does not hear of is found by observing.
+        """
         ...

@@ -1,6 +1,7 @@
 """The loop in ``manor serve``: look, judge, raise, decide, act. It is thin: all that it decides is decided elsewhere.
 
-Two threads. One looks at the machines every second and decides; the other measures. Both go on after any error,
+Two threads. One looks at the machines every second, and at once where a VIM tells of an event, and decides; the other
+measures. Both go on after any error,
 for a loop that ended on one would leave every service alone.
 """
 
@@ -19,6 +20,7 @@ from manor.assure.confirming import confirm
 from manor.assure.deciding import Situation, Verdict, as_of_now, decide, heal_records
 from manor.assure.healing import followed_up, operation_state, refused, ruling_of, start_heal
 from manor.assure.learning import symptom_of
+from manor.assure.listening import Listening
 from manor.assure.looking import Services, look
 from manor.assure.measuring import Measuring
 from manor.assure.raising import Changes, Memory, transition
@@ -36,7 +38,8 @@ __all__ = ["Assurance"]
 _DAY_S = 86400.0
 _LEASE_S = 15.0
 _LOAD = 0.1
-"""Most of one thread's time that may go into looking."""
+"""Most of one thread's time that may go into looking while no event calls for it."""
+_LEAST_PAUSE_S = 0.05
 _log = logging.getLogger("manor.assure")
 
 
@@ -61,6 +64,8 @@ class Assurance:
         self._alarms: Mapping[tuple[str, str], int] = {}
         self._pruned_s = 0.0
         self._end = threading.Event()
+        self._woken = threading.Event()
+        self._listening = Listening(rt, self._woken)
         self._threads: list[threading.Thread] = []
 
     # the threads
@@ -75,6 +80,8 @@ class Assurance:
     def stop(self, timeout_s: float = 20.0) -> None:
         """End after the present round, and keep what was learned."""
         self._end.set()
+        self._listening.stop()
+        self._woken.set()
         for thread in self._threads:
             thread.join(timeout_s)
         if not any(thread.is_alive() for thread in self._threads):
@@ -85,7 +92,9 @@ class Assurance:
             began_s = time.monotonic()
             self._guarded(self.round)
             took_s = time.monotonic() - began_s
-            self._end.wait(max(self._settings.observe_s - took_s, took_s * (1 / _LOAD - 1), 0.05))
+            self._end.wait(max(took_s, _LEAST_PAUSE_S))  # a storm of events takes half of the time, not all of it
+            self._woken.wait(max(self._settings.observe_s - 2 * took_s, took_s * (1 / _LOAD - 2), 0.0))
+            self._woken.clear()
 
     def _measure(self) -> None:
         while not self._end.is_set():
@@ -115,7 +124,9 @@ class Assurance:
             return
         now_s = self._clock()
         before = self._services.read()
-        found = look(self._rt, {endpoint for service in before for endpoint, _ in service.nodes()})
+        vims = {endpoint for service in before for endpoint, _ in service.nodes()}
+        self._listening.to(vims)
+        found = look(self._rt, vims)
         # What an operation changed while we looked is neither as it was nor as it will be.
         after = {service.id: service for service in self._services.read()}
         services = [

@@ -13,6 +13,7 @@ from manor.api import (
     CallContext,
     Console,
     CpuPolicy,
+    Eventful,
     Firmware,
     GuestAccess,
     Metered,
@@ -49,6 +50,7 @@ _PROTOCOLS: dict[VimCapability, type[Any]] = {
     VimCapability.METERING: Metered,
     VimCapability.CONSOLE: Console,
     VimCapability.GUEST_ACCESS: GuestAccess,
+    VimCapability.EVENTS: Eventful,
 }
 
 

@@ -44,7 +44,7 @@ _THREADS = 64
 
 
 class LibvirtVim:
-    """A set of hypervisors as one VIM; also Metered, Console and GuestAccess."""
+    """A set of hypervisors as one VIM; also Metered, Console, GuestAccess and Eventful."""
 
     def __init__(self, config: LibvirtConfig, env: DriverEnvironment) -> None:
         self._owner = env.owner
@@ -52,6 +52,10 @@ class LibvirtVim:
         self._hosts = {host.name: HostView(host, config, env) for host in config.hosts}
         self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix=f"vim-{env.name}")
         self._closed = threading.Event()
+        self._heard = 0
+        self._news = threading.Condition()
+        for host in self._hosts.values():
+            host.link.events.heard = self._hear
 
     # ---- Vim ----
 
@@ -103,11 +107,12 @@ class LibvirtVim:
         """Let go of connections and threads. A call that hangs in libvirt ends with its keepalive."""
         if not self._closed.is_set():
             self._closed.set()
+            self._hear()
             self._pool.shutdown(wait=False, cancel_futures=True)
             for host in self._hosts.values():
                 host.link.close()
 
-    # ---- Metered, Console, GuestAccess ----
+    # ---- Metered, Console, GuestAccess, Eventful ----
 
     def samples(self, refs: Collection[ResourceRef], ctx: CallContext) -> Iterable[Sample]:
         """Counters and gauges of these nodes, by one call a host. A host that does not answer has no samples."""
@@ -162,6 +167,17 @@ class LibvirtVim:
         hosts = [self._host(ref.host, ref.key)] if ref.host else list(self._hosts.values())
         events = [event for host in hosts for event in host.link.events.recent(uuid)]
         return tuple(sorted(events, key=lambda event: event.time_s))
+
+    def await_events(self, after: int, ctx: CallContext) -> int:
+        """Wait for more than ``after`` lifecycle events of domains on these hosts; how many there were by then."""
+        with self._news:
+            self._news.wait_for(lambda: self._heard > after, max(0.0, ctx.remaining_s()))
+            return self._heard
+
+    def _hear(self) -> None:
+        with self._news:
+            self._heard += 1
+            self._news.notify_all()
 
     # ---- how ----
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,8 @@ class EventLog:
         self._domains = domains
         self._each = each
         self._changed = threading.Condition()
+        self.heard: Callable[[], None] = lambda: None
+        """Called after each event."""
 
     def __call__(self, _connection: Any, domain: Any, event: int, detail: int, _opaque: Any) -> None:
         word = _EVENTS.get(event, str(event))
@@ -80,6 +83,7 @@ class EventLog:
             while len(self._events) > self._domains:
                 self._events.popitem(last=False)
             self._changed.notify_all()
+        self.heard()
 
     def recent(self, uuid: str) -> tuple[DomainEvent, ...]:
         """Events of one domain, oldest first."""
