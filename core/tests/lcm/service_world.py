@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -180,7 +180,14 @@ def hash_of(text: str) -> str:
 
 
 @contextlib.contextmanager
-def opened(path: Path, monkeypatch: pytest.MonkeyPatch, *, nsd: Nsd = NSD, instantiate: bool = True) -> Iterator[Site]:
+def opened(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    nsd: Nsd = NSD,
+    vnfds: Mapping[str, Vnfd] = VNFDS,
+    instantiate: bool = True,
+) -> Iterator[Site]:
     """A site with its service running."""
     image = path / "image"
     image.write_bytes(b"content")
@@ -190,7 +197,7 @@ def opened(path: Path, monkeypatch: pytest.MonkeyPatch, *, nsd: Nsd = NSD, insta
         shared = {"state_file": str(path / "world.json")}
         endpoints.add(rt, EndpointKind.VIM, "lab", driver="fake", config=shared)
         endpoints.add(rt, EndpointKind.SDN, "net", driver="fake", config={**shared, "follow_nodes": True})
-        for descriptor in (nsd, *VNFDS.values()):
+        for descriptor in (nsd, *vnfds.values()):
             site.onboard(descriptor)
         ns.create(rt, "secure-web", name="demo")
         with work.working(rt):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from manor.cli.exits import ExitCode
-from manor.cli.find import complete_ns, complete_package, find_ns, pairs
+from manor.cli.find import complete_package, find_ns, pairs
 from manor.cli.markers import pack_marker, unpack_marker, when
+from manor.cli.options import Failing, NoWait, Service, Yes
 from manor.cli.planfile import load_plan, plan_document, save_plan
 from manor.cli.render.topology import machine_name
 from manor.cli.session import new_app, session
@@ -24,12 +25,6 @@ __all__ = ["app"]
 
 app = new_app("Network services: create, plan, instantiate, show, drift, heal, scale, update, terminate, delete.")
 
-Service = Annotated[str, typer.Argument(metavar="NS", help="Name or id of a service.", autocompletion=complete_ns)]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-NoWait = Annotated[
-    bool, typer.Option("--no-wait", help="Start it and return; `manor serve` or `op watch` works it off.")
-]
-Failing = Annotated[OnFailure, typer.Option("--on-failure", help="What to do when a step fails for good.")]
 Vim = Annotated[str, typer.Option("--vim", help="Place all machines on this VIM.")]
 Place = Annotated[
     list[str] | None, typer.Option("--place", metavar="VNF=VIM[/HOST]", help="Place one VNF; repeatable.")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
+from manor.cli import vnfchange
 from manor.cli.find import complete_ns, complete_package, complete_vnf, find_ns, find_vnf
 from manor.cli.names import resolve
+from manor.cli.options import Failing, NoWait, Vnf, Vnfs, Yes
 from manor.cli.output import printable
 from manor.cli.render.topology import machine_name
 from manor.cli.session import Session, new_app, session
@@ -20,22 +23,15 @@ from manor.model.topology import TopologyVnf, TopologyVnfc
 
 __all__ = ["app"]
 
-app = new_app("VNFs: list, show, heal, start, stop, scale, upgrade, console, run a program inside.")
+app = new_app("VNFs: list, show, heal, start, stop, scale, upgrade, change, console, run a program inside.")
+app.add_typer(vnfchange.app)
 
-Vnf = Annotated[
-    str, typer.Argument(metavar="NS/VNF", help="Service and VNF, or the VNF's id.", autocompletion=complete_vnf)
-]
 Machine = Annotated[
     str,
     typer.Argument(
         metavar="NS/VNF[/VNFC]", help="Service and VNF; the machine where it has several.", autocompletion=complete_vnf
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-NoWait = Annotated[
-    bool, typer.Option("--no-wait", help="Start it and return; `manor serve` or `op watch` works it off.")
-]
-Failing = Annotated[OnFailure, typer.Option("--on-failure", help="What to do when a step fails for good.")]
 _LOOK_S = 30.0
 
 
@@ -113,6 +109,7 @@ def show(ctx: typer.Context, vnf: Vnf) -> None:
                 ("vnfm", info.vnfm),
                 ("state", f"{info.instantiation_state}, {info.vnf_state}"),
                 ("scale levels", ", ".join(f"{aspect} {level}" for aspect, level in info.scale_levels.items())),
+                *_said(info.information),
             ]
         )
         s.out.line()
@@ -124,6 +121,21 @@ def show(ctx: typer.Context, vnf: Vnf) -> None:
         s.out.table(("machine", "where", "state", "port", "addresses", "mac", "device"), rows)
 
     s.out.result({"vnf": info, "machines": drawn.vnfcs}, human)
+
+
+def _said(information: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the operator says of a VNF, as fields."""
+    words = {
+        "vnfInstanceName": "called",
+        "vnfInstanceDescription": "description",
+        "metadata": "metadata",
+        "vnfConfigurableProperties": "properties",
+    }
+    return [
+        (word, ", ".join(f"{k}={v}" for k, v in said.items()) if isinstance(said, Mapping) else str(said))
+        for key, word in words.items()
+        if (said := information.get(key))
+    ]
 
 
 @app.command()
@@ -152,11 +164,6 @@ def heal(
     carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
 
 
-Given = Annotated[
-    list[str], typer.Argument(metavar="NS/VNF...", help="VNFs of one service.", autocompletion=complete_vnf)
-]
-
-
 def _of_one_service(s: Session, typed: list[str]) -> tuple[str, list[str]]:
     """The service's id and the VNFs' names. Raises UsageError where they are of several services."""
     found = [find_vnf(s, one) for one in typed]
@@ -167,7 +174,7 @@ def _of_one_service(s: Session, typed: list[str]) -> tuple[str, list[str]]:
 
 @app.command()
 def start(
-    ctx: typer.Context, vnfs: Given, yes: Yes = False, on_failure: Failing = OnFailure.ROLLBACK, no_wait: NoWait = False
+    ctx: typer.Context, vnfs: Vnfs, yes: Yes = False, on_failure: Failing = OnFailure.ROLLBACK, no_wait: NoWait = False
 ) -> None:
     """Turn stopped VNFs on, and prove that they work."""
     from manor.api import PowerState
@@ -182,7 +189,7 @@ def start(
 @app.command()
 def stop(
     ctx: typer.Context,
-    vnfs: Given,
+    vnfs: Vnfs,
     forceful: Annotated[
         bool, typer.Option("--forceful/--graceful", help="Turn off at once, or ask the guest to shut down first.")
     ] = False,

@@ -212,7 +212,7 @@ def start(
         proposal.plan,
         target,
         on_failure=on_failure,
-        params={"wishes": wishes_to_json(proposal.wishes)},
+        params={"wishes": wishes_to_json(proposal.wishes), **_update_type(proposal)},
         is_automatic=is_automatic,
         force=force,
         planned_after=proposal.ns.last_operation,
@@ -294,6 +294,12 @@ def _reviewed(rt: Runtime, ns: NsInstance, plan: Plan) -> tuple[Finding, ...]:
             f"the plan for {ns.name} was refused: {refusals[0].message}", findings=findings, hint=refusals[0].hint
         )
     return findings
+
+
+def _update_type(proposal: Proposal) -> dict[str, str]:
+    """operationParams.updateType, where the operation is one."""
+    wanted = proposal.wishes.update_type
+    return {"updateType": wanted} if wanted and proposal.operation is OperationKind.UPDATE else {}
 
 
 def _same_wishes(target: DesiredState | None, stored: DesiredState | None) -> bool:

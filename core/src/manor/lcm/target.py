@@ -44,7 +44,7 @@ def target_from_json(data: Mapping[str, Any]) -> Target:
     return Target(
         ns_state=NsState(data["ns_state"]),
         desired=desired_from_json(data["desired"]) if data["desired"] else None,
-        vnfs=tuple(rows.vnf_instance(item) for item in data["vnfs"]),
+        vnfs=tuple(rows.vnf_instance({"information": {}, **item}) for item in data["vnfs"]),
         parameters=data.get("parameters"),
     )
 

@@ -36,7 +36,10 @@ def update(
         if name not in paths:
             raise UsageError(f"{now.ns.name} has no chain {name}", hint=f"it has: {', '.join(paths) or 'none'}")
     off = (set(now.wishes.chains_off) | set(chains_off)) - set(chains_on)
-    wishes = dataclasses.replace(now.wishes, parameters=dict(parameters or {}), chains_off=tuple(sorted(off)))
+    kind = "MODIFY_VNF_INFORMATION" if parameters else "REMOVE_VNFFG" if chains_off else "ADD_VNFFG"
+    wishes = dataclasses.replace(
+        now.wishes, parameters=dict(parameters or {}), chains_off=tuple(sorted(off)), update_type=kind
+    )
     return propose(rt, now.ns.id, OperationKind.UPDATE, wishes)
 
 
@@ -66,6 +69,7 @@ def change_package(rt: Runtime, ns: str, vnf: str, package: str) -> Proposal:
         )
     in_nsd = next(p["vnfd_id"] for df in nsd["flavours"] for p in df["vnf_profiles"] if p["id"] == found.profile_id)
     wishes = with_vnfd(now.wishes, now.vnfs, found, chosen.descriptor_id, in_nsd)
+    wishes = dataclasses.replace(wishes, update_type="CHANGE_VNFPKG")
     return propose(rt, now.ns.id, OperationKind.UPDATE, wishes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from manor.api import Finding, Placement, Severity
@@ -44,7 +44,8 @@ def planned(
     def boot_data(vnfm: str, view: Any, vnfc: Any) -> Any:
         return rt.vnfm(vnfm).boot_data(view, vnfc)
 
-    return desired(wish, vnfs, placement, boot_data), tuple(_instance(wish, vnf) for vnf in vnfs)
+    said = wishes.information
+    return desired(wish, vnfs, placement, boot_data), tuple(_instance(wish, v, said.get(v.name, {})) for v in vnfs)
 
 
 def _placed(
@@ -80,7 +81,7 @@ def _placed(
     return placement
 
 
-def _instance(wish: ServiceRequest, vnf: Vnf) -> VnfInstance:
+def _instance(wish: ServiceRequest, vnf: Vnf, information: Mapping[str, Any]) -> VnfInstance:
     counts: dict[str, int] = {}
     for vnfc in vnf.vnfcs:
         counts[vnfc.vdu.id] = counts.get(vnfc.vdu.id, 0) + 1
@@ -99,4 +100,5 @@ def _instance(wish: ServiceRequest, vnf: Vnf) -> VnfInstance:
         vnf_state="STOPPED" if vnf.is_stopped else "STARTED",
         scale_levels=levels,
         vdu_counts=counts,
+        information=dict(information),
     )

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from manor.errors import DescriptorError, UsageError
 from manor.lcm.runtime import Runtime
@@ -28,6 +28,8 @@ from manor.nfvo.request import Artifact, ServiceRequest
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+
+_Said = TypeVar("_Said")
 
 __all__ = ["Standing", "Wishes", "changed", "lasting", "request", "standing", "wishes_from_json", "wishes_to_json"]
 
@@ -56,6 +58,12 @@ class Wishes:
     """VNFD id by VNF name, where it differs from the profile's."""
     profile_vnfds: Mapping[str, str] = field(default_factory=dict)
     """VNFD id by VNF profile id, where it differs from the NSD's; VNFs to come have it too."""
+    vnf_flavours: Mapping[str, str] = field(default_factory=dict)
+    """VNF flavour by VNF name, where it differs from the profile's."""
+    connections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """VNF name → external CP → virtual link, empty for none, where it differs from the profile's."""
+    information: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What is said of a VNF by its name: see ``VnfInstance.information``."""
     stopped: tuple[str, ...] = ()
     """Names of the VNFs that are turned off."""
     chains_off: tuple[str, ...] = ()
@@ -68,6 +76,8 @@ class Wishes:
     """Why, in words (HealVnfData.cause)."""
     patience_s: float | None = None
     """How long a machine that is turned off is asked to shut down; 0 asks nothing, None leaves it to the VIM."""
+    update_type: str = ""
+    """updateType of an UPDATE (SOL005 §6.5.4.3.6), for people and for the operation's parameters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,16 +113,24 @@ def standing(rt: Runtime, name_or_id: str) -> Standing:
 
 def lasting(wishes: Wishes, vnfs: Collection[str]) -> Wishes:
     """Without what was meant for one operation only, and what was said of VNFs that are no more."""
+
+    def theirs(said: Mapping[str, _Said]) -> dict[str, _Said]:
+        return {name: one for name, one in said.items() if name in vnfs}
+
     return dataclasses.replace(
         wishes,
-        scale_levels={name: levels for name, levels in wishes.scale_levels.items() if name in vnfs},
-        vnf_levels={name: level for name, level in wishes.vnf_levels.items() if name in vnfs},
-        vnfds={name: vnfd for name, vnfd in wishes.vnfds.items() if name in vnfs},
+        scale_levels=theirs(wishes.scale_levels),
+        vnf_levels=theirs(wishes.vnf_levels),
+        vnfds=theirs(wishes.vnfds),
+        vnf_flavours=theirs(wishes.vnf_flavours),
+        connections=theirs(wishes.connections),
+        information=theirs(wishes.information),
         stopped=tuple(name for name in wishes.stopped if name in vnfs),
         parameters={},
         recreate=(),
         cause="",
         patience_s=None,
+        update_type="",
     )
 
 
@@ -171,6 +189,9 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
         scale_levels=wishes.scale_levels,
         vnf_levels=wishes.vnf_levels,
         vnf_vnfds=wishes.vnfds,
+        vnf_flavours=wishes.vnf_flavours,
+        connections=wishes.connections,
+        properties={name: said.get("vnfConfigurableProperties", {}) for name, said in wishes.information.items()},
         stopped=frozenset(wishes.stopped),
         chains_off=frozenset(wishes.chains_off),
         locations=wishes.locations,

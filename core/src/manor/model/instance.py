@@ -162,6 +162,9 @@ class VnfInstance:
     vnf_state: str = "STOPPED"
     scale_levels: Mapping[str, int] = field(default_factory=dict)
     vdu_counts: Mapping[str, int] = field(default_factory=dict)
+    information: Mapping[str, Any] = field(default_factory=dict)
+    """What the operator says of it, by ETSI's names: vnfInstanceName, vnfInstanceDescription, metadata,
+    vnfConfigurableProperties; what is not said is left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -272,7 +272,11 @@ def _view(draft: _Draft, vnf: Vnf) -> VnfView:
             )
             for vnfc in vnf.vnfcs
         ),
-        parameters={**vnf.profile.parameters, **draft.request.ns.parameters},
+        parameters={
+            **vnf.profile.parameters,
+            **draft.request.ns.parameters,
+            **draft.request.properties.get(vnf.name, {}),
+        },
         boot_templates={vdu.id: vdu.boot_data for vdu in vnf.df.vdus if vdu.boot_data},
         day1={vdu.id: vdu.day1 for vdu in vnf.df.vdus if vdu.day1},
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import count, islice
+from typing import Any
 
 from manor.errors import PlanRefused, UsageError
 from manor.model.instance import NsInstance
-from manor.model.nsd import Nsd, NsDf, VnfProfile
+from manor.model.nsd import Nsd, NsDf, VirtualLinkConnectivity, VnfProfile
 from manor.model.vnfd import Vnfd, VnfDf
 from manor.vnfm.levels import instances
 from manor.vnfm.members import Vnf, expand, vnf_name
@@ -50,6 +52,14 @@ class ServiceRequest:
     """VNF instantiation level by VNF name, where it differs from the profile's."""
     vnf_vnfds: Mapping[str, str] = field(default_factory=dict)
     """VNFD id by VNF name, where it differs from the profile's (CHANGE_VNFPKG)."""
+    vnf_flavours: Mapping[str, str] = field(default_factory=dict)
+    """VNF flavour by VNF name, where it differs from the profile's (CHANGE_VNF_DF)."""
+    connections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """VNF name → external CP → virtual link of the service, empty for none (CHANGE_EXTERNAL_VNF_CONNECTIVITY)."""
+    properties: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """vnfConfigurableProperties by VNF name: parameters of that VNF alone, above all others."""
+    vnfs_removed: frozenset[str] = frozenset()
+    """Names of VNFs that were removed one by one (REMOVE_VNF): their numbers are not given out again."""
     stopped: frozenset[str] = frozenset()
     """Names of the VNFs whose machines are turned off."""
     chains_off: frozenset[str] = frozenset()
@@ -78,14 +88,34 @@ def members(request: ServiceRequest) -> tuple[Vnf, ...]:
     counts = _vnf_counts(request, df)
     result = []
     for profile in df.vnf_profiles:
-        for index in range(counts[profile.id]):
+        for index in islice(_numbers(request, profile), counts[profile.id]):
             name = vnf_name(profile.id, index)
-            vnfd, vnf_df = _described(request, profile, request.vnf_vnfds.get(name, profile.vnfd_id))
+            own = _own(request, profile, name)
+            vnfd, vnf_df = _described(request, own, request.vnf_vnfds.get(name, profile.vnfd_id))
             level = request.vnf_levels.get(name, profile.instantiation_level)
             sizes = instances(vnf_df, level, request.scale_levels.get(name))
             is_stopped = name in request.stopped
-            result.append(expand(request.ns.id, profile, index, vnfd, vnf_df, sizes, is_stopped=is_stopped))
+            result.append(expand(request.ns.id, own, index, vnfd, vnf_df, sizes, is_stopped=is_stopped))
     return tuple(result)
+
+
+def _numbers(request: ServiceRequest, profile: VnfProfile) -> Iterator[int]:
+    return (index for index in count() if vnf_name(profile.id, index) not in request.vnfs_removed)
+
+
+def _own(request: ServiceRequest, profile: VnfProfile, name: str) -> VnfProfile:
+    """The profile as it is for one of its VNFs."""
+    moved = request.connections.get(name, {})
+    kept = (
+        VirtualLinkConnectivity(virtual_link=one.virtual_link, cpds=tuple(cpd for cpd in one.cpds if cpd not in moved))
+        for one in profile.connectivity
+    )
+    new = (VirtualLinkConnectivity(virtual_link=link, cpds=(cpd,)) for cpd, link in moved.items() if link)
+    return replace(
+        profile,
+        flavour_id=request.vnf_flavours.get(name, profile.flavour_id),
+        connectivity=(*kept, *new) if moved else profile.connectivity,
+    )
 
 
 def _described(request: ServiceRequest, profile: VnfProfile, vnfd_id: str) -> tuple[Vnfd, VnfDf]:

@@ -38,7 +38,30 @@ def _alarms(tx: Connection) -> None:
         tx.execute(text(statement))
 
 
-MIGRATIONS: Sequence[Migration] = (_alarms,)
+def _vnf_information(tx: Connection) -> None:
+    """Version 3: what operators say of a VNF."""
+    from sqlalchemy import text
+
+    tx.execute(text("ALTER TABLE manor_vnf_instance ADD COLUMN information JSON DEFAULT '{}' NOT NULL"))
+
+
+def _notifications(tx: Connection) -> None:
+    """Version 4: what happened, and who is told of it."""
+    from sqlalchemy import text
+
+    number = "SERIAL PRIMARY KEY" if tx.dialect.name == "postgresql" else "INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL"
+    for statement in (
+        f"CREATE TABLE manor_notification (seq {number}, type VARCHAR NOT NULL, time_s FLOAT NOT NULL, "
+        "ns_id VARCHAR NOT NULL, body JSON NOT NULL)",
+        "CREATE INDEX manor_notification_time ON manor_notification (time_s)",
+        "CREATE TABLE manor_subscription (id VARCHAR NOT NULL, callback_uri VARCHAR NOT NULL, types JSON NOT NULL, "
+        "ns_id VARCHAR NOT NULL, secret_file VARCHAR NOT NULL, created_s FLOAT NOT NULL, cursor INTEGER NOT NULL, "
+        "failures INTEGER NOT NULL, error VARCHAR NOT NULL, PRIMARY KEY (id))",
+    ):
+        tx.execute(text(statement))
+
+
+MIGRATIONS: Sequence[Migration] = (_alarms, _vnf_information, _notifications)
 """The first one leads from version 1 to 2, and so on. Each must work on SQLite and on PostgreSQL."""
 
 SCHEMA_VERSION = 1 + len(MIGRATIONS)

@@ -160,6 +160,7 @@ def vnf_instance(row: Row) -> VnfInstance:
         vnf_state=row["vnf_state"],
         scale_levels=decoded(row["scale_levels"]),
         vdu_counts=decoded(row["vdu_counts"]),
+        information=decoded(row["information"]),
     )
 
 
@@ -178,6 +179,7 @@ def vnf_values(item: VnfInstance) -> dict[str, Any]:
         "vnf_state": item.vnf_state,
         "scale_levels": dict(item.scale_levels),
         "vdu_counts": dict(item.vdu_counts),
+        "information": dict(item.information),
     }
 
 

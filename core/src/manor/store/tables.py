@@ -120,6 +120,7 @@ class VnfRow(SQLModel, table=True):
     vnf_state: str
     scale_levels: dict[str, Any] = Field(sa_column=_json())
     vdu_counts: dict[str, Any] = Field(sa_column=_json())
+    information: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False, server_default=text("'{}'")))
 
 
 class OperationRow(SQLModel, table=True):
