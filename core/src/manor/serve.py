@@ -120,6 +120,7 @@ def _metrics(rt: Runtime, address: tuple[str, int] | None, assurance: Assurance)
     from manor.store import instances, operations
     from manor.telemetry.export import registry
     from manor.telemetry.families import Assured
+    from manor.telemetry.work import WorkFigures
 
     def counted(read: Callable[[], Iterator[str]]) -> Callable[[], Mapping[str, int]]:
         return lambda: Counter(read())
@@ -140,6 +141,8 @@ def _metrics(rt: Runtime, address: tuple[str, int] | None, assurance: Assurance)
         services=counted(service_states),
         more=[Assured(assurance.figures)],
     )
+    took = WorkFigures(made)
+    rt.watchers.append(lambda p: took.operation(p.operation) if p.step is None else took.step(p.step))
     host, port = address
     try:
         server, thread = start_http_server(port, addr=host, registry=made)

@@ -1,7 +1,10 @@
 """What a Prometheus server reads from Manor."""
 
+from manor.api import OperationKind, Step, Verb
+from manor.model.instance import NsLcmOpOcc, OperationState, StepRecord, StepState
 from manor.plugin import CallCount
 from manor.telemetry.export import registry
+from manor.telemetry.work import WorkFigures
 
 
 def test_calls_operations_and_services_are_exported_as_they_are_at_the_scrape() -> None:
@@ -23,3 +26,21 @@ def test_calls_operations_and_services_are_exported_as_they_are_at_the_scrape() 
     assert 'manor_operations{state="PROCESSING"} 1.0' in text
     calls[("vim-libvirt", "ensure")] = CallCount(count=4)
     assert 'verb="ensure"} 4.0' in generate_latest(made).decode()
+
+
+def test_operations_and_steps_are_counted_where_they_end() -> None:
+    from prometheus_client import CollectorRegistry
+
+    made = CollectorRegistry()
+    took = WorkFigures(made, clock=lambda: 112.0)
+    step = Step(id="ensure node a", verb=Verb.ENSURE, kind="node", key="a", endpoint="vim:lab")
+    for state, ended_s in ((StepState.INTENDED, 0.0), (StepState.DONE, 103.0), (StepState.UNDONE, 110.0)):
+        took.step(StepRecord(step=step, state=state, started_s=100.5, ended_s=ended_s))
+    for state in (OperationState.PROCESSING, OperationState.COMPLETED):
+        kind = OperationKind.INSTANTIATE
+        took.operation(NsLcmOpOcc(id="o", ns_id="n", ns_name="demo", operation=kind, state=state, start_s=100.0))
+    steps = {"verb": "ensure", "kind": "node", "state": "done"}
+    assert made.get_sample_value("manor_step_duration_seconds_count", steps) == 1
+    assert made.get_sample_value("manor_step_duration_seconds_sum", steps) == 2.5
+    ended = {"operation": str(kind), "state": "COMPLETED"}
+    assert made.get_sample_value("manor_operation_duration_seconds_sum", ended) == 12.0

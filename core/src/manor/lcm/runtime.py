@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
@@ -51,6 +52,8 @@ class Runtime:
         self._known: dict[str, tuple[Endpoint, float]] = {}
         """What is connected, and when it was last seen to be registered so."""
         self._worker: Worker | None = None
+        self.watchers: list[Callable[[Progress], None]] = []
+        """Told of every change of an operation or step that this process makes, after its commit."""
 
     @property
     def url(self) -> str:
@@ -106,6 +109,8 @@ class Runtime:
 
     def _tell(self, progress: Progress) -> None:
         """Let observers know of an operation's new state, after it was committed."""
+        for watcher in self.watchers:
+            watcher(progress)
         if progress.step is None:
             operation = progress.operation
             self.plugins.emit_operation_event(
