@@ -98,7 +98,7 @@ def _run(given: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     controller = Controller(Store(given.state_dir), library, settle_s=given.settle_s)
-    library.run(make_application(library, controller.switch_up, controller.switch_down))
+    library.run(make_application(library, controller.switches.up, controller.switches.down))
     controller.start()
     pid_file.write_text(f"{os.getpid()}\n")
     identity = {"pid": os.getpid(), "runtime": library.name, "library_version": library.version}

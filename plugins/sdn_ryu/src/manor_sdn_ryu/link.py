@@ -14,7 +14,7 @@ from typing import Any
 from manor.api import CallContext, DriverEnvironment
 from manor.errors import DeadlineExceeded, Indeterminate, Permanent, Transient
 from manor_sdn_ryu.config import RyuConfig
-from manor_sdn_ryu.protocol import connect, decode, encode, raise_failure, read_line
+from manor_sdn_ryu.protocol import VERSION, WrongVersion, connect, decode, encode, raise_failure, read_line
 from manor_sdn_ryu.tunnels import links
 
 __all__ = ["AgentLink"]
@@ -134,11 +134,28 @@ class AgentLink:
                 answer = decode(read_line(lines) or b"null")
             except TimeoutError as error:
                 raise DeadlineExceeded(f"the SDN agent did not answer {verb} in time") from error
+            except WrongVersion as error:
+                raise self._another_release(error.theirs) from error
             except (OSError, ValueError) as error:
-                raise Indeterminate(f"the SDN agent broke off at {verb}: {error}") from error
+                # A greeting changes nothing: an agent that died over it is one that is not there.
+                kind = Transient if verb == "hello" else Indeterminate
+                raise kind(f"the SDN agent broke off at {verb}: {error}") from error
         if not answer.get("ok"):
             raise_failure(answer)
         return answer.get("result")
+
+    def _another_release(self, theirs: int) -> Permanent:
+        pid_file = self.socket.with_suffix(".pid")
+        try:
+            end = f"kill {int(pid_file.read_text())}"
+        except (OSError, ValueError):
+            end = f"end the process that listens at {self.socket}"
+        return Permanent(
+            f"the SDN agent at {self.socket} speaks protocol {'unknown' if theirs < 0 else theirs}, this Manor {VERSION}",
+            hint=f"use the Manor that started it, which is newer, or {end}"
+            if theirs > VERSION
+            else f"{end}: switches go on as they are, and the next command starts this release's agent",
+        )
 
 
 def _alive(pid: int) -> bool:

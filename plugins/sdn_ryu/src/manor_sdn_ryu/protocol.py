@@ -2,7 +2,8 @@
 
 A request is ``{"v": 1, "verb": …, "timeout_s": …, "args": {…}}``; the answer ``{"v": 1, "ok": true, "result": …}`` or
 ``{"v": 1, "ok": false, "error": <class of manor.errors>, "message": …, "hint": …, "more": {…}}``. Lines are bounded.
-An answer in another version is refused, so that a driver never misreads an agent of another release.
+A message in another version is refused by name, so that no driver misreads an agent of another release; what
+:class:`WrongVersion` carries lets the driver say which side is the older one.
 """
 
 from __future__ import annotations
@@ -17,12 +18,31 @@ from typing import Any
 
 from manor import errors
 
-__all__ = ["LINE_MAX_BYTES", "VERSION", "at_path", "decode", "encode", "failure", "raise_failure", "read_line"]
+__all__ = [
+    "LINE_MAX_BYTES",
+    "VERSION",
+    "WrongVersion",
+    "at_path",
+    "connect",
+    "decode",
+    "encode",
+    "failure",
+    "raise_failure",
+    "read_line",
+]
 
 VERSION = 1
 LINE_MAX_BYTES = 64 * 1024 * 1024
 _PATH_MAX = 100
 _EXTRA = ("capability", "replace", "fields", "retry_after_s")
+
+
+class WrongVersion(ValueError):
+    """A message of another protocol version, which ``theirs`` gives where it is a number."""
+
+    def __init__(self, theirs: Any) -> None:
+        super().__init__(f"protocol version {theirs!r}, not {VERSION}")
+        self.theirs = theirs if isinstance(theirs, int) else -1
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
@@ -31,12 +51,12 @@ def encode(message: Mapping[str, Any]) -> bytes:
 
 
 def decode(line: bytes) -> dict[str, Any]:
-    """Read one line. Raises ValueError on what is no message of this version."""
+    """Read one line. Raises ValueError on what is no message, WrongVersion on one of another version."""
     message = json.loads(line)
     if not isinstance(message, dict):
         raise ValueError("not a message")
     if message.get("v") != VERSION:
-        raise ValueError(f"protocol version {message.get('v')!r}, not {VERSION}")
+        raise WrongVersion(message.get("v"))
     return message
 
 

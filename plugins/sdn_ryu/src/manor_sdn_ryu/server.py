@@ -68,7 +68,8 @@ class Server:
                         return
                     request = decode(line)
                 except ValueError as error:
-                    connected.sendall(encode(failure(Permanent(f"the agent did not understand: {error}"))))
+                    why = Permanent(f"the agent did not understand: {error}", hint="use the Manor that started it")
+                    connected.sendall(encode(failure(why)))
                     return
                 connected.sendall(encode(self._answer(request)))
 
@@ -97,7 +98,7 @@ class Server:
             "configure": self._configure,
             "prove": self._prove,
             "devices": lambda *_: self._controller.devices(),
-            "switches": lambda _, deadline: self._controller.switches(deadline),
+            "switches": lambda _, deadline: self._controller.switches.status(deadline),
             "apply": lambda args, deadline: self._controller.apply(program_from_json(args["program"]), deadline),
             "remove": self._remove,
             "observe": self._observe,

@@ -1,0 +1,60 @@
+"""What is to be true now: the programs, those that are leaving, and what they come to while machines are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from manor.api import FlowProgram, SwitchLink, Topology
+from manor_sdn_ryu.programs import Programs, cookie_of, devices_of, hosts_of
+from manor_sdn_ryu.store import Store
+from manor_sdn_ryu.switches import Switches
+
+__all__ = ["Desired"]
+
+
+class Desired:
+    """Keeps no lock; its owner does."""
+
+    def __init__(self, store: Store, switches: Switches) -> None:
+        self.programs = Programs(store)
+        self.owners: set[str] = set()
+        """Whose entries are ours to keep, also where no program of theirs is left."""
+        self.links: tuple[SwitchLink, ...] = ()
+        self.leaving: set[int] = set()
+        """Programs that are to go, and stay known (and observed) until every switch has let go of them."""
+        self._switches = switches
+
+    def topology(self) -> Topology:
+        """For the compiler, which asks for links only."""
+        return Topology(switches=(), links=self.links)
+
+    def all_owners(self) -> list[str]:
+        """Every owner, in a fixed order."""
+        return sorted({*self.owners, *(program.owner for program in self.programs)})
+
+    def stays(self, program: FlowProgram) -> bool:
+        """Whether the program is to be in the switches, rather than on its way out."""
+        return cookie_of(program) not in self.leaving
+
+    def effective(self, program: FlowProgram) -> FlowProgram:
+        """The program as it is to be while some of its ports are gone; as given while a switch of it is away."""
+        known: set[str] = set()
+        hosts = hosts_of(program)
+        for host in hosts:
+            keeper = self._switches.get(host)
+            if keeper is None or not keeper.ready.is_set():
+                return program
+            known |= keeper.ports.keys()
+        named = {device for _, device in devices_of(program)}
+        return self.programs.effective(program, self.topology(), named - known)
+
+    def bury(self) -> None:
+        """Forget the leaving programs whose every switch is here: converging took their rules out."""
+        for number in list(self.leaving):
+            if self._all_here(hosts_of(self.programs.get(number))):
+                self.leaving.discard(number)
+                self.programs.drop(number)
+
+    def _all_here(self, hosts: Iterable[str]) -> bool:
+        keepers = [self._switches.get(host) for host in hosts]
+        return all(keeper is None or keeper.ready.is_set() for keeper in keepers)

@@ -1,0 +1,72 @@
+"""What the switches hold of each program. Reads, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from manor.api import FlowProgram, Phase, Query, ResourceRef
+from manor.errors import DriverError
+from manor_sdn_ryu.deadlines import left_s
+from manor_sdn_ryu.desired import Desired
+from manor_sdn_ryu.pipeline import ALL_BITS, OWNER_MASK, owner_bits
+from manor_sdn_ryu.programs import cookie_of, hosts_of
+from manor_sdn_ryu.report import Report
+from manor_sdn_ryu.switches import Switches
+
+__all__ = ["Observer"]
+
+_ONE_BY_ONE = 16
+"""Up to so many programs are read by their own cookies; above, all of an owner at once."""
+_Records = Mapping[tuple[str, int], list[Any]]
+
+
+class Observer:
+    """Programs against the entries in the switches."""
+
+    def __init__(self, desired: Desired, switches: Switches) -> None:
+        self._desired = desired
+        self._switches = switches
+
+    def all(self, query: Query, deadline: float) -> list[dict[str, Any]]:
+        """What the switches hold of the resources asked for."""
+        found = [
+            program
+            for program in self._desired.programs
+            if program.owner == query.owner and query.admits(ResourceRef(kind=program.kind, key=program.key))
+        ]
+        together = self._read_owner(query.owner, deadline) if len(found) > _ONE_BY_ONE else None
+        return [self.one(program, deadline, together) for program in found]
+
+    def one(self, program: FlowProgram, deadline: float, together: _Records | None = None) -> dict[str, Any]:
+        """One program."""
+        number = cookie_of(program)
+        report = Report()
+        effective = self._desired.effective(program)
+        for host in sorted(hosts_of(program)):
+            try:
+                session = self._switches.session(host)
+                if together is None:
+                    records = session.flows(number, ALL_BITS, left_s(deadline))
+                else:
+                    records = together.get((host, number), [])
+                report.add(host, program, effective, session.ports, records, metering=session.metering)
+            except DriverError as error:
+                report.unreachable.append(str(error))
+        phase = Phase.DEGRADED if report.missing or report.extra else Phase.ACTIVE
+        return {
+            "kind": program.kind,
+            "key": program.key,
+            "owner": program.owner,
+            "native_id": f"0x{number:016x}",
+            "phase": Phase.UNKNOWN if report.unreachable else phase,
+            "spec_hash": program.spec_hash,
+            "detail": {"name": program.name, "mtu": program.spec.get("mtu"), **vars(report)},
+        }
+
+    def _read_owner(self, owner: str, deadline: float) -> _Records:
+        found: dict[tuple[str, int], list[Any]] = {}
+        for host in self._switches.ready(self._switches.hosts()):
+            for record in self._switches.session(host).flows(owner_bits(owner), OWNER_MASK, left_s(deadline)):
+                found.setdefault((host, record.cookie), []).append(record)
+        return found

@@ -1,0 +1,87 @@
+"""The agent's door: who may open it, and what an agent of another release is answered and told."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from manor.api import CallContext, DriverEnvironment
+from manor.errors import Permanent, Transient
+from manor_sdn_ryu.config import RyuConfig
+from manor_sdn_ryu.link import AgentLink
+from manor_sdn_ryu.protocol import VERSION
+
+from .conftest import Rig
+
+
+@pytest.fixture
+def link(tmp_path: Path) -> AgentLink:
+    """A driver's side, whose agent is whatever a test puts at its socket."""
+    environment = DriverEnvironment(name="t", owner="manor/t", state_dir=tmp_path, runtime_dir=tmp_path)
+    return AgentLink(RyuConfig(), environment, lambda _: None)
+
+
+def agent(link: AgentLink, answer: bytes) -> threading.Thread:
+    """Something that answers one request with this line, and is gone."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(link.socket))
+    listener.listen(1)
+
+    def serve() -> None:
+        with listener, listener.accept()[0] as connected:
+            connected.recv(4096)
+            connected.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    ("theirs", "hint"),
+    [(VERSION - 1, "kill 4242: switches go on as they are"), (VERSION + 1, "use the Manor that started it")],
+)
+def test_an_agent_of_another_release_is_named_with_the_remedy(link: AgentLink, theirs: int, hint: str) -> None:
+    link.socket.with_suffix(".pid").write_text("4242\n")
+    other = agent(link, json.dumps({"v": theirs, "ok": True, "result": {"pid": 4242}}).encode() + b"\n")
+    with pytest.raises(Permanent, match=f"speaks protocol {theirs}, this Manor {VERSION}") as caught:
+        link.ask("switches", CallContext.within(5))
+    other.join()
+    assert hint in caught.value.hint
+
+
+def test_an_agent_that_dies_over_the_greeting_is_one_that_is_not_there(link: AgentLink) -> None:
+    dying = agent(link, b"")
+    with pytest.raises(Transient, match="broke off at hello"):
+        link._call("hello", 5.0, {})
+    dying.join()
+
+
+@pytest.mark.real
+def test_nobody_else_gets_in_and_a_request_of_another_release_is_refused_by_name(one_rig: Rig) -> None:
+    one_rig.driver.topology(one_rig.ctx())
+    path = one_rig.environment.runtime_dir / "agent.sock"
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o077) == (0o600, 0)
+    code = (
+        "import os, socket, sys; os.chdir(sys.argv[1]);"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534);"
+        "socket.socket(socket.AF_UNIX).connect('agent.sock')"
+    )
+    # Already inside the directory, so that the socket's own permission is what refuses.
+    done = subprocess.run([sys.executable, "-c", code, str(path.parent)], capture_output=True, text=True)
+    assert "PermissionError" in done.stderr
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        client.connect(os.fspath(path))
+        client.sendall(json.dumps({"v": VERSION + 1, "verb": "shutdown", "args": {"force": True}}).encode() + b"\n")
+        answer = json.loads(client.makefile("rb").readline())
+    assert (answer["ok"], answer["v"]) == (False, VERSION)
+    assert f"protocol version {VERSION + 1}, not {VERSION}" in answer["message"]
+    assert one_rig.driver.topology(one_rig.ctx()).switches, "it still serves"
