@@ -150,8 +150,9 @@ class AgentLink:
             end = f"kill {int(pid_file.read_text())}"
         except (OSError, ValueError):
             end = f"end the process that listens at {self.socket}"
+        spoken = "of another kind" if theirs < 0 else theirs
         return Permanent(
-            f"the SDN agent at {self.socket} speaks protocol {'unknown' if theirs < 0 else theirs}, this Manor {VERSION}",
+            f"the SDN agent at {self.socket} speaks protocol {spoken}, this Manor {VERSION}",
             hint=f"use the Manor that started it, which is newer, or {end}"
             if theirs > VERSION
             else f"{end}: switches go on as they are, and the next command starts this release's agent",
