@@ -16,6 +16,10 @@ __all__ = [
     "FlowRule",
     "GroupBucket",
     "GroupRule",
+    "Probe",
+    "ProbeHop",
+    "ProbeVerdict",
+    "Probed",
     "Sdn",
     "SdnCapability",
     "Switch",
@@ -37,7 +41,10 @@ class SdnCapability(StrEnum):
     CONNTRACK = "conntrack"
     METERING = "metering"
     TRACE = "trace"
+    PROBE = "probe"
     NSH = "nsh"
+    EXTERNAL_PORT = "external-port"
+    """Ports to the outside (SdnPort without a MAC, or with a VLAN)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,8 +84,9 @@ class FlowRule:
     ``actions`` are ``(name, argument)`` pairs: ``("output", device)``, ``("set_field", "field=value")``,
     ``("goto", table)``, ``("group", id)``, ``("drop", "")``. Open vSwitch's own: ``("move", "field->field")``,
     ``("resubmit", table)``, ``("ct", table)`` and ``("ct", "commit")`` in the zone of ``reg1``, and
-    ``("set_field", "reg1=@device")`` for the number that a port has. ``("meter", bit/s)`` comes first and holds what
-    enters by the match's ``in_port`` to a rate.
+    ``("set_field", "reg1=@device")`` for the number that a port has. ``("push_vlan", "")`` is followed by a ``set_field``
+    of ``vlan_vid``; ``("pop_vlan", "")``. ``("meter", bit/s)`` comes first and holds what enters by the match's
+    ``in_port`` to a rate; without an ``in_port`` all rules of the program with one are held to it together.
     """
 
     host: str
@@ -181,4 +189,60 @@ class Traced(Protocol):
 
     def trace(self, key: str, packet: Mapping[str, str | int], ctx: CallContext) -> Sequence[TraceHop]:
         """Follow a packet of the chain ``key`` hop by hop through the switches' own tables."""
+        ...
+
+
+class ProbeVerdict(StrEnum):
+    """What became of a probe at one hop of its way."""
+
+    PASSED = "passed"
+    """It came out of the function, over the link, or to where it was addressed."""
+    KEPT = "kept"
+    """It went into the function and did not come out; a filter may mean to."""
+    LOST = "lost"
+    """It did not get there: rules, switches or links are at fault, not a function."""
+    UNSEEN = "unseen"
+    """Nothing is known: the probe had ended before."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeHop:
+    """One part of a probe's way: where it starts, a function, a link between hosts, or where it ends."""
+
+    key: str
+    """Key of the port that it goes into (of an end, the end's own); empty for a link."""
+    host: str
+    device: str
+    verdict: ProbeVerdict
+    latency_s: float | None = None
+    """From the sight of it before this part to the sight behind it; None where that was not measured."""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probe:
+    """What became of one marked frame."""
+
+    packet: Mapping[str, str | int]
+    """As it was asked for."""
+    hops: tuple[ProbeHop, ...]
+
+    @property
+    def arrived(self) -> bool:
+        """Whether it came all the way."""
+        return bool(self.hops) and all(hop.verdict is ProbeVerdict.PASSED for hop in self.hops)
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """Optional, with SdnCapability.PROBE."""
+
+    def probe(self, key: str, packets: Sequence[Mapping[str, str | int]], ctx: CallContext) -> Sequence[Probe]:
+        """Send a real, marked frame for each packet along the installed chain ``key``, and tell where each was seen.
+
+        A packet's fields are OXM names; ``in_port`` names the device out of which the frame seems to come: an end of
+        the chain, or a function's port, for the rest of the way. ``into`` instead hands it to a function at that
+        device. What an end would receive it never gets. Nothing of it stays in the switches, whatever happens.
+        Raises NotFound where there is no such chain, Transient where a switch is not there.
+        """
         ...
