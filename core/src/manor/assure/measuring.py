@@ -11,6 +11,7 @@ from typing import Any
 
 from manor.api import Observed, Phase, ResourceKind, ResourceRef, Target
 from manor.assure.confirming import Flows
+from manor.assure.guests import Guests
 from manor.assure.learning import Learning
 from manor.assure.looking import Heartbeats, Seen, look
 from manor.assure.settings import AssuranceSettings
@@ -18,7 +19,7 @@ from manor.assure.sight import Service
 from manor.errors import ManorError, StoreError
 from manor.lcm.runtime import Runtime
 from manor.model.instance import EndpointKind
-from manor.plugin.connecting import connect, validated
+from manor.plugin.connecting import validated
 from manor.store.history import History
 from manor.telemetry.collect import collect, flow_samples
 from manor.telemetry.kpis import KpiRow, Subject, kpi_rows
@@ -48,6 +49,7 @@ class Measuring:
         self._tidied_s = self._heartbeat_s = clock()
         self._gave: set[str] = set()
         self.heartbeats = Heartbeats(rt)
+        self.guests = Guests(rt, clock=clock)
         self.flows = Flows()
         self.flow_sight = Seen()
         """Links and chains as their controllers showed them last."""
@@ -76,6 +78,8 @@ class Measuring:
         found = collect(vims, self._rt.driver, sources=self._sources, targets=_targets(services))
         self._hear(vims, {sample.key for sample in found.samples}, found.silent)
         rows = kpi_rows(subjects, (*found.samples, *flow_samples(flows, now_s)), self._rates)
+        self.guests.tick(services, running, subjects, settings.guest_s)
+        rows = self.guests.add_to(rows, now_s)
         self.rows = {row.subject.key: row for row in rows}
         self.samples += sum(len(row.values) for row in rows)
         self.collect_s = found.seconds
@@ -96,6 +100,7 @@ class Measuring:
         """Keep what was learned, and let go."""
         if self._learning is not None:
             self._learning.save()
+        self.guests.close()
         for source in self._sources.values():
             source.close()
         if self._history is not None:
@@ -120,10 +125,9 @@ class Measuring:
                     self._rt.home / "detectors" / settings.detector, lambda: chosen.record.create(config)
                 )
             for name, values in settings.sources.items():
-                source = plugins.choose("manor_telemetry_sources", name)
                 # A source is no endpoint: it gets a directory of its own beside theirs.
                 environment = self._rt.environment(EndpointKind.VNFM, f"telemetry-{name}")
-                self._sources[name] = connect(source, values, environment, plugins.counters)
+                self._sources[name] = plugins.connect_telemetry(name, values, environment)
         except ManorError as error:
             _log.warning("goes on without: %s%s", error.message, f" ({error.hint})" if error.hint else "")
 

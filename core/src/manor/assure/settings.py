@@ -65,6 +65,8 @@ class AssuranceSettings(_Settings):
     """Period of KPIs, of flow counters and of the state of links and chains."""
     heartbeat_s: float = Field(default=10.0, gt=0)
     """How often each guest agent is asked whether it is there."""
+    guest_s: float = Field(default=15.0, ge=1, le=300)
+    """How often each guest is asked for its own KPIs and its VNF's indicators."""
     heartbeat_lost_s: float = Field(default=45.0, gt=0)
     """Silence of a guest agent that had answered, after which its heartbeat is lost."""
     degraded_s: float = Field(default=15.0, ge=0)

@@ -19,9 +19,10 @@ from manor.telemetry.rates import Rates
 
 __all__ = ["KpiRow", "Subject", "kpi_rows", "rule_samples", "split", "unit_of"]
 
+_PARTS = frozenset({"device", "part"})
+"""Labels that tell parts of one subject: ``device`` is mapped to its name, ``part`` is one."""
 _MOST_PARTS = 64
 """Parts of one subject that are told apart; the rest is left out, so that no switch can flood the history."""
-_UNITS = {"%": "%", "By": "By/s", "{packet}": "{packet}/s", "{request}": "{request}/s", "s": "1"}
 _OUTPUT = re.compile(r"\boutput:([^,\s]+)")
 _IN_PORT = re.compile(r"\bin_port=([^,\s]+)")
 _NET = re.compile(r"v_net_(byte|packet)_(incoming|outgoing)(_dropped)?")
@@ -145,7 +146,7 @@ def _node_values(subject: Subject, samples: Iterable[Sample], rates: Rates) -> d
     for sample in samples:
         device = sample.labels.get("device", "")
         value = _value(sample, rates)
-        if sample.kind is SampleKind.GAUGE and not device:
+        if sample.kind is SampleKind.GAUGE and not sample.labels.keys() & _PARTS:
             gauges[sample.metric] = sample.value
         if value is None:
             continue
@@ -156,6 +157,8 @@ def _node_values(subject: Subject, samples: Iterable[Sample], rates: Rates) -> d
             part = _part(subject, sample)
             if part is not None:
                 values[_named(f"{what}_{way}{dropped or ''}_vnf_{side}_cp", part)] = value
+        elif "part" in sample.labels:
+            values[_named(sample.metric, sample.labels["part"])] = value
         elif sample.kind is SampleKind.COUNTER:
             summed[sample.metric] = summed.get(sample.metric, 0.0) + value
         elif not device and sample.metric not in _INPUTS:
@@ -197,7 +200,7 @@ def _memory_used(gauges: Mapping[str, float], memory_bytes: int) -> float | None
 def _value(sample: Sample, rates: Rates) -> float | None:
     if sample.kind is SampleKind.GAUGE:
         return sample.value
-    series = (sample.key, sample.metric, sample.labels.get("device", ""))
+    series = (sample.key, sample.metric, sample.labels.get("device", "") or sample.labels.get("part", ""))
     return rates.rate(series, sample.value, sample.time_s)
 
 

@@ -1,0 +1,147 @@
+"""What a machine says of itself, asked through the agent inside: memory, load, file systems, and its VNF's indicators.
+
+Everything here was written by a guest, so it is bounded and parsed, never trusted: an answer is cut off at a size, a
+command at its time, an indicator at a number of values, and no answer can take the name of a KPI that Manor measures.
+What does not parse is missing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from manor.api.resources import ResourceRef
+from manor.api.telemetry import Sample, SampleKind
+from manor.api.vim import GuestResult
+from manor.errors import ManorError
+
+__all__ = ["MOST_BYTES", "MOST_SERIES", "GuestTarget", "Indicator", "Run", "ask_guest", "read_indicator", "read_system"]
+
+MOST_BYTES = 256 << 10
+"""Longest answer of one command that is read."""
+MOST_SERIES = 64
+"""Values of one indicator; further ones are left out."""
+_SYSTEM = ("cat", "/proc/meminfo", "/proc/loadavg")
+_DISKS = ("df", "-kP")
+_LOAD = re.compile(r"^(\d+\.\d+) \d+\.\d+ \d+\.\d+ \d+/\d+ \d+$", re.M)
+_MEMORY = re.compile(r"^(MemTotal|MemAvailable): +(\d+) kB$", re.M)
+_DISK = re.compile(r"^/dev/\S+ +(\d+) +(\d+) +(\d+) +\d+% +/", re.M)
+_FOREIGN = re.compile(r"[^A-Za-z0-9_.,=/-]")
+_WORDS = {"true": 1.0, "false": 0.0}
+
+Run = Callable[[Sequence[str]], GuestResult]
+"""Runs a program in the guest; raises ManorError where that cannot be."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Indicator:
+    """A VnfIndicator that the VNFD says how to read."""
+
+    id: str
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GuestTarget:
+    """A machine with an agent inside."""
+
+    ref: ResourceRef
+    endpoint: str
+    indicators: tuple[Indicator, ...] = ()
+
+
+def ask_guest(target: GuestTarget, run: Run, clock: Callable[[], float]) -> list[Sample]:
+    """Samples of one guest. A command that fails costs its own values only."""
+    samples: list[Sample] = []
+    key = target.ref.key
+    system = [_said(run, argv) for argv in (_SYSTEM, _DISKS)]
+    samples += read_system(key, "\n".join(text for text in system if text), clock())
+    for indicator in target.indicators:
+        text = _said(run, indicator.command)
+        if text:
+            samples += read_indicator(key, indicator.id, text, clock())
+    return samples
+
+
+def read_system(key: str, text: str, time_s: float) -> Iterator[Sample]:
+    """Memory and disks in use (%) and the load, from ``/proc/meminfo``, ``/proc/loadavg`` and ``df -kP``."""
+
+    def gauge(metric: str, value: float, unit: str) -> Sample:
+        return Sample(metric=metric, value=value, unit=unit, key=key, time_s=time_s)
+
+    memory = {name: float(kib) for name, kib in _MEMORY.findall(text)}
+    if memory.get("MemTotal", 0.0) > 0 and "MemAvailable" in memory:
+        free = min(1.0, memory["MemAvailable"] / memory["MemTotal"])
+        yield gauge("v_memory_usage_mean", 100.0 * (1.0 - free), "%")
+    load = _LOAD.search(text)
+    if load:
+        yield gauge("v_guest_load", float(load[1]), "1")
+    # Used over used and free, as df counts: what is kept for root is neither.
+    disks = [(float(used), float(used) + float(free)) for _, used, free in _DISK.findall(text)]
+    disks = [(used, room) for used, room in disks if room > 0]
+    if disks:
+        yield gauge("v_disk_usage_mean", 100.0 * sum(used for used, _ in disks) / sum(room for _, room in disks), "%")
+        yield gauge("v_guest_disk_fullest_usage", max(100.0 * used / room for used, room in disks), "%")
+
+
+def read_indicator(key: str, indicator: str, text: str, time_s: float) -> Iterator[Sample]:
+    """One value for a number (or true, false) alone; else one for each line of Prometheus's text format."""
+    name = _FOREIGN.sub("_", indicator)[:64]
+    word = text.strip()
+    value = _number(word)
+    if value is not None:
+        yield _value(key, name, value, time_s, SampleKind.GAUGE)
+        return
+    if len(word) < 32 and "\n" not in word and " " not in word:
+        return  # a word: an indicator may be one, a KPI may not
+    for series, number, kind in list(_exposed(text))[:MOST_SERIES]:
+        yield _value(key, f"{name}/{series}"[:160], number, time_s, kind)
+
+
+def _exposed(text: str) -> Iterator[tuple[str, float, SampleKind]]:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    count = 0
+    try:
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name.endswith(("_bucket", "_created")) or "quantile" in sample.labels:
+                    continue  # a distribution by its count and sum only
+                count += 1
+                if count > MOST_SERIES:
+                    return
+                if math.isfinite(sample.value):
+                    labels = ",".join(f"{label}={value}" for label, value in sorted(sample.labels.items()))
+                    counts = family.type == "counter" or sample.name.endswith(("_count", "_sum"))
+                    kind = SampleKind.COUNTER if counts else SampleKind.GAUGE
+                    yield _FOREIGN.sub("_", f"{sample.name}{',' if labels else ''}{labels}"), float(sample.value), kind
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return  # the parser is no validator: what was read before the nonsense is kept
+
+
+def _value(key: str, part: str, value: float, time_s: float, kind: SampleKind) -> Sample:
+    return Sample(
+        metric="vnf_indicator", value=value, unit="1", key=key, time_s=time_s, kind=kind, labels={"part": part}
+    )
+
+
+def _number(word: str) -> float | None:
+    if word.lower() in _WORDS:
+        return _WORDS[word.lower()]
+    try:
+        value = float(word) if len(word) < 64 else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _said(run: Run, argv: Sequence[str]) -> str:
+    try:
+        result = run(argv)
+    except ManorError:
+        return ""
+    if len(result.stdout) > MOST_BYTES or (result.exit_code and argv is not _DISKS):
+        return ""
+    return result.stdout.decode(errors="replace")

@@ -1,0 +1,76 @@
+"""Guests are asked beside the loop: their word joins the machine's KPIs, grows old, and never holds up the rest."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from assured_site import Site, unguarded
+from sqlalchemy import update
+
+from manor.api import GuestResult
+from manor.model.instance import PackageKind
+from manor.store import packages
+from manor.store.tables import PackageRow
+
+Make = Callable[..., Site]
+
+
+def declare(site: Site, vnf: str, indicator: str, *command: str) -> None:
+    """As if the VNFD of this VNF had an indicator with a command."""
+    with site.rt.store.begin() as tx:
+        vnfd = next(
+            check.view["vnfd_id"]
+            for service in site.assurance._services.read()
+            for check in service.desired.checks
+            if check.kind == "vnf" and f"/{vnf}/" in "".join(check.nodes)
+        )
+        package = packages.by_descriptor(tx, PackageKind.VNF, vnfd)
+        assert package is not None
+        descriptor = dict(packages.descriptor(tx, package.id))
+        descriptor["indicators"] = [{"id": indicator, "command": list(command)}]
+        table = PackageRow.__table__  # type: ignore[attr-defined]
+        tx.execute(update(table).where(table.c.id == package.id).values(descriptor=descriptor))
+
+
+def test_the_word_of_a_guest_joins_its_machines_kpis_and_grows_old(make_site: Make) -> None:
+    site = make_site()
+    declare(site, "firewall", "sessions", "fw-sessions")
+    said = {"cat": b"1.50 0.40 0.30 1/60 1234\n", "fw-sessions": b"42\n"}
+
+    def script(_key: str, argv: Sequence[str], _stdin: bytes) -> GuestResult:
+        return GuestResult(exit_code=0 if argv[0] in said else 127, stdout=said.get(argv[0], b""), stderr=b"")
+
+    unguarded(site.rt.vim("lab"))._guest_script = script
+    firewall, web = site.node("firewall"), site.node("web")
+    for key in (firewall, web):
+        site.world.metrics[key] = {"v_cpu_usage_mean": 10.0}
+    measuring = site.assurance._measuring
+    site.rounds(2, step_s=5, measure=True)
+    measuring.guests.wait(10)
+    site.rounds(1, step_s=5, measure=True)
+    assert measuring.rows[firewall].values["vnf_indicator:sessions"] == 42.0
+    assert measuring.rows[firewall].values["v_guest_load"] == 1.5
+    assert "vnf_indicator:sessions" not in measuring.rows[web].values
+    said.clear()
+    for _ in range(9):
+        site.rounds(1, step_s=5, measure=True)
+        measuring.guests.wait(10)
+    assert set(measuring.rows[firewall].values) == {"v_cpu_usage_mean_vnf"}, "an old word is missing, not kept"
+
+
+def test_a_guest_that_hangs_holds_up_nothing(make_site: Make) -> None:
+    site = make_site()
+    answer, asked = threading.Event(), threading.Event()
+
+    def script(*_: Any) -> GuestResult:
+        asked.set()
+        answer.wait(30)
+        return GuestResult(exit_code=0, stdout=b"", stderr=b"")
+
+    unguarded(site.rt.vim("lab"))._guest_script = script
+    firewall = site.node("firewall")
+    site.world.metrics[firewall] = {"v_cpu_usage_mean": 10.0}
+    site.rounds(3, step_s=20, measure=True)
+    assert asked.wait(10)
+    assert site.assurance._measuring.rows[firewall].values == {"v_cpu_usage_mean_vnf": 10.0}
+    answer.set()
