@@ -47,6 +47,10 @@ def make_application(library: Library, on_up: Callable[[Session], None], on_down
         def ports(self, event: Any) -> None:
             self._deliver(event)
 
+        @handle(events.EventOFPPacketIn, main)
+        def shown(self, event: Any) -> None:
+            self._deliver(event)
+
         @handle(events.EventOFPFlowStatsReply, main)
         def flow_stats(self, event: Any) -> None:
             self._deliver(event)

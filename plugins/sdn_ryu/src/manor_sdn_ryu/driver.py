@@ -17,6 +17,9 @@ from manor.api import (
     Host,
     Observed,
     Phase,
+    Probe,
+    ProbeHop,
+    ProbeVerdict,
     Query,
     ResourceKind,
     ResourceRef,
@@ -145,6 +148,17 @@ class RyuSdn:
             return self._databases[host].trace(ctx, flow)
 
         return trace_chain(spec, observed, packet, self.topology(ctx), ask, ctx)
+
+    def probe(self, key: str, packets: Sequence[Mapping[str, str | int]], ctx: CallContext) -> Sequence[Probe]:
+        """Send a marked frame a packet along the chain ``key``, and tell where each was seen."""
+        answer = self._agent.ask("probe", ctx, owner=self._owner, key=key, packets=[dict(one) for one in packets])
+        return [
+            Probe(
+                packet=packet,
+                hops=tuple(ProbeHop(**{**hop, "verdict": ProbeVerdict(hop["verdict"])}) for hop in told["hops"]),
+            )
+            for packet, told in zip(packets, answer, strict=True)
+        ]
 
     def shutdown(self, ctx: CallContext, *, force: bool = False) -> bool:
         """End the agent, as when this endpoint is removed. False (and it goes on) while it holds any program, unless

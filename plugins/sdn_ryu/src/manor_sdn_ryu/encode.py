@@ -38,14 +38,14 @@ class Encoder:
         self._header = functools.lru_cache(None)(self._header_bytes)
         self._actions = functools.lru_cache(_KEPT)(self._actions_bytes)
 
-    def bundled(self, entry: Entry, *, delete: bool, bundle: int, flags: int, xid: int) -> bytes:
+    def bundled(self, entry: Entry, *, delete: bool, bundle: int, flags: int, xid: int, lifetime_s: int = 0) -> bytes:
         """The message that adds :meth:`flow_mod` to a bundle."""
-        inner = self.flow_mod(entry, delete=delete, xid=xid)
+        inner = self.flow_mod(entry, delete=delete, xid=xid, lifetime_s=lifetime_s)
         head = _HEADER.pack(_VERSION, _EXPERIMENTER, _HEADER.size + _BUNDLE_ADD.size + len(inner), xid)
         return head + _BUNDLE_ADD.pack(_ONF, _BUNDLE_ADD_TYPE, bundle, 0, flags) + inner
 
-    def flow_mod(self, entry: Entry, *, delete: bool, xid: int) -> bytes:
-        """Puts or deletes exactly this entry (a delete never hits another cookie's)."""
+    def flow_mod(self, entry: Entry, *, delete: bool, xid: int, lifetime_s: int = 0) -> bytes:
+        """Puts or deletes exactly this entry (a delete never hits another cookie's); put for ever, or for a time."""
         # What a delete would have done does not matter, and need not be ours to express.
         instructions = b"" if delete else self._actions(entry.actions)
         fields = b"".join(sorted(self._field(*field) for field in entry.match))
@@ -53,7 +53,7 @@ class Encoder:
         match = struct.pack("!HH", 1, length) + fields + bytes(-length % 8)
         fixed = _FLOW_MOD.pack(
             entry.cookie, _ALL_BITS if delete else 0, entry.table, _DELETE_STRICT if delete else _ADD,
-            0, 0, entry.priority, _NO_BUFFER, _ANY, _ANY, 0,
+            0, lifetime_s, entry.priority, _NO_BUFFER, _ANY, _ANY, 0,
         )  # fmt: skip
         size = _HEADER.size + len(fixed) + len(match) + len(instructions)
         return _HEADER.pack(_VERSION, _FLOW_MOD_TYPE, size, xid) + fixed + match + instructions

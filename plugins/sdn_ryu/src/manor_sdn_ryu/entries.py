@@ -20,6 +20,8 @@ __all__ = ["IN_PORT", "METERS", "Action", "Entry", "Identity", "Resolved", "chec
 _NO_TABLE = 255
 IN_PORT = 0xFFFFFFF8
 """OFPP_IN_PORT: back out of the port it came from."""
+_TO_US = 0xFFFFFFFD
+"""OFPP_CONTROLLER: what a probe's rule shows (no program has it)."""
 
 METERS = range(0x10000, 0x20000)
 """Our meters' numbers: where the range begins, and the number of the port whose meter it is."""
@@ -109,7 +111,11 @@ def _in_port(rule: FlowRule) -> str:
 
 
 def _devices(rule: FlowRule) -> list[str]:
-    names = [str(argument) for name, argument in rule.actions if name == "output" and argument != "in_port"]
+    names = [
+        str(argument)
+        for name, argument in rule.actions
+        if name == "output" and argument not in ("in_port", "controller")
+    ]
     in_port = _in_port(rule)
     return [in_port, *names] if in_port else names
 
@@ -118,6 +124,8 @@ def _action(name: str, argument: str | int, ports: Mapping[str, int]) -> Iterabl
     match name:
         case "output" if argument == "in_port":
             yield "output", IN_PORT
+        case "output" if argument == "controller":
+            yield "output", _TO_US
         case "output":
             if str(argument) in ports:
                 yield "output", ports[str(argument)]

@@ -103,6 +103,7 @@ class Server:
             "remove": self._remove,
             "observe": self._observe,
             "spec": self._spec,
+            "probe": self._probe,
             "shutdown": self._shutdown,
         }
 
@@ -130,6 +131,10 @@ class Server:
 
     def _spec(self, args: Mapping[str, Any], _deadline: float) -> dict[str, Any]:
         return self._controller.spec(str(args["owner"]), ResourceKind(args["kind"]), str(args["key"]))
+
+    def _probe(self, args: Mapping[str, Any], deadline: float) -> list[dict[str, Any]]:
+        packets = [{str(name): value for name, value in packet.items()} for packet in args["packets"]]
+        return self._controller.probe(str(args["owner"]), str(args["key"]), packets, deadline)
 
     def _prove(self, args: Mapping[str, Any], deadline: float) -> None:
         sender, receiver = (tuple(map(str, args[end])) for end in ("sender", "receiver"))

@@ -6,19 +6,21 @@ eventlet's threads and on real ones alike, since it uses the standard library's 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from manor.errors import Indeterminate, Permanent, Transient
 from manor_sdn_ryu.changes import Change
 from manor_sdn_ryu.encode import Encoder
-from manor_sdn_ryu.entries import METERS
+from manor_sdn_ryu.entries import METERS, Action
 from manor_sdn_ryu.wire import flow_stats_request, meter_mod, packet_out
 
-__all__ = ["Session"]
+__all__ = ["Session", "Shown"]
 
 _CHUNK_BYTES = 60000
 _XID_MAX = 0xFFFFFFFF
@@ -37,6 +39,18 @@ def _library(message: Any) -> _Message:
         return bytes(message.buf)
 
     return encoded
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """A frame that a rule showed to us."""
+
+    cookie: int
+    table: int
+    in_port: int
+    frame: bytes
+    time_s: float
+    """Monotonic."""
 
 
 class _Pending:
@@ -62,6 +76,7 @@ class Session:
         """Our meters in the switch: kbit/s by number."""
         self.on_ports: Callable[[set[str]], None] = lambda _: None
         self.alive = True
+        self._watchers: list[Callable[[Shown], None]] = []
         self._encoder = Encoder(datapath)
         self._lock = threading.Lock()
         self._xids = itertools.count(0x4D000000)
@@ -75,6 +90,9 @@ class Session:
         if type(message).__name__ == "OFPPortStatus":
             self._port(message)
             return
+        if type(message).__name__ == "OFPPacketIn":
+            self._show(message)
+            return
         pending = self._waiting.get(message.xid)
         if pending is None:
             return
@@ -85,6 +103,14 @@ class Session:
                 pending.done.set()
             case _:
                 pending.replies.append(message)
+
+    def _show(self, message: Any) -> None:
+        shown = Shown(
+            cookie=message.cookie, table=message.table_id, in_port=int(message.match["in_port"]),
+            frame=bytes(message.data or b""), time_s=time.monotonic(),
+        )  # fmt: skip
+        for watcher in list(self._watchers):
+            watcher(shown)
 
     def closed(self) -> None:
         """The connection is gone: whoever waits learns it now."""
@@ -155,7 +181,30 @@ class Session:
 
     def inject(self, frame: bytes, device: str, tunnel_id: int, timeout_s: float) -> None:
         """Let the switch send a frame of ours out of a tunnel's port."""
-        self._request([_library(packet_out(self.datapath, frame, self.ports[device], tunnel_id))], timeout_s)
+        actions = (("set_field", "tunnel_id", tunnel_id), ("output", self.ports[device]))
+        self._request([_library(packet_out(self.datapath, frame, actions))], timeout_s)
+
+    def put_out(self, frame: bytes, device: str, timeout_s: float) -> None:
+        """Let the switch send a frame of ours out of a port."""
+        self._request([_library(packet_out(self.datapath, frame, (("output", self.ports[device]),)))], timeout_s)
+
+    def put_in(self, frame: bytes, device: str, behind: tuple[int, int] | None, timeout_s: float) -> None:
+        """Let the switch take a frame of ours as if it had come in by a port; ``behind`` (table, metadata) skips what
+        stands before that table."""
+        actions: tuple[Action, ...] = (("output", self.datapath.ofproto.OFPP_TABLE),)
+        if behind is not None:
+            actions = (("set_field", "metadata", behind[1]), ("resubmit", behind[0]))
+        message = packet_out(self.datapath, frame, actions, in_port=self.ports[device])
+        self._request([_library(message)], timeout_s)
+
+    @contextlib.contextmanager
+    def watching(self, watcher: Callable[[Shown], None]) -> Iterator[None]:
+        """Meanwhile ``watcher`` is told, in the receiving thread, of every frame that a rule shows."""
+        self._watchers.append(watcher)
+        try:
+            yield
+        finally:
+            self._watchers.remove(watcher)
 
     def received(self, device: str, timeout_s: float) -> int:
         """Packets that came in by a port so far."""
@@ -164,8 +213,10 @@ class Session:
             record.rx_packets for reply in self._request([_library(request)], timeout_s) for record in reply.body
         )
 
-    def send(self, changes: Sequence[Change], timeout_s: float) -> None:
+    def send(self, changes: Sequence[Change], timeout_s: float, *, lifetime_s: int = 0) -> None:
         """Make the changes, all or none, in an ordered atomic bundle; returns when the switch has answered.
+
+        What is put lives for ``lifetime_s`` whole seconds in the switch, or (0) until it is deleted.
 
         Raises Permanent when it refused, Transient when it is not connected, Indeterminate when no answer came.
         """
@@ -179,7 +230,7 @@ class Session:
 
         def add(change: Change) -> _Message:
             return lambda xid: self._encoder.bundled(
-                change.entry, delete=change.delete, bundle=number, flags=flags, xid=xid
+                change.entry, delete=change.delete, bundle=number, flags=flags, xid=xid, lifetime_s=lifetime_s
             )
 
         open_, commit = control(ofp.ONF_BCT_OPEN_REQUEST), control(ofp.ONF_BCT_COMMIT_REQUEST)

@@ -68,13 +68,13 @@ def flow_stats_request(datapath: Any, cookie: int, mask: int) -> Any:
     )
 
 
-def packet_out(datapath: Any, frame: bytes, port: int, tunnel_id: int) -> Any:
-    """Ask the switch to send this frame into a tunnel."""
+def packet_out(datapath: Any, frame: bytes, actions: Iterable[Action], in_port: int = 0) -> Any:
+    """Ask the switch to do this with a frame that comes from us, or as if it had come in by a port."""
     parser, ofp = datapath.ofproto_parser, datapath.ofproto
-    actions = [parser.OFPActionSetField(tunnel_id=tunnel_id), parser.OFPActionOutput(port)]
     return parser.OFPPacketOut(
-        datapath=datapath, buffer_id=_NO_BUFFER, in_port=ofp.OFPP_CONTROLLER, actions=actions, data=frame
-    )
+        datapath=datapath, buffer_id=_NO_BUFFER, in_port=in_port or ofp.OFPP_CONTROLLER,
+        actions=[action_object(datapath, action) for action in actions], data=frame,
+    )  # fmt: skip
 
 
 def meter_mod(datapath: Any, meter: int, kbps: int, command: str) -> Any:

@@ -1,0 +1,172 @@
+"""Probes on a real switch: seen at every hop, never at an end, and gone afterwards whatever dies."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import threading
+import time
+from collections.abc import Mapping
+
+import pytest
+
+from manor.api import Classifier, Phase, PortRange, Probe, ProbeVerdict, SdnPort, SecurityRule
+from manor.errors import NotFound, Permanent
+
+from .conftest import BRIDGE, Rig, Tap, chain, eventually, segment
+
+pytestmark = pytest.mark.real
+WEB = (Classifier(protocol="tcp", destination_port_range=PortRange(lower=80, upper=80)),)
+TCP_MARK = bytes([0x45, 59 << 2])
+"""How the IPv4 header of a probe begins."""
+
+
+def packet(source: SdnPort, target: SdnPort, **more: str | int) -> dict[str, str | int]:
+    return {
+        "in_port": source.device, "eth_src": source.mac, "eth_dst": target.mac, "eth_type": 0x0800, "ip_proto": 6,
+        "ipv4_src": source.addresses[0], "ipv4_dst": target.addresses[0], "tcp_src": 50123, "tcp_dst": 80, **more,
+    }  # fmt: skip
+
+
+def back(source: SdnPort, target: SdnPort) -> dict[str, str | int]:
+    return {**packet(target, source), "tcp_src": 80, "tcp_dst": 50123}
+
+
+def verdicts(probe: Probe) -> list[tuple[str, str]]:
+    return [(hop.key or hop.note, str(hop.verdict)) for hop in probe.hops]
+
+
+def send(rig: Rig, key: str, *packets: Mapping[str, str | int]) -> list[Probe]:
+    return list(rig.driver.probe(key, packets, rig.ctx()))
+
+
+def test_a_probe_is_seen_at_each_hop_both_ways_and_no_end_ever_gets_it(rig: Rig) -> None:
+    (one, p1), (two, p2) = rig.machine(1), rig.machine(2)
+    (_, fw), (_, mon) = rig.bump("fw"), rig.bump("mon")
+    rig.apply(segment(p1, p2))
+    web = chain(p1, p2, fw, mon, classifiers=WEB)
+    assert rig.apply(web).phase is Phase.ACTIVE
+    before = rig.flows()
+    taps = [Tap(host.netns, "eth0") for host in (one, two)]
+    there, answer = send(rig, web.key, packet(p1, p2), back(p1, p2))
+    assert verdicts(there) == [("p1", "passed"), ("vfwi", "passed"), ("vmoni", "passed"), ("p2", "passed")]
+    assert verdicts(answer) == [("p2", "passed"), ("vmono", "passed"), ("vfwo", "passed"), ("p1", "passed")]
+    assert there.arrived
+    assert answer.arrived
+    assert all(hop.latency_s is not None and hop.latency_s < 1.5 for hop in there.hops)
+    for tap in taps:
+        assert not tap.sees(TCP_MARK, within_s=0.3), "the machines at the ends see nothing"
+        tap.close()
+    assert rig.flows() == before, "and nothing is left in the switch"
+    with pytest.raises(NotFound):
+        send(rig, "no/such/chain", packet(p1, p2))
+    with pytest.raises(Permanent, match="not a packet"):
+        send(rig, web.key, {"colour": 3})
+
+
+def test_what_goes_in_and_does_not_come_out_is_told_from_what_never_got_there(one_rig: Rig) -> None:
+    rig = one_rig
+    (_, p1), (_, p2) = rig.machine(1), rig.machine(2)
+    (wall, fw), (_, mon) = rig.bump("fw"), rig.bump("mon")
+    rig.apply(segment(p1, p2))
+    web = chain(p1, p2, fw, mon, classifiers=WEB)
+    rig.apply(web)
+    wall.netns.run("ip", "link", "set", "eth1", "down")
+    (kept,) = send(rig, web.key, packet(p1, p2))
+    assert verdicts(kept) == [("p1", "passed"), ("vfwi", "kept"), ("vmoni", "unseen"), ("p2", "unseen")]
+    (rest,) = send(rig, web.key, {**packet(p1, p2), "in_port": fw.egress.device})
+    assert verdicts(rest) == [("vfwo", "passed"), ("vmoni", "passed"), ("p2", "passed")]
+    through, stuck = send(rig, web.key, {**packet(p1, p2), "into": "vmoni"}, {**packet(p1, p2), "into": "vfwi"})
+    assert verdicts(through) == [("vmoni", "passed")]
+    assert verdicts(stuck) == [("vfwi", "kept")]
+    (spoofed,) = send(rig, web.key, {**packet(p1, p2), "eth_src": "02:00:00:00:00:99"})
+    assert spoofed.hops[0].verdict is ProbeVerdict.LOST
+    assert "under another's address" in spoofed.hops[0].note
+    rig.ovs.del_veth(BRIDGE, "vmoni")
+    eventually(lambda: rig.observe(web.key).phase is Phase.DEGRADED, "the lost port is seen")
+    (closed,) = send(rig, web.key, {**packet(p1, p2), "in_port": fw.egress.device})
+    assert closed.hops[-1].verdict is ProbeVerdict.LOST
+    assert "no live function at mon: fail-closed" in closed.hops[-1].note
+
+
+def test_ends_with_security_rules_are_probed_behind_them_and_applications_hear_nothing(one_rig: Rig) -> None:
+    rig = one_rig
+    only_out = (SecurityRule(direction="egress", protocol="tcp"), SecurityRule(direction="ingress", protocol="udp"))
+    (_, p1), (two, p2) = rig.machine(1, security=only_out), rig.machine(2)
+    (_, fw) = rig.bump("fw")
+    rig.apply(segment(p1, p2))
+    web = chain(p1, p2, fw, classifiers=WEB)
+    rig.apply(web)
+    with two.netns.socket(socket.AF_INET, socket.SOCK_STREAM) as server:
+        server.bind(("10.0.0.2", 80))
+        server.listen()
+        server.settimeout(0.3)
+        there, answer = send(rig, web.key, packet(p1, p2), back(p1, p2))
+        assert there.arrived
+        assert answer.arrived
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+def test_probes_of_an_agent_that_died_go_by_themselves_and_are_swept_at_start(one_rig: Rig) -> None:
+    rig = one_rig
+    (_, p1), (_, p2) = rig.machine(1), rig.machine(2)
+    (wall, fw) = rig.bump("fw")
+    rig.apply(segment(p1, p2))
+    web = chain(p1, p2, fw, classifiers=WEB)
+    rig.apply(web)
+    before = rig.flows()
+    wall.netns.run("ip", "link", "set", "eth1", "down")
+
+    def ask() -> None:
+        with pytest.raises(Exception, match="agent"):
+            send(rig, web.key, packet(p1, p2))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    eventually(lambda: any("CONTROLLER" in flow for flow in rig.flows()), "the probe's rules are in")
+    rig.kill_agent()
+    asking.join()
+    assert any("CONTROLLER" in flow for flow in rig.flows())
+    assert all("hard_timeout=15" in flow for flow in rig.flows() if "CONTROLLER" in flow)
+    assert rig.observe(web.key).phase is Phase.ACTIVE  # a new agent is started
+    began = time.monotonic()
+    eventually(lambda: sorted(rig.flows()) == sorted(before), "swept")
+    assert time.monotonic() - began < 10
+
+
+def test_probes_of_every_kind_of_traffic(one_rig: Rig) -> None:
+    rig = one_rig
+    (_, p1), (_, p2) = rig.machine(1), rig.machine(2)
+    (_, fw) = rig.bump("fw")
+    rig.apply(segment(p1, p2))
+    web = chain(p1, p2, fw, classifiers=(Classifier(),))
+    rig.apply(web)
+    plain = {name: value for name, value in packet(p1, p2).items() if not name.startswith("tcp")}
+    six = {name: value for name, value in plain.items() if not name.startswith("ipv4")}
+    six |= {"eth_type": 0x86DD, "ipv6_src": p1.addresses[1], "ipv6_dst": p2.addresses[1]}
+    kinds = [
+        {**plain, "ip_proto": 17, "udp_src": 50000, "udp_dst": 53},
+        {**plain, "ip_proto": 1},
+        {**plain, "ip_proto": 132, "sctp_src": 50000, "sctp_dst": 9},
+        {**plain, "ip_proto": 47},
+        {**six, "ip_proto": 58},
+        {**six, "ip_proto": 6, "tcp_src": 50000, "tcp_dst": 80},
+    ]
+    for probe in send(rig, web.key, *kinds):
+        assert probe.arrived, (probe.packet, verdicts(probe))
+
+
+def test_every_source_of_a_shared_position_and_each_element_is_probed(one_rig: Rig) -> None:
+    rig = one_rig
+    (_, p1), (_, p2), (_, p3) = rig.machine(1), rig.machine(2), rig.machine(3)
+    (_, a), (_, b) = rig.bump("fa"), rig.bump("fb")
+    rig.apply(segment(p1, p2, p3))
+    spec = chain(p1, p3, a, classifiers=WEB)
+    spec = dataclasses.replace(
+        spec, sources=(p1, p2), positions=(dataclasses.replace(spec.positions[0], elements=(a, b)),)
+    )
+    rig.apply(spec)
+    probes = send(rig, spec.key, packet(p1, p3), packet(p2, p3))
+    assert all(probe.arrived for probe in probes)
+    assert {probe.hops[1].key for probe in probes} == {"vfai", "vfbi"}, "by the source's address"
