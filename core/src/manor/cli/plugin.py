@@ -68,6 +68,7 @@ def show(
                 ("distribution", f"{info.distribution} {info.version}".strip()),
                 ("api", info.api),
                 ("state", info.state),
+                ("process", "its own (MANOR_PLUGINS_ISOLATE)" if info.isolated else ""),
                 ("error", info.error),
                 ("hint", info.hint),
             ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from manor.api import DriverEnvironment
@@ -31,13 +31,24 @@ def validated(provided: Provided[Any], config: Mapping[str, Any]) -> Any:
 
 
 def connect(
-    provided: Provided[Any], config: Mapping[str, Any], environment: DriverEnvironment, counters: Counters
+    provided: Provided[Any],
+    config: Mapping[str, Any],
+    environment: DriverEnvironment,
+    counters: Counters,
+    *,
+    start: Callable[[Provided[Any], Mapping[str, Any], DriverEnvironment], Any] | None = None,
 ) -> Any:
-    """The driver's connection, guarded. An unknown exception out of ``connect`` is Indeterminate, as of a verb."""
+    """The driver's connection, guarded. An unknown exception out of ``connect`` is Indeterminate, as of a verb.
+
+    ``start`` connects it elsewhere, once its settings are known to be right.
+    """
     settings = validated(provided, config)
     try:
         with counters.timing(provided.plugin, "connect", subject=environment.name):
-            driver = provided.record.connect(settings, environment)
+            if start is None:
+                driver = provided.record.connect(settings, environment)
+            else:
+                driver = start(provided, config, environment)
     except ManorError:
         raise
     # A stranger's code may raise anything, and even try to exit.

@@ -38,6 +38,8 @@ class PluginSettings:
     """``MANOR_PLUGINS_DENY``: never these, built-in ones (named by module) included."""
     safe_mode: bool = False
     """``MANOR_PLUGINS_SAFE_MODE``: only built-in plugins are imported; the others are listed, not run."""
+    isolate: frozenset[str] = frozenset()
+    """``MANOR_PLUGINS_ISOLATE``: what these connect runs in a process of its own, so that its crash is not core's."""
     strict: bool = False
     """``MANOR_PLUGINS_STRICT``: a quarantine is an error instead of a notice."""
 
@@ -49,6 +51,7 @@ class PluginSettings:
             allow=None if allow is None else _names(allow),
             deny=_names(environ.get("MANOR_PLUGINS_DENY", "")),
             safe_mode=_flag(environ.get("MANOR_PLUGINS_SAFE_MODE", "")),
+            isolate=_names(environ.get("MANOR_PLUGINS_ISOLATE", "")),
             strict=_flag(environ.get("MANOR_PLUGINS_STRICT", "")),
         )
 

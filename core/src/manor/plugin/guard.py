@@ -17,30 +17,19 @@ from manor.api import CallContext, ResourceRef
 from manor.errors import Indeterminate, ManorError, Permanent
 from manor.plugin.counters import Counters
 
-__all__ = ["VERBS", "describe", "guard", "unguarded"]
+__all__ = ["PROTOCOLS", "VERBS", "describe", "guard", "unguarded"]
 
 _T = TypeVar("_T")
 
-_PROTOCOLS = (
-    api.Vim,
-    api.Metered,
-    api.Console,
-    api.GuestAccess,
-    api.Eventful,
-    api.Sdn,
-    api.Traced,
-    api.Probed,
-    api.Vnfm,
-    api.TelemetrySource,
-    api.PlacementPolicy,
-    api.Detector,
-    api.HealPolicy,
+PROTOCOLS = tuple(
+    thing for thing in vars(api).values() if getattr(thing, "_is_protocol", False) and thing is not api.Guest
 )
+"""Every protocol that plugins serve; a guest is core's to give."""
 
 VERBS = tuple(
     dict.fromkeys(
         name
-        for protocol in _PROTOCOLS
+        for protocol in PROTOCOLS
         for name, member in vars(protocol).items()
         if callable(member) and not name.startswith("_")
     )

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import pluggy
@@ -54,6 +55,8 @@ class PluginInfo:
     """Names of records by provider hook; hooks that return none of those are there with nothing."""
     error: str = ""
     hint: str = ""
+    isolated: bool = False
+    """What it connects runs in a process of its own."""
 
 
 class Plugins:
@@ -252,18 +255,38 @@ class Plugins:
 
     def connect_vim(self, kind: str, config: Mapping[str, Any], environment: DriverEnvironment) -> api.Vim:
         """A guarded connection to a VIM of this kind. UsageError where ``config`` is not what its driver takes."""
-        driver: api.Vim = connect(self.choose("manor_vim_drivers", kind), config, environment, self.counters)
+        driver: api.Vim = self._connect("manor_vim_drivers", kind, config, environment)
         return driver
 
     def connect_sdn(self, kind: str, config: Mapping[str, Any], environment: DriverEnvironment) -> api.Sdn:
         """A guarded connection to a controller of this kind. UsageError where ``config`` is not what it takes."""
-        driver: api.Sdn = connect(self.choose("manor_sdn_drivers", kind), config, environment, self.counters)
+        driver: api.Sdn = self._connect("manor_sdn_drivers", kind, config, environment)
         return driver
 
     def connect_vnfm(self, kind: str, config: Mapping[str, Any], environment: DriverEnvironment) -> api.Vnfm:
         """A guarded VNF manager of this kind. UsageError where ``config`` is not what it takes."""
-        driver: api.Vnfm = connect(self.choose("manor_vnfm_drivers", kind), config, environment, self.counters)
+        driver: api.Vnfm = self._connect("manor_vnfm_drivers", kind, config, environment)
         return driver
+
+    def connect_telemetry(
+        self, kind: str, config: Mapping[str, Any], environment: DriverEnvironment
+    ) -> api.TelemetrySource:
+        """A guarded telemetry source of this kind. UsageError where ``config`` is not what it takes."""
+        source: api.TelemetrySource = self._connect("manor_telemetry_sources", kind, config, environment)
+        return source
+
+    def _connect(self, hook: str, kind: str, config: Mapping[str, Any], environment: DriverEnvironment) -> Any:
+        provided = self.choose(hook, kind)
+        start = partial(self._isolated, hook) if provided.plugin in self.settings.isolate else None
+        return connect(provided, config, environment, self.counters, start=start)
+
+    def _isolated(
+        self, hook: str, provided: Provided[Any], config: Mapping[str, Any], environment: DriverEnvironment
+    ) -> object:
+        from manor.plugin.isolation import isolated
+
+        target = next(c.target for c in self._found() if c.name == provided.plugin)
+        return isolated(provided, hook, target, config, environment)
 
     # reviews
 
@@ -345,6 +368,7 @@ class Plugins:
             provides=provides,
             error=refused or (str(error) if error else ""),
             hint=error.hint if error and not refused else "",
+            isolated=candidate.name in self.settings.isolate,
         )
 
 
