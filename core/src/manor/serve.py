@@ -36,8 +36,9 @@ def serve(rt: Runtime, stop: threading.Event, *, metrics: tuple[str, int] | None
     ``metrics`` is the address to answer Prometheus at. Raises UsageError where another one serves this home already.
     """
     from manor.assure.loop import Assurance
+    from manor.notify.delivery import Delivery
 
-    assurance = Assurance(rt)
+    assurance, delivery = Assurance(rt), Delivery(rt.store)
     with _alone(rt.home), _metrics(rt, metrics, assurance):
         waited = False
         while not rt.worker.start():
@@ -48,6 +49,7 @@ def serve(rt: Runtime, stop: threading.Event, *, metrics: tuple[str, int] | None
                 return
         _log.info("serving %s as process %d", rt.home, os.getpid())
         assurance.start()
+        delivery.start()
         notify("READY=1", f"MAINPID={os.getpid()}")
         try:
             while not stop.wait(_watchdog_s()):
@@ -55,6 +57,7 @@ def serve(rt: Runtime, stop: threading.Event, *, metrics: tuple[str, int] | None
         finally:
             notify("STOPPING=1")
             _log.info("stopping at the next step; what is not finished is resumed later")
+            delivery.stop()
             assurance.stop()
             rt.release_worker()
 

@@ -4,14 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect, text
 
 from manor.api import HealAction, PerceivedSeverity
 from manor.errors import UsageError
 from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType, Outcome, Ruling
-from manor.store import alarms
+from manor.store import alarms, leases
 from manor.store.database import Database
-from manor.store.migrations import SCHEMA_VERSION
 
 ALARM = AlarmRecord(
     id="aa11",
@@ -78,38 +76,9 @@ def test_decisions_are_history_until_they_are_pruned(database: Database) -> None
 
 def test_one_process_leads_until_it_falls_silent(database: Database) -> None:
     with database.begin() as tx:
-        assert alarms.lead(tx, "one", 100.0, 15.0)
-        assert not alarms.lead(tx, "two", 110.0, 15.0)
-        assert alarms.lead(tx, "one", 114.0, 15.0)
-        assert not alarms.lead(tx, "two", 120.0, 15.0)
-        assert alarms.lead(tx, "two", 130.0, 15.0)
-        assert not alarms.lead(tx, "one", 131.0, 15.0)
-
-
-def schema(database: Database) -> dict[str, object]:
-    """Columns and indexes of our tables, as the database describes them."""
-    with database.read() as tx:
-        look = inspect(tx)
-        return {
-            table: (
-                [(c["name"], str(c["type"]), c["nullable"]) for c in look.get_columns(table)],
-                look.get_pk_constraint(table)["constrained_columns"],
-                sorted((i["name"], tuple(i["column_names"]), i["unique"]) for i in look.get_indexes(table)),
-            )
-            for table in sorted(look.get_table_names())
-            if table.startswith("manor_")
-        }
-
-
-def test_a_database_of_version_1_is_brought_up_to_what_a_new_one_has(tmp_path: Path, database: Database) -> None:
-    old = Database.open(tmp_path / "old.db")
-    with old.begin() as tx:
-        for table in ("manor_alarm", "manor_ruling"):
-            tx.execute(text(f"DROP TABLE {table}"))
-        tx.execute(text("UPDATE manor_meta SET value = '1' WHERE key = 'schema_version'"))
-    assert old.upgrade() == SCHEMA_VERSION
-    assert schema(old) == schema(database)
-    with old.begin() as tx:
-        assert alarms.add(tx, ALARM)
-        assert not alarms.add(tx, replace(ALARM, id="bb22"))
-    old.close()
+        assert leases.lead(tx, "assurance", "one", 100.0, 15.0)
+        assert not leases.lead(tx, "assurance", "two", 110.0, 15.0)
+        assert leases.lead(tx, "assurance", "one", 114.0, 15.0)
+        assert not leases.lead(tx, "assurance", "two", 120.0, 15.0)
+        assert leases.lead(tx, "assurance", "two", 130.0, 15.0)
+        assert not leases.lead(tx, "assurance", "one", 131.0, 15.0)

@@ -188,10 +188,10 @@ class Assurance:
         """Whether this process is the one that watches; on SQLite there is only one."""
         if self._rt.store.is_sqlite:
             return True
-        from manor.store import alarms
+        from manor.store import leases
 
         with self._rt.store.begin() as tx:
-            return alarms.lead(tx, self._who, self._clock(), _LEASE_S)
+            return leases.lead(tx, "assurance", self._who, self._clock(), _LEASE_S)
 
     def _judge(self, services: Sequence[Service], sight: Sight) -> Findings:
         """Static rules, and what detectors suspect with whoever agrees."""

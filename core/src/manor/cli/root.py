@@ -28,6 +28,8 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "chain": ("manor.cli.chain:app", "Service function chains: list, show, counters"),
     "alarm": ("manor.cli.alarm:app", "Alarms: what is wrong, what was decided about it, and why"),
     "metrics": ("manor.cli.metrics:app", "KPIs of machines, links and chains: list, show, export"),
+    "events": ("manor.cli.events:app", "What happened, as ETSI's notifications; --follow goes on"),
+    "subscription": ("manor.cli.subscription:app", "Who is told of it by webhook: create, list, delete"),
     "op": ("manor.cli.op:app", "Operations: list, watch, timeline, retry, rollback, fail, cancel"),
     "vim": ("manor.cli.vim:app", "VIMs, where machines run: add, list, show, check, remove, orphans"),
     "sdn": ("manor.cli.sdn:app", "SDN controllers, which steer traffic: add, list, show, check, remove"),

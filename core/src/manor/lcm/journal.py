@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from manor.errors import Fenced
@@ -59,6 +59,8 @@ class Wave:
     def turn(self, turn: Turn) -> None:
         """Write the operation's new state, and what its end makes of the service."""
         state = turn.states[-1]
+        for through in turn.states[:-1]:
+            operations.passed(self.tx, replace(self.operation, error=turn.error), through, self.now_s)
         operations.set_columns(
             self.tx,
             self.operation.id,

@@ -12,11 +12,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, insert, select, text, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from manor.errors import UsageError
 from manor.model.alarm import AlarmRecord, Ruling
+from manor.model.notification import alarm_changed
+from manor.store import notifications
 from manor.store.tables import AlarmRow, RulingRow
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ __all__ = [
     "find",
     "get",
     "heals",
-    "lead",
     "listing",
     "prune",
     "rulings",
@@ -39,7 +40,6 @@ __all__ = [
 
 _ALARM = AlarmRow.__table__  # type: ignore[attr-defined]
 _RULING = RulingRow.__table__  # type: ignore[attr-defined]
-_LEADER = "assurance_leader"
 
 
 def add(tx: Connection, alarm: AlarmRecord) -> bool:
@@ -49,12 +49,20 @@ def add(tx: Connection, alarm: AlarmRecord) -> bool:
             tx.execute(insert(_ALARM).values(_alarm_values(alarm)))
     except IntegrityError:
         return False
+    notifications.add(tx, [alarm_changed(alarm)])
     return True
 
 
 def save(tx: Connection, alarm: AlarmRecord) -> None:
-    """Write an alarm back."""
+    """Write an alarm back; subscribers are told where more than its words changed."""
+    before = find(tx, alarm.id)
+    if before is None or _told(before) != _told(alarm):
+        notifications.add(tx, [alarm_changed(alarm)])
     tx.execute(update(_ALARM).where(_ALARM.c.id == alarm.id).values(_alarm_values(alarm)))
+
+
+def _told(alarm: AlarmRecord) -> tuple[object, ...]:
+    return alarm.perceived_severity, alarm.ack_state, alarm.is_active, alarm.is_root_cause, alarm.correlated_alarm_ids
 
 
 def active(tx: Connection) -> tuple[AlarmRecord, ...]:
@@ -124,26 +132,6 @@ def prune(tx: Connection, before_s: float) -> int:
     tx.execute(delete(_RULING).where(_RULING.c.time_s < before_s))
     gone = tx.execute(delete(_ALARM).where(_ALARM.c.cleared_s > 0, _ALARM.c.cleared_s < before_s))
     return int(gone.rowcount)
-
-
-def lead(tx: Connection, who: str, now_s: float, lease_s: float) -> bool:
-    """Whether ``who`` is the one process that watches, until the lease runs out; taken over from one that is silent."""
-    found = tx.execute(text("SELECT value FROM manor_meta WHERE key = :k"), {"k": _LEADER}).scalar()
-    value = json.dumps({"who": who, "until_s": now_s + lease_s})
-    if found is None:
-        tx.execute(
-            text("INSERT INTO manor_meta (key, value) VALUES (:k, :v) ON CONFLICT (key) DO NOTHING"),
-            {"k": _LEADER, "v": value},
-        )
-        found = tx.execute(text("SELECT value FROM manor_meta WHERE key = :k"), {"k": _LEADER}).scalar_one()
-    held = json.loads(found)
-    if held["who"] != who and held["until_s"] > now_s:
-        return False
-    changed = tx.execute(
-        text("UPDATE manor_meta SET value = :v WHERE key = :k AND value = :was"),
-        {"k": _LEADER, "v": value, "was": found},
-    )
-    return bool(changed.rowcount)
 
 
 def _alarm_values(alarm: AlarmRecord) -> dict[str, Any]:

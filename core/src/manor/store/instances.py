@@ -10,7 +10,8 @@ from sqlalchemy import delete, insert, or_, select, update
 from manor.errors import UsageError
 from manor.model.desired import DesiredState, desired_from_json, desired_to_json
 from manor.model.instance import NsInstance, NsState, VnfInstance
-from manor.store import packages, rows
+from manor.model.notification import ns_identifier, vnf_identifier
+from manor.store import notifications, packages, rows
 from manor.store.tables import ACTIVE_STATES, Desired, NsRow, OperationRow, VnfRow
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def add(tx: Connection, ns: NsInstance, vnfs: Sequence[VnfInstance] = ()) -> Non
     tx.execute(insert(_NS).values(rows.ns_values(ns)))
     _insert_vnfs(tx, vnfs)
     packages.refresh_usage(tx)
+    notifications.add(tx, [ns_identifier(ns, created=True)])
+    _tell_vnfs(tx, ns.id, (), [vnf.id for vnf in vnfs])
 
 
 def save(tx: Connection, ns: NsInstance) -> None:
@@ -83,8 +86,13 @@ def remove(tx: Connection, ns_id: str) -> None:
     busy = tx.execute(select(_OP.c.id, _OP.c.state).where(_OP.c.ns_id == ns_id, _OP.c.state.in_(ACTIVE_STATES))).first()
     if busy is not None:
         raise UsageError(f"service {ns_id} has operation {busy.id} in {busy.state}", hint=f"manor op show {busy.id}")
+    row = tx.execute(select(_NS).where(_NS.c.id == ns_id)).mappings().first()
+    gone = _vnf_ids(tx, ns_id)
     tx.execute(delete(_NS).where(_NS.c.id == ns_id))
     packages.refresh_usage(tx)
+    if row is not None:
+        _tell_vnfs(tx, ns_id, gone, ())
+        notifications.add(tx, [ns_identifier(rows.ns_instance(row), created=False)])  # type: ignore[arg-type]
 
 
 def vnfs(tx: Connection, ns_id: str) -> tuple[VnfInstance, ...]:
@@ -107,9 +115,11 @@ def get_vnf(tx: Connection, name_or_id: str) -> VnfInstance:
 
 def replace_vnfs(tx: Connection, ns_id: str, vnfs: Sequence[VnfInstance]) -> None:
     """Make these the VNFs of the service."""
+    before = _vnf_ids(tx, ns_id)
     tx.execute(delete(_VNF).where(_VNF.c.ns_id == ns_id))
     _insert_vnfs(tx, vnfs)
     packages.refresh_usage(tx)
+    _tell_vnfs(tx, ns_id, before, [vnf.id for vnf in vnfs])
 
 
 def desired(tx: Connection, ns_id: str) -> DesiredState | None:
@@ -135,6 +145,20 @@ def _insert_vnfs(tx: Connection, vnfs: Sequence[VnfInstance]) -> None:
         tx.execute(insert(_VNF), [rows.vnf_values(vnf) for vnf in vnfs])
 
 
+def _vnf_ids(tx: Connection, ns_id: str) -> tuple[str, ...]:
+    return tuple(tx.execute(select(_VNF.c.id).where(_VNF.c.ns_id == ns_id).order_by(_VNF.c.id)).scalars())
+
+
+def _tell_vnfs(tx: Connection, ns_id: str, before: Sequence[str], after: Sequence[str]) -> None:
+    notifications.add(
+        tx,
+        [
+            *(vnf_identifier(vnf, ns_id, created=False) for vnf in before if vnf not in after),
+            *(vnf_identifier(vnf, ns_id, created=True) for vnf in after if vnf not in before),
+        ],
+    )
+
+
 def become(
     tx: Connection,
     ns_id: str,
@@ -147,7 +171,9 @@ def become(
     tx.execute(delete(_DESIRED).where(_DESIRED.c.ns_id == ns_id))
     if desired is not None:
         tx.execute(insert(_DESIRED).values(ns_id=ns_id, desired=dict(desired)))
+    before = _vnf_ids(tx, ns_id)
     tx.execute(delete(_VNF).where(_VNF.c.ns_id == ns_id))
     if vnfs:
         tx.execute(insert(_VNF), [dict(vnf) for vnf in vnfs])
     packages.refresh_usage(tx)
+    _tell_vnfs(tx, ns_id, before, [str(vnf["id"]) for vnf in vnfs])

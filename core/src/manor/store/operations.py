@@ -14,8 +14,9 @@ from sqlalchemy.exc import IntegrityError
 
 from manor.api.plan import OperationKind, Plan
 from manor.errors import UsageError
-from manor.model.instance import NsLcmOpOcc, StepRecord
-from manor.store import rows
+from manor.model.instance import NsLcmOpOcc, OperationState, StepRecord
+from manor.model.notification import Touched, occurrence
+from manor.store import notifications, rows
 from manor.store.tables import ACTIVE_STATES, OperationRow, StepRow
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "at_work",
     "get",
     "locked",
+    "passed",
     "plan",
     "pulse",
     "set_columns",
@@ -47,6 +49,7 @@ _BY_ID = select(*_LIGHT).where(_OP.c.id == _THE_ID)
 _LOCKED = _BY_ID.with_for_update()
 _PULSE = select(_OP.c.revision, _OP.c.mode).where(_OP.c.id == _THE_ID)
 _STEPS = select(_STEP).where(_STEP.c.operation_id == _THE_ID).order_by(_STEP.c.position)
+_TOUCHED = select(_STEP.c.step).where(_STEP.c.operation_id == _THE_ID).order_by(_STEP.c.position)
 _TOUCH = update(_OP).where(_OP.c.id == _THE_ID).values(revision=_OP.c.revision + 1)
 _WRITE_STEP = (
     update(_STEP)
@@ -102,6 +105,7 @@ def add(tx: Connection, operation: NsLcmOpOcc, plan: Plan, *, target: Mapping[st
     ]
     if records:
         tx.execute(insert(_STEP), records)
+    notifications.add(tx, [occurrence(operation, operation.state, operation.start_s)])
 
 
 def get(tx: Connection, operation_id: str) -> NsLcmOpOcc:
@@ -171,8 +175,18 @@ def target(tx: Connection, operation_id: str) -> Mapping[str, Any]:
 
 
 def set_columns(tx: Connection, operation_id: str, **values: Any) -> None:
-    """Write some columns of an operation and raise its revision."""
+    """Write some columns of an operation and raise its revision; subscribers are told of a new state."""
     tx.execute(_TOUCH.values(values) if values else _TOUCH, {"the_id": operation_id})
+    if "state" in values:
+        operation = get(tx, operation_id)
+        passed(tx, operation, operation.state, operation.state_entered_s)
+
+
+def passed(tx: Connection, operation: NsLcmOpOcc, state: OperationState, time_s: float) -> None:
+    """Tell subscribers that an operation came to this state, or through it."""
+    touched = tx.execute(_TOUCHED, {"the_id": operation.id}).scalars()
+    found = [Touched(key=s["key"], change=s.get("change", ""), endpoint=s["endpoint"]) for s in touched]
+    notifications.add(tx, [occurrence(operation, state, time_s, found)])
 
 
 def write_steps(tx: Connection, operation_id: str, records: Sequence[tuple[int, StepRecord]]) -> None:

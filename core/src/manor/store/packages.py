@@ -11,7 +11,8 @@ from sqlalchemy import case, delete, func, insert, or_, select, update
 from manor.api.records import Finding, Severity
 from manor.errors import UsageError
 from manor.model.instance import PackageInfo, PackageKind, UsageState
-from manor.store import rows
+from manor.model.notification import package_changed
+from manor.store import notifications, rows
 from manor.store.tables import ACTIVE_STATES, NsRow, OperationRow, PackageRow, VnfRow
 
 if TYPE_CHECKING:
@@ -42,11 +43,13 @@ def add(
             **rows.package_values(package), descriptor=dict(descriptor), findings=[asdict(item) for item in findings]
         )
     )
+    notifications.add(tx, [package_changed(package, "onboarded")])
 
 
 def save(tx: Connection, package: PackageInfo) -> None:
     """Write back a package's states and names."""
     tx.execute(update(_T).where(_T.c.id == package.id).values(rows.package_values(package)))
+    notifications.add(tx, [package_changed(package, "changed")])
 
 
 def by_descriptor(tx: Connection, kind: PackageKind, descriptor_id: str) -> PackageInfo | None:
@@ -126,7 +129,10 @@ def content_in_use(tx: Connection, sha256: str) -> int:
 
 def remove(tx: Connection, package_id: str) -> None:
     """Forget a package. Whether it may be deleted is the caller's question (:func:`used_by`)."""
+    package = _one(tx, _T.c.id == package_id)
     tx.execute(delete(_T).where(_T.c.id == package_id))
+    if package is not None:
+        notifications.add(tx, [package_changed(package, "deleted")])
 
 
 def _one(tx: Connection, *conditions: Any) -> PackageInfo | None:

@@ -17,11 +17,13 @@ __all__ = [
     "Desired",
     "EndpointRow",
     "Meta",
+    "NotificationRow",
     "NsRow",
     "OperationRow",
     "PackageRow",
     "RulingRow",
     "StepRow",
+    "SubscriptionRow",
     "VnfRow",
     "WorkerRow",
 ]
@@ -213,3 +215,28 @@ class RulingRow(SQLModel, table=True):
     time_s: float
     operation_id: str
     record: dict[str, Any] = Field(sa_column=_json())
+
+
+class NotificationRow(SQLModel, table=True):
+    """Numbers are never given twice, also when all were pruned: a reader's place stays true."""
+
+    __tablename__ = "manor_notification"
+    __table_args__ = (Index("manor_notification_time", "time_s"), {"sqlite_autoincrement": True})
+    seq: int | None = Field(default=None, primary_key=True)
+    type: str
+    time_s: float
+    ns_id: str
+    body: dict[str, Any] = Field(sa_column=_json())
+
+
+class SubscriptionRow(SQLModel, table=True):
+    __tablename__ = "manor_subscription"
+    id: str = Field(primary_key=True)
+    callback_uri: str
+    types: list[str] = Field(sa_column=_json())
+    ns_id: str
+    secret_file: str
+    created_s: float
+    cursor: int
+    failures: int
+    error: str
