@@ -85,14 +85,16 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture
-def stage(manor: Cli, packages: Path, tmp_path: Path) -> Iterator[Stage]:
-    """The service ``web``, up, with real traffic possible."""
+def stage(request: pytest.FixtureRequest, manor: Cli, packages: Path, tmp_path: Path) -> Iterator[Stage]:
+    """The service ``web``, up, with real traffic possible. What is altered by hand stays so, unless the parameter (more
+    settings of the controller) says otherwise."""
     if reason := missing_for_ovs():
         pytest.skip(reason)
     with PrivateOvs() as ovs:
         try:
             manor.good("vim", "add", "lab", "--driver", "fake")
             settings = [f"host={_HOST}", f"ovsdb={ovs.ovsdb}", f"bridge={BRIDGE}", "runtime=os-ken", "settle_s=0.05"]
+            settings += getattr(request, "param", ["audit_s=0"])
             added = manor("sdn", "add", "net", "--driver", "ryu", *(word for o in settings for word in ("-o", o)))
             assert added.code == 0, added.err
             assert f"no bridge {BRIDGE} yet" in added.out

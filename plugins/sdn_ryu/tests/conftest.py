@@ -40,12 +40,17 @@ _SO_TIMESTAMPNS = 35
 class Rig:
     """One host ``h1``: a private switch, a driver and its agent."""
 
-    def __init__(self, directory: Path, ovs: PrivateOvs, runtime: str, settle_s: float = 0.05) -> None:
+    def __init__(
+        self, directory: Path, ovs: PrivateOvs, runtime: str, settle_s: float = 0.05, audit_s: float = 0.0
+    ) -> None:
         self.ovs = ovs
         self.directory = directory
         self.config = RyuConfig.model_validate(
-            {"host": "h1", "ovsdb": ovs.ovsdb, "bridge": BRIDGE, "runtime": runtime, "settle_s": settle_s}
-        )
+            {
+                "host": "h1", "ovsdb": ovs.ovsdb, "bridge": BRIDGE, "runtime": runtime, "settle_s": settle_s,
+                "audit_s": audit_s,
+            }
+        )  # fmt: skip
         self.environment = DriverEnvironment(
             name="t", owner=OWNER, state_dir=directory / "state", runtime_dir=directory / "run"
         )

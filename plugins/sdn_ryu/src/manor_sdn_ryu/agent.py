@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--runtime", choices=["ryu", "os-ken"], default="ryu")
     parser.add_argument("--settle-s", type=float, default=0.3, help="pause for frames under way")
+    parser.add_argument("--audit-s", type=float, default=0.0, help="how often to look for what was altered by hand")
     parser.add_argument("--detach", action="store_true", help="go to the background at once")
     given = parser.parse_args(argv)
     os.umask(0o077)
@@ -97,7 +98,7 @@ def _run(given: argparse.Namespace) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    controller = Controller(Store(given.state_dir), library, settle_s=given.settle_s)
+    controller = Controller(Store(given.state_dir), library, settle_s=given.settle_s, audit_s=given.audit_s)
     library.run(make_application(library, controller.switches.up, controller.switches.down))
     controller.start()
     pid_file.write_text(f"{os.getpid()}\n")

@@ -72,6 +72,9 @@ class RyuConfig(BaseModel):
     runtime: Runtime = Field(Runtime.RYU, description="ryu, or os-ken, its maintained fork.")
     start_timeout_s: float = Field(30.0, gt=0, le=300, description="How long the agent may take to start.")
     settle_s: float = Field(0.3, ge=0, le=10, description="Pause for frames inside functions before old rules go.")
+    audit_s: float = Field(
+        2.0, ge=0, le=3600, description="How often rules are compared, and put right where altered by hand; 0: never."
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any
 from manor.api import ChainSpec, FlowProgram, Query, ResourceKind, ResourceRef, SwitchLink
 from manor.errors import NotFound, Permanent, Transient
 from manor_sdn_ryu import changes
+from manor_sdn_ryu.audit import Auditor, Repairs
 from manor_sdn_ryu.converger import Converger
 from manor_sdn_ryu.deadlines import check
 from manor_sdn_ryu.desired import Desired
@@ -29,12 +30,14 @@ _PROVE_S = 5.0
 class Controller:
     """Safe to use from several threads."""
 
-    def __init__(self, store: Store, library: Library, *, settle_s: float = 0.3) -> None:
+    def __init__(self, store: Store, library: Library, *, settle_s: float = 0.3, audit_s: float = 0.0) -> None:
         self._store = store
         self.switches = Switches(library, self._changed)
         self._desired = Desired(store, self.switches)
         self._converger = Converger(self._desired, self.switches, settle_s=settle_s)
-        self._observer = Observer(self._desired, self.switches)
+        self._repairs = Repairs()
+        self._auditor = Auditor(self._desired, self.switches, self._converger, self._repairs, audit_s=audit_s)
+        self._observer = Observer(self._desired, self.switches, self._repairs)
         self._lock = self._converger.lock
 
     # --- settings
@@ -46,6 +49,7 @@ class Controller:
         self._desired.links = tuple(SwitchLink(**link) for link in settings.get("links", ()))
         self._desired.programs.load(self._desired.topology())
         self.switches.dial([Address(**switch) for switch in settings.get("switches", ())])
+        self._auditor.start()
 
     def configure(self, owner: str, switches: Iterable[Address], links: Iterable[SwitchLink]) -> None:
         """Keep exactly these switches; one that is no longer named is let go as it is."""
@@ -72,9 +76,13 @@ class Controller:
 
     def apply(self, program: FlowProgram, deadline: float) -> dict[str, Any]:
         """Make this program true. ``deadline`` is monotonic. Returns it as observed."""
-        number = cookie_of(program)
         self.switches.await_ready(hosts_of(program), deadline)
-        desired = self._desired
+        with self._converger.changing(cookie_of(program)):
+            self._apply(program, deadline)
+        return self._observer.one(program, deadline)
+
+    def _apply(self, program: FlowProgram, deadline: float) -> None:
+        number, desired = cookie_of(program), self._desired
         with self._lock:
             check(deadline, program.key)
             before = desired.programs.get(number)
@@ -97,11 +105,14 @@ class Controller:
                     desired.programs.drop(number)
             self._converger.converge(number, hosts, deadline, kind=program.kind)
             raise
-        return self._observer.one(program, deadline)
 
     def remove(self, owner: str, ref: ResourceRef, deadline: float) -> None:
         """Take every entry of this resource out of every switch, and answer when they are out."""
         number = cookie(owner, ref.kind, ref.key)
+        with self._converger.changing(number):
+            self._remove(number, owner, ref, deadline)
+
+    def _remove(self, number: int, owner: str, ref: ResourceRef, deadline: float) -> None:
         with self._lock:
             check(deadline, ref.key)
             before = self._desired.programs.find(owner, ref.kind, ref.key)

@@ -7,10 +7,12 @@ send the difference.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 from manor.api import ChainSpec, FlowProgram, ResourceKind
 from manor.errors import Permanent
@@ -42,10 +44,24 @@ class Converger:
         self._settle_s = settle_s
         self._settling: set[int] = set()
         """Cookies whose change waits for frames that are under way: nothing of them is deleted meanwhile."""
+        self._changing: Counter[int] = Counter()
 
-    def is_settling(self, number: int) -> bool:
-        """Whether a change of this cookie waits for frames that are under way."""
-        return number in self._settling
+    @contextlib.contextmanager
+    def changing(self, number: int) -> Iterator[None]:
+        """For as long as a verb works on this cookie: its order of steps is the verb's own."""
+        with self.lock:
+            self._changing[number] += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._changing[number] -= 1
+                if not self._changing[number]:
+                    del self._changing[number]
+
+    def is_changing(self, number: int) -> bool:
+        """Whether a verb works on this cookie now. Ask with the lock held."""
+        return number in self._changing
 
     def converge(
         self,
@@ -117,6 +133,16 @@ class Converger:
             sent = changes.difference(installed, wanted)
             if number in self._settling:
                 sent = [change for change in sent if not change.delete]
+            session.send(sent, left_s(deadline))
+        return sent
+
+    def clear(self, number: int, host: str, deadline: float) -> Sequence[Change]:
+        """Take away what a switch holds under a cookie of ours that no program has. Returns what was sent."""
+        with self.lock:
+            if self.is_changing(number) or self._desired.programs.get(number) is not None:
+                return ()
+            session = self._switches.session(host)
+            sent = changes.difference(_held(session, number, ALL_BITS, deadline), {})
             session.send(sent, left_s(deadline))
         return sent
 

@@ -95,6 +95,7 @@ class AgentLink:
             sys.executable, "-W", "ignore", "-m", "manor_sdn_ryu.agent", "--detach",
             "--state-dir", str(self._state_dir), "--socket", str(self.socket),
             "--runtime", str(self._config.runtime), "--settle-s", str(self._config.settle_s),
+            "--audit-s", str(self._config.audit_s),
         ]  # fmt: skip
         until = time.monotonic() + min(self._config.start_timeout_s, ctx.remaining_s())
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)  # noqa: S603

@@ -7,6 +7,7 @@ from typing import Any
 
 from manor.api import FlowProgram, Phase, Query, ResourceRef
 from manor.errors import DriverError
+from manor_sdn_ryu.audit import Repairs
 from manor_sdn_ryu.deadlines import left_s
 from manor_sdn_ryu.desired import Desired
 from manor_sdn_ryu.pipeline import ALL_BITS, OWNER_MASK, owner_bits
@@ -24,9 +25,10 @@ _Records = Mapping[tuple[str, int], list[Any]]
 class Observer:
     """Programs against the entries in the switches."""
 
-    def __init__(self, desired: Desired, switches: Switches) -> None:
+    def __init__(self, desired: Desired, switches: Switches, repairs: Repairs) -> None:
         self._desired = desired
         self._switches = switches
+        self._repairs = repairs
 
     def all(self, query: Query, deadline: float) -> list[dict[str, Any]]:
         """What the switches hold of the resources asked for."""
@@ -54,6 +56,7 @@ class Observer:
             except DriverError as error:
                 report.unreachable.append(str(error))
         phase = Phase.DEGRADED if report.missing or report.extra else Phase.ACTIVE
+        repaired = self._repairs.of(number)
         return {
             "kind": program.kind,
             "key": program.key,
@@ -61,7 +64,7 @@ class Observer:
             "native_id": f"0x{number:016x}",
             "phase": Phase.UNKNOWN if report.unreachable else phase,
             "spec_hash": program.spec_hash,
-            "detail": {"name": program.name, "mtu": program.spec.get("mtu"), **vars(report)},
+            "detail": {"name": program.name, "mtu": program.spec.get("mtu"), **vars(report), "repairs": repaired},
         }
 
     def _read_owner(self, owner: str, deadline: float) -> _Records:

@@ -1,0 +1,133 @@
+"""Looks again and again whether the switches hold what is desired, since no switch tells what was done to it by hand.
+
+What differs is put right by itself: the difference and nothing else, under our cookies and nobody else's. Each repair
+is logged, and kept for people who ask later what happened.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from manor.api import FlowProgram, FlowRule
+from manor.errors import DriverError
+from manor_sdn_ryu.converger import Converger
+from manor_sdn_ryu.deadlines import ANSWER_S, left_s
+from manor_sdn_ryu.desired import Desired
+from manor_sdn_ryu.entries import Entry, Identity, resolve
+from manor_sdn_ryu.pipeline import OWNER_MASK, owner_bits
+from manor_sdn_ryu.programs import cookie_of, hosts_of
+from manor_sdn_ryu.switches import Switches
+from manor_sdn_ryu.wire import entry_of
+
+__all__ = ["Auditor", "Repairs", "differences"]
+
+_LOG = logging.getLogger("manor.sdn.audit")
+_SHARE = 0.05
+"""The most of one core's time that looking may take: thousands of rules are looked at less often than tens."""
+_KEPT = 20
+_NAMED = 10
+Held = Mapping[Identity, Entry]
+
+
+class Repairs:
+    """What was put right, the newest last, by cookie; for as long as the agent lives."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, deque[dict[str, Any]]] = {}
+
+    def add(self, number: int, host: str, what: list[str]) -> None:
+        """On this host these differences were repaired just now."""
+        kept = self._kept.setdefault(number, deque(maxlen=_KEPT))
+        more = [f"and {len(what) - _NAMED} more"] if len(what) > _NAMED else []
+        kept.append({"time_s": time.time(), "host": host, "rules": len(what), "what": what[:_NAMED] + more})
+
+    def of(self, number: int) -> list[dict[str, Any]]:
+        """Those of one cookie."""
+        return list(self._kept.get(number, ()))
+
+    def forget(self, numbers: set[int]) -> None:
+        """Keep those of these cookies only."""
+        for number in self._kept.keys() - numbers:
+            del self._kept[number]
+
+
+def differences(held: Held, wanted: Mapping[Identity, tuple[Entry, FlowRule]]) -> list[str]:
+    """What differs, in words: rules missing, altered, and too much."""
+    found = []
+    for identity, (entry, rule) in wanted.items():
+        there = held.get(identity)
+        if there != entry:
+            found.append(f"{'missing' if there is None else 'altered'}: {rule.note}")
+    strange = [entry for identity, entry in held.items() if identity not in wanted]
+    return found + [f"foreign: a rule of priority {e.priority} in table {e.table} under our cookie" for e in strange]
+
+
+class Auditor:
+    """One thread over all switches."""
+
+    def __init__(
+        self, desired: Desired, switches: Switches, converger: Converger, repairs: Repairs, *, audit_s: float
+    ) -> None:
+        self._desired = desired
+        self._switches = switches
+        self._converger = converger
+        self._repairs = repairs
+        self._audit_s = audit_s
+
+    def start(self) -> None:
+        """Begin, unless the period is 0."""
+        if self._audit_s > 0:
+            threading.Thread(target=self._go_on, name="audit", daemon=True).start()
+
+    def _go_on(self) -> None:
+        pause, began = threading.Event(), time.monotonic()
+        while True:
+            pause.wait(max(self._audit_s, (time.monotonic() - began) / _SHARE))
+            began = time.monotonic()
+            for host in self._switches.ready(self._switches.hosts()):
+                try:
+                    self.look(host, time.monotonic() + ANSWER_S)
+                except DriverError as error:
+                    _LOG.warning("host %s: could not be audited: %s", host, error)
+                except Exception:  # the audit has to outlive any mistake, which the trace tells of
+                    _LOG.exception("host %s: could not be audited", host)
+            self._repairs.forget({cookie_of(program) for program in self._desired.programs})
+
+    def look(self, host: str, deadline: float) -> None:
+        """Compare everything of ours on a host's switch, and put right what differs."""
+        session = self._switches.session(host)
+        held: dict[int, dict[Identity, Entry]] = {}
+        for owner in self._desired.all_owners():
+            for record in session.flows(owner_bits(owner), OWNER_MASK, left_s(deadline)):
+                if record.hard_timeout or record.idle_timeout:
+                    continue  # a probe's, which goes by itself
+                entry = entry_of(record)
+                held.setdefault(entry.cookie, {})[entry.identity] = entry
+        for program in self._desired.programs:
+            time.sleep(0)  # on Ryu's threads: let the others go on meanwhile
+            theirs = held.pop(cookie_of(program), {})
+            if host not in hosts_of(program) or not self._desired.stays(program):
+                continue
+            effective = self._desired.effective(program)
+            wanted = resolve(effective, host, session.ports, metering=session.metering).entries
+            if what := differences(theirs, wanted):
+                self._put_right(program, host, what, deadline)
+        for number in held:
+            if self._converger.clear(number, host, deadline):
+                _LOG.warning("host %s: rules of ours that nobody desires were taken away: 0x%016x", host, number)
+
+    def _put_right(self, program: FlowProgram, host: str, what: list[str], deadline: float) -> None:
+        """It was read without the lock; with it, it is read again, so that no change under way is disturbed."""
+        number = cookie_of(program)
+        with self._converger.lock:
+            if self._converger.is_changing(number) or self._desired.programs.get(number) is not program:
+                return
+            if not self._converger.swap(program, host, deadline):
+                return
+        self._repairs.add(number, host, what)
+        _LOG.warning("host %s: %s %s put right: %s", host, program.kind, program.key, "; ".join(what[:_NAMED]))

@@ -1,0 +1,75 @@
+"""What is done to a switch by hand is put right by itself: the difference, and nothing that is not ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from manor.api import Phase, ResourceKind
+from manor.testing.ovs import PrivateOvs, missing_for_ovs
+from manor_sdn_ryu.pipeline import cookie
+
+from .conftest import BRIDGE, OWNER, Rig, Stream, chain, eventually, segment
+
+pytestmark = pytest.mark.real
+AUDIT_S = 0.2
+
+
+@pytest.fixture(params=["ryu", "os-ken"])
+def watched(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
+    """A switch that is looked at five times a second."""
+    if reason := missing_for_ovs():
+        pytest.skip(reason)
+    with PrivateOvs() as ovs:
+        ovs.add_bridge(BRIDGE)
+        made = Rig(tmp_path, ovs, request.param, audit_s=AUDIT_S)
+        try:
+            yield made
+        finally:
+            made.end()
+
+
+def test_rules_deleted_altered_and_added_by_hand_are_put_right_and_a_strangers_stay(watched: Rig) -> None:
+    rig = watched
+    (one, p1), (_, p2) = rig.machine(1), rig.machine(2)
+    _, fw = rig.bump("fw")
+    lan, web = segment(p1, p2), chain(p1, p2, fw)
+    rig.apply(lan)
+    rig.apply(web)
+    held = sorted(rig.flows())
+    eventually(lambda: one.netns.pings("10.0.0.2"), "the chain carries")
+    number = cookie(OWNER, ResourceKind.SEGMENT, lan.key)
+    gone, brief = (cookie(OWNER, ResourceKind.SEGMENT, f"a service of {ago} ago") for ago in ("long", "a moment"))
+    rig.ovs.ofctl("add-flow", BRIDGE, "table=30,priority=7,cookie=0x5,actions=drop")
+    rig.ovs.ofctl("add-flow", BRIDGE, f"table=60,priority=7,cookie=0x{brief:x},hard_timeout=60,actions=drop")
+    strangers = sorted({*rig.flows()} - {*held})
+    assert len(strangers) == 2
+
+    rig.ovs.ofctl("del-flows", BRIDGE, f"cookie=0x{number:x}/-1,table=30,dl_dst={p2.mac}")
+    rig.ovs.ofctl("mod-flows", BRIDGE, f"cookie=0x{number:x}/-1,table=30,dl_dst={p1.mac},actions=drop")
+    rig.ovs.ofctl("add-flow", BRIDGE, f"cookie=0x{number:x},table=50,priority=9,actions=drop")
+    rig.ovs.ofctl("add-flow", BRIDGE, f"cookie=0x{gone:x},table=51,priority=9,actions=drop")
+    eventually(lambda: sorted(rig.flows()) == sorted([*held, *strangers]), "all is as it was")
+    eventually(lambda: one.netns.pings("10.0.0.2"), "it carries again")
+    seen = rig.observe(lan.key)
+    assert seen.phase is Phase.ACTIVE
+    repaired = [what for repair in seen.detail["repairs"] for what in repair["what"]]
+    assert {what.partition(":")[0] for what in repaired} == {"missing", "altered", "foreign"}
+    assert any("to p2" in what for what in repaired)
+    assert rig.packets(web.key, "p1 to fw") > 0, "the counters of what was right went on"
+    assert rig.observe(web.key).detail["repairs"] == []
+
+
+def test_changes_under_traffic_and_the_audit_do_not_disturb_each_other(watched: Rig) -> None:
+    rig = watched
+    (one, p1), (two, p2) = rig.machine(1), rig.machine(2)
+    functions = [rig.bump(name)[1] for name in ("f1", "f2")]
+    rig.apply(segment(p1, p2))
+    with Stream(one.netns, two.netns, "10.0.0.2") as stream:
+        for number in range(12):
+            rig.apply(chain(p1, p2, *functions[: number % 2 + 1]))
+        rig.remove(chain(p1, p2, functions[0]))
+    assert stream.lost == 0
+    assert rig.observe("s/vl/lan").detail["repairs"] == []
