@@ -88,6 +88,8 @@ class AssuranceSettings(_Settings):
     policy_settings: dict[str, Any] = Field(default_factory=dict)
     sources: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of further telemetry sources, by the name of their kind."""
+    prometheus: str = Field(default="", pattern=r"^(https?://[^/\s]+.*)?$")
+    """Base URL of a Prometheus that scrapes this ``serve``: then KPIs are kept there alone, and read from there."""
 
     heals_per_resource_hour: int = Field(default=4, ge=0)
     heals_per_service_hour: int = Field(default=6, ge=0)

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from manor.errors import StoreError
+from manor.model.kpi import HistoryRow, Series
 
-__all__ = ["LEVELS", "History", "HistoryRow", "Level", "Series", "read", "subjects"]
+__all__ = ["LEVELS", "History", "Level", "read", "subjects"]
 
 _VERSION = 1
 _SCHEMA = """
@@ -49,25 +50,6 @@ LEVELS = (
     Level(step_s=60, keep_s=3 * 86400.0),
     Level(step_s=900, keep_s=60 * 86400.0),
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HistoryRow:
-    """What was measured of one subject at one time; ``peaks`` is empty where nothing was averaged."""
-
-    time_s: float
-    values: Mapping[str, float]
-    peaks: Mapping[str, float]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Series:
-    """A subject of the history."""
-
-    key: str
-    kind: str
-    labels: Mapping[str, str]
-    last_s: float
 
 
 class History:

@@ -14,11 +14,11 @@ from typing import Any
 
 from manor.telemetry.kpis import KpiRow, split, unit_of
 
-__all__ = ["MOST_SERIES", "AssuranceFigures", "Assured", "family_of"]
+__all__ = ["KPI_LABELS", "MOST_SERIES", "AssuranceFigures", "Assured", "family_of", "kpi_of"]
 
 MOST_SERIES = 50_000
 """KPI series in one scrape; what is over is counted and left out."""
-_LABELS = ("service", "vnf", "vnfc", "link", "chain", "part")
+KPI_LABELS = ("service", "vnf", "vnfc", "link", "chain", "part")
 _SUFFIX = {
     "%": ("ratio", 0.01),
     "By": ("bytes", 1.0),
@@ -53,6 +53,16 @@ def family_of(kpi: str) -> tuple[str, float]:
     metric = re.sub(r"[^a-z0-9_]", "_", split(kpi)[0].lower())
     suffix, factor = _SUFFIX.get(unit_of(kpi), ("", 1.0))
     return f"manor_{metric}" + (f"_{suffix}" if suffix else ""), factor
+
+
+def kpi_of(family: str) -> tuple[str, float]:
+    """The KPI that a family was made from, and what its value was multiplied by: :func:`family_of` backwards."""
+    stem = family.removeprefix("manor_")
+    for suffix, factor in _SUFFIX.values():
+        kpi = stem.removesuffix(f"_{suffix}")
+        if kpi != stem and family_of(kpi) == (family, factor):
+            return kpi, factor
+    return stem, 1.0
 
 
 class Assured:
@@ -106,7 +116,7 @@ def _kpi_families(rows: Iterable[KpiRow]) -> tuple[list[Any], int]:
             name, factor = family_of(kpi)
             metric, part = split(kpi)
             if name not in made:
-                made[name] = GaugeMetricFamily(name, f"KPI {metric}.", labels=_LABELS)
-            labels = [part if label == "part" else row.subject.labels.get(label, "") for label in _LABELS]
+                made[name] = GaugeMetricFamily(name, f"KPI {metric}.", labels=KPI_LABELS)
+            labels = [part if label == "part" else row.subject.labels.get(label, "") for label in KPI_LABELS]
             made[name].add_metric(labels, value * factor)
     return [made[name] for name in sorted(made)], left_out
