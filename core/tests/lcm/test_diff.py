@@ -89,11 +89,13 @@ def test_terminate_goes_the_other_way_and_leaves_what_is_shared() -> None:
     plan = diff(nothing(), as_made(whole), whole, OperationKind.TERMINATE)
     assert by_id(plan) == {
         f"remove node {NODE}": (),
-        f"remove volume {VOLUME}": (f"remove node {NODE}",),
+        f"remove volume {VOLUME}": (f"remove node {NODE}", f"remove network {NETWORK}"),
         f"remove segment {LINK}": (f"remove node {NODE}",),
         f"remove network {NETWORK}": (f"remove segment {LINK}", f"remove node {NODE}"),
     }
-    assert all(step.undo is Undo.RESTORE and step.before for step in plan.steps)
+    disk, *others = sorted(plan.steps, key=lambda step: step.kind != "volume")
+    assert disk.undo is Undo.IMPOSSIBLE, "its data would not come back"
+    assert all(step.undo is Undo.RESTORE and step.before for step in others)
 
 
 def test_terminate_removes_what_was_meant_even_where_it_is_not_seen() -> None:
@@ -151,7 +153,8 @@ def test_scaling_in_breaks_the_old_only_after_the_rest_stopped_using_it() -> Non
     steps = by_id(diff(one, as_made(three), three, OperationKind.SCALE))
     gone = f"{SID}/vnf/v1/main-0"
     assert f"ensure segment {LINK}" in steps
-    assert steps[f"remove volume {gone}/disk"] == (f"remove node {gone}",)
+    assert steps[f"remove volume {gone}/disk"][0] == f"remove node {gone}"
+    assert f"verify segment {LINK}/live" in steps[f"remove volume {gone}/disk"], "disks go last"
     assert f"verify vnf {SID}/vnf/v1" not in steps
 
 

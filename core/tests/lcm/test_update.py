@@ -10,6 +10,7 @@ from service_world import VNFDS, Site, opened
 from manor.api import ChainSpec, NodeSpec, ResourceKind
 from manor.errors import PlanRefused, UsageError
 from manor.fakes import Action, Fault
+from manor.lcm import endpoints
 from manor.lcm.diff import DEADLINES_S
 from manor.lcm.scaling import scale_ns, scale_vnf
 from manor.lcm.updating import change_package, update
@@ -155,3 +156,16 @@ def test_parameters_change_what_boots_with_them_and_stay(site: Site) -> None:
     assert site.node("web/main-1").user_data == "echo good evening\n"
     with pytest.raises(UsageError, match="what to change"):
         update(site.rt, "demo")
+
+
+def test_one_file_that_two_packages_give_in_two_formats_is_two_images(site: Site) -> None:
+    web = VNFDS["web-vnfd"]
+    (image,) = web.images
+    site.onboard(dataclasses.replace(web, id="web-raw", images=(dataclasses.replace(image, disk_format="raw"),)))
+    with site.rt.store.begin() as tx:
+        same = packages.get(tx, "pkg-web-vnfd").artifacts
+        packages.save(tx, dataclasses.replace(packages.get(tx, "pkg-web-raw"), artifacts=same))
+    site.done(change_package(site.rt, "demo", "web", "web-raw"))
+    names = [key.partition("@")[0] for key in site.seen(ResourceKind.IMAGE) if key.startswith(same["root.qcow2"][:16])]
+    assert sorted(names) == [same["root.qcow2"][:16], f"{same['root.qcow2'][:16]}.raw"]
+    assert endpoints.orphans(site.rt) == ([], {})

@@ -28,6 +28,8 @@ class Undo(StrEnum):
     """It changed or removed something: ensure ``Step.before`` again."""
     NONE = "none"
     """It has no effect that outlives it."""
+    IMPOSSIBLE = "impossible"
+    """It destroys data: an operation that has done it is not rolled back."""
 
 
 class OperationKind(StrEnum):

@@ -138,6 +138,7 @@ class _Differ:
         self._order_removals()
         self._order_stops()
         self._order_replacements()
+        self._order_disks()
         return Plan(
             operation=self.operation,
             service_id=self.desired.service_id,
@@ -199,6 +200,11 @@ class _Differ:
 
     def _remove(self, key: str, kind: str, endpoint: str, host: str, old: DesiredResource | None) -> None:
         gone = "" if key in self.observed else " (already gone)"
+        undo, loss = Undo.RESTORE if old and not gone else Undo.NONE, ""
+        # What replaces a disk that came from an image comes from it too; all other content is gone with the disk.
+        is_remade = key in self.wanted and bool(getattr(self.wanted[key].spec, "image", ""))
+        if undo is Undo.RESTORE and kind == ResourceKind.VOLUME and not is_remade:
+            undo, loss = Undo.IMPOSSIBLE, ", with its data"
         self.removed[key] = step_id = f"remove {kind} {key}"
         self.steps[step_id] = Step(
             id=step_id,
@@ -207,10 +213,10 @@ class _Differ:
             key=key,
             endpoint=endpoint,
             host=host,
-            summary=f"remove {kind}{_because(old.why if old else 'left over')}{gone}",
+            summary=f"remove {kind}{_because(old.why if old else 'left over')}{gone}{loss}",
             change=self.changes.get(key, _Change.REMOVE),
             before=spec_to_json(old.spec) if old else None,
-            undo=Undo.RESTORE if old and not gone else Undo.NONE,
+            undo=undo,
             deadline_s=DEADLINES_S.get(kind, 120.0),
         )
 
@@ -227,6 +233,19 @@ class _Differ:
             self.steps[step_id] = dataclasses.replace(self.steps[step_id], depends_on=tuple(dict.fromkeys(hard)))
             if key not in self.wanted:
                 self.soft[step_id] = soft
+
+    def _order_disks(self) -> None:
+        """Disks go last of all: whatever fails before that can be taken back with nothing lost."""
+        disks = [
+            step.id
+            for step in self.steps.values()
+            if step.verb is Verb.REMOVE and step.kind == ResourceKind.VOLUME and step.key not in self.wanted
+        ]
+        rest = [step for step in self.steps.values() if step.id not in disks]
+        waited_for = {name for step in rest for name in (*step.depends_on, *self.soft.get(step.id, ()))}
+        last = [step.id for step in rest if step.id not in waited_for]
+        for step_id in disks:
+            self.soft[step_id] = [*self.soft.get(step_id, ()), *last]
 
     def _order_stops(self) -> None:
         """A machine is turned off after what sent traffic through it has turned to others."""

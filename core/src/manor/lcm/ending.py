@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from manor.api.plan import Verb
 from manor.lcm.states import Trigger, advance
-from manor.lcm.wave import End, Mode, left_planned
+from manor.lcm.wave import End, Mode, left_planned, lost
 from manor.model.instance import OnFailure, OperationState, StepRecord, StepState
 
-__all__ = ["Turn", "first_failure", "turn"]
+__all__ = ["Turn", "beyond_return", "first_failure", "turn"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,10 +43,19 @@ def turn(state: OperationState, mode: Mode, end: End, rows: Mapping[str, StepRec
         event = Trigger.PARTLY_SUCCEEDED if partly else Trigger.SUCCEEDED
         return Turn(states=(advance(state, event),), error=error, hint=hint, orphans=_orphans(rows, mode))
     failed = advance(state, Trigger.FAILED)
+    if gone := lost(rows.values()):
+        # To say that it was rolled back would be untrue.
+        return Turn(states=(failed,), error=error, hint=beyond_return(gone))
     if mode is Mode.FORWARD and on_failure is OnFailure.ROLLBACK:
         back = advance(failed, Trigger.ROLLBACK)
         return Turn(states=(failed, back), mode=Mode.BACKWARD, error=error, hint=hint)
     return Turn(states=(failed,), error=error, hint=hint)
+
+
+def beyond_return(gone: Sequence[str]) -> str:
+    """Why an operation that destroyed these disks is not rolled back, and what can be done."""
+    more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+    return f"disk {gone[0]}{more} is removed with its data, so there is no way back: retry, continue or fail"
 
 
 def first_failure(rows: Mapping[str, StepRecord]) -> tuple[str, str]:
@@ -63,7 +72,8 @@ def first_failure(rows: Mapping[str, StepRecord]) -> tuple[str, str]:
 def _orphans(rows: Mapping[str, StepRecord], mode: Mode) -> tuple[str, ...]:
     """Keys of what may still be there though it should not."""
     if mode is Mode.SWEEP:
-        left = [row for row in rows.values() if left_planned(row)]
+        # What was to be restored and could not be is missing, not left over: drift shows it.
+        left = [row for row in rows.values() if left_planned(row) and row.step.verb is not Verb.REMOVE]
     else:
         left = [row for row in rows.values() if row.step.verb is Verb.REMOVE and row.state is not StepState.DONE]
     return tuple(sorted({row.step.key for row in left}))

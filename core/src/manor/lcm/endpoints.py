@@ -14,6 +14,7 @@ from manor.errors import DriverError, PluginError, UsageError
 from manor.lcm.runtime import Runtime, endpoint_id
 from manor.lcm.world import endpoints_of, registered
 from manor.model.instance import Endpoint, EndpointKind
+from manor.nfvo.storage import image_keys
 from manor.plugin import unguarded
 from manor.plugin.connecting import validated
 
@@ -101,7 +102,7 @@ def forget_images(rt: Runtime, sha256s: frozenset[str]) -> tuple[str, ...]:
     left: list[str] = []
     if not sha256s:
         return ()
-    prefixes = tuple(f"image/{sha256[:16]}@" for sha256 in sha256s)
+    prefixes = tuple(f"{key}@" for sha256 in sha256s for key in image_keys(sha256))
     for name in registered(rt, EndpointKind.VIM):
         try:
             ours = _seen(rt, endpoint_id(EndpointKind.VIM, name), frozenset({ResourceKind.IMAGE}))
@@ -214,7 +215,7 @@ def _claims(rt: Runtime) -> _Claims:
                 if resource.spec.kind is ResourceKind.IMAGE:
                     images.add(resource.spec.key.partition("@")[0])
         for package in packages.all_of(tx):
-            images.update(f"image/{sha256[:16]}" for sha256 in package.artifacts.values())
+            images.update(key for sha256 in package.artifacts.values() for key in image_keys(sha256))
     return _Claims(hosts=hosts, images=frozenset(images), busy=frozenset(busy))
 
 

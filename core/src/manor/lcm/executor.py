@@ -15,6 +15,9 @@ from manor.api.resources import Observed
 __all__ = ["Executor", "inverse"]
 
 
+_PROOF_S = 30.0
+
+
 class Executor(Protocol):
     """Carries steps to drivers. Every call is bounded by ``ctx.deadline``; several threads call at once."""
 
@@ -34,7 +37,12 @@ class Executor(Protocol):
 
 
 def inverse(step: Step) -> Step | None:
-    """The step that takes this one back; None where nothing outlives it."""
+    """The step that takes this one back; None where nothing outlives it.
+
+    What destroys data and was not seen to be done is proven not to be.
+    """
+    if step.undo is Undo.IMPOSSIBLE:
+        return replace(step, id=f"undo {step.id}", verb=Verb.VERIFY, spec=None, deadline_s=_PROOF_S, undo=Undo.NONE)
     if step.undo is Undo.REMOVE:
         return replace(step, id=f"undo {step.id}", verb=Verb.REMOVE, spec=None, before=step.spec, undo=Undo.NONE)
     if step.undo is Undo.RESTORE and step.before is not None:

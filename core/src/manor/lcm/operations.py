@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from manor.api.plan import OperationKind, Plan
 from manor.errors import PlanRefused, UsageError
 from manor.lcm.apply import Progress
+from manor.lcm.ending import beyond_return
 from manor.lcm.states import CANCELLABLE, Trigger, advance
 from manor.lcm.target import Target, target_to_json
-from manor.lcm.wave import Mode
+from manor.lcm.wave import Mode, lost
 from manor.model.instance import (
     CancelMode,
     NsLcmOpOcc,
@@ -116,9 +117,12 @@ class Operations:
                     f"operation {operation.id} is being cleaned up already", hint=f"manor op watch {operation.id}"
                 )
             mode, reset = _way(operation, trigger)
+            records = operations.steps(tx, operation.id)
+            if trigger is Trigger.ROLLBACK and (gone := lost(records)):
+                raise UsageError(f"operation {operation.id} cannot be rolled back", hint=beyond_return(gone))
             changed = [
                 (position, replace(record, state=reset[record.state]))
-                for position, record in enumerate(operations.steps(tx, operation.id))
+                for position, record in enumerate(records)
                 if record.state in reset
             ]
             operations.write_steps(tx, operation.id, changed)

@@ -7,13 +7,14 @@ over what fails, and what they pass over is listed as orphaned.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from manor.api.plan import Undo
 from manor.model.instance import StepRecord, StepState
 
-__all__ = ["Decision", "End", "Mode", "decide", "left_planned"]
+__all__ = ["Decision", "End", "Mode", "decide", "left_planned", "lost"]
 
 
 class Mode(StrEnum):
@@ -63,6 +64,11 @@ def left_planned(row: StepRecord) -> bool:
     return row.attempt > 0 and row.state is not StepState.UNDONE
 
 
+def lost(rows: Iterable[StepRecord]) -> tuple[str, ...]:
+    """Keys of what was destroyed and cannot be brought back."""
+    return tuple(row.step.key for row in rows if row.step.undo is Undo.IMPOSSIBLE and row.state is StepState.DONE)
+
+
 def _over(running: Collection[str], end: End) -> Decision:
     return Decision() if running else Decision(end=end)
 
@@ -103,6 +109,8 @@ def _backward(
     if stuck and not best_effort:
         return _over(running, End.FAILED)
     open_ids = {step_id for step_id, row in rows.items() if left_planned(row)} - stuck
+    if best_effort:
+        open_ids -= {step_id for step_id, row in rows.items() if row.step.undo is Undo.IMPOSSIBLE}
     last_first = list(rows)[::-1]
     held_up = {name for step_id in open_ids for name in rows[step_id].step.depends_on}
     # What depends on a step through one that never ran is still held up by it: ask over the whole way.

@@ -30,7 +30,8 @@ from manor.model.desired import DesiredCheck, DesiredResource, DesiredState
 from manor.nfvo.addresses import allocate, default_subnet, device_name, mac_address
 from manor.nfvo.chains import Path, chains
 from manor.nfvo.request import ServiceRequest
-from manor.nfvo.storage import ImageUse, StoragePlan, plan_storage
+from manor.nfvo.saps import attached
+from manor.nfvo.storage import ImageUse, StoragePlan, image_key, plan_storage
 from manor.vnfm.members import Vnf, Vnfc, VnfcPort, slug
 
 __all__ = ["BootDataOf", "desired"]
@@ -371,7 +372,7 @@ def _add_image(draft: _Draft, use: ImageUse | None, place: tuple[str, str]) -> s
         return ""
     vim, host = place
     image = ImageSpec(
-        key=f"image/{use.artifact.sha256[:16]}@{vim}/{host}",
+        key=image_key(use, place),
         owner=draft.request.owner,
         host=host,
         name=use.name,

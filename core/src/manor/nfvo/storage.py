@@ -10,7 +10,7 @@ from manor.model.vnfd import SwImageDesc, VirtualStorageDesc
 from manor.nfvo.request import Artifact, ServiceRequest
 from manor.vnfm.members import Vnf, Vnfc, slug
 
-__all__ = ["DiskPlan", "ImageUse", "StoragePlan", "plan_storage"]
+__all__ = ["DiskPlan", "ImageUse", "StoragePlan", "image_key", "image_keys", "plan_storage"]
 
 _FORMATS = {
     "": DiskFormat.QCOW2,
@@ -29,6 +29,18 @@ class ImageUse:
     name: str
     format: DiskFormat
     artifact: Artifact
+
+
+def image_keys(sha256: str) -> tuple[str, ...]:
+    """Every key, up to the @, that a file of this content may have: it is another image for who takes it to be raw."""
+    return f"image/{sha256[:16]}", f"image/{sha256[:16]}.raw"
+
+
+def image_key(use: ImageUse, place: tuple[str, str]) -> str:
+    """The image's key on a VIM's host. Two packages may give one file in two formats; neither is believed over the
+    other, so they are two images."""
+    plain, raw = image_keys(use.artifact.sha256)
+    return f"{raw if use.format is DiskFormat.RAW else plain}@{'/'.join(place)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from manor.errors import UsageError
 from manor.model.instance import Endpoint, EndpointKind
@@ -25,12 +26,16 @@ _T = EndpointRow.__table__  # type: ignore[attr-defined]
 
 def add(tx: Connection, endpoint: Endpoint) -> None:
     """Register an endpoint. Raises UsageError where the name is taken."""
+    taken = UsageError(
+        f"a {endpoint.kind} named {endpoint.name} is there already",
+        hint=f"choose another name, or manor {endpoint.kind} remove {endpoint.name}",
+    )
     if find(tx, endpoint.kind, endpoint.name) is not None:
-        raise UsageError(
-            f"a {endpoint.kind} named {endpoint.name} is there already",
-            hint=f"choose another name, or manor {endpoint.kind} remove {endpoint.name}",
-        )
-    tx.execute(insert(_T).values(rows.endpoint_values(endpoint)))
+        raise taken
+    try:
+        tx.execute(insert(_T).values(rows.endpoint_values(endpoint)))
+    except IntegrityError as error:  # another process was quicker
+        raise taken from error
 
 
 def find(tx: Connection, kind: EndpointKind, name: str) -> Endpoint | None:

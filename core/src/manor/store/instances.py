@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from manor.errors import UsageError
 from manor.model.desired import DesiredState, desired_from_json, desired_to_json
@@ -43,9 +44,13 @@ def add(tx: Connection, ns: NsInstance, vnfs: Sequence[VnfInstance] = ()) -> Non
     taken = tx.execute(
         select(_NS.c.name).where(or_(_NS.c.name == ns.name, _NS.c.id == ns.name, _NS.c.name == ns.id))
     ).first()
+    error = UsageError(f"a service named {ns.name} is there already", hint="choose another name, or manor ns list")
     if taken is not None:
-        raise UsageError(f"a service named {ns.name} is there already", hint="choose another name, or manor ns list")
-    tx.execute(insert(_NS).values(rows.ns_values(ns)))
+        raise error
+    try:
+        tx.execute(insert(_NS).values(rows.ns_values(ns)))
+    except IntegrityError as cause:  # another process was quicker
+        raise error from cause
     _insert_vnfs(tx, vnfs)
     packages.refresh_usage(tx)
     notifications.add(tx, [ns_identifier(ns, created=True)])
