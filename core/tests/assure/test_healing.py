@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 
+import pytest
 from assured_site import Site
 
-from manor.api import HealAction, PerceivedSeverity, Phase
+from manor.api import HealAction, PerceivedSeverity, Phase, PowerState
 from manor.fakes import Fault
+from manor.lcm import ns, work
+from manor.lcm.operate import operate
 from manor.model.alarm import Outcome
 from manor.model.instance import OperationState
 
@@ -243,3 +246,41 @@ def test_a_guest_that_falls_silent_is_restarted_for_real(make_site: Make) -> Non
     assert [alarm.probable_cause for alarm in site.all()] == ["heartbeat-lost"]
     site.rounds(10, measure=True)
     assert site.alarms() == []
+
+
+def test_a_machine_that_nobody_starts_after_its_host_has_booted_is_started(make_site: Make) -> None:
+    site = make_site(degraded_s=10)
+    web = site.node("web")
+    with site.world.change() as state:
+        native = next(native for native in state.natives.values() if native.spec.key == web)
+        native.phase = Phase.PENDING
+    site.rounds(8)
+    assert site.operations() == [], "it may be on its way"
+    site.rounds(5)
+    (operation,) = site.operations()
+    assert operation.state is OperationState.COMPLETED
+    assert f"remove node {web}" not in site.steps(operation)
+    assert site.is_whole()
+    assert [alarm.probable_cause for alarm in site.all()] == ["node-stopped"]
+
+
+@pytest.mark.parametrize("vnf", ["web", "firewall"])
+def test_a_vnf_that_an_operator_stopped_is_no_fault(make_site: Make, vnf: str) -> None:
+    site = make_site()
+    site.rounds(3, measure=True)
+    proposal = operate(site.rt, "demo", [vnf], PowerState.STOPPED)
+    assert work.follow(site.rt, ns.start(site.rt, proposal)).state is OperationState.COMPLETED
+    site.rounds(60, measure=True)
+    assert site.all() == []
+    assert site.operations() == []
+
+
+def test_a_sign_whose_figures_move_is_one_decision_and_not_one_a_second(make_site: Make) -> None:
+    site = make_site(detector="oracle", heartbeat_s=1, heartbeat_lost_s=10_000)
+    firewall = site.node("firewall")
+    site.rounds(3, measure=True)
+    site.says["main-0|"] = 0.5
+    site.world.inject(Fault(verb="guest_ping", key=firewall, times=0, error="Transient"))
+    site.rounds(60, measure=True)
+    alarm = next(alarm for alarm in site.alarms() if alarm.resource_key == firewall)
+    assert [ruling.outcome for ruling in site.rulings(alarm)] == [Outcome.SHADOW]

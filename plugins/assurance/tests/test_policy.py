@@ -64,7 +64,7 @@ def test_a_threshold_that_does_not_mean_death_is_told():
 @pytest.mark.parametrize(
     ("history", "action"),
     [
-        ([heal(60)], HealAction.NONE),
+        ([heal(60)], HealAction.RECREATE),
         ([heal(600)], HealAction.RECREATE),
         ([heal(600), heal(300, HealAction.RECREATE, succeeded=False)], HealAction.ESCALATE),
         ([heal(3000), heal(2000), heal(1000)], HealAction.ESCALATE),
@@ -74,7 +74,7 @@ def test_a_threshold_that_does_not_mean_death_is_told():
         ([heal(-600)], HealAction.RESTART),
     ],
 )
-def test_history_changes_the_answer(history, action):
+def test_history_of_a_dead_machine_changes_the_answer(history, action):
     for order in itertools.permutations(history):
         decision = decide(alarm(), order)
         assert decision.action is action

@@ -7,7 +7,9 @@ peers. A flash crowd moves the KPIs of all of a group and is confirmed by none o
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +21,9 @@ __all__ = ["Flow", "Flows", "confirm", "peers_of"]
 
 _SILENT_S = 15.0
 _LEAST_PPS = 2.0
+_PACKETS, _WINDOW_S = 60.0, 60.0
+"""So many packets tell a loss from chance; older ones count no more than so long."""
+_FORGET_S = 3600.0
 _LOSS = 0.2
 """Part of its usual throughput that a function has to lose before the switches' counters count as a sign."""
 _ALONE = 3.0
@@ -27,12 +32,14 @@ _ALONE = 3.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Flow:
-    """What the switches sent into a machine and took out of it on its chains, in packets per second."""
+    """What the switches sent into a machine and took out of it on its chains of late, in packets per second."""
 
     into: float
     out_of: float
     usual: float | None = None
     """The part that usually comes out again, where enough was seen."""
+    usual_out: float = 0.0
+    """How much usually comes out."""
 
     @property
     def loss(self) -> float | None:
@@ -41,27 +48,73 @@ class Flow:
             return None
         return 1.0 - (self.out_of / self.into) / self.usual
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether it passes on a smaller part than it does usually, and less in all.
+
+        A firewall under attack passes on a smaller part too, but no less in all: it does its work.
+        """
+        return (self.loss or 0.0) >= _LOSS and self.out_of < (1.0 - _LOSS) * self.usual_out
+
+
+@dataclass(kw_only=True, slots=True)
+class _Usual:
+    """One machine's traffic: the last packets, and what is usual."""
+
+    time_s: float
+    window: deque[tuple[float, float, float]] = field(default_factory=deque)
+    """Seconds, packets into and out of it."""
+    share: float = 0.0
+    out_of: float = 0.0
+    rows: int = 0
+
 
 @dataclass(kw_only=True, slots=True)
 class Flows:
-    """What part of its traffic each machine usually passes on, followed slowly and not while it loses some."""
+    """What each machine passes on now, over as many packets as it takes to say, and what it usually does.
 
-    weight: float = 0.05
+    What is usual is followed slowly, and not at all while some is lost.
+    """
+
+    usual_s: float = 300.0
+    """Time in which what is usual follows."""
     rows_needed: int = 12
     now: dict[str, Flow] = field(default_factory=dict)
-    _usual: dict[str, tuple[float, int]] = field(default_factory=dict)
+    _usual: dict[str, _Usual] = field(default_factory=dict)
 
-    def take(self, counts: Mapping[str, tuple[float, float]]) -> None:
-        """Packets per second (into, out of) by machine."""
+    def take(self, counts: Mapping[str, tuple[float, float]], now_s: float) -> None:
+        """Packets per second (into, out of) by machine since the last time."""
         self.now = {}
+        self._usual = {key: usual for key, usual in self._usual.items() if now_s - usual.time_s < _FORGET_S}
         for key, (into, out_of) in counts.items():
-            usual, rows = self._usual.get(key, (0.0, 0))
-            flow = Flow(into=into, out_of=out_of, usual=usual if rows >= self.rows_needed else None)
+            usual = self._usual.setdefault(key, _Usual(time_s=now_s))
+            span_s, usual.time_s = now_s - usual.time_s, now_s
+            if span_s <= 0:
+                continue
+            usual.window.append((span_s, into * span_s, out_of * span_s))
+            _trim(usual.window)
+            seconds, went_in, came_out = (sum(column) for column in zip(*usual.window, strict=True))
+            known = usual.rows >= self.rows_needed
+            flow = Flow(
+                into=went_in / seconds,
+                out_of=came_out / seconds,
+                usual=usual.share if known else None,
+                usual_out=usual.out_of,
+            )
             self.now[key] = flow
-            if into >= _LEAST_PPS and (flow.loss is None or flow.loss < _LOSS / 2):
-                share = min(2.0, out_of / into)
-                weight = max(self.weight, 1.0 / (rows + 1))
-                self._usual[key] = (usual + weight * (share - usual), rows + 1)
+            if flow.into >= _LEAST_PPS and not (known and flow.loss is not None and flow.loss >= _LOSS / 2):
+                usual.rows += 1
+                weight = max(1.0 - math.exp(-span_s / self.usual_s), 1.0 / usual.rows)
+                usual.share += weight * (min(2.0, flow.out_of / flow.into) - usual.share)
+                usual.out_of += weight * (flow.out_of - usual.out_of)
+
+
+def _trim(window: deque[tuple[float, float, float]]) -> None:
+    """Drop what is too old, and what is not needed to have seen enough packets."""
+    seconds, went_in = sum(item[0] for item in window), sum(item[1] for item in window)
+    while len(window) > 2 and (seconds > _WINDOW_S or went_in - window[0][1] >= _PACKETS):
+        old_s, old_in, _ = window.popleft()
+        seconds, went_in = seconds - old_s, went_in - old_in
 
 
 def confirm(
@@ -80,13 +133,12 @@ def confirm(
         return ()
     endpoint, _ = nodes[key]
     seen = sight.seen(endpoint, key)
-    if endpoint in sight.observed and (seen is None or seen.phase not in (Phase.ACTIVE, Phase.PENDING, Phase.UNKNOWN)):
+    if endpoint in sight.observed and (seen is None or seen.phase not in (Phase.ACTIVE, Phase.UNKNOWN)):
         signs.append(f"VIM: it is {seen.phase if seen else 'absent'}")
     if sight.unheard_s.get(key, 0.0) >= _SILENT_S:
         signs.append(f"guest agent: no answer for {sight.unheard_s[key]:.0f} s")
     flow = flows.get(key)
-    loss = flow.loss if flow else None
-    if flow is not None and loss is not None and loss >= _LOSS:
+    if flow is not None and flow.is_failing:
         signs.append(f"chain counters: of {flow.into:.0f} packets/s into it {flow.out_of:.0f} come out")
     signs += _stands_alone(key, blamed, peers_of(service, key), rows)
     return tuple(signs)

@@ -19,6 +19,8 @@ __all__ = ["Situation", "Verdict", "as_of_now", "budget", "decide", "heal_record
 
 _HOUR_S = 3600.0
 _ACTS = frozenset({HealAction.RESTART, HealAction.RECREATE})
+_OFF = frozenset({Phase.STOPPED, Phase.ERROR, Phase.PENDING})
+"""What comes up by being ensured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,6 +175,6 @@ def recreate_keys(
         there = seen.get(node.key)
         if action is HealAction.RECREATE:
             gone += [disk.volume for disk in node.disks if disk.volume in volumes and volumes[disk.volume].image]
-        if there is not None and (action is HealAction.RECREATE or there.phase not in (Phase.STOPPED, Phase.ERROR)):
+        if there is not None and (action is HealAction.RECREATE or there.phase not in _OFF):
             gone.append(node.key)
     return tuple(gone)

@@ -59,16 +59,19 @@ def start_heal(
 
 
 def followed_up(
-    ruling: Ruling, state: OperationState, *, cleared: bool, now_s: float, helped_within_s: float
+    ruling: Ruling, state: OperationState, *, cleared: bool, again: bool, now_s: float, helped_within_s: float
 ) -> Ruling:
-    """The ruling with what is known of its operation now, and of whether it helped."""
+    """The ruling with what is known of its operation now, and of whether it helped.
+
+    ``again``: the same fault is plainly seen though the operation has ended, so it did not help.
+    """
     if state in (OperationState.PROCESSING, OperationState.ROLLING_BACK, OperationState.STARTING):
         return ruling
     succeeded = state in (OperationState.COMPLETED, OperationState.PARTIALLY_COMPLETED)
     after = replace(ruling, ended_s=ruling.ended_s or now_s, succeeded=succeeded)
     if cleared:
         return replace(after, helped=succeeded)
-    if now_s - after.ended_s >= helped_within_s:
+    if again or now_s - after.ended_s >= helped_within_s:
         return replace(after, helped=False)
     return after
 

@@ -26,6 +26,8 @@ from manor.telemetry.kpis import KpiRow, unit_of
 __all__ = ["CAUSE", "Learning", "Suspicion", "symptom_of"]
 
 CAUSE = "kpi-anomaly"
+_OF_THE_HOST = frozenset({"v_memory_resident"})
+"""KPIs that tell of the hypervisor's process and not of the VNF: another after each start."""
 _SAVE_S = 900.0
 _MOST_BYTES = 64 << 20
 _log = logging.getLogger("manor.assure")
@@ -167,7 +169,10 @@ def symptom_of(service: Service, suspicion: Suspicion, confirmations: tuple[str,
 def _batch(vnf: str, rows: Sequence[KpiRow], now_s: float) -> SampleBatch | None:
     """One row of the VNF: what its machines measured in this round. None where they measured nothing."""
     values = {
-        f"{row.subject.key.removeprefix(f'{vnf}/')}|{kpi}": value for row in rows for kpi, value in row.values.items()
+        f"{row.subject.key.removeprefix(f'{vnf}/')}|{kpi}": value
+        for row in rows
+        for kpi, value in row.values.items()
+        if kpi not in _OF_THE_HOST
     }
     if not values:
         return None

@@ -148,10 +148,11 @@ class Assurance:
         findings = self._judge(services, sight)
         active, changes = self._raise(services, findings, now_s)
         self._tell(changes)
-        heals = self._follow_up(active, now_s)
         # What is going away by itself, or cannot be seen just now, is not acted on.
-        present = {symptom.fault for symptom in findings.symptoms}
-        self._decide(services, sight, [alarm for alarm in active if alarm.fault in present], heals, now_s)
+        faults = {symptom.fault for symptom in findings.symptoms}
+        present = [alarm for alarm in active if alarm.fault in faults]
+        heals = self._follow_up(active, present, now_s)
+        self._decide(services, sight, present, heals, now_s)
         self._prune(now_s)
 
     def figures(self) -> AssuranceFigures:
@@ -250,7 +251,9 @@ class Assurance:
         self._alarms = Counter((str(alarm.perceived_severity), origin[alarm.learned]) for alarm in known)
         return known, changes
 
-    def _follow_up(self, active: Sequence[AlarmRecord], now_s: float) -> tuple[Ruling, ...]:
+    def _follow_up(
+        self, active: Sequence[AlarmRecord], present: Sequence[AlarmRecord], now_s: float
+    ) -> tuple[Ruling, ...]:
         """The heals of the last day, with what became of those that were still open."""
         from manor.store import alarms
 
@@ -258,6 +261,7 @@ class Assurance:
             heals = list(alarms.heals(tx, since_s=now_s - _DAY_S))
             states = {r.operation_id: operation_state(tx, r.operation_id) for r in heals if r.helped is None}
         ids = {alarm.id for alarm in active}
+        again = {alarm.id for alarm in present if not alarm.learned}
         changed = []
         for index, ruling in enumerate(heals):
             state = states.get(ruling.operation_id)
@@ -267,6 +271,7 @@ class Assurance:
                 ruling,
                 state,
                 cleared=ruling.alarm_id not in ids,
+                again=ruling.alarm_id in again,
                 now_s=now_s,
                 helped_within_s=self._settings.helped_within_s,
             )

@@ -83,8 +83,9 @@ class Measuring:
         self.rows = {row.subject.key: row for row in rows}
         self.samples += sum(len(row.values) for row in rows)
         self.collect_s = found.seconds
-        self._keep(rows, now_s)
-        self.flows.take(_through(services, self.rows))
+        if not settings.prometheus:
+            self._keep(rows, now_s)
+        self.flows.take(_through(services, self.rows), now_s)
         if self._learning is not None:
             self._learning.take(services, self.rows, now_s)
         if now_s - self._heartbeat_s >= settings.heartbeat_s:

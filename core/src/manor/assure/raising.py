@@ -129,7 +129,7 @@ def _updated(
     after = replace(
         alarm,
         perceived_severity=symptom.severity,
-        confirmations=symptom.confirmations,
+        confirmations=_as_said(symptom.confirmations, alarm.confirmations),
         is_root_cause=root_id is None,
         correlated_alarm_ids=(root_id,) if root_id else (),
     )
@@ -139,3 +139,9 @@ def _updated(
     details = tuple(line for line in alarm.fault_details if line.startswith("also "))
     details = (*symptom.detail, *details, *more)[:_MOST_DETAILS]
     return replace(after, fault_details=details, alarm_changed_time_s=now_s)
+
+
+def _as_said(now: Sequence[str], before: Sequence[str]) -> tuple[str, ...]:
+    """The present signs, each in the words in which it was first told: its figures move all the time."""
+    first = {sign.partition(":")[0]: sign for sign in before}
+    return tuple(first.get(sign.partition(":")[0], sign) for sign in now)

@@ -156,10 +156,13 @@ def _node(
     cause, hold_s = "", 0.0
     if seen is None:
         cause, reason = "node-absent", f"{endpoint} does not have it"
-    elif seen.phase is Phase.ERROR:
+    elif seen.phase is Phase.ERROR and wanted:
         cause = "crashed"
     elif seen.phase is Phase.STOPPED and wanted:
         cause = "node-stopped"
+    elif seen.phase is Phase.PENDING:
+        # It may be on its way; after its host has booted it is not, and nothing else would start it.
+        cause, hold_s = "node-stopped" if wanted else "node-degraded", settings.degraded_s
     elif seen.phase is Phase.DEGRADED:
         cause, hold_s = "node-degraded", settings.degraded_s
     above = frozenset({endpoint, f"{endpoint}/{node.host}"})
@@ -200,12 +203,17 @@ def _flow(
 ) -> Iterator[Symptom]:
     key = spec.key
     seen = sight.seen(endpoint, key)
-    if seen is not None and seen.phase in (Phase.ACTIVE, Phase.PENDING):
+    if seen is not None and seen.phase is Phase.ACTIVE:
         return
     is_chain = isinstance(spec, ChainSpec)
-    missing = seen.detail.get("missing") if seen else None
-    lacks = ", ".join(str(item) for item in missing[:5]) if isinstance(missing, list | tuple) else ""
+    told = seen.detail.get("missing") if seen else None
+    missing = [str(item) for item in told] if isinstance(told, list | tuple) else []
     ports = _ports(spec)
+    off = {port.device for _, node in service.nodes() if node.power is PowerState.STOPPED for port in node.ports}
+    lacking = [item for item in missing if not any(device in item for device in off & ports)]
+    if missing and not lacking:
+        return  # what an operator stopped has no ports: that is as wished
+    lacks = ", ".join(lacking[:5])
     hosts = {f"{vim}/{node.host}" for vim, node in service.nodes() for port in node.ports if port.device in ports}
     nodes = {node.key for _, node in service.nodes() for port in node.ports if port.device in ports}
     above = {endpoint, *hosts, *nodes, *([spec.segment] if isinstance(spec, ChainSpec) else [])}

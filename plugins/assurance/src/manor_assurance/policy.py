@@ -45,7 +45,7 @@ class CautiousPolicy:
         if len(recent) >= self.config.max_heals:
             reason = f"{why}; healed {len(recent)} times within {window_s:g} s and it came back: a person has to look"
             return HealDecision(action=HealAction.ESCALATE, targets=(key,), reason=reason)
-        if recent and raised_s - max(heal.time_s for heal in recent) < self.config.settle_s:
+        if recent and not dead and raised_s - max(heal.time_s for heal in recent) < self.config.settle_s:
             reason = f"{why}; the last heal is younger than {self.config.settle_s:g} s and may still take effect"
             return HealDecision(action=HealAction.NONE, reason=reason)
         if any(heal.action is HealAction.RECREATE and not heal.succeeded for heal in recent):
