@@ -268,8 +268,11 @@ def drift(
     on_failure: Failing = OnFailure.HOLD,
     no_wait: NoWait = False,
 ) -> None:
-    """Compare what should be with what is. Ends with 1 where they differ."""
+    """Compare what should be with what is, down to single rules in the switches. Ends with 1 where they differ."""
+    import time
+
     from manor.api.plan import OperationKind
+    from manor.cli.driftlook import drift_lines, flows_of
     from manor.cli.render.plan import Action, changes
     from manor.cli.running import approve, run, show_plan
     from manor.lcm import ns
@@ -283,14 +286,19 @@ def drift(
         run(s, proposal, on_failure=on_failure, wait=not no_wait)
         return
 
+    flows = flows_of(s, found.id)
+
     def human() -> None:
         if drifted:
             show_plan(s, proposal.plan)
+        for line in drift_lines(flows, time.time()):
+            s.out.line(line)
+        if drifted:
             s.out.note(f"bring it back with: manor ns drift {found.name} --repair")
         else:
             s.out.line(f"{found.name} is as it should be: {len(proposal.plan.unchanged)} resources")
 
-    s.out.result({"drift": drifted, **plan_document(proposal)}, human)
+    s.out.result({"drift": drifted, "flows": flows, **plan_document(proposal)}, human)
     if drifted:
         raise typer.Exit(ExitCode.GENERAL)
 

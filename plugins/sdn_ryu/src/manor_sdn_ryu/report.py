@@ -7,6 +7,7 @@ from typing import Any
 
 from manor.api import FlowProgram, FlowRule
 from manor_sdn_ryu.entries import resolve
+from manor_sdn_ryu.fields import render
 from manor_sdn_ryu.wire import entry_of
 
 __all__ = ["Report"]
@@ -44,10 +45,13 @@ class Report:
             if state != "active":
                 self.missing.append(f"{rule.note} on {host} ({state})")
             self.rules.append(_told(rule, state, there[1] if there else None))
+        names = {number: name for name, number in ports.items()}
         for entry, _ in held.values():
-            self.extra.append(
-                {"host": host, "table": entry.table, "priority": entry.priority, "match": str(entry.match)}
+            match = ",".join(
+                f"{name}={names.get(value, value) if name == 'in_port' else render(name, (value, mask))}"
+                for name, value, mask in entry.match
             )
+            self.extra.append({"host": host, "table": entry.table, "priority": entry.priority, "match": match})
 
 
 def _told(rule: FlowRule, state: str, record: Any) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""Rules deleted and altered by hand while ``manor serve`` runs: named, put right at once, a stranger's left alone."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.real
+STRANGER = "table=30,priority=7,cookie=0x5,actions=drop"
+
+
+def _alter(stage: Any) -> None:
+    """Take one rule of the chain away, change another, add one under the link's cookie."""
+    flows = stage.ovs.flows(stage.bridge)
+    chain = [flow for flow in flows if "priority=45" in flow]
+    cookie, link = (
+        next(m[1] for f in flows if (m := re.search(r"cookie=(0x[0-9a-f]+)", f)) and word in f)
+        for word in ("priority=45", "table=30")
+    )
+    gone, changed = (re.search(r"(table=\d+, )?(priority=.*) actions=", flow) for flow in chain[:2])
+    assert gone
+    assert changed
+    for command, found, actions in (("del-flows", gone, ""), ("mod-flows", changed, ",actions=drop")):
+        table = (found[1] or "table=0,").replace(" ", "")
+        stage.ovs.ofctl("--strict", command, stage.bridge, f"{table}cookie={cookie}/-1,{found[2]}{actions}")
+    stage.ovs.ofctl("add-flow", stage.bridge, f"table=50,priority=9,cookie={link},actions=drop")
+
+
+@pytest.fixture
+def served(stage: Any) -> Iterator[Any]:
+    """The stage with a ``manor serve`` of its own."""
+    process = stage.manor.process("serve")
+    try:
+        yield stage
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+
+
+def test_drift_is_named_rule_by_rule_and_repair_touches_only_the_difference(stage: Any) -> None:
+    manor = stage.manor
+    held = sorted(stage.ovs.flows(stage.bridge))
+    assert manor.good("ns", "drift", "web").out.startswith("web is as it should be")
+    stage.ovs.ofctl("add-flow", stage.bridge, STRANGER)
+    _alter(stage)
+    seen = manor("ns", "drift", "web")
+    assert seen.code == 1
+    assert re.search(r"missing +chain path on host-1: path: ", seen.out), seen.out
+    assert re.search(r"altered +chain path on host-1: path: ", seen.out)
+    assert re.search(r"foreign +link lan on host-1: table 50, priority 9, any frame", seen.out)
+    told = manor("--json", "ns", "drift", "web").json["flows"]["drift"]
+    assert sorted((one["state"], one["of"]) for one in told) == [
+        ("altered", "chain path"), ("foreign", "link lan"), ("missing", "chain path"),
+    ]  # fmt: skip
+    manor.good("ns", "drift", "web", "--repair", "--yes")
+    now = sorted(stage.ovs.flows(stage.bridge))
+    assert [flow for flow in now if flow not in held] == [f for f in now if "cookie=0x5," in f]
+    assert len(now) == len(held) + 1, "a stranger's rule stays"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [[]], indirect=True, ids=["as by default"])
+def test_under_serve_it_is_put_right_by_itself(served: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = served
+    client, web = stage.machines["client"], stage.addresses["web"]
+    stage.ovs.ofctl("add-flow", stage.bridge, STRANGER)
+    held = sorted(stage.ovs.flows(stage.bridge))
+    took = []
+    for _ in range(5):
+        _alter(stage)
+        began = time.monotonic()
+        stage.eventually(lambda: sorted(stage.ovs.flows(stage.bridge)) == held, "all is as it was")
+        took.append(time.monotonic() - began)
+        assert client.pings(web, count=5)
+    said = stage.manor.good("ns", "drift", "web").out
+    assert "put right by the controller" in said
+    assert "chain path on host-1" in said
+    with capsys.disabled():
+        print(f"\nrepair under serve: {', '.join(f'{s:.2f}' for s in sorted(took))} s")
