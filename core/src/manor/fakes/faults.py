@@ -103,10 +103,12 @@ def carry_out(fault: Fault, moment: Moment, ctx: CallContext, sleep: Callable[[f
         case Action.FAIL:
             raise _error(fault, f"{what}: injected fault {fault.when} the effect")
         case Action.HANG:
+            pause_s = 0.05
             while (left_s := ctx.remaining_s()) > 0:
                 if ctx.is_cancelled():
                     raise Indeterminate(f"{what}: cancelled while hanging")
-                sleep(min(left_s, 0.05))
+                sleep(min(left_s, pause_s))
+                pause_s = min(1.1 * pause_s, 5.0)
             raise DeadlineExceeded(f"{what}: no answer in time")
         case Action.DELAY:
             sleep(fault.seconds)

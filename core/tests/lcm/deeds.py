@@ -1,0 +1,153 @@
+"""Every operation type as one row: what an operator asks, what was done before, and what was broken before.
+
+The crash matrix and the simulation are written over this table. A new operation type joins both by a row here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from service_world import NSD as WHOLE_NSD
+from service_world import VNFDS as WHOLE_VNFDS
+from sim_site import SimSite
+
+from manor.api import NodeSpec, OperationKind, PowerState
+from manor.lcm import ns
+from manor.lcm.healing import heal
+from manor.lcm.ns import Proposal
+from manor.lcm.operate import operate
+from manor.lcm.scaling import scale_ns, scale_vnf
+from manor.lcm.updating import change_package, update
+from manor.model.nsd import Nsd
+from manor.model.vnfd import Vnfd
+
+__all__ = ["DEEDS", "NSD", "VNFDS", "Deed"]
+
+
+def _nsd() -> Nsd:
+    """Client → firewall → web: the smallest that has a chain, a scaling VNF and disks."""
+    (df,) = WHOLE_NSD.flavours
+    (graph,) = WHOLE_NSD.vnffgds
+    (path,) = graph.nfpds
+    df = dataclasses.replace(
+        df,
+        vnf_profiles=tuple(p for p in df.vnf_profiles if p.id != "monitor"),
+        instantiation_levels=tuple(
+            dataclasses.replace(level, vnf_levels={n: c for n, c in level.vnf_levels.items() if n != "monitor"})
+            for level in df.instantiation_levels
+        ),
+    )
+    path = dataclasses.replace(path, positions=tuple(p for p in path.positions if p.id != "monitor"))
+    return dataclasses.replace(WHOLE_NSD, flavours=(df,), vnffgds=(dataclasses.replace(graph, nfpds=(path,)),))
+
+
+def _web(version: str) -> Vnfd:
+    """A version of the web, which says at boot what it is and what its parameters ask."""
+    plain = WHOLE_VNFDS["web-vnfd"]
+    (df,) = plain.flavours
+    greeting = "{{ greeting | default('hello') }}"
+    vdu = dataclasses.replace(df.vdus[0], boot_data=f"#!/bin/sh\necho {greeting} from version {version}\n")
+    return dataclasses.replace(
+        plain,
+        id="web-vnfd" if version == "1" else f"web-vnfd-{version}",
+        version=version,
+        flavours=(dataclasses.replace(df, vdus=(vdu,)),),
+    )
+
+
+NSD = _nsd()
+VNFDS = {name: WHOLE_VNFDS[name] for name in ("client-vnfd", "firewall-vnfd")}
+VNFDS |= {web.id: web for web in (_web("1"), _web("2"))}
+
+
+def _untouched(_site: SimSite, _name: str) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deed:
+    """One operation on the service ``name`` of a site."""
+
+    ask: Callable[[SimSite, str], Proposal]
+    """Raises UsageError or PlanRefused where the service as it stands does not allow it."""
+    before: tuple[str, ...] = ("instantiate",)
+    """Deeds done before, with no misfortune."""
+    damage: Callable[[SimSite, str], None] = _untouched
+    """What somebody broke just before, behind our back."""
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether something is broken before it begins."""
+        return self.damage is not _untouched
+
+
+def _key(site: SimSite, name: str, end: str) -> str:
+    """The key of what is there of a service and ends so."""
+    return next(key for key in site.there(name) if key.endswith(end))
+
+
+def _damage(*ends: str) -> Callable[[SimSite, str], None]:
+    def destroy(site: SimSite, name: str) -> None:
+        for end in ends:
+            site.world.destroy(_key(site, name, end))
+
+    return destroy
+
+
+def _crashed(end: str) -> Callable[[SimSite, str], None]:
+    return lambda site, name: site.world.stop(_key(site, name, end))
+
+
+def _plain(operation: OperationKind) -> Callable[[SimSite, str], Proposal]:
+    return lambda site, name: ns.propose(site.rt, name, operation)
+
+
+def _greeted(site: SimSite, name: str) -> Proposal:
+    """Other parameters than the service has."""
+    was = site.ns(name).parameters.get("greeting", 0)
+    return update(site.rt, name, parameters={"greeting": int(was) + 1})
+
+
+def _upgraded(site: SimSite, name: str) -> Proposal:
+    """The other one of two packages."""
+    state = site.desired(name)
+    nodes = [r.spec for r in state.resources if isinstance(r.spec, NodeSpec)] if state else []
+    is_new = any("version 2" in node.user_data for node in nodes)
+    return change_package(site.rt, name, "web", "web-vnfd" if is_new else "web-vnfd-2")
+
+
+DEEDS: Mapping[str, Deed] = {
+    "instantiate": Deed(ask=_plain(OperationKind.INSTANTIATE), before=()),
+    "terminate": Deed(ask=_plain(OperationKind.TERMINATE)),
+    "terminate-large": Deed(ask=_plain(OperationKind.TERMINATE), before=("instantiate", "scale-out", "stop")),
+    "heal": Deed(ask=lambda s, n: heal(s.rt, n), damage=_crashed("web/main-0")),
+    "heal-vnf": Deed(ask=lambda s, n: heal(s.rt, n, vnfs=["web"])),
+    "heal-vnfc": Deed(ask=lambda s, n: heal(s.rt, n, vnfcs=["firewall/main-0"])),
+    "stop": Deed(ask=lambda s, n: operate(s.rt, n, ["web"], PowerState.STOPPED)),
+    "stop-forceful": Deed(ask=lambda s, n: operate(s.rt, n, ["firewall"], PowerState.STOPPED, patience_s=0.0)),
+    "start": Deed(
+        ask=lambda s, n: operate(s.rt, n, ["web", "firewall"], PowerState.STARTED), before=("instantiate", "stop")
+    ),
+    "scale-out": Deed(ask=lambda s, n: scale_ns(s.rt, n, vnfs={"firewall": "+1"})),
+    "scale-in": Deed(ask=lambda s, n: scale_ns(s.rt, n, vnfs={"firewall": "-1"}), before=("instantiate", "scale-out")),
+    "scale-to-level": Deed(ask=lambda s, n: scale_ns(s.rt, n, level="large")),
+    "scale-by-aspect": Deed(
+        ask=lambda s, n: scale_ns(s.rt, n, aspect="security", to_level=0), before=("instantiate", "scale-out")
+    ),
+    "scale-vnf-out": Deed(ask=lambda s, n: scale_vnf(s.rt, n, "web", aspect="workers", steps=1)),
+    "scale-vnf-in": Deed(
+        ask=lambda s, n: scale_vnf(s.rt, n, "web", aspect="workers", steps=-1), before=("instantiate", "scale-vnf-out")
+    ),
+    "scale-vnf-to-level": Deed(ask=lambda s, n: scale_vnf(s.rt, n, "web", level="large")),
+    "parameters": Deed(ask=_greeted),
+    "chain-off": Deed(ask=lambda s, n: update(s.rt, n, chains_off=["to-web"])),
+    "chain-on": Deed(ask=lambda s, n: update(s.rt, n, chains_on=["to-web"]), before=("instantiate", "chain-off")),
+    "upgrade": Deed(ask=_upgraded),
+    "upgrade-several": Deed(ask=_upgraded, before=("instantiate", "scale-vnf-out")),
+    "repair-node": Deed(ask=_plain(OperationKind.REPAIR), damage=_damage("web/main-0")),
+    "repair-crashed": Deed(ask=_plain(OperationKind.REPAIR), damage=_crashed("firewall/main-0")),
+    "repair-disk": Deed(ask=_plain(OperationKind.REPAIR), damage=_damage("web/main-0/disk/data", "web/main-0")),
+    "repair-link": Deed(ask=_plain(OperationKind.REPAIR), damage=_damage("vl/lan", "chain/to-web")),
+    "repair-all": Deed(ask=_plain(OperationKind.REPAIR), damage=lambda s, n: _damage(*s.there(n))(s, n)),
+}

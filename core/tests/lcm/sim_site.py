@@ -1,0 +1,308 @@
+"""An installation on the fakes, lived in simulated time: its processes crash, its drivers fail, its world stays.
+
+Planner, store, journal, state machine, apply and drivers are the product's own. Only the durable queue is left out (it
+has tests with real processes): what is at work is run here, as a worker does that has just started.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lcm_world import InlineEngine
+from pydantic import BaseModel, TypeAdapter
+from service_world import FILES, hash_of
+from simulated import Scheduler
+
+from manor.api import DriverEnvironment, SdnDriver, VimDriver, hookimpl
+from manor.api.resources import ResourceKind
+from manor.fakes import Crash, FakeHost, FakeSdn, FakeVim, Moment, World
+from manor.fakes.rules import REPLACE_ON
+from manor.fakes.world import State
+from manor.lcm import endpoints
+from manor.lcm.apply import Apply
+from manor.lcm.driving import Driving
+from manor.lcm.journal import Journal
+from manor.lcm.operations import Operations
+from manor.lcm.runtime import Runtime
+from manor.model.desired import DesiredState
+from manor.model.instance import (
+    EndpointKind,
+    NsInstance,
+    NsLcmOpOcc,
+    OperationalState,
+    PackageInfo,
+    PackageKind,
+)
+from manor.model.nsd import Nsd
+from manor.model.vnfd import Vnfd
+from manor.plugin import Plugins, PluginSettings
+from manor.store import instances, operations, packages
+from manor.store.database import Database
+
+__all__ = ["Doom", "SimSite", "Snapshot", "in_memory"]
+
+_WORLD = "sim"
+_WORLDS: dict[str, World] = {}
+
+
+class _World(BaseModel):
+    world: str
+
+
+class _SimPlugin:
+    """Drivers on a world that lives in this test's memory."""
+
+    @hookimpl
+    def manor_vim_drivers(self) -> Iterable[VimDriver]:
+        def connect(settings: _World, env: DriverEnvironment) -> FakeVim:
+            return FakeVim(_WORLDS[settings.world], owner=env.owner)
+
+        yield VimDriver(name="sim", summary="", config=_World, connect=connect, replace_on=REPLACE_ON)
+
+    @hookimpl
+    def manor_sdn_drivers(self) -> Iterable[SdnDriver]:
+        def connect(settings: _World, env: DriverEnvironment) -> FakeSdn:
+            return FakeSdn(_WORLDS[settings.world], owner=env.owner, follow_nodes=True)
+
+        yield SdnDriver(name="sim", summary="", config=_World, connect=connect)
+
+
+_PLUGINS: list[Plugins] = []
+
+
+def _plugins() -> Plugins:
+    """Found and imported once: thousands of processes share them."""
+    if not _PLUGINS:
+        _PLUGINS.append(Plugins(extra={"sim": _SimPlugin()}, entry_points=False, settings=PluginSettings()))
+    return _PLUGINS[0]
+
+
+class Doom:
+    """Dies at the ``at``-th boundary, journal's or driver's, and from then on everywhere in the process."""
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at = at
+        self.passed = 0
+
+    def pass_by(self, name: str) -> None:
+        """Count it, or die."""
+        self.passed += 1
+        if self.at is not None and self.passed > self.at:
+            raise Crash(name)
+
+
+class _Worker:
+    """What a runtime needs of one; the site runs what is at work."""
+
+    def __init__(self, site: SimSite, rt: Runtime) -> None:
+        self._site = site
+        self.operations = Operations(rt.store, InlineEngine())  # type: ignore[arg-type]
+        self.is_working = True
+
+    def start(self) -> bool:
+        self._site.work()
+        return True
+
+    def close(self) -> None:
+        """Nothing runs between calls."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """All that outlives a process: the database, the platform, the time."""
+
+    database: sqlite3.Connection
+    state: State
+    now_s: float
+
+
+class SimSite:
+    """One world and one database; processes on it come and go. ``path`` should be in memory.
+
+    One site at a time, for its drivers find its world by a fixed name.
+    """
+
+    def __init__(self, path: Path, *, hosts: int = 1) -> None:
+        self.path = path
+        self.scheduler = Scheduler(0)
+        self.parallelism = 8
+        self.database = Database.open(path / "manor.db")
+        self.world = World(
+            hosts=[FakeHost(name=f"host-{n}") for n in range(1, hosts + 1)],
+            clock=lambda: self.scheduler.clock(),
+            sleep=lambda seconds: self.scheduler.sleep(seconds),
+        )
+        self.world.boundary = self._boundary
+        _WORLDS[_WORLD] = self.world
+        self.rt = self._process()
+
+    def _process(self) -> Runtime:
+        self.doom = Doom()
+        self.calls: list[Moment] = []
+        """Both sides of every mutating call of this process."""
+        self.hung: dict[Any, Any] = {}
+        rt = Runtime(home=self.path, plugins=_plugins())
+        rt._store = self.database
+        rt._worker = _Worker(self, rt)  # type: ignore[assignment]
+        return rt
+
+    def restart(self) -> None:
+        """The process ends; the next one finds what it left."""
+        self.scheduler.kill()
+        self.rt = self._process()
+
+    def snapshot(self) -> Snapshot:
+        """To come back to."""
+        copy = sqlite3.connect(":memory:", check_same_thread=False)
+        self._sqlite(lambda live: live.backup(copy))
+        with self.world.look() as state:
+            return Snapshot(database=copy, state=_copied(state), now_s=self.scheduler.now_s)
+
+    def rewind(self, to: Snapshot, seed: int = 0) -> None:
+        """As it was then, with new dice and a new process."""
+        self.scheduler.kill()
+        self.scheduler = Scheduler(seed)
+        self.scheduler.now_s = to.now_s
+        self._sqlite(to.database.backup)
+        with self.world.change() as state:
+            fresh = _copied(to.state)
+            for name in State.__slots__:
+                setattr(state, name, getattr(fresh, name))
+        self.world.calls.clear()
+        self.rt = self._process()
+
+    def _sqlite(self, do: Callable[[Any], None]) -> None:
+        live = self.database.engine.raw_connection()
+        try:
+            do(live.driver_connection)
+        finally:
+            live.close()
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.scheduler.kill()
+        self.database.close()
+
+    # preparing
+
+    def register(self) -> None:
+        """A VIM and a controller on the world."""
+        for kind, name in ((EndpointKind.VIM, "lab"), (EndpointKind.SDN, "net")):
+            endpoints.add(self.rt, kind, name, driver="sim", config={"world": _WORLD})
+
+    def onboard(self, descriptor: Nsd | Vnfd) -> None:
+        """Keep a package with this descriptor."""
+        kind = PackageKind.NS if isinstance(descriptor, Nsd) else PackageKind.VNF
+        files = {} if kind is PackageKind.NS else {f: hash_of(descriptor.id + f) for f in FILES}
+        info = PackageInfo(
+            id=f"pkg-{descriptor.id}",
+            kind=kind,
+            descriptor_id=descriptor.id,
+            name=descriptor.id,
+            operational_state=OperationalState.ENABLED,
+            artifacts=files,
+        )
+        with self.rt.store.begin() as tx:
+            packages.add(tx, info, descriptor=TypeAdapter(type(descriptor)).dump_python(descriptor, mode="json"))
+
+    def create(self, nsd: Nsd, name: str, sid: str) -> None:
+        """A service that does not run yet."""
+        with self.rt.store.begin() as tx:
+            package = packages.get(tx, nsd.id, kind=PackageKind.NS)
+            instances.add(tx, NsInstance(id=sid, name=name, nsd_id=nsd.id, nsd_package=package.id, flavour_id=""))
+
+    # working
+
+    def apply(self) -> Apply:
+        """As a process that starts now would have it."""
+        return Apply(
+            journal=Journal(self.rt.store),
+            executor=Driving(rt=self.rt, sleep=self.scheduler.sleep),
+            parallelism=self.parallelism,
+            poll_s=20.0,
+            moment=self._moment,
+            pause=self.scheduler.pause,
+            clock=self.scheduler.clock,
+            lanes=self.scheduler,
+            hung=self.hung,
+        )
+
+    def work(self) -> None:
+        """Run all that is at work to where it rests. Raises Crash where doom strikes."""
+        with self.rt.store.read() as tx:
+            waiting = operations.at_work(tx)
+        for operation in waiting:
+            self.apply().run(operation.id)
+
+    def _moment(self, moment: str, step: str) -> None:
+        self.doom.pass_by(f"{moment} {step}")
+        if moment in ("before call", "after call"):
+            self.scheduler.turn()
+
+    def _boundary(self, moment: Moment) -> None:
+        self.calls.append(moment)
+        self.doom.pass_by(f"{moment.when} {moment.verb} {moment.key}")
+        self.scheduler.turn()
+
+    def survive(self, doom: Doom) -> None:
+        """Work under this doom; where it strikes, be a new process and work to the end."""
+        self.doom = doom
+        try:
+            self.work()
+        except Crash:
+            self.restart()
+            self.work()
+        self.doom = Doom()
+
+    # looking
+
+    def operation(self, operation_id: str) -> NsLcmOpOcc:
+        """The operation as the journal has it."""
+        with self.rt.store.read() as tx:
+            return operations.get(tx, operation_id)
+
+    def last(self, name: str) -> NsLcmOpOcc | None:
+        """The service's last operation."""
+        ns_now = self.ns(name)
+        return self.operation(ns_now.last_operation) if ns_now.last_operation else None
+
+    def ns(self, name: str) -> NsInstance:
+        """The service as the store has it."""
+        with self.rt.store.read() as tx:
+            return instances.get(tx, name)
+
+    def desired(self, name: str) -> DesiredState | None:
+        """What should be there of it."""
+        with self.rt.store.read() as tx:
+            return instances.desired(tx, instances.get(tx, name).id)
+
+    def there(self, name: str = "") -> Counter[str]:
+        """Keys of all that exists and is not an image, with how often; of one service, or of all."""
+        prefix = f"{self.ns(name).id}/" if name else ""
+        return Counter(
+            native.spec.key
+            for native in self.world.natives()
+            if native.spec.kind is not ResourceKind.IMAGE and native.spec.key.startswith(prefix)
+        )
+
+    def wanted(self, name: str) -> Counter[str]:
+        """Keys of all that should exist and is not an image."""
+        state = self.desired(name)
+        return Counter(r.spec.key for r in state.resources if not r.shared) if state else Counter()
+
+
+def _copied(state: State) -> State:
+    natives = {name: replace(native, ran=list(native.ran)) for name, native in state.natives.items()}
+    return replace(state, natives=natives, faults=list(state.faults), hits=list(state.hits), ports=dict(state.ports))
+
+
+def in_memory(prefix: str) -> tempfile.TemporaryDirectory[str]:
+    """A directory in memory where there is one: nothing here tests a disk."""
+    memory = Path("/dev/shm")
+    return tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None, prefix=prefix)
