@@ -1,4 +1,4 @@
-"""``manor alarm`` and ``manor metrics`` on a site where something happened."""
+"""``manor alarm`` and ``manor kpi`` on a site where something happened."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 from assured_site import Site
 
 from manor.cli import main
-from manor.cli.metrics import sparkline
+from manor.cli.kpi import sparkline
 
 Make = Callable[..., Site]
 
@@ -71,23 +71,23 @@ def test_in_ask_mode_the_operator_says_when(make_site: Make, manor: Callable[...
 
 def test_kpis_are_listed_shown_and_exported(make_site: Make, manor: Callable[..., Any]) -> None:
     site = make_site()
-    assert "nothing was measured" in manor(site, "metrics", "list")
+    assert "nothing was measured" in manor(site, "kpi", "list")
     site.clock.advance(__import__("time").time() - site.clock() - 60)
     firewall = site.node("firewall")
     for value in (10.0, 20.0, 30.0):
         site.world.metrics[firewall] = {"v_cpu_usage_mean": value}
         site.rounds(1, step_s=5, measure=True)
-    names = [one["labels"].get("vnf") for one in manor(site, "--json", "metrics", "list", "demo")]
+    names = [one["labels"].get("vnf") for one in manor(site, "--json", "kpi", "list", "demo")]
     assert {"client", "firewall", "monitor", "web"} <= set(names)
-    shown = manor(site, "--json", "metrics", "show", "demo/firewall")
+    shown = manor(site, "--json", "kpi", "show", "demo/firewall")
     assert shown["kpis"]["v_cpu_usage_mean_vnf"] == {"unit": "%", "last": 30.0}
     assert shown["values"]["v_cpu_usage_mean_vnf"][-2:] == [20.0, 30.0]
-    assert "v_cpu_usage_mean_vnf" in manor(site, "metrics", "show", "demo/firewall")
-    table = manor(site, "metrics", "export", "demo/firewall").splitlines()
+    assert "v_cpu_usage_mean_vnf" in manor(site, "kpi", "show", "demo/firewall")
+    table = manor(site, "kpi", "export", "demo/firewall").splitlines()
     assert table[0] == "time_s,v_cpu_usage_mean_vnf"
     assert table[-1].endswith(",30.0")
-    assert "no measured thing" in manor(site, "metrics", "show", "demo/fire", expect=2)
-    assert "30m" in manor(site, "metrics", "show", "demo/firewall", "--since", "soon", expect=2)
+    assert "no measured thing" in manor(site, "kpi", "show", "demo/fire", expect=2)
+    assert "30m" in manor(site, "kpi", "show", "demo/firewall", "--since", "soon", expect=2)
 
 
 def test_a_course_is_drawn_with_its_gaps() -> None:

@@ -43,4 +43,6 @@ def test_operations_and_steps_are_counted_where_they_end() -> None:
     assert made.get_sample_value("manor_step_duration_seconds_count", steps) == 1
     assert made.get_sample_value("manor_step_duration_seconds_sum", steps) == 2.5
     ended = {"operation": str(kind), "state": "COMPLETED"}
-    assert made.get_sample_value("manor_operation_duration_seconds_sum", ended) == 12.0
+    assert made.get_sample_value("manor_operations_ended_total", ended) == 1
+    assert made.get_sample_value("manor_operations_ended_total", {**ended, "state": "FAILED"}) == 0
+    assert made.get_sample_value("manor_operation_duration_seconds_sum", {"operation": str(kind)}) == 12.0

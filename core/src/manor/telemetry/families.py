@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from manor.api.assure import HealAction
+from manor.model.alarm import Outcome
 from manor.telemetry.kpis import KpiRow, split, unit_of
 
 __all__ = ["KPI_LABELS", "MOST_SERIES", "AssuranceFigures", "Assured", "family_of", "kpi_of"]
@@ -85,7 +87,8 @@ class Assured:
         rulings = CounterMetricFamily(
             "manor_heal_decisions", "What was decided about alarms.", labels=["action", "outcome"]
         )
-        for (action, outcome), number in sorted(now.rulings.items()):
+        counted = {(str(action), str(outcome)): 0 for action in HealAction for outcome in Outcome} | dict(now.rulings)
+        for (action, outcome), number in sorted(counted.items()):
             rulings.add_metric([action, outcome], number)
         yield rulings
         samples = CounterMetricFamily("manor_telemetry_samples", "Values collected.")

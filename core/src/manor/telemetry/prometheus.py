@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -43,9 +43,10 @@ class PrometheusHistory:
     def subjects(self) -> tuple[Series, ...]:
         """What was measured within the last day, by name."""
         by = ",".join(_SUBJECT)
-        found = {
-            _labels(item): 0.0 for item in self._vector(f"group by ({by}) (last_over_time({_ALL}[1d]))")
-        } | {_labels(item): _float(item["value"][1]) for item in self._vector(f"max by ({by}) (timestamp({_ALL}))")}  # fmt: skip
+        lately = self._ask("query", {"query": f"group by ({by}) (last_over_time({_ALL}[1d]))"})
+        found = dict.fromkeys(map(_labels, lately), 0.0)
+        for item in self._ask("query", {"query": f"max by ({by}) (timestamp({_ALL}))"}):
+            found[_labels(item)] = _float(item["value"][1])
         series = (_series(dict(labels), last_s) for labels, last_s in found.items())
         return tuple(sorted(series, key=lambda one: one.key))
 
@@ -71,9 +72,6 @@ class PrometheusHistory:
                 if math.isfinite(value):
                     rows.setdefault(float(time_s), {})[kpi] = value / factor
         return tuple(HistoryRow(time_s=time_s, values=values) for time_s, values in sorted(rows.items()))
-
-    def _vector(self, query: str) -> Iterator[Mapping[str, Any]]:
-        yield from self._ask("query", {"query": query})
 
     def _ask(self, call: str, parameters: Mapping[str, str]) -> list[Any]:
         where = f"{self.url.rstrip('/')}/api/v1/{call}"

@@ -30,7 +30,8 @@ def per_second(before: Reading | None, now: Reading, *, longest_gap_s: float = L
     elapsed_s = now.time_s - before.time_s
     if elapsed_s <= 0 or elapsed_s > longest_gap_s or now.value < before.value:
         return None
-    return (now.value - before.value) / elapsed_s
+    rate = (now.value - before.value) / elapsed_s
+    return rate if math.isfinite(rate) else None
 
 
 class Rates:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from manor.api.plan import OperationKind
 from manor.model.instance import NsLcmOpOcc, OperationState, StepRecord, StepState
 
 if TYPE_CHECKING:
@@ -25,16 +26,25 @@ _STEP_ENDS = frozenset({StepState.DONE, StepState.FAILED})
 
 
 class WorkFigures:
-    """Two histograms in a registry; threads may tell it at once."""
+    """A counter and two histograms in a registry; threads may tell it at once."""
 
     def __init__(self, registry: CollectorRegistry, *, clock: Callable[[], float] = time.time) -> None:
-        from prometheus_client import Histogram
+        from prometheus_client import Counter, Histogram
 
         self._clock = clock
+        self._ended = Counter(
+            "manor_operations_ended",
+            "Operations that came to rest in a state.",
+            ["operation", "state"],
+            registry=registry,
+        )
+        for kind in OperationKind:  # from zero, for a counter that begins at 1 has no increase
+            for state in _OPERATION_ENDS:
+                self._ended.labels(str(kind), str(state))
         self._operations = Histogram(
             "manor_operation_duration_seconds",
             "From the start of an operation to a state it rests in.",
-            ["operation", "state"],
+            ["operation"],
             buckets=_SECONDS,
             registry=registry,
         )
@@ -50,7 +60,8 @@ class WorkFigures:
         """An operation changed; counted where it rests now."""
         if operation.state in _OPERATION_ENDS:
             took_s = max(0.0, self._clock() - operation.start_s)
-            self._operations.labels(str(operation.operation), str(operation.state)).observe(took_s)
+            self._ended.labels(str(operation.operation), str(operation.state)).inc()
+            self._operations.labels(str(operation.operation)).observe(took_s)
 
     def step(self, record: StepRecord) -> None:
         """A step changed; counted where it has ended."""
