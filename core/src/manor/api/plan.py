@@ -17,6 +17,8 @@ class Verb(StrEnum):
     REMOVE = "remove"
     CONFIGURE = "configure"
     VERIFY = "verify"
+    QUIESCE = "quiesce"
+    """The VNF manager drains a machine that is about to go."""
 
 
 class Undo(StrEnum):

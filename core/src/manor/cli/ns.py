@@ -387,17 +387,32 @@ def update(
 def terminate(
     ctx: typer.Context,
     service: Service,
+    forceful: Annotated[
+        bool | None,
+        typer.Option("--forceful/--graceful", help="Turn off at once and drain nothing, or ask guests to shut down."),
+    ] = None,
+    timeout_s: Annotated[
+        float | None, typer.Option("--timeout", min=0, max=86_400, help="Seconds to be graceful; default 30.")
+    ] = None,
     yes: Yes = False,
     on_failure: Failing = OnFailure.HOLD,
     no_wait: NoWait = False,
 ) -> None:
-    """Take a service down; its name and descriptor stay."""
+    """Take a service down; its name and descriptor stay.
+
+    VNFs are drained by their managers first. Machines are turned off at once, unless it is to be --graceful.
+    """
     from manor.api.plan import OperationKind
     from manor.cli.running import approve, run
     from manor.lcm import ns
+    from manor.lcm.wishes import Wishes
 
+    if forceful and timeout_s is not None:
+        raise UsageError("a forceful terminate waits for nothing", hint="leave out --timeout or --forceful")
+    patience_s = 0.0 if forceful else 30.0 if forceful is False and timeout_s is None else timeout_s
     s = session(ctx)
-    proposal = ns.propose(s.runtime, find_ns(s, service).id, OperationKind.TERMINATE)
+    wishes = Wishes(patience_s=patience_s)
+    proposal = ns.propose(s.runtime, find_ns(s, service).id, OperationKind.TERMINATE, wishes)
     approve(s, proposal, yes=yes)
     run(s, proposal, on_failure=on_failure, wait=not no_wait)
 

@@ -11,7 +11,6 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from itertools import pairwise
 
 from manor.api.plan import OperationKind, Plan, Step, Undo, Verb
 from manor.api.resources import (
@@ -24,6 +23,7 @@ from manor.api.resources import (
     spec_hash,
     spec_to_json,
 )
+from manor.lcm import turns
 from manor.lcm.order import in_order, in_turn
 from manor.model.desired import DesiredCheck, DesiredResource, DesiredState
 
@@ -66,7 +66,8 @@ def diff(
     ``recreate`` are keys to replace although they are as specified, where they are there. Raises PlanRefused where
     dependencies form a circle. ``patience_s`` is how long a node that is turned off is asked to shut down.
     """
-    plan = _Differ(desired, observed, previous, operation, replace_on or {}, found_at or {}, recreate).plan()
+    differ = _Differ(desired, observed, previous, operation, replace_on or {}, found_at or {}, recreate, patience_s)
+    plan = differ.plan()
     return dataclasses.replace(plan, steps=tuple(_patient(step, patience_s) for step in plan.steps))
 
 
@@ -109,6 +110,7 @@ class _Differ:
         replace_on: Mapping[str, frozenset[str]],
         found_at: Mapping[str, str],
         recreate: frozenset[str],
+        patience_s: float | None,
     ) -> None:
         self.desired = desired
         self.observed = observed
@@ -116,6 +118,7 @@ class _Differ:
         self.replace_on = replace_on
         self.found_at = found_at
         self.recreate = recreate
+        self.patience_s = patience_s
         self.wanted = {resource.spec.key: resource for resource in desired.resources}
         self.before = {resource.spec.key: resource for resource in (previous.resources if previous else ())}
         self.checks_before = {check.key: check for check in (previous.checks if previous else ())}
@@ -136,9 +139,11 @@ class _Differ:
             else:
                 self._add_check(item)
         self._order_removals()
-        self._order_stops()
-        self._order_replacements()
-        self._order_disks()
+        turns.stopped_after(self.wanted, self.before, self.ensured, self.soft)
+        if self.operation is OperationKind.UPDATE:
+            turns.one_by_one(self.desired.checks, self.steps, self.ensured, self.removed, self.soft)
+        turns.drained_first(self.checks_before.values(), self.observed, self.steps, self.soft, self.patience_s)
+        turns.disks_last(self.steps, self.soft, self.wanted)
         return Plan(
             operation=self.operation,
             service_id=self.desired.service_id,
@@ -233,60 +238,6 @@ class _Differ:
             self.steps[step_id] = dataclasses.replace(self.steps[step_id], depends_on=tuple(dict.fromkeys(hard)))
             if key not in self.wanted:
                 self.soft[step_id] = soft
-
-    def _order_disks(self) -> None:
-        """Disks go last of all: whatever fails before that can be taken back with nothing lost."""
-        disks = [
-            step.id
-            for step in self.steps.values()
-            if step.verb is Verb.REMOVE and step.kind == ResourceKind.VOLUME and step.key not in self.wanted
-        ]
-        rest = [step for step in self.steps.values() if step.id not in disks]
-        waited_for = {name for step in rest for name in (*step.depends_on, *self.soft.get(step.id, ()))}
-        last = [step.id for step in rest if step.id not in waited_for]
-        for step_id in disks:
-            self.soft[step_id] = [*self.soft.get(step_id, ()), *last]
-
-    def _order_stops(self) -> None:
-        """A machine is turned off after what sent traffic through it has turned to others."""
-        for key, resource in self.wanted.items():
-            spec = resource.spec
-            if isinstance(spec, NodeSpec) and spec.power is PowerState.STOPPED and key in self.changes:
-                left_by = [
-                    self.ensured[user][0]
-                    for user, before in self.before.items()
-                    if key in before.depends_on and user in self.ensured and key not in self.wanted[user].depends_on
-                ]
-                self.soft[self.ensured[key][0]] = left_by
-
-    def _order_replacements(self) -> None:
-        """An update replaces a VNF's machines in turn: each is proven healthy before the next one goes."""
-        for check in self.desired.checks if self.operation is OperationKind.UPDATE else ():
-            machines = check.view.get("vnfcs", ()) if check.verb is Verb.VERIFY else ()
-            replaced = [vnfc for vnfc in machines if self.changes.get(vnfc["key"]) is _Change.REPLACE]
-            for vnfc, following in pairwise(replaced):
-                goes = self.removed[following["key"]]
-                self.soft[goes] = [*self.soft.get(goes, ()), self._proof(check, vnfc)]
-
-    def _proof(self, check: DesiredCheck, vnfc: Mapping[str, str]) -> str:
-        """Id of the step that proves one machine of a VNF."""
-        key = vnfc["key"]
-        if key not in check.nodes:
-            return self.ensured[key][-1]
-        step_id = f"verify vnf {key}"
-        self.steps[step_id] = Step(
-            id=step_id,
-            verb=Verb.VERIFY,
-            kind=check.kind,
-            key=key,
-            endpoint=check.endpoint,
-            summary=f"prove: {vnfc['name']} is healthy, before the next machine goes",
-            change=_Change.CHECK,
-            depends_on=self.ensured[key][-1:],
-            spec={"view": {**check.view, "vnfcs": [vnfc]}, "nodes": {key: check.nodes[key]}},
-            deadline_s=DEADLINES_S["verify"],
-        )
-        return step_id
 
     def _freed_by(self, key: str, users: Mapping[str, list[str]], seen: set[str]) -> tuple[list[str], list[str]]:
         hard: list[str] = []
@@ -410,7 +361,9 @@ def _said(check: DesiredCheck) -> str:
 
 def _patient(step: Step, patience_s: float | None) -> Step:
     """The step with as much patience, and the time for it, where it turns a machine off."""
-    if patience_s is None or step.verb is not Verb.ENSURE or (step.spec or {}).get("power") != PowerState.STOPPED:
+    stops = step.verb is Verb.ENSURE and (step.spec or {}).get("power") == PowerState.STOPPED
+    ends = step.verb is Verb.REMOVE and step.kind == ResourceKind.NODE
+    if patience_s is None or not (stops or ends):
         return step
     return dataclasses.replace(step, patience_s=patience_s, deadline_s=max(step.deadline_s, 2 * patience_s + 60.0))
 

@@ -25,7 +25,7 @@ from manor.api import (
     VnfView,
     spec_from_json,
 )
-from manor.errors import DeadlineExceeded, Permanent, Transient, Unsupported
+from manor.errors import DeadlineExceeded, DriverError, Permanent, Transient, Unsupported
 
 __all__ = ["Connections", "Driving", "VimGuest", "vnf_view"]
 
@@ -99,11 +99,14 @@ class Driving:
             view, guests = self._inside(step)
             self.rt.driver(step.endpoint).configure(view, guests, ctx)
             return None
+        if step.verb is Verb.QUIESCE:
+            self._quiesce(step, ctx)
+            return None
         return self._verify(step, ctx)
 
     def observe(self, step: Step, ctx: CallContext) -> Observed | None:
         """The step's resource as it is, or None where it is not there or the step is about no resource."""
-        if step.verb in (Verb.CONFIGURE, Verb.VERIFY):
+        if step.verb in (Verb.CONFIGURE, Verb.VERIFY, Verb.QUIESCE):
             return None
         return self._seen(step.endpoint, step.kind, step.key, ctx)
 
@@ -117,6 +120,16 @@ class Driving:
         else:
             observed = driver.ensure(spec, ctx)
         return observed
+
+    def _quiesce(self, step: Step, ctx: CallContext) -> None:
+        """Drain as far as it goes: what fails or lasts too long holds up no removal."""
+        if ctx.patience_s == 0:
+            return
+        view, guests = self._inside(step)
+        try:
+            self.rt.driver(step.endpoint).quiesce(view, guests, ctx)
+        except DriverError as error:
+            ctx.log.warning("%s: %s; it goes undrained", step.id, error.message)
 
     def _verify(self, step: Step, ctx: CallContext) -> Observed | None:
         """Wait until it is true. Raises DeadlineExceeded saying what was still wrong, Permanent where it broke."""

@@ -16,6 +16,8 @@ __all__ = ["Executor", "inverse"]
 
 
 _PROOF_S = 30.0
+_AGAIN_S = 300.0
+"""Time to configure a machine anew, which has to boot first."""
 
 
 class Executor(Protocol):
@@ -45,6 +47,8 @@ def inverse(step: Step) -> Step | None:
         return replace(step, id=f"undo {step.id}", verb=Verb.VERIFY, spec=None, deadline_s=_PROOF_S, undo=Undo.NONE)
     if step.undo is Undo.REMOVE:
         return replace(step, id=f"undo {step.id}", verb=Verb.REMOVE, spec=None, before=step.spec, undo=Undo.NONE)
+    if step.verb is Verb.QUIESCE:
+        return replace(step, id=f"undo {step.id}", verb=Verb.CONFIGURE, undo=Undo.NONE, deadline_s=_AGAIN_S)
     if step.undo is Undo.RESTORE and step.before is not None:
         host = str(step.before.get("host", step.host))
         return replace(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from manor.api.context import CallContext
 from manor.api.plan import Step, Verb
 from manor.api.resources import Observed, Phase, ResourceKind, spec_from_json
-from manor.errors import DriverError, Fenced, Indeterminate, ManorError, Transient
+from manor.errors import DeadlineExceeded, DriverError, Fenced, Indeterminate, ManorError, Transient
 from manor.lcm.diff import is_as_wanted
 from manor.lcm.executor import Executor
 
@@ -84,6 +84,8 @@ def carry_out(step: Step, executor: Executor, frame: Frame, *, look_first: bool)
 
 def settle(step: Step, executor: Executor, frame: Frame, error: ManorError) -> Result:
     """What became of a call that never came back: true by now, or failed with ``error``. Never calls it again."""
+    if step.verb is Verb.QUIESCE:
+        return Result()  # it had its time
     try:
         return _already(step, executor, frame) or Result(error=error)
     except ManorError:
@@ -137,7 +139,7 @@ def _once(step: Step, executor: Executor, frame: Frame) -> Result:
         frame.moment("after call", step.id)
         return Result(native_id=seen.native_id if seen else "")
     frame.moment("after call", step.id)
-    if step.verb is Verb.VERIFY:
+    if step.verb is Verb.VERIFY or (step.verb is Verb.CONFIGURE and isinstance(doubt, DeadlineExceeded)):
         raise doubt
     if (already := _already(step, executor, frame)) is not None:
         return already

@@ -179,7 +179,7 @@ def _power(link: Link, spec: NodeSpec, domain: Any, ctx: CallContext) -> None:
     is_on = state not in (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)
     if spec.power is PowerState.STOPPED:
         if is_on:
-            _shut_down(link, spec, domain, ctx)
+            _shut_down(link, spec.key, domain, ctx)
         return
     ctx.check(f"starting node {spec.key}")
     try:
@@ -194,14 +194,14 @@ def _power(link: Link, spec: NodeSpec, domain: Any, ctx: CallContext) -> None:
             raise  # else another call has just started it
 
 
-def _shut_down(link: Link, spec: NodeSpec, domain: Any, ctx: CallContext) -> None:
+def _shut_down(link: Link, key: str, domain: Any, ctx: CallContext) -> None:
     """Ask the guest to shut down, for at most half of the time left and the call's patience (30 s); then turn it off.
 
     Asked again and again, because a guest that is still booting does not hear it.
     """
     import libvirt
 
-    ctx.check(f"stopping node {spec.key}")
+    ctx.check(f"stopping node {key}")
     began_s = time.time()
     patience_s = _PATIENCE_S if ctx.patience_s is None else ctx.patience_s
     patience = time.monotonic() + min(patience_s, ctx.remaining_s() / 2)
@@ -299,6 +299,8 @@ def remove(link: Link, pool: Pool, owner: str, key: str, ctx: CallContext, *, sw
     mark = read_mark(_read(domain)) if domain is not None else None
     if domain is not None and mark is not None and mark.owner == owner:
         ctx.check(f"removing node {key}")
+        if ctx.patience_s and domain.isActive():
+            _shut_down(link, key, domain, ctx)  # a graceful terminate: only where it is asked for
         _destroy(domain)
         flags = (
             libvirt.VIR_DOMAIN_UNDEFINE_NVRAM

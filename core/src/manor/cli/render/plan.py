@@ -34,7 +34,7 @@ _SIGNS = {
 }
 _ACTIONS = {"create": Action.CREATE, "update": Action.CHANGE, "repair": Action.REPAIR, "replace": Action.REPLACE}
 """By ``Step.change``."""
-_WORDS = (*_ACTIONS, "remove", "prove", "configure")
+_WORDS = (*_ACTIONS, "remove", "prove", "configure", "quiesce")
 """First words of summaries, which the sign before a line says already."""
 
 

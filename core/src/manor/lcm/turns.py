@@ -1,0 +1,149 @@
+"""Whose turn it is when machines go: what is drained first, what is proven before the next one, what goes last. Pure.
+
+Each function adds dependencies, and steps of its own, to a plan that :mod:`manor.lcm.diff` is making.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Any
+
+from manor.api.plan import Step, Undo, Verb
+from manor.api.resources import NodeSpec, Observed, Phase, PowerState, ResourceKind
+from manor.model.desired import DesiredCheck, DesiredResource
+
+__all__ = ["QUIESCE_S", "disks_last", "drained_first", "one_by_one", "stopped_after"]
+
+QUIESCE_S = 30.0
+"""Time to drain a machine where the operator says nothing."""
+
+_Soft = dict[str, list[str]]
+
+
+def disks_last(steps: Mapping[str, Step], soft: _Soft, wanted: Mapping[str, DesiredResource]) -> None:
+    """Disks that do not come again go last of all: whatever fails before that is taken back with nothing lost."""
+    disks = [
+        step.id
+        for step in steps.values()
+        if step.verb is Verb.REMOVE and step.kind == ResourceKind.VOLUME and step.key not in wanted
+    ]
+    rest = [step for step in steps.values() if step.id not in disks]
+    waited_for = {name for step in rest for name in (*step.depends_on, *soft.get(step.id, ()))}
+    last = [step.id for step in rest if step.id not in waited_for]
+    for step_id in disks:
+        soft[step_id] = [*soft.get(step_id, ()), *last]
+
+
+def stopped_after(
+    wanted: Mapping[str, DesiredResource],
+    before: Mapping[str, DesiredResource],
+    ensured: Mapping[str, tuple[str, ...]],
+    soft: _Soft,
+) -> None:
+    """A machine is turned off after what sent traffic through it has turned to others."""
+    for key, resource in wanted.items():
+        spec = resource.spec
+        if isinstance(spec, NodeSpec) and spec.power is PowerState.STOPPED and key in ensured:
+            soft[ensured[key][0]] = [
+                ensured[user][0]
+                for user, old in before.items()
+                if key in old.depends_on and user in ensured and key not in wanted[user].depends_on
+            ]
+
+
+def one_by_one(
+    checks: Iterable[DesiredCheck],
+    steps: dict[str, Step],
+    ensured: Mapping[str, tuple[str, ...]],
+    removed: Mapping[str, str],
+    soft: _Soft,
+) -> None:
+    """An update replaces a VNF's machines in turn: each is proven healthy before the next one goes."""
+    for check in checks:
+        machines = check.view.get("vnfcs", ()) if check.verb is Verb.VERIFY else ()
+        replaced = [vnfc for vnfc in machines if vnfc["key"] in ensured and vnfc["key"] in removed]
+        for vnfc, following in pairwise(replaced):
+            goes = removed[following["key"]]
+            soft[goes] = [*soft.get(goes, ()), _proof(check, vnfc, steps, ensured)]
+
+
+def _proof(
+    check: DesiredCheck, vnfc: Mapping[str, Any], steps: dict[str, Step], ensured: Mapping[str, tuple[str, ...]]
+) -> str:
+    """Id of the step that proves one machine of a VNF."""
+    key = vnfc["key"]
+    if key not in check.nodes:
+        return ensured[key][-1]
+    step_id = f"verify vnf {key}"
+    steps[step_id] = Step(
+        id=step_id,
+        verb=Verb.VERIFY,
+        kind=check.kind,
+        key=key,
+        endpoint=check.endpoint,
+        summary=f"prove: {vnfc['name']} is healthy, before the next machine goes",
+        change="check",
+        depends_on=ensured[key][-1:],
+        spec=_of_one(check, vnfc),
+        deadline_s=300.0,
+    )
+    return step_id
+
+
+def drained_first(
+    checks_before: Iterable[DesiredCheck],
+    observed: Mapping[str, Observed],
+    steps: dict[str, Step],
+    soft: _Soft,
+    patience_s: float | None,
+) -> None:
+    """A machine that runs is drained by its VNF's manager before it is removed, replaced or turned off.
+
+    Where that is taken back, the manager configures the machine anew: it was drained, or made anew from its image.
+    """
+    off = {step.key: step for step in steps.values() if step.kind == ResourceKind.NODE and _turns_off(step)}
+    for check in checks_before:
+        if check.verb is not Verb.VERIFY or check.kind != "vnf" or not _has_inside(check):
+            continue
+        for vnfc in check.view.get("vnfcs", ()):
+            key = vnfc["key"]
+            seen = observed.get(key)
+            if key not in off or key not in check.nodes or seen is None or seen.phase is not Phase.ACTIVE:
+                continue
+            goes = off[key]
+            step_id = f"quiesce vnf {key}"
+            steps[step_id] = Step(
+                id=step_id,
+                verb=Verb.QUIESCE,
+                kind=check.kind,
+                key=key,
+                endpoint=check.endpoint,
+                summary=f"quiesce: {vnfc['name']}, before it goes",
+                change="check",
+                depends_on=goes.depends_on,
+                spec=_of_one(check, vnfc),
+                undo=Undo.RESTORE,
+                deadline_s=QUIESCE_S if patience_s is None else patience_s + 5.0,
+                patience_s=patience_s,
+            )
+            soft[step_id] = list(soft.get(goes.id, ()))
+            steps[goes.id] = dataclasses.replace(goes, depends_on=(*goes.depends_on, step_id))
+
+
+def _turns_off(step: Step) -> bool:
+    return step.verb is Verb.REMOVE or (
+        step.verb is Verb.ENSURE and (step.spec or {}).get("power") == PowerState.STOPPED
+    )
+
+
+def _has_inside(check: DesiredCheck) -> bool:
+    """Whether the manager does anything inside the VNF; the generic one does where the package says what."""
+    return check.endpoint != "vnfm:generic" or any(check.view.get(name) for name in ("day1", "scripts"))
+
+
+def _of_one(check: DesiredCheck, vnfc: Mapping[str, Any]) -> dict[str, Any]:
+    """What the check carries, of one machine alone."""
+    key = vnfc["key"]
+    return {"view": {**check.view, "vnfcs": [vnfc]}, "nodes": {key: check.nodes[key]}}
