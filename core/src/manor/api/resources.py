@@ -237,13 +237,16 @@ class SdnPort:
     host: str
     device: str
     mac: str
+    """Empty for a bump in the wire, and for a port to the outside behind which any machines may be."""
     addresses: tuple[str, ...] = ()
     """IP addresses without prefix length."""
     transparent: bool = False
     """A bump in the wire: other machines' addresses may come out of it; it gets no traffic but a chain's."""
     security: tuple[SecurityRule, ...] = ()
     rate_bps: int = 0
-    """Highest rate into the port in bit/s; 0 for no limit."""
+    """Highest rate of what its machine sends, in bit/s; 0 for no limit."""
+    vlan: int = 0
+    """Of a port to the outside: only frames of this VLAN are meant, and they come in and go out tagged. 0 for none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -276,6 +279,8 @@ class SegmentSpec:
     ports: tuple[SdnPort, ...]
     subnets: tuple[Subnet, ...] = ()
     mtu: int = 1500
+    rate_bps: int = 0
+    """Highest rate of all that is delivered on the link, in bit/s on each host; 0 for no limit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -287,6 +292,7 @@ class Classifier:
     ether_type: str = ""
     """``ipv4`` or ``ipv6``."""
     vlan_tag: tuple[int, ...] = ()
+    """Of the frame's tag; several are the tags of a QinQ stack, outermost first."""
     protocol: str = ""
     """IANA protocol keyword in lower case, as ``tcp``."""
     dscp: int | None = None
@@ -295,7 +301,8 @@ class Classifier:
     source_ip_address_prefix: str = ""
     destination_ip_address_prefix: str = ""
     extended_criteria: tuple[tuple[int, int, str], ...] = ()
-    """(starting point, length, value) in bits and hexadecimal."""
+    """(starting point, length, value): bits counted from the one behind the source MAC address; the value hexadecimal,
+    or binary behind ``0b``."""
 
 
 class ElementMode(StrEnum):
@@ -342,6 +349,8 @@ class ChainPosition:
     elements: tuple[ChainElement, ...]
     distribution: Distribution = Distribution.SOURCE_IP_HASH
     fail_mode: FailMode = FailMode.CLOSED
+    may_keep: bool = False
+    """Its functions may keep whole kinds of traffic: a probe that does not come out again is no fault."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -361,7 +370,7 @@ class ChainSpec:
     symmetric: bool = True
     """The way back takes the positions in reverse."""
     precedence: int = 0
-    """Among overlapping classifiers the higher one wins."""
+    """0 to 999; among overlapping classifiers of two chains the higher one wins."""
 
 
 ResourceSpec = ImageSpec | NetworkSpec | VolumeSpec | NodeSpec | SegmentSpec | ChainSpec

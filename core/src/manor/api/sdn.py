@@ -84,9 +84,9 @@ class FlowRule:
     ``actions`` are ``(name, argument)`` pairs: ``("output", device)``, ``("set_field", "field=value")``,
     ``("goto", table)``, ``("group", id)``, ``("drop", "")``. Open vSwitch's own: ``("move", "field->field")``,
     ``("resubmit", table)``, ``("ct", table)`` and ``("ct", "commit")`` in the zone of ``reg1``, and
-    ``("set_field", "reg1=@device")`` for the number that a port has. ``("push_vlan", "")`` is followed by a ``set_field``
-    of ``vlan_vid``; ``("pop_vlan", "")``. ``("meter", bit/s)`` comes first and holds what enters by the match's
-    ``in_port`` to a rate; without an ``in_port`` all rules of the program with one are held to it together.
+    ``("set_field", "reg1=@device")`` for the number that a port has. ``("push_vlan", "")`` is followed by a
+    ``set_field`` of ``vlan_vid``; ``("pop_vlan", "")``. ``("meter", bit/s)`` comes first and holds what enters by the
+    match's ``in_port`` to a rate; without an ``in_port`` all rules of the program with one are held to it together.
     """
 
     host: str
@@ -241,8 +241,9 @@ class Probed(Protocol):
         """Send a real, marked frame for each packet along the installed chain ``key``, and tell where each was seen.
 
         A packet's fields are OXM names; ``in_port`` names the device out of which the frame seems to come: an end of
-        the chain, or a function's port, for the rest of the way. ``into`` instead hands it to a function at that
-        device. What an end would receive it never gets. Nothing of it stays in the switches, whatever happens.
+        the chain, or a function's port, for the rest of the way. ``into`` instead hands it to the function at that
+        device, to be seen behind it and no farther. What an end would receive it never gets. Nothing of it stays in
+        the switches, whatever happens.
         Raises NotFound where there is no such chain, Transient where a switch is not there.
         """
         ...

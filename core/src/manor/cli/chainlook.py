@@ -21,6 +21,7 @@ from manor.model.topology import ServiceTopology, TopologyChain
 
 if TYPE_CHECKING:
     from manor.api import ChainSpec, Observed, SegmentSpec, TraceHop
+    from manor.lcm.chainprobe import ProbedWay
     from manor.lcm.chainproof import Check
 
 __all__ = ["Chain", "ChainName", "counters", "drawn", "find_chain", "trace", "verify"]
@@ -90,10 +91,16 @@ def _observe(s: Session, endpoint: str, key: str) -> Observed | None:
 # --- verify
 
 
-def verify(ctx: typer.Context, service: Chain, chain: ChainName = "") -> None:
-    """Compare what the switches hold with what was compiled, and walk sample packets over it; ends with 1 where
-    something is wrong."""
+def verify(
+    ctx: typer.Context,
+    service: Chain,
+    chain: ChainName = "",
+    probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Send real, marked frames along the chain.")] = True,
+) -> None:
+    """Compare what the switches hold with what was compiled, walk sample packets over it, and send real probes that
+    have to be seen at every hop; ends with 1 where something is wrong."""
     from manor.api import CallContext
+    from manor.lcm.chainprobe import probe_chain, probes
     from manor.lcm.chainproof import prove
 
     s = session(ctx)
@@ -104,19 +111,37 @@ def verify(ctx: typer.Context, service: Chain, chain: ChainName = "") -> None:
     names = _devices(picture)
     checks = [*_installed(spec, _observe(s, endpoint, spec.key), names)]
     checks += prove(spec, segments, driver.compile, topology)
-    ok = all(check.ok for check in checks)
+    within = CallContext.within(_LOOK_S)
+    ways = probe_chain(driver, spec, within) if probe and probes(driver, within) else ()
+    ok = all(check.ok for check in checks) and all(way.ok for way in ways)
 
     def human() -> None:
         for check in checks:
             s.out.line(f"{'ok  ' if check.ok else 'FAIL'}  {check.what}", style="" if check.ok else "red")
             for line in filter(None, check.why.split("\n")):
                 s.out.line(f"        {line}")
+        if ways:
+            s.out.line()
+            s.out.table(_PROBE_HEADERS, [row for way in ways for row in _probed(way)], right=("ms",))
         word = "as it should be" if ok else f"not as it should be: manor ns drift {picture.name}"
         s.out.line(f"{picture.name}/{found.name} is {word}", style="green" if ok else "red")
 
-    s.out.result({"service": picture.name, "chain": found.name, "ok": ok, "checks": checks}, human)
+    s.out.result({"service": picture.name, "chain": found.name, "ok": ok, "checks": checks, "probes": ways}, human)
     if not ok:
         raise typer.Exit(ExitCode.GENERAL)
+
+
+_PROBE_HEADERS = ("probe", "hop", "host", "seen", "ms")
+_SEEN = {"passed": "passed", "kept": "went in, did not come out", "lost": "did not get there", "unseen": "not known"}
+
+
+def _probed(way: ProbedWay) -> Iterable[tuple[object, ...]]:
+    first = f"{way.way} {way.what}"
+    for hop in way.hops:
+        seen = _SEEN[hop.verdict] + (" (it may)" if hop.may_keep and hop.verdict == "kept" else "")
+        why = f": {hop.note}" if hop.verdict == "lost" and hop.note else ""
+        yield first, hop.name, hop.host, seen + why, "" if hop.latency_s is None else f"{hop.latency_s * 1000:.1f}"
+        first = ""
 
 
 def _installed(spec: ChainSpec, seen: Observed | None, names: Mapping[str, str]) -> Iterable[Check]:

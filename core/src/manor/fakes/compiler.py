@@ -50,7 +50,7 @@ def compile_segment(spec: SegmentSpec, topology: Topology) -> FlowProgram:
     segment = number(spec.key)
     with_ports = sorted({port.host for port in spec.ports})
     _refuse_unreachable(spec.key, with_ports, links)
-    _refuse_rates(spec.ports)
+    _refuse_outside(spec.ports)
     rules: list[FlowRule] = []
     # A chain may hand a frame back to the segment on any host, also where the segment has no port.
     for host in sorted({switch.host for switch in topology.switches} | set(with_ports)):
@@ -66,7 +66,8 @@ def compile_segment(spec: SegmentSpec, topology: Topology) -> FlowProgram:
 
 def _enter(host: str, segment: int, ports: list[SdnPort], tunnels: list[str]) -> Iterator[FlowRule]:
     for port in ports:
-        into: Actions = (("set_field", f"metadata={segment}"), ("goto", _EGRESS))
+        held: Actions = (("meter", port.rate_bps),) if port.rate_bps else ()
+        into: Actions = (*held, ("set_field", f"metadata={segment}"), ("goto", _EGRESS))
         # Of a bump in the wire only what a chain claims is taken.
         actions: Actions = (("goto", _CHAIN),) if port.transparent else into
         yield _rule(host, _ENTRY, 100, {"in_port": port.device}, actions, f"{port.key} enters")
@@ -135,7 +136,7 @@ def compile_chain(spec: ChainSpec, topology: Topology) -> FlowProgram:
     links = _links(topology)
     positions = [p for p in spec.positions if p.elements or p.fail_mode is FailMode.CLOSED]
     _refuse_unreachable(spec.key, sorted({port.host for port in _all_ports(spec)}), links)
-    _refuse_rates(_all_ports(spec))
+    _refuse_outside((*spec.sources, *spec.destinations))
     _refuse_twice(spec)
     if any(e.mode is ElementMode.NSH for p in positions for e in p.elements):
         raise Unsupported(f"{spec.key}: the fake controller has no NSH", capability="nsh")
@@ -288,10 +289,10 @@ def _refuse_twice(spec: ChainSpec) -> None:
             seen.add(device)
 
 
-def _refuse_rates(ports: tuple[SdnPort, ...]) -> None:
+def _refuse_outside(ports: tuple[SdnPort, ...]) -> None:
     for port in ports:
-        if port.rate_bps:
-            raise Unsupported(f"{port.key}: the fake controller has no meters", capability="metering")
+        if port.vlan or not (port.mac or port.transparent):
+            raise Unsupported(f"{port.key}: the fake controller's hosts have no outside", capability="external-port")
 
 
 def _rule(host: str, table: int, priority: int, match: Match, actions: Actions, note: str) -> FlowRule:

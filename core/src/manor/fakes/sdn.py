@@ -13,6 +13,7 @@ from manor.api import (
     NodeSpec,
     Observed,
     Phase,
+    Probe,
     Query,
     ResourceKind,
     ResourceRef,
@@ -29,6 +30,7 @@ from manor.errors import NotFound, Permanent, Unsupported
 from manor.fakes.compiler import compile_chain, compile_segment
 from manor.fakes.faults import Moment, When
 from manor.fakes.openflow import Fabric, Value
+from manor.fakes.probes import walked
 from manor.fakes.world import Native, State, World, name_of, ref_of
 
 __all__ = ["FakeSdn"]
@@ -36,7 +38,7 @@ __all__ = ["FakeSdn"]
 _KINDS = {ResourceKind.SEGMENT: SdnCapability.SEGMENT, ResourceKind.CHAIN: SdnCapability.CHAIN}
 _LINK = "link-to-"
 """How the devices of links are called; longer than a node's may be."""
-_MISSING = (SdnCapability.CONNTRACK, SdnCapability.METERING, SdnCapability.NSH)
+_MISSING = (SdnCapability.CONNTRACK, SdnCapability.NSH, SdnCapability.EXTERNAL_PORT)
 
 
 class FakeSdn:
@@ -58,6 +60,8 @@ class FakeSdn:
         self._owner = owner
         self._unsupported = frozenset(unsupported) | frozenset(_MISSING)
         self._follow_nodes = follow_nodes
+        self.keepers: set[str] = set()
+        """VNFs, or devices, that let no probe out again."""
 
     def capabilities(self, ctx: CallContext) -> Capabilities:
         """Every capability FULL but the unsupported ones and what no fake has."""
@@ -160,6 +164,17 @@ class FakeSdn:
         ]
         hops += [TraceHop(host=a.host, device=a.device, table=None, rule="", note="arrives") for a in walk.arrivals]
         return hops
+
+    def probe(self, key: str, packets: Sequence[Mapping[str, str | int]], ctx: CallContext) -> Sequence[Probe]:
+        """Walk frames over the programs; what goes into one of ``keepers`` stays there."""
+        if SdnCapability.PROBE in self._unsupported:
+            raise Unsupported("this fake controller cannot probe", capability="probe")
+        self._begin("probe", ResourceKind.CHAIN, key, ctx)
+        with self.world.look() as state:
+            native = state.natives.get((self._owner, str(ResourceKind.CHAIN), key, ""))
+        if native is None or not isinstance(native.spec, ChainSpec):
+            raise NotFound(f"chain {key} is not there")
+        return [walked(native.spec, self.fabric(), packet, self.keepers) for packet in packets]
 
     def fabric(self) -> Fabric:
         """The switches with everything that is in them, functions included, for walking packets."""

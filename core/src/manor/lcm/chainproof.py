@@ -21,7 +21,7 @@ from manor.errors import DriverError
 from manor.fakes.openflow import Ambiguous, Fabric, Packet, Walk
 from manor.lcm.views import classifier_text
 
-__all__ = ["Check", "port_name", "prove", "sample"]
+__all__ = ["Check", "port_name", "prove", "reply", "sample"]
 
 Compile = Callable[[SegmentSpec | ChainSpec, Topology], FlowProgram]
 
@@ -32,6 +32,8 @@ _PROTOCOLS: Mapping[str, int] = {
 _WITH_PORTS = {6: "tcp", 17: "udp", 132: "sctp"}
 _ETHER_TYPES = {4: 0x0800, 6: 0x86DD}
 _ANYWHERE = {4: "192.0.2.77", 6: "2001:db8::77"}
+_SOMEBODY = ("02:00:5e:00:53:01", "02:00:5e:00:53:02")
+"""MAC addresses for ends behind which there may be any."""
 _CLIENT_PORT, _SERVER_PORT = 40_000, 9
 _UNNAMED_PROTOCOL = 253
 """For experiments (RFC 3692): nobody's classifier is about it."""
@@ -94,7 +96,7 @@ def _steered(chain: ChainSpec, fabric: Fabric) -> Iterator[Check]:
             yield _walked(chain, fabric, classifier, (source, target), frame, there)
             if chain.symmetric:
                 back = [{element.egress.device for element in p.elements} for p in reversed(chain.positions)]
-                yield _walked(chain, fabric, classifier, (target, source), _reply(frame), back)
+                yield _walked(chain, fabric, classifier, (target, source), reply(frame), back)
         if not found:
             why = "it matches nothing that the chain's ends could send each other"
             yield Check(what=classifier_text(classifier), ok=False, why=why)
@@ -172,8 +174,8 @@ def sample(classifier: Classifier, source: SdnPort, target: SdnPort) -> dict[str
     number = _PROTOCOLS.get(name, int(name) if name.isdigit() else 6)
     number = 58 if number == 1 and version == 6 else number
     frame: dict[str, str | int] = {
-        "eth_src": source.mac,
-        "eth_dst": target.mac,
+        "eth_src": source.mac or _SOMEBODY[0],
+        "eth_dst": target.mac or _SOMEBODY[1],
         "eth_type": _ETHER_TYPES[version],
         "ip_proto": number,
         "ip_dscp": classifier.dscp or 0,
@@ -212,7 +214,8 @@ def _address(port: SdnPort, version: int, prefix: str) -> str:
     return str(network[0]) if network else _ANYWHERE[version]
 
 
-def _reply(frame: Packet) -> dict[str, str | int]:
+def reply(frame: Packet) -> dict[str, str | int]:
+    """The frame that answers this one."""
     swap = {"src": "dst", "dst": "src"}
     found: dict[str, str | int] = {}
     for name, value in frame.items():

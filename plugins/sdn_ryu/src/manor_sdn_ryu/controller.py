@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from manor.api import ChainSpec, FlowProgram, Query, ResourceKind, ResourceRef, SwitchLink
@@ -17,6 +18,7 @@ from manor_sdn_ryu.keeper import Address, Keeper
 from manor_sdn_ryu.observer import Observer
 from manor_sdn_ryu.pipeline import cookie
 from manor_sdn_ryu.probe import prove
+from manor_sdn_ryu.probing import Probing
 from manor_sdn_ryu.programs import cookie_of, devices_of, hosts_of, spec_of
 from manor_sdn_ryu.runtime import Library
 from manor_sdn_ryu.store import Store
@@ -64,7 +66,7 @@ class Controller:
         self._store.put_settings(
             {
                 "owners": sorted(self._desired.owners),
-                "switches": [{"host": s.host, "openflow": s.openflow, "datapath_id": s.datapath_id} for s in switches],
+                "switches": [asdict(switch) for switch in switches],
                 "links": [{"host": k.host, "peer": k.peer, "device": k.device} for k in self._desired.links],
             }
         )
@@ -149,6 +151,19 @@ class Controller:
         (host, device), (peer, peer_device) = sender, receiver
         ends = [self.switches.session(name) for name in (host, peer)]
         prove(ends[0], device, ends[1], peer_device, mtu=mtu, deadline=min(deadline, time.monotonic() + _PROVE_S))
+
+    def probe(
+        self, owner: str, key: str, packets: Sequence[Mapping[str, Any]], deadline: float
+    ) -> list[dict[str, Any]]:
+        """Marked frames along a chain, and where each was seen (see :mod:`manor_sdn_ryu.probing`). Raises NotFound."""
+        program = self._desired.programs.find(owner, ResourceKind.CHAIN, key)
+        spec = spec_of(program)
+        if program is None or not isinstance(spec, ChainSpec):
+            raise NotFound(f"the controller has no chain {key}")
+        self.switches.await_ready(hosts_of(program), deadline)
+        segment = self._desired.programs.find(owner, ResourceKind.SEGMENT, spec.segment)
+        effective = self._desired.effective(program)
+        return Probing(effective, segment, self._desired.topology(), self.switches.session, deadline).run(packets)
 
     def devices(self) -> dict[str, list[str]]:
         """Every device that the rules of any program name, by host."""

@@ -52,7 +52,8 @@ class Probing:
         self._seen: list[dict[int, float]] = []
         self._first_sent: list[float] = []
         self._sent: list[int] = []
-        self._stages: dict[tuple[str, bytes, int, int], tuple[int, int]] = {}
+        self._stages: dict[tuple[str, bytes, int, int], list[tuple[int, int]]] = {}
+        """(number of the probe, of the stage) by host, nonce, table and port: equal packets are equal probes."""
         self._news = threading.Condition()
 
     def run(self, packets: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -82,7 +83,7 @@ class Probing:
             nonce = nonce_of(way.packet).to_bytes(4, "big")
             for count, stage in enumerate(way.stages):
                 port = sessions[stage.host].ports.get(stage.device, 0)
-                self._stages[stage.host, nonce, int(stage.rule.table), port] = number, count
+                self._stages.setdefault((stage.host, nonce, int(stage.rule.table), port), []).append((number, count))
 
     def _watcher(self, host: str) -> Callable[[Shown], None]:
         cookie = probe_cookie(self._chain.owner, self._chain.key)
@@ -92,10 +93,11 @@ class Probing:
             if what.cookie != cookie:
                 return
             for nonce in nonces:
-                found = self._stages.get((host, nonce, what.table, what.in_port))
-                if found is not None and nonce in what.frame:
+                found = self._stages.get((host, nonce, what.table, what.in_port), ())
+                if found and nonce in what.frame:
                     with self._news:
-                        self._seen[found[0]].setdefault(found[1], what.time_s)
+                        for number, count in found:
+                            self._seen[number].setdefault(count, what.time_s)
                         self._news.notify()
 
         return shown
