@@ -9,6 +9,7 @@ from manor.api import Finding, Placement, Severity
 from manor.catalog.crosscheck import crosscheck
 from manor.errors import PlanRefused
 from manor.lcm.runtime import Runtime
+from manor.lcm.steering import refuse_unsteerable
 from manor.lcm.wishes import Wishes, changed, request
 from manor.lcm.world import candidates, registered
 from manor.model.desired import DesiredState
@@ -45,7 +46,9 @@ def planned(
         return rt.vnfm(vnfm).boot_data(view, vnfc)
 
     said = wishes.information
-    return desired(wish, vnfs, placement, boot_data), tuple(_instance(wish, v, said.get(v.name, {})) for v in vnfs)
+    state = desired(wish, vnfs, placement, boot_data)
+    refuse_unsteerable(rt, wish, state, stored)
+    return state, tuple(_instance(wish, v, said.get(v.name, {})) for v in vnfs)
 
 
 def _placed(

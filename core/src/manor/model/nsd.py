@@ -20,11 +20,29 @@ __all__ = [
     "NsScalingAspect",
     "NsVirtualLinkDesc",
     "Nsd",
+    "PRECEDENCE_MAX",
+    "Place",
     "Sapd",
     "VirtualLinkConnectivity",
     "VnfProfile",
     "Vnffgd",
 ]
+
+
+PRECEDENCE_MAX = 999
+"""Of a path; 0 is the least, and the usual one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where in its package something is said, for who is told of it long after the file was read."""
+
+    file: str = ""
+    line: int = 0
+    """1-based; 0 where it is not known."""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +123,11 @@ class NfpPosition:
     distribution: Distribution = Distribution.SOURCE_IP_HASH
     weights: tuple[int, ...] = ()
     fail_mode: FailMode = FailMode.CLOSED
+    encapsulation: str = ""
+    """``nsh`` where its functions want a network service header (RFC 8300) in front of the frames."""
+    may_keep: bool = False
+    """Whether its functions may keep whole kinds of traffic to themselves, probes too."""
+    place: Place = field(default_factory=Place)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +143,17 @@ class Nfpd:
     rule_names: tuple[str, ...] = ()
     symmetric: bool = True
     precedence: int = 0
+    """0 to :data:`PRECEDENCE_MAX`; where two paths want a packet the higher one gets it."""
+    place: Place = field(default_factory=Place)
+    rule_places: tuple[Place, ...] = ()
+
+    def rule_name(self, number: int) -> str:
+        """The rule's own name, or the path's with a number."""
+        return self.rule_names[number] if number < len(self.rule_names) else f"{self.id}-{number + 1}"
+
+    def rule_place(self, number: int) -> Place:
+        """Where the rule stands; the path's place where that is not known."""
+        return self.rule_places[number] if number < len(self.rule_places) else self.place
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

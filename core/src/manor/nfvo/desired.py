@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -54,6 +55,9 @@ class _Link:
     subnets: tuple[Subnet, ...]
     mtu: int
     ports: tuple[tuple[Vnfc, VnfcPort], ...]
+    outside: tuple[SdnPort, ...] = ()
+    """Ports of the SAPs that are attached to it."""
+    rate_bps: int = 0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -94,7 +98,7 @@ def desired(request: ServiceRequest, vnfs: Sequence[Vnf], placement: Placement, 
         f"no controller: nothing forwards {link.name}" for link in links if not request.sdn and len(link.ports) > 1
     ]
     if request.sdn:
-        for path in chains(request, vnfs, draft.sdn_ports):
+        for path in chains(request, vnfs, draft.sdn_ports, attached(request)):
             _add_chain(draft, path)
             notes += [f"chain {path.spec.name}: {part} is stopped" for part in path.dead]
     elif any(nfp.id not in request.chains_off for graph in request.nsd.vnffgds for nfp in graph.nfpds):
@@ -118,22 +122,42 @@ def _links(request: ServiceRequest, vnfs: Sequence[Vnf]) -> list[_Link]:
         for vnfc in vnf.vnfcs:
             for port in vnfc.ports:
                 on_link.setdefault(port.link, []).append((vnfc, port))
-    described: dict[str, tuple[str, tuple[Subnet, ...], int]] = {
-        f"{request.ns.id}/vl/{slug(link.id)}": (link.id, link.subnets, link.mtu) for link in request.nsd.virtual_links
+    described: dict[str, tuple[str, tuple[Subnet, ...], int, int]] = {
+        f"{request.ns.id}/vl/{slug(link.id)}": (link.id, link.subnets, link.mtu, link.max_bitrate_bps)
+        for link in request.nsd.virtual_links
     }
     for vnf in vnfs:
         for link in vnf.vnfd.virtual_links:
             if link.id in vnf.internal_links:
-                described[vnf.internal_links[link.id]] = (f"{vnf.name}/{link.id}", link.subnets, link.mtu)
+                described[vnf.internal_links[link.id]] = (
+                    f"{vnf.name}/{link.id}",
+                    link.subnets,
+                    link.mtu,
+                    link.max_bitrate_bps,
+                )
     usual = _MTU_STEERED if request.sdn else _MTU
+    outside: dict[str, list[SdnPort]] = {}
+    for sap_id, sap in attached(request).items():
+        link_id = next(sapd.virtual_link for sapd in request.nsd.sapds if sapd.id == sap_id)
+        outside.setdefault(f"{request.ns.id}/vl/{slug(link_id)}", []).append(sap)
     links = []
     for ordinal, (key, ports) in enumerate(on_link.items()):
         if key not in described:
             raise PlanRefused(f"NSD {request.nsd.id} connects VNFs to a virtual link it does not describe: {key}")
-        name, subnets, mtu = described[key]
+        name, subnets, mtu, rate_bps = described[key]
         if not subnets and not all(_is_frames_only(port) for _, port in ports):
             subnets = (default_subnet(ordinal),)
-        links.append(_Link(key=key, name=name, subnets=subnets, mtu=mtu or usual, ports=tuple(ports)))
+        links.append(
+            _Link(
+                key=key,
+                name=name,
+                subnets=subnets,
+                mtu=mtu or usual,
+                ports=tuple(ports),
+                outside=tuple(outside.get(key, ())),
+                rate_bps=rate_bps,
+            )
+        )
     return links
 
 
@@ -145,6 +169,10 @@ def _is_frames_only(port: VnfcPort) -> bool:
 def _add_link(draft: _Draft, link: _Link) -> None:
     request = draft.request
     with_address = [(port.key, port.cpd.addresses) for _, port in link.ports if not _is_frames_only(port)]
+    gateways = {subnet.gateway for subnet in link.subnets}
+    for sap in link.outside:  # its addresses are somebody's, and given to no machine
+        theirs = [address for address in sap.addresses if address not in gateways and _in_any(address, link.subnets)]
+        with_address += [(sap.key, tuple(theirs))] if theirs else []
     draft.addresses.update(allocate(link.name, link.subnets, with_address, request.held_addresses))
     networks = []
     for place in dict.fromkeys(draft.where(vnfc) for vnfc, _ in link.ports):
@@ -178,9 +206,13 @@ def _add_link(draft: _Draft, link: _Link) -> None:
             key=link.key,
             owner=request.owner,
             name=link.name,
-            ports=tuple(draft.sdn_ports[port.key] for port in running or [port for _, port in link.ports]),
+            ports=(
+                *(draft.sdn_ports[port.key] for port in running or [port for _, port in link.ports]),
+                *link.outside,
+            ),
             subnets=link.subnets,
             mtu=link.mtu,
+            rate_bps=link.rate_bps,
         )
         endpoint = f"sdn:{request.sdn}"
         why = f"forwarding of virtual link {link.name}"
@@ -189,6 +221,11 @@ def _add_link(draft: _Draft, link: _Link) -> None:
                 spec=segment, endpoint=endpoint, depends_on=tuple(networks), why=why, may_degrade=not running
             )
         )
+
+
+def _in_any(address: str, subnets: Sequence[Subnet]) -> bool:
+    networks = (ipaddress.ip_network(subnet.cidr, strict=False) for subnet in subnets)
+    return any(ipaddress.ip_address(address) in network for network in networks)
 
 
 def _check_link(draft: _Draft, link: _Link) -> None:

@@ -9,7 +9,8 @@ from manor.api.resources import Classifier, PortRange
 from manor.catalog.reading import Reading
 from manor.catalog.report import did_you_mean
 from manor.catalog.sol001.links import port_range
-from manor.catalog.sol001.paths import prefix, protocol
+from manor.catalog.sol001.paths import circles
+from manor.catalog.sol001.rules import mac_address, place_of, prefix, protocol, sound
 from manor.catalog.sol001.template import Template, TemplateNode
 from manor.catalog.sol001.types import Role
 from manor.model.nsd import CpRef, Nfpd, NfpPosition, NfpPositionElement, Sapd, Vnffgd
@@ -96,7 +97,7 @@ def _path(node: TemplateNode) -> Nfpd:
     kind = policy.get("type").text("ACL")
     if kind.upper() != "ACL":
         policy.get("type").warning("policy-unknown", f"policy type {kind[:40]} is not known, ACL is")
-    rules, names = [], []
+    rules, names, places = [], [], []
     ends = {"source": "", "destination": ""}
     for number, criterion in enumerate(policy.get("criteria").each(), start=1):
         if not criterion.is_map:
@@ -108,18 +109,22 @@ def _path(node: TemplateNode) -> Nfpd:
             criterion.warning("criteria-duplicate", "two criteria are alike")
             continue
         rules.append(rule)
+        places.append(place_of(criterion))
         names.append(criterion.get("name").text(f"rule-{number}") if named else f"rule-{number}")
     hops = _hops(given.get("path"))
     if not hops:
         node.reading.error("path-empty", f"path {node.name[:80]} has no hops")
     source = _end(ends["source"] or "source")
     destination = _end(ends["destination"] or "destination")
+    circles(node.reading, node.name, hops)
     return Nfpd(
         id=node.name,
         positions=(source, *hops, destination),
         rules=tuple(rules),
         rule_names=tuple(names),
         symmetric=given.get("symmetrical", "symmetric").flag(False),
+        place=place_of(node.reading),
+        rule_places=tuple(places),
     )
 
 
@@ -163,9 +168,9 @@ def _classifier(given: Reading, ends: dict[str, str]) -> Classifier:
     ends["source"] = ends["source"] or _name(given.get("network_src_port_id"))
     ends["destination"] = ends["destination"] or _name(given.get("network_dst_port_id"))
     dscp, vlan = given.get("ip_dscp"), given.get("vlan_id")
-    return Classifier(
-        ether_source_address=given.get("eth_src").text().lower(),
-        ether_destination_address=given.get("eth_dst").text().lower(),
+    found = Classifier(
+        ether_source_address=mac_address(given.get("eth_src")),
+        ether_destination_address=mac_address(given.get("eth_dst")),
         vlan_tag=(vlan.whole(most=4094),) if vlan else (),
         protocol=protocol(given.get("ip_proto")),
         dscp=dscp.whole(most=63) if dscp else None,
@@ -174,6 +179,7 @@ def _classifier(given: Reading, ends: dict[str, str]) -> Classifier:
         source_ip_address_prefix=prefix(given.get("ip_src_prefix", "ip_src_prefix_v6")),
         destination_ip_address_prefix=prefix(given.get("ip_dst_prefix", "ip_dst_prefix_v6")),
     )
+    return sound(given, found)
 
 
 def _ports(reading: Reading) -> PortRange | None:

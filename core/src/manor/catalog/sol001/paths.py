@@ -1,39 +1,27 @@
-"""Forwarding graphs: NFP, its positions and their elements, and the rules that classify traffic (SOL001 ≥ 2.7.1)."""
+"""Forwarding graphs: NFP, its positions and their elements (SOL001 ≥ 2.7.1)."""
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 
-from manor.api.resources import Classifier, Distribution, FailMode
+from manor.api.resources import Distribution, FailMode
 from manor.catalog.reading import Reading
-from manor.catalog.sol001.links import port_range
 from manor.catalog.sol001.policies import targets
+from manor.catalog.sol001.rules import classifier, place_of, precedence
 from manor.catalog.sol001.template import Requirement, Template, TemplateNode
 from manor.catalog.sol001.types import Role
 from manor.model.nsd import CpRef, Nfpd, NfpPosition, NfpPositionElement, Vnffgd
 
-__all__ = ["PROTOCOLS", "classifier", "distribution", "forwarding_points", "read_vnffgds"]
-
-PROTOCOLS: Mapping[str, str] = {
-    "1": "icmp",
-    "2": "igmp",
-    "4": "ipv4",
-    "6": "tcp",
-    "17": "udp",
-    "41": "ipv6",
-    "47": "gre",
-    "50": "esp",
-    "51": "ah",
-    "58": "ipv6-icmp",
-    "89": "ospfigp",
-    "112": "vrrp",
-    "115": "l2tp",
-    "132": "sctp",
-    "136": "udplite",
-}
-"""IANA keywords by protocol number, those that traffic is classified by."""
+__all__ = [
+    "circles",
+    "distribution",
+    "encapsulation",
+    "fail_mode",
+    "forwarding_points",
+    "read_vnffgds",
+    "rule_targets_exist",
+]
 
 
 def forwarding_points(template: Template) -> dict[str, CpRef]:
@@ -93,14 +81,16 @@ def _nfpd(template: Template, node: TemplateNode, points: Mapping[str, CpRef]) -
         node.reading.error(
             "path-short", f"path {node.name[:80]} has {len(positions)} positions", "name both ends and what is between"
         )
-    rules, names, precedence = [], [], 0
+    circles(node.reading, node.name, positions)
+    rules, names, places, of_rules = [], [], [], 0
     for name, kind, policy in template.policies():
         if kind != "NfpRule" or node.name not in policy.get("targets").texts():
             continue
         properties = policy.get("properties")
         rules.append(classifier(properties))
         names.append(name)
-        precedence = max(precedence, properties.get("precedence", "priority").whole(most=10_000))
+        places.append(place_of(policy))
+        of_rules = max(of_rules, precedence(properties.get("precedence", "priority")))
     extra = node.reading.get("metadata").over(node.properties) if node.reading.has("metadata") else node.properties
     return Nfpd(
         id=node.name,
@@ -108,8 +98,25 @@ def _nfpd(template: Template, node: TemplateNode, points: Mapping[str, CpRef]) -
         rules=tuple(rules),
         rule_names=tuple(names),
         symmetric=extra.get("symmetric", "symmetrical").flag(True),
-        precedence=extra.get("precedence").whole(precedence, most=10_000),
+        precedence=precedence(extra.get("precedence"), of_rules),
+        place=place_of(node.reading),
+        rule_places=tuple(places),
     )
+
+
+def circles(path: Reading, name: str, positions: Iterable[NfpPosition]) -> None:
+    """Say where a path would meet one connection point twice: its traffic would never come out."""
+    seen: dict[CpRef, str] = {}
+    for position in positions:
+        met = {cp: position.id for element in position.elements for cp in element.cps}
+        for cp in met.keys() & seen.keys():
+            path.error(
+                "path-circle",
+                f"path {name[:80]} passes {cp.constituent}'s {cp.cpd or 'connection point'} at {seen[cp]} and again at"
+                f" {position.id}: its traffic would circle",
+                "give each position functions of its own",
+            )
+        seen |= met
 
 
 def _target(template: Template, requirement: Requirement, role: Role, what: str) -> TemplateNode | None:
@@ -136,7 +143,15 @@ def _position(template: Template, node: TemplateNode, points: Mapping[str, CpRef
         distribution=distribution(inputs.get("algorithm_name", "algortihmName", "algorithmName")),
         weights=tuple(item.whole(1, least=1, most=1000) for item in inputs.get("algorithm_weights").each()),
         fail_mode=FailMode(fail_mode(extra.get("fail_mode"))),
+        encapsulation=encapsulation(extra.get("encapsulation")),
+        may_keep=extra.get("may_keep").flag(),
+        place=place_of(node.reading),
     )
+
+
+def encapsulation(reading: Reading) -> str:
+    """What the functions of a position want in front of a frame; nothing, or ``nsh``."""
+    return reading.choice(("nsh",))
 
 
 def fail_mode(reading: Reading) -> str:
@@ -182,51 +197,6 @@ def _vnf_cp(vnf: TemplateNode, requirement: Requirement) -> CpRef:
         close = [name for name in names if name.endswith(wanted)]
         wanted = close[0] if len(close) == 1 else wanted
     return CpRef(constituent=vnf.name, cpd=wanted or (names[0] if names else ""))
-
-
-def classifier(properties: Reading) -> Classifier:
-    """An NfpRule's properties."""
-    criteria = []
-    for item in properties.get("extended_criteria").each():
-        if item.is_map:
-            start, length = item.get("starting_point").whole(), item.get("length").whole(most=4096)
-            criteria.append((start, length, item.get("value").text()))
-    dscp = properties.get("dscp")
-    return Classifier(
-        ether_destination_address=properties.get("ether_destination_address").text().lower(),
-        ether_source_address=properties.get("ether_source_address").text().lower(),
-        ether_type=properties.get("ether_type").choice(("ipv4", "ipv6")),
-        vlan_tag=tuple(item.whole(most=4094) for item in properties.get("vlan_tag").each()),
-        protocol=protocol(properties.get("protocol")),
-        dscp=dscp.whole(most=63) if dscp else None,
-        source_port_range=port_range(properties.get("source_port_range")),
-        destination_port_range=port_range(properties.get("destination_port_range")),
-        source_ip_address_prefix=prefix(properties.get("source_ip_address_prefix")),
-        destination_ip_address_prefix=prefix(properties.get("destination_ip_address_prefix")),
-        extended_criteria=tuple(criteria),
-    )
-
-
-def protocol(reading: Reading) -> str:
-    """An IANA keyword in lower case, from a keyword or a number."""
-    written = "" if reading.is_open else reading.text().strip().lower()
-    found = PROTOCOLS.get(written, written)
-    if found and not re.fullmatch(r"[a-z][a-z0-9.+-]{0,30}|\d{1,3}", found):
-        reading.error("protocol-unknown", f"{written[:40]} is not a protocol", "an IANA keyword, as tcp")
-        return ""
-    return found
-
-
-def prefix(reading: Reading) -> str:
-    """An IP prefix; host bits are cut off, as switches match prefixes."""
-    written = "" if reading.is_open else reading.text().strip()
-    if not written:
-        return ""
-    try:
-        return str(ipaddress.ip_network(written, strict=False))
-    except ValueError:
-        reading.error("address-invalid", f"{written[:60]} is not an IP prefix", "as 10.0.0.0/24")
-        return ""
 
 
 def rule_targets_exist(template: Template, paths: Iterable[str]) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from manor.api.resources import Classifier, FailMode
 from manor.catalog.nodes import Kind, Node, scalar
 from manor.catalog.reading import Reading
-from manor.catalog.sol001.paths import classifier, distribution, fail_mode
+from manor.catalog.sol001.paths import circles, distribution, encapsulation, fail_mode
+from manor.catalog.sol001.rules import classifier, place_of, precedence
 from manor.catalog.sol006.document import known
 from manor.model.nsd import CpRef, Nfpd, NfpPosition, NfpPositionElement, Vnffgd
 
@@ -24,6 +25,7 @@ _FIELDS = (
     "destination_port_range",
     "source_ip_address_prefix",
     "destination_ip_address_prefix",
+    "extended_criteria",
 )
 
 
@@ -77,14 +79,21 @@ def _nfpd(name: str, item: Reading, pool: Mapping[str, NfpPositionElement], prof
         item.error(
             "path-short", f"path {name[:80]} has {len(positions)} positions", "name both ends and what is between"
         )
-    rules = [rule for each in item.get("rule", "nfp-rule").each() if (rule := _rule(each)) is not None]
+    circles(item, name, positions)
+    rules, places = [], []
+    for each in item.get("rule", "nfp-rule").each():
+        if (rule := _rule(each)) is not None:
+            rules.append(rule)
+            places.append(place_of(each))
     return Nfpd(
         id=name,
         positions=tuple(positions),
         rules=tuple(rules),
         rule_names=tuple(f"{name}-{number}" for number in range(1, len(rules) + 1)),
         symmetric=item.get("symmetric").flag(True),
-        precedence=item.get("precedence").whole(most=10_000),
+        precedence=precedence(item.get("precedence")),
+        place=place_of(item),
+        rule_places=tuple(places),
     )
 
 
@@ -117,6 +126,9 @@ def _position(
         distribution=distribution(inputs.get("algorithm-name", "algortihm-name")),
         weights=tuple(each.whole(1, least=1, most=1000) for each in inputs.get("algorithm-weights").each()),
         fail_mode=FailMode(fail_mode(item.get("fail-mode"))),
+        encapsulation=encapsulation(item.get("encapsulation")),
+        may_keep=item.get("may-keep").flag(),
+        place=place_of(item),
     )
 
 
