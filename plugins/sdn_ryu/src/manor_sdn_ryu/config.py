@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import platform
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -15,7 +15,7 @@ from manor_sdn_ryu.runtime import Runtime
 __all__ = ["RyuConfig", "SwitchConfig"]
 
 _LOCAL_OVSDB = "unix:/run/openvswitch/db.sock"
-_SHORT = ("host", "ovsdb", "bridge", "openflow", "datapath_id", "underlay", "underlay_mtu")
+_SHORT = ("host", "ovsdb", "bridge", "openflow", "pki_dir", "datapath_id", "underlay", "underlay_mtu")
 
 
 class SwitchConfig(BaseModel):
@@ -29,13 +29,16 @@ class SwitchConfig(BaseModel):
     ovsdb: str = Field(
         _LOCAL_OVSDB,
         pattern=r"^(unix|tcp|ssl):[^\s]+$",
-        description="Database: unix:PATH or tcp:HOST:PORT.",
+        description="Database: unix:PATH, ssl:HOST:PORT or tcp:HOST:PORT.",
     )
     bridge: str = Field("manor-int", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,14}$", description="Integration bridge.")
     openflow: str = Field(
         "",
-        pattern=r"^((unix|tcp):[^\s]+)?$",
+        pattern=r"^((unix|tcp|ssl):[^\s]+)?$",
         description="Where the switch listens for OpenFlow; empty: BRIDGE.mgmt beside a unix: database.",
+    )
+    pki_dir: Path | None = Field(
+        None, description="For ssl: addresses, a directory with cacert.pem, clientcert.pem and clientkey.pem."
     )
     datapath_id: str = Field("", pattern=r"^([0-9a-f]{16})?$", description="Refuse any other; empty: take any.")
     underlay: str = Field("", description="IP address by which other hosts reach it for tunnels; empty: no tunnels.")
@@ -44,7 +47,9 @@ class SwitchConfig(BaseModel):
     @model_validator(mode="after")
     def _reachable(self) -> Self:
         if not self.openflow and not self.ovsdb.startswith("unix:"):
-            raise ValueError(f"host {self.host}: with a remote database say where its switch listens (openflow: tcp:…)")
+            raise ValueError(f"host {self.host}: with a remote database say where its switch listens (openflow: ssl:…)")
+        if "ssl:" in (self.ovsdb[:4], self.openflow[:4]) and self.pki_dir is None:
+            raise ValueError(f"host {self.host}: an ssl: address needs pki_dir")
         return self
 
     @field_validator("underlay")

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manor.errors import DriverError, Transient
+from manor.errors import DriverError, Transient, Unauthorized
 from manor_sdn_ryu.protocol import at_path
 from manor_sdn_ryu.runtime import Library
 from manor_sdn_ryu.session import Session
+from manor_sdn_ryu.tls import Credentials, dial
 
 __all__ = ["Address", "Keeper"]
 
@@ -24,12 +25,14 @@ _GREET_S = 10.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Address:
-    """Where a host's switch listens for OpenFlow, as ``unix:/path`` or ``tcp:host:port``."""
+    """Where a host's switch listens for OpenFlow, as ``unix:/path``, ``tcp:host:port`` or ``ssl:host:port``."""
 
     host: str
     openflow: str
     datapath_id: str = ""
     """16 hexadecimal digits that the switch must have; empty takes any."""
+    pki_dir: str = ""
+    """For ``ssl:``, see :class:`~manor_sdn_ryu.tls.Credentials`."""
 
     @property
     def bridge_absent(self) -> str:
@@ -40,8 +43,8 @@ class Address:
             return ""
         return path.stem if any(path.parent.glob("ovs-vswitchd*.ctl")) else ""
 
-    def connect(self, timeout_s: float = 5.0) -> socket.socket:
-        """A connected socket. Raises OSError."""
+    def connect(self, on_error: Callable[[str], None], timeout_s: float = 5.0) -> socket.socket:
+        """A connected socket; ``on_error`` hears why TLS on it broke off later. Raises OSError, Unauthorized."""
         scheme, _, rest = self.openflow.partition(":")
         if scheme == "unix":
             connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -58,6 +61,8 @@ class Address:
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 2), (socket.TCP_KEEPCNT, 3)):
             connected.setsockopt(socket.IPPROTO_TCP, option, value)
+        if scheme == "ssl":
+            return dial(connected, Credentials(directory=Path(self.pki_dir)), timeout_s, on_error)
         return connected
 
 
@@ -109,9 +114,7 @@ class Keeper:
         """The handshake with the switch is done."""
         expected = self.address.datapath_id
         if expected and session.id != expected:
-            self.reason = f"it has datapath id {session.id} where {expected} was expected: refused"
-            _LOG.error("host %s: %s", self.address.host, self.reason)
-            self.tried.set()
+            self._refuse(f"it has datapath id {session.id} where {expected} was expected: refused")
             session.hang_up()
             return
         session.on_ports = self.changed
@@ -124,6 +127,16 @@ class Keeper:
             self.ready.clear()
             self.reason = "the connection was lost"
             _LOG.warning("host %s: switch %s disconnected", self.address.host, session.id)
+
+    def _broken(self, why: str) -> None:
+        """TLS with the switch ended for this reason."""
+        self._refuse(f"the switch at {self.address.openflow}: {why}")
+
+    def _refuse(self, why: str) -> None:
+        if self.reason != why:
+            _LOG.error("host %s: %s", self.address.host, why)
+        self.reason = why
+        self.tried.set()
 
     def changed(self, devices: set[str]) -> None:
         """Ports of these names came, went or changed their number."""
@@ -144,7 +157,9 @@ class Keeper:
         pause = threading.Event()
         while not self._stopped:
             try:
-                connected = self.address.connect()
+                connected = self.address.connect(self._broken)
+            except Unauthorized as error:
+                self._refuse(f"the switch at {self.address.openflow}: {error.message}")
             except (OSError, ValueError) as error:
                 bridge = self.address.bridge_absent
                 self.reason = (

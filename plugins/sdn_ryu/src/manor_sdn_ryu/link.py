@@ -73,9 +73,12 @@ class AgentLink:
                 hello = self._start(ctx)
             if hello["pid"] != self._known_pid:
                 switches = [
-                    {"host": s.host, "openflow": s.openflow_address, "datapath_id": s.datapath_id}
+                    {
+                        "host": s.host, "openflow": s.openflow_address, "datapath_id": s.datapath_id,
+                        "pki_dir": str(s.pki_dir or ""),
+                    }
                     for s in self._config.switches
-                ]
+                ]  # fmt: skip
                 between = [{"host": k.host, "peer": k.peer, "device": k.device} for k in links(self._config.switches)]
                 self._claim_switches(ctx)
                 wanted = {"owner": self._owner, "switches": switches, "links": between}

@@ -15,6 +15,7 @@ from typing import Any
 from manor.api import CallContext
 from manor.errors import DeadlineExceeded, Indeterminate, NotFound, Permanent, Transient
 from manor_sdn_ryu.config import SwitchConfig
+from manor_sdn_ryu.tls import Credentials
 from manor_sdn_ryu.tunnels import Tunnel
 
 __all__ = ["Ovsdb"]
@@ -133,7 +134,12 @@ class Ovsdb:
 
     def _vsctl(self, ctx: CallContext, *argv: str) -> str:
         left = max(1, int(min(ctx.remaining_s(), 30.0)))
-        return self._run(ctx, ["ovs-vsctl", f"--db={self._switch.ovsdb}", f"--timeout={left}", *argv])
+        tls: list[str] = []
+        if self._switch.ovsdb.startswith("ssl:") and self._switch.pki_dir is not None:
+            credentials = Credentials(directory=self._switch.pki_dir)
+            credentials.check()
+            tls = credentials.options()
+        return self._run(ctx, ["ovs-vsctl", f"--db={self._switch.ovsdb}", *tls, f"--timeout={left}", *argv])
 
     def trace(self, ctx: CallContext, flow: str) -> str:
         """``ofproto/trace`` of this switch, as it prints it. Raises NotFound where the switch is on another machine."""
