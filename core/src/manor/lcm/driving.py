@@ -26,11 +26,14 @@ from manor.api import (
     spec_from_json,
 )
 from manor.errors import DeadlineExceeded, DriverError, Permanent, Transient, Unsupported
+from manor.lcm.chainprobe import fault, probe_chain, probes
 
 __all__ = ["Connections", "Driving", "VimGuest", "vnf_view"]
 
 _POLL_FIRST_S = 0.05
 _POLL_MOST_S = 1.0
+_PROBE_S = 30.0
+"""How long a chain whose rules are in may take until probes come through: a function may need a moment to forward."""
 
 
 class Connections(Protocol):
@@ -96,9 +99,7 @@ class Driving:
             self.rt.driver(step.endpoint).remove(ref, ctx)
             return None
         if step.verb is Verb.CONFIGURE:
-            view, guests = self._inside(step)
-            self.rt.driver(step.endpoint).configure(view, guests, ctx)
-            return None
+            return self._until(self._configured, step, ctx)
         if step.verb is Verb.QUIESCE:
             self._quiesce(step, ctx)
             return None
@@ -121,6 +122,10 @@ class Driving:
             observed = driver.ensure(spec, ctx)
         return observed
 
+    def _configured(self, step: Step, ctx: CallContext) -> None:
+        view, guests = self._inside(step)
+        self.rt.driver(step.endpoint).configure(view, guests, ctx)
+
     def _quiesce(self, step: Step, ctx: CallContext) -> None:
         """Drain as far as it goes: what fails or lasts too long holds up no removal."""
         if ctx.patience_s == 0:
@@ -133,13 +138,28 @@ class Driving:
 
     def _verify(self, step: Step, ctx: CallContext) -> Observed | None:
         """Wait until it is true. Raises DeadlineExceeded saying what was still wrong, Permanent where it broke."""
+        seen = self._until(self._healthy if step.kind == "vnf" else self._active, step, ctx)
+        spec = spec_from_json(step.spec) if step.kind == ResourceKind.CHAIN and step.spec else None
+        if isinstance(spec, ChainSpec) and probes(driver := self.rt.driver(step.endpoint), ctx):
+            spare_s = max(0.0, ctx.remaining_s() - _PROBE_S)
+            self._until(lambda _step, ctx: self._steered(driver, spec, ctx), step, ctx, spare_s=spare_s)
+        return seen
+
+    def _until(
+        self,
+        look: Callable[[Step, CallContext], Observed | None],
+        step: Step,
+        ctx: CallContext,
+        *,
+        spare_s: float = 0.0,
+    ) -> Observed | None:
+        """Look until it is true, or no more than ``spare_s`` seconds are left."""
         import tenacity
 
         def told(state: tenacity.RetryCallState) -> bool:
             # Nothing is slept past the deadline or a cancel.
-            return ctx.remaining_s() <= state.upcoming_sleep or ctx.is_cancelled()
+            return ctx.remaining_s() - spare_s <= state.upcoming_sleep or ctx.is_cancelled()
 
-        look = self._healthy if step.kind == "vnf" else self._active
         try:
             for attempt in tenacity.Retrying(
                 wait=tenacity.wait_exponential(multiplier=_POLL_FIRST_S, max=_POLL_MOST_S),
@@ -168,6 +188,15 @@ class Driving:
         what = "not there" if seen is None else f"{seen.phase}, not {wanted}"
         missing = seen.detail.get("missing") if seen is not None else None
         raise Transient(f"{key} is {what}" + (f": missing {missing}" if missing else ""))
+
+    def _steered(self, driver: Any, spec: ChainSpec, ctx: CallContext) -> None:
+        """Probes were seen at every hop. Raises Transient naming the one where they stop."""
+        try:
+            wrong = fault(spec, probe_chain(driver, spec, ctx))
+        except DeadlineExceeded as error:
+            raise Transient(error.message, hint=error.hint) from error
+        if wrong:
+            raise Transient(wrong, hint="manor chain verify shows every hop; is the function up, and does it forward?")
 
     def _healthy(self, step: Step, ctx: CallContext) -> None:
         view, guests = self._inside(step)
