@@ -6,10 +6,11 @@ has tests with real processes): what is at work is run here, as a worker does th
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from simulated import Scheduler
 
 from manor.api import DriverEnvironment, SdnDriver, VimDriver, hookimpl
 from manor.api.resources import ResourceKind
+from manor.errors import UsageError
 from manor.fakes import Crash, FakeHost, FakeSdn, FakeVim, Moment, World
 from manor.fakes.rules import REPLACE_ON
 from manor.fakes.world import State
 from manor.lcm import endpoints
-from manor.lcm.apply import Apply
+from manor.lcm.apply import Apply, Progress
 from manor.lcm.driving import Driving
 from manor.lcm.journal import Journal
 from manor.lcm.operations import Operations
@@ -97,12 +99,24 @@ class Doom:
             raise Crash(name)
 
 
+class _Operations(Operations):
+    """Whoever watches an operation has it worked off first: waiting is for real workers."""
+
+    def __init__(self, site: SimSite, database: Database) -> None:
+        super().__init__(database, InlineEngine(), clock=lambda: site.scheduler.now_s)  # type: ignore[arg-type]
+        self._site = site
+
+    def watch(self, operation_id: str, **how: Any) -> Iterator[Progress]:
+        self._site.work()
+        return super().watch(operation_id, **how)
+
+
 class _Worker:
     """What a runtime needs of one; the site runs what is at work."""
 
     def __init__(self, site: SimSite, rt: Runtime) -> None:
         self._site = site
-        self.operations = Operations(rt.store, InlineEngine())  # type: ignore[arg-type]
+        self.operations = _Operations(site, rt.store)
         self.is_working = True
 
     def start(self) -> bool:
@@ -147,6 +161,7 @@ class SimSite:
         self.calls: list[Moment] = []
         """Both sides of every mutating call of this process."""
         self.hung: dict[Any, Any] = {}
+        self._interruption: tuple[int, Callable[[], object]] | None = None
         rt = Runtime(home=self.path, plugins=_plugins())
         rt._store = self.database
         rt._worker = _Worker(self, rt)  # type: ignore[assignment]
@@ -242,6 +257,10 @@ class SimSite:
 
     def _moment(self, moment: str, step: str) -> None:
         self.doom.pass_by(f"{moment} {step}")
+        if moment == "after call" and self._interruption and self.doom.passed > self._interruption[0]:
+            (_, act), self._interruption = self._interruption, None
+            with contextlib.suppress(UsageError):
+                act()
         if moment in ("before call", "after call"):
             self.scheduler.turn()
 
@@ -249,6 +268,10 @@ class SimSite:
         self.calls.append(moment)
         self.doom.pass_by(f"{moment.when} {moment.verb} {moment.key}")
         self.scheduler.turn()
+
+    def interrupt(self, at: int, act: Callable[[], object]) -> None:
+        """Let somebody do this in the middle of the work, once so many boundaries are passed."""
+        self._interruption = at, act
 
     def survive(self, doom: Doom) -> None:
         """Work under this doom; where it strikes, be a new process and work to the end."""
@@ -281,6 +304,11 @@ class SimSite:
         """What should be there of it."""
         with self.rt.store.read() as tx:
             return instances.desired(tx, instances.get(tx, name).id)
+
+    def hosts(self) -> tuple[FakeHost, ...]:
+        """The hosts as they are."""
+        with self.world.look() as state:
+            return state.hosts
 
     def there(self, name: str = "") -> Counter[str]:
         """Keys of all that exists and is not an image, with how often; of one service, or of all."""

@@ -1,0 +1,238 @@
+"""Random histories: operations on two services, drivers that fail, processes that die, people who meddle.
+
+Whatever happens, in whatever order: nothing is there twice; nothing is there that nobody answers for; an operation that
+says COMPLETED is true; and every service can be deleted, with nothing left. Time is simulated and a seed decides who
+overtakes whom, so a failure is the same again: hypothesis prints the shortest history it finds and a blob to replay
+it, and ``--hypothesis-seed`` runs the same ones. ``MANOR_HISTORIES`` says how many.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deeds import DEEDS, NSD, VNFDS
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from sim_site import Doom, SimSite, Snapshot, in_memory
+
+from manor.api import OperationKind
+from manor.errors import ManorError
+from manor.fakes import Action, Fault, When
+from manor.lcm import endpoints, ns
+from manor.lcm.states import ACTIVE, Trigger
+from manor.model.instance import CancelMode, OnFailure, OperationState
+from manor.store import operations
+
+_LATE_S = 100_000.0
+NAMES = ("one", "two")
+KINDS = ("image", "network", "volume", "node", "segment", "chain", "*")
+VERBS = ("ensure", "remove", "apply", "observe", "topology", "guest_ping", "*")
+
+faults = st.builds(
+    Fault,
+    action=st.sampled_from([Action.FAIL, Action.FAIL, Action.FAIL, Action.HANG, Action.DELAY]),
+    verb=st.sampled_from(VERBS),
+    kind=st.sampled_from(KINDS),
+    when=st.sampled_from(When),
+    times=st.sampled_from([1, 1, 2, 0]),
+    skip=st.integers(0, 4),
+    error=st.sampled_from(["", "Transient", "Permanent", "Indeterminate", "unknown", "NotFound", "Conflict"]),
+    seconds=st.just(_LATE_S),
+)
+dooms = st.one_of(st.none(), st.integers(0, 120))
+
+
+@dataclasses.dataclass
+class _Stage:
+    site: SimSite
+    created: Snapshot
+
+
+_STAGE: list[_Stage] = []
+
+
+class Histories(RuleBasedStateMachine):
+    """One history; all share one site, rewound."""
+
+    @initialize(seed=st.integers(0, 1 << 32))
+    def begin(self, seed: int) -> None:
+        self.site = _STAGE[0].site
+        self.site.rewind(_STAGE[0].created, seed)
+        self.away = False
+
+    # what happens
+
+    @rule(
+        name=st.sampled_from(NAMES),
+        deed=st.sampled_from(sorted(DEEDS)),
+        misfortunes=st.lists(faults, max_size=2),
+        doom=dooms,
+        cancel=st.one_of(st.none(), st.none(), st.tuples(st.integers(0, 60), st.sampled_from(CancelMode))),
+        on_failure=st.sampled_from(OnFailure),
+        parallelism=st.sampled_from([1, 2, 8]),
+    )
+    def operate(
+        self,
+        name: str,
+        deed: str,
+        misfortunes: list[Fault],
+        doom: int | None,
+        cancel: tuple[int, CancelMode] | None,
+        on_failure: OnFailure,
+        parallelism: int,
+    ) -> None:
+        """An operation, with whatever comes between."""
+        site = self.site
+        site.parallelism = parallelism
+        site.world.inject(*misfortunes)
+        try:
+            operation_id = ns.start(site.rt, DEEDS[deed].ask(site, name), on_failure=on_failure)
+        except ManorError:
+            return  # refused, as it should be: nothing has begun
+        if cancel is not None:
+            site.interrupt(cancel[0], lambda: site.rt.operations.cancel(operation_id, cancel[1]))
+        site.survive(Doom(doom))
+        self._must_be_true(name)
+
+    @rule(name=st.sampled_from(NAMES), trigger=st.sampled_from(["retry", "rollback", "continue", "fail"]), doom=dooms)
+    def handle(self, name: str, trigger: str, doom: int | None) -> None:
+        """The operator's answer to an operation that stopped."""
+        last = self.site.last(name)
+        if last is None or last.state is not OperationState.FAILED_TEMP:
+            return
+        with contextlib.suppress(ManorError):
+            self.site.rt.operations.act(last.id, Trigger(trigger))
+            self.site.survive(Doom(doom))
+        self._must_be_true(name)
+
+    @rule(which=st.integers(0, 60), gone=st.booleans())
+    def meddle(self, which: int, gone: bool) -> None:
+        """Somebody destroys something of ours, or a machine crashes."""
+        keys = sorted(self.site.there())
+        if keys:
+            key = keys[which % len(keys)]
+            self.site.world.destroy(key) if gone else self.site.world.stop(key)
+
+    @rule()
+    def recover(self) -> None:
+        """Whatever failed works again, and calls that hung come back."""
+        self.site.world.heal()
+        self.site.scheduler.sleep(2 * _LATE_S)
+
+    @rule()
+    def lose_or_find_the_host(self) -> None:
+        """The other host goes away or comes back."""
+        self.away = not self.away
+        first, second = (h for h in self.site.hosts())
+        self.site.world.set_hosts(first, dataclasses.replace(second, reachable=not self.away))
+
+    @rule()
+    def begin_anew(self) -> None:
+        """The process is started anew."""
+        self.site.restart()
+
+    # what must hold
+
+    def check_invariants(self, settings: Any, output: Any, runtimes: Any) -> None:
+        super().check_invariants(settings, output, runtimes)
+        if not hasattr(self, "site"):
+            return
+        there = self.site.there()
+        assert all(count == 1 for count in there.values()), "something is there twice"
+        for name in NAMES:
+            self._nothing_leaks(name)
+
+    def _nothing_leaks(self, name: str) -> None:
+        """What is there of a service should be, or is in the hands of an operation, or was reported as left behind."""
+        known = set(self.site.wanted(name))
+        last = self.site.last(name)
+        if last is not None:
+            known |= set(last.orphans)
+            if last.state in ACTIVE:
+                with self.site.rt.store.read() as tx:
+                    known |= {record.step.key for record in operations.steps(tx, last.id)}
+        leaked = set(self.site.there(name)) - known
+        assert not leaked, f"{leaked} is there, and nobody knows it; {last}"
+
+    def _must_be_true(self, name: str) -> None:
+        """An operation that completed has made all as it should be, and one that rolled back has left nothing more."""
+        last = self.site.last(name)
+        if last is None or self.away:
+            return
+        if last.state is OperationState.COMPLETED:
+            assert self.site.there(name) == self.site.wanted(name), last
+            if self.site.desired(name) is not None:
+                self.site.world.heal()
+                assert ns.propose(self.site.rt, name, OperationKind.REPAIR).plan.steps == (), last
+
+    def teardown(self) -> None:
+        """In the end everything can be deleted, also while a host is away: then the rest is found as orphans."""
+        if not hasattr(self, "site"):
+            return
+        site = self.site
+        site.world.heal()
+        site.scheduler.sleep(2 * _LATE_S)
+        if not self.away:
+            for name in NAMES:
+                assert ns.delete(site.rt, name, force=True) == ()
+            assert not site.there()
+            return
+        for name in NAMES:
+            ns.delete(site.rt, name, force=True)
+        site.world.set_hosts(*(dataclasses.replace(host, reachable=True) for host in site.hosts()))
+        found, silent = endpoints.orphans(site.rt)
+        assert not silent
+        assert endpoints.remove_orphans(site.rt, found) == ()
+        assert not site.there()
+
+
+@pytest.fixture
+def stage() -> Iterator[None]:
+    with in_memory("manor-histories-") as path, pytest.MonkeyPatch.context() as patch:
+        image = Path(path) / "image"
+        image.write_bytes(b"content")
+        patch.setattr("manor.catalog.contents.artifact_path", lambda _home, _sha256: image)
+        site = SimSite(Path(path) / "home", hosts=2)
+        site.register()
+        for descriptor in (NSD, *VNFDS.values()):
+            site.onboard(descriptor)
+        for number, name in enumerate(NAMES, 1):
+            site.create(NSD, name, f"{number:08x}")
+        _STAGE.append(_Stage(site=site, created=site.snapshot()))
+        yield
+        _STAGE.clear()
+        site.close()
+
+
+def _live(histories: int) -> None:
+    run_state_machine_as_test(
+        Histories,
+        settings=settings(
+            max_examples=histories,
+            stateful_step_count=8,
+            deadline=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_a_few_histories(stage: None) -> None:
+    _live(20)
+
+
+@pytest.mark.slow
+def test_histories(stage: None) -> None:
+    _live(int(os.environ.get("MANOR_HISTORIES", "300")))
+
+
+@pytest.mark.long
+def test_ten_thousand_histories(stage: None) -> None:
+    _live(10_000)
