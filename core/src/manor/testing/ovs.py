@@ -30,6 +30,12 @@ __all__ = ["Netns", "OvsHost", "PrivateOvs", "join", "missing_for_ovs", "private
 _CLONE_NEWNET = 0x40000000
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DO = 10, 2
 _SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
+_REMOTE = (  # what ``ovs-vsctl set-manager`` and ``set-ssl`` say, as the packaged daemon has it
+    "--remote=db:Open_vSwitch,Open_vSwitch,manager_options",
+    "--private-key=db:Open_vSwitch,SSL,private_key",
+    "--certificate=db:Open_vSwitch,SSL,certificate",
+    "--ca-cert=db:Open_vSwitch,SSL,ca_cert",
+)
 _PROGRAMS = ("ovsdb-tool", "ovsdb-server", "ovs-vswitchd", "ovs-vsctl", "ovs-ofctl", "ovs-appctl", "ip", "ethtool")
 
 
@@ -193,7 +199,7 @@ class PrivateOvs:
         """Start the database server and wait until it answers."""
         self._start(
             "ovsdb-server",
-            ["ovsdb-server", str(self.directory / "conf.db"), f"--remote=p{self.ovsdb}"],
+            ["ovsdb-server", str(self.directory / "conf.db"), f"--remote=p{self.ovsdb}", *_REMOTE],
             self.directory / "db.sock",
         )
         self.vsctl("--no-wait", "init")

@@ -1,0 +1,158 @@
+"""Three hosts, each with its own hypervisor and switch, and one service over all of them: by the command line alone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manor.testing.lab import LabHost, cable
+
+from .conftest import ROOT, Site
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+HOSTS = ("kvm1", "kvm2", "kvm3")
+NSD = ROOT / "descriptors/secure-web/nsd/Definitions/secure_web.yaml"
+MTU = 1450
+_HEADERS = 28
+"""Of IPv4 and ICMP, before a ping's payload."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region(Site):
+    """Three lab hosts on one network, registered as one VIM and one controller."""
+
+    labs: Mapping[str, LabHost]
+
+    def on(self, host: str) -> Site:
+        return Site(lab=self.labs[host], home=self.home)
+
+    def tunnels(self) -> int:
+        listed = [lab.run("ovs-vsctl", "list-ports", "manor-int") for lab in self.labs.values()]
+        return sum(port.startswith("mvx-") for ports in listed for port in ports.split())
+
+    def counted(self, function: str) -> tuple[int, int]:
+        """Packets that the firewall or the monitor let pass, there and back."""
+        seen: dict[str, int] = json.loads(self.inside(f"shop/{function}", "vnf-counters").stdout)
+        names = ("web_forward", "web_backward") if function == "firewall" else ("forward", "backward")
+        return seen[names[0]], seen[names[1]]
+
+
+def underlay(labs: Mapping[str, LabHost]) -> dict[str, str]:
+    """One network over the hosts, as the userspace datapath wants it: the address is on a bridge of its own."""
+    first, *others = labs.values()
+    for number, lab in enumerate(labs.values(), start=1):
+        lab.run("ovs-vsctl", "add-br", "br-phy", "--", "set", "Bridge", "br-phy", "datapath_type=netdev")
+        lab.run("ip", "addr", "add", f"192.0.2.{number}/24", "dev", "br-phy")
+        lab.run("ip", "link", "set", "br-phy", "up")
+    for number, lab in enumerate(others, start=2):
+        cable(first, lab, f"to{number}", "to1")
+        first.run("ovs-vsctl", "add-port", "br-phy", f"to{number}")
+        lab.run("ovs-vsctl", "add-port", "br-phy", "to1")
+    return {host: f"192.0.2.{number}" for number, host in enumerate(labs, start=1)}
+
+
+@pytest.fixture(scope="module")
+def region(packages: Path) -> Iterator[Region]:
+    with contextlib.ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="manor-e2e-", dir="/tmp")))
+        work.chmod(0o711)
+        labs = {host: stack.enter_context(LabHost(host, work / host)) for host in HOSTS}
+        addresses = underlay(labs)
+        made = Region(lab=labs["kvm1"], home=work / "home", labs=labs)
+        hosts = [
+            {"name": h, "uri": lab.uri, "ovsdb": lab.ovsdb, "pool_dir": str(lab.pool_dir)} for h, lab in labs.items()
+        ]
+        switches = [{"host": h, "ovsdb": lab.ovsdb, "underlay": addresses[h]} for h, lab in labs.items()]
+        for name, settings in (("vim", {"hosts": hosts, "accel": "tcg"}), ("sdn", {"switches": switches})):
+            (work / f"{name}.json").write_text(json.dumps(settings))
+        made.manor("vim", "add", "lab", "--driver", "libvirt", "--config", str(work / "vim.json"))
+        made.manor("sdn", "add", "net", "--driver", "ryu", "--config", str(work / "sdn.json"))
+        made.manor("package", "onboard", *map(str, sorted((packages / "secure-web").glob("[!n]*.csar"))))
+        try:
+            yield made
+        finally:
+            for service in made.ask("ns", "list"):
+                made.manor("ns", "delete", service["name"], "--force", "--yes")
+            made.manor("sdn", "remove", "net", "--force")
+
+
+def described(path: Path, *, order: tuple[str, str]) -> Path:
+    """The demo's NSD with packets that fit into tunnels, and its functions in this order."""
+    text = NSD.read_text().replace("name: secure-web", f"name: {order[0]}-first")
+    l3 = "- associated_layer_protocol: ipv4\n"
+    assert l3 in text
+    text = text.replace(
+        l3, f"- associated_layer_protocol: ethernet\n{' ' * 14}l2_protocol_data:\n{' ' * 16}mtu: {MTU}\n{' ' * 12}{l3}",
+    )  # fmt: skip
+    if order == ("monitor", "firewall"):
+        text = text.replace("708b25be-3153-5325-b5fa-91bab132541b", "708b25be-3153-5325-b5fa-91bab132541c")
+        text = re.sub(r"(        - nfp_position: at_firewall\n)(        - nfp_position: at_monitor\n)", r"\2\1", text)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("order", "places"),
+    [
+        (("firewall", "monitor"), {"client": "kvm1", "firewall": "kvm2", "monitor": "kvm3", "web": "kvm1"}),
+        pytest.param(
+            ("monitor", "firewall"),
+            {"client": "kvm3", "firewall": "kvm3", "monitor": "kvm1", "web": "kvm2"},
+            marks=pytest.mark.long,
+        ),
+    ],
+    ids=["there and back again", "another order, other hosts"],
+)
+def test_a_chain_over_three_hypervisors(
+    region: Region, tmp_path: Path, order: tuple[str, str], places: Mapping[str, str]
+) -> None:
+    region.manor("package", "onboard", str(described(tmp_path / "nsd.yaml", order=order)))
+    region.manor("ns", "create", f"{order[0]}-first", "--name", "shop")
+    where = [word for vnf, host in places.items() for word in ("--place", f"{vnf}=lab/{host}")]
+    region.manor("ns", "instantiate", "shop", "--yes", *where)
+
+    vnfs: list[Any] = region.ask("ns", "topology", "shop")["vnfs"]
+    assert {vnf["name"]: vnf["vnfcs"][0]["host"] for vnf in vnfs} == dict(places)
+    at = {v["name"]: p["addresses"][0].split("/")[0] for v in vnfs for p in v["vnfcs"][0]["ports"] if p["addresses"]}
+    for host, lab in region.labs.items():
+        assert len(lab.run("virsh", "-q", "list", "--name").split()) == list(places.values()).count(host)
+    assert region.tunnels() == 6
+
+    # In order, both ways: what the first function lets pass the second sees, and what is denied stops at the firewall.
+    page = region.inside("shop/client", "timeout", "20", "wget", "-q", "-O", "-", f"http://{at['web']}/")
+    assert "Hello from" in page.stdout, page.stderr
+    first, second = (region.counted(name) for name in order)
+    assert first == second
+    assert min(first) > 0
+    (path,) = region.ask("chain", "list", "shop")
+    assert path["path"] == " > ".join(("client", *order, "web"))
+    verified = region.ask("chain", "verify", "shop")
+    assert verified["ok"] is True, verified
+
+    # The largest packet whole, never cut up: Linux pings with "do not fragment".
+    assert f"mtu {MTU}" in region.inside("shop/client", "ip", "link", "show", "eth0").stdout
+    largest = region.inside("shop/client", "ping", "-c", "3", "-W", "5", "-s", str(MTU - _HEADERS), at["web"])
+    assert largest.returncode == 0, largest.stdout
+
+    traced = region.ask("chain", "trace", "shop", "--packet", "tcp,dst_port=80")
+    assert traced["arrives"] is True
+    met = [hop["port"].partition("/")[0] for hop in traced["hops"] if hop["table"] is None and hop["port"]]
+    assert [name for name in met if name in places] == [*order, "web"]
+
+    assert region.ask("ns", "drift", "shop")["drift"] is False
+    region.manor("ns", "terminate", "shop", "--yes")
+    region.manor("ns", "delete", "shop", "--yes")
+    for host in HOSTS:
+        left = region.on(host).leftovers()
+        interfaces = set(left.pop("interfaces", "").split()) - {"br-phy", "to1", "to2", "to3"}
+        assert {name.partition("@")[0] for name in interfaces} <= {"to1", "to2", "to3"}, interfaces
+        assert left.pop("bridges", "") == "br-phy"
+        assert set(left) <= {"pools", "files"}, left  # cached images, until their packages go
