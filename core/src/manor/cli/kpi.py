@@ -116,8 +116,12 @@ def list_(
     name = find_ns(s, service).name if service else ""
     found = [one for one in _Kept(s).subjects() if not name or one.labels.get("service") == name]
     rows = [(one.name, one.kind, when(one.last_s), one.key) for one in found]
+    named = [
+        {"name": one.name, "kind": one.kind, "key": one.key, "labels": one.labels, "last_s": one.last_s}
+        for one in found
+    ]
     s.out.result(
-        found, lambda: s.out.table(("name", "kind", "last measured", "key"), rows, empty="nothing was measured yet")
+        named, lambda: s.out.table(("name", "kind", "last measured", "key"), rows, empty="nothing was measured yet")
     )
 
 

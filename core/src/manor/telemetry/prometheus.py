@@ -41,12 +41,13 @@ class PrometheusHistory:
             raise UsageError(f"'{self.url}' is no address of a Prometheus", hint="as http://localhost:9090")
 
     def subjects(self) -> tuple[Series, ...]:
-        """What was measured within the last day, by name."""
+        """What was measured within the last day, by name; ``last_s`` only of what is measured now."""
         by = ",".join(_SUBJECT)
-        lately = self._ask("query", {"query": f"group by ({by}) (last_over_time({_ALL}[1d]))"})
+        now = f"group by ({by}) ({_ALL})"
+        # Aggregated first: a function over time would drop the names, and then nothing tells the series apart.
+        lately = self._ask("query", {"query": f"last_over_time(({now})[1d:10m])"})
         found = dict.fromkeys(map(_labels, lately), 0.0)
-        for item in self._ask("query", {"query": f"max by ({by}) (timestamp({_ALL}))"}):
-            found[_labels(item)] = _float(item["value"][1])
+        found |= {_labels(item): _float(item["value"][0]) for item in self._ask("query", {"query": now})}
         series = (_series(dict(labels), last_s) for labels, last_s in found.items())
         return tuple(sorted(series, key=lambda one: one.key))
 
