@@ -40,16 +40,32 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ours = Path(pytest.__file__).parents[1]
     (site / "workspace.pth").write_text(f"import site; site.addsitedir({str(ours)!r})\n")
     wheels = place / "wheels"
-    run(python, "-m", "pip", "wheel", "-q", "--no-deps", "-w", wheels, *EXAMPLES)
-    run(python, "-m", "pip", "install", "-q", "--no-deps", *sorted(wheels.glob("*.whl")))
+    pip = (python, "-m", "pip")
+    # One back end for all, not one environment a wheel.
+    run(*pip, "install", "-q", "hatchling")
+    run(*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", wheels, *EXAMPLES)
+    run(*pip, "install", "-q", *sorted(wheels.glob("*.whl")))
     return python
 
 
-@pytest.mark.real
+@pytest.mark.real  # one of them makes namespaces
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_example_passes_its_tests(example: Path, python: Path) -> None:
     said = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=example)
     assert "passed" in said
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_example_is_found_and_sound(example: Path, manor: Callable[..., Any]) -> None:
+    name = example.name.removeprefix("manor-")
+    assert {info["name"]: info["state"] for info in manor("plugin", "list")}[name] == "ready"
+    assert [answer for answer in manor("plugin", "check", name) if not answer["ok"]] == []
+
+
+def test_core_makes_the_detector_on_river_and_its_report_is_clean(manor: Callable[..., Any]) -> None:
+    report = manor("plugin", "conform", "detector", "river", "--spec", "warmup_rows=220")
+    assert report["ok"]
+    assert report["provenance"] == "manor-detector-river 0.1.0"
 
 
 @pytest.fixture

@@ -18,7 +18,14 @@ from manor.cli.root import Lazy, PluginLazy, app
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
     path.relative_to(ROOT)
-    for pattern in ("README.md", "docs/**/*.md", "descriptors/**/*.md", "core/README.md", "plugins/*/README.md")
+    for pattern in (
+        "README.md",
+        "docs/**/*.md",
+        "descriptors/**/*.md",
+        "core/README.md",
+        "plugins/*/README.md",
+        "examples/*/README.md",
+    )
     for path in ROOT.glob(pattern)
 )
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```\s*$", re.DOTALL | re.MULTILINE)
