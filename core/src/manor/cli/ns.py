@@ -27,7 +27,8 @@ app = new_app("Network services: create, plan, instantiate, show, drift, heal, s
 
 Vim = Annotated[str, typer.Option("--vim", help="Place all machines on this VIM.")]
 Place = Annotated[
-    list[str] | None, typer.Option("--place", metavar="VNF=VIM[/HOST]", help="Place one VNF; repeatable.")
+    list[str] | None,
+    typer.Option("--place", metavar="VNF=VIM[/HOST]", help="Place one VNF; also VNF=site:SITE; repeatable."),
 ]
 Sdn = Annotated[str, typer.Option("--sdn", help="Controller, where several are registered.")]
 Policy = Annotated[str, typer.Option("--policy", help="Placement policy.")]
@@ -369,17 +370,34 @@ def update(
     param: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="A parameter to change; repeatable.")
     ] = None,
+    update_type: Annotated[
+        str, typer.Option("--type", metavar="UPDATETYPE", help="ETSI's updateType, as CREATE_NS_VIRTUAL_LINK.")
+    ] = "",
+    data: Annotated[Path | None, typer.Option("--data", help="A YAML file with the type's attributes.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One attribute of the type; repeatable.")
+    ] = None,
     yes: Yes = False,
     on_failure: Failing = OnFailure.ROLLBACK,
     no_wait: NoWait = False,
 ) -> None:
-    """Change a running service's parameters: machines whose boot data change are made anew, one after the other."""
+    """Change a running service: its parameters, or with --type anything that ETSI's UpdateNs changes.
+
+    Machines whose boot data change are made anew, one after the other.
+    """
     from manor.cli.running import carry_out
     from manor.cli.settings import settings
+    from manor.lcm.updates import update_ns
     from manor.lcm.updating import update as updated
 
+    if bool(update_type) == bool(param):
+        raise UsageError("what to change?", hint="--param KEY=VALUE, or --type UPDATETYPE with --set or --data")
     s = session(ctx)
-    proposal = updated(s.runtime, find_ns(s, service).id, parameters=settings(None, param or ()))
+    found = find_ns(s, service).id
+    if update_type:
+        proposal = update_ns(s.runtime, found, update_type, settings(data, set_ or ()))
+    else:
+        proposal = updated(s.runtime, found, parameters=settings(None, param or ()))
     carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
 
 

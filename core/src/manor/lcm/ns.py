@@ -121,7 +121,7 @@ def propose(
     ``tolerant`` goes on where a VIM or controller cannot be asked (for a forced terminate). Raises UsageError where the
     service's state does not allow the operation, PlanRefused where it cannot be had.
     """
-    from manor.store import instances, operations
+    from manor.store import instances, operations, packages
 
     wishes = wishes or Wishes()
     with rt.store.read() as tx:
@@ -133,6 +133,9 @@ def propose(
     if busy is not None:
         raise UsageError(
             f"service {ns.name} has an operation in {busy.state}: {busy.operation} {busy.id}",
+        if wishes.nsd_package:
+            package = packages.get(tx, wishes.nsd_package, kind=PackageKind.NS)
+            ns = dataclasses.replace(ns, nsd_id=package.descriptor_id, nsd_package=package.id)
             hint=f"manor op show {busy.id}",
         )
     wanted = _FROM.get(operation)
@@ -173,7 +176,8 @@ def propose(
         vnfs=vnfs,
         findings=findings,
         present=frozenset(observed),
-        is_idle=not plan.steps and _same_wishes(target, stored) and not wishes.parameters,
+        seen=seen,
+        is_idle=not plan.steps and _same_wishes(target, stored) and not (wishes.parameters or wishes.nsd_package),
     )
 
 
@@ -211,6 +215,7 @@ def start(
     accepted = rt.operations.submit(
         proposal.plan,
         target,
+        nsd=(proposal.ns.nsd_id, proposal.ns.nsd_package) if proposal.wishes.nsd_package else None,
         on_failure=on_failure,
         params={"wishes": wishes_to_json(proposal.wishes), **_update_type(proposal)},
         is_automatic=is_automatic,

@@ -27,6 +27,8 @@ class Target:
     vnfs: tuple[VnfInstance, ...] = ()
     parameters: Mapping[str, Any] | None = None
     """The service's parameters then; None where they stay."""
+    nsd: tuple[str, str] | None = None
+    """Id and package of its NSD then; None where it stays."""
 
 
 def target_to_json(target: Target) -> dict[str, Any]:
@@ -36,6 +38,7 @@ def target_to_json(target: Target) -> dict[str, Any]:
         "desired": desired_to_json(target.desired) if target.desired else None,
         "vnfs": [rows.vnf_values(vnf) for vnf in target.vnfs],
         "parameters": dict(target.parameters) if target.parameters is not None else None,
+        "nsd": list(target.nsd) if target.nsd else None,
     }
 
 
@@ -46,6 +49,7 @@ def target_from_json(data: Mapping[str, Any]) -> Target:
         desired=desired_from_json(data["desired"]) if data["desired"] else None,
         vnfs=tuple(rows.vnf_instance({"information": {}, **item}) for item in data["vnfs"]),
         parameters=data.get("parameters"),
+        nsd=(nsd[0], nsd[1]) if (nsd := data.get("nsd")) else None,
     )
 
 
@@ -63,5 +67,7 @@ def commit_end(tx: Connection, operation: NsLcmOpOcc, state: OperationState) -> 
         instances.become(tx, operation.ns_id, NsState(data["ns_state"]), data["desired"], data["vnfs"])
         if data.get("parameters") is not None:
             instances.set_parameters(tx, operation.ns_id, data["parameters"])
+        if data.get("nsd"):
+            instances.set_nsd(tx, operation.ns_id, *data["nsd"])
     elif state is OperationState.FAILED and is_whole:
         instances.become(tx, operation.ns_id, NsState.NOT_INSTANTIATED, None, [])

@@ -24,6 +24,7 @@ from manor.model.instance import (
 )
 from manor.model.nsd import Nsd
 from manor.model.vnfd import Vnfd
+from manor.nfvo.amend import amended, amendment_from_json
 from manor.nfvo.request import Artifact, ServiceRequest
 
 if TYPE_CHECKING:
@@ -31,7 +32,17 @@ if TYPE_CHECKING:
 
 _Said = TypeVar("_Said")
 
-__all__ = ["Standing", "Wishes", "changed", "lasting", "request", "standing", "wishes_from_json", "wishes_to_json"]
+__all__ = [
+    "Standing",
+    "Wishes",
+    "changed",
+    "described",
+    "lasting",
+    "request",
+    "standing",
+    "wishes_from_json",
+    "wishes_to_json",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +77,12 @@ class Wishes:
     """What is said of a VNF by its name: see ``VnfInstance.information``."""
     stopped: tuple[str, ...] = ()
     """Names of the VNFs that are turned off."""
+    removed: tuple[str, ...] = ()
+    """Names of VNFs that were removed one by one; they are not used again."""
+    amendment: Mapping[str, Any] = field(default_factory=dict)
+    """What is otherwise than in the NSD (:mod:`manor.nfvo.amend`)."""
+    nsd_package: str = ""
+    """The package of the NSD that the service is to be of from now on."""
     chains_off: tuple[str, ...] = ()
     """Ids of the forwarding paths that are switched off."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -131,6 +148,7 @@ def lasting(wishes: Wishes, vnfs: Collection[str]) -> Wishes:
         cause="",
         patience_s=None,
         update_type="",
+        nsd_package="",
     )
 
 
@@ -163,7 +181,8 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
     from manor.store import packages
 
     with rt.store.read() as tx:
-        nsd = changed(_reader(Nsd).validate_python(packages.descriptor(tx, ns.nsd_package)), wishes.profile_vnfds)
+        plain: Nsd = _reader(Nsd).validate_python(packages.descriptor(tx, ns.nsd_package))
+        nsd = changed(amended(plain, amendment_from_json(wishes.amendment)), wishes.profile_vnfds)
         wanted = {profile.vnfd_id for df in nsd.flavours for profile in df.vnf_profiles} | set(wishes.vnfds.values())
         vnfds: dict[str, Vnfd] = {}
         artifacts: dict[tuple[str, str], Artifact] = {}
@@ -194,9 +213,19 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
         properties={name: said.get("vnfConfigurableProperties", {}) for name, said in wishes.information.items()},
         stopped=frozenset(wishes.stopped),
         chains_off=frozenset(wishes.chains_off),
+        vnfs_removed=frozenset(wishes.removed),
         locations=wishes.locations,
         held_addresses=addresses(previous),
     )
+
+
+def described(rt: Runtime, ns: NsInstance) -> Nsd:
+    """The service's NSD as its package has it."""
+    from manor.store import packages
+
+    with rt.store.read() as tx:
+        nsd: Nsd = _reader(Nsd).validate_python(packages.descriptor(tx, ns.nsd_package))
+    return nsd
 
 
 def changed(nsd: Nsd, profile_vnfds: Mapping[str, str]) -> Nsd:

@@ -29,6 +29,8 @@ __all__ = [
     "replace_vnfs",
     "save",
     "set_desired",
+    "set_nsd",
+    "site_spans",
     "set_parameters",
     "vnfs",
 ]
@@ -151,6 +153,12 @@ def _insert_vnfs(tx: Connection, vnfs: Sequence[VnfInstance]) -> None:
 
 
 def _vnf_ids(tx: Connection, ns_id: str) -> tuple[str, ...]:
+def set_nsd(tx: Connection, ns_id: str, nsd_id: str, package_id: str) -> None:
+    """Write which NSD a service is of."""
+    tx.execute(update(_NS).where(_NS.c.id == ns_id).values(nsd_id=nsd_id, nsd_package=package_id))
+    packages.refresh_usage(tx)
+
+
     return tuple(tx.execute(select(_VNF.c.id).where(_VNF.c.ns_id == ns_id).order_by(_VNF.c.id)).scalars())
 
 

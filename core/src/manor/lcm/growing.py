@@ -1,0 +1,242 @@
+"""UPDATE of what a service consists of: VNFs, links, access points and paths beside those of its NSD, and the NSD
+(SOL005 §6.5.4.3: INSTANTIATE_VNF, REMOVE_VNF, ADD/REMOVE_SAP, ADD/REMOVE/UPDATE_VNFFG, CREATE/DELETE_NS_VIRTUAL_LINK,
+ASSOC_NEW_NSD_VERSION)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from manor.api import OperationKind
+from manor.errors import PlanRefused, UsageError
+from manor.lcm.ns import Proposal, propose
+from manor.lcm.runtime import Runtime
+from manor.lcm.wishes import Standing, Wishes, described, request, standing
+from manor.model.instance import PackageKind
+from manor.model.nsd import Nsd, VirtualLinkConnectivity, VnfProfile
+from manor.nfvo.amend import (
+    Amendment,
+    amended,
+    amendment_from_json,
+    amendment_to_json,
+    carried,
+    users_of_link,
+)
+
+__all__ = ["add_vnf", "amend", "associate_nsd", "delete_link", "remove_sap", "remove_vnf", "remove_vnffg"]
+
+
+def add_vnf(
+    rt: Runtime,
+    ns: str,
+    profile: str,
+    *,
+    vnfd: str = "",
+    flavour: str = "",
+    level: str = "",
+    links: Mapping[str, str] | None = None,
+) -> Proposal:
+    """The proposal to add one VNF (INSTANTIATE_VNF): one more of a profile that the service has, or, with ``vnfd`` (id,
+    name or package), the first of a new profile, its external CPs on ``links`` (link by CP).
+
+    Raises UsageError for what there is not, PlanRefused beyond the NSD's bounds.
+    """
+    from manor.store import packages
+
+    now = standing(rt, ns)
+    wish = request(rt, now.ns, now.wishes, now.state)
+    known = [each.id for each in wish.flavour.vnf_profiles]
+    if not vnfd:
+        if profile not in known:
+            hint = f"it has: {', '.join(known)}; a new one needs its VNFD"
+            raise UsageError(f"{now.ns.name} has no VNF profile {profile}", hint=hint)
+        most = next(each.max_number_of_instances for each in wish.flavour.vnf_profiles if each.id == profile)
+        number = _number_of(now, profile) + 1
+        if number > most:
+            raise PlanRefused(f"there would be {number} of {profile}: the NSD allows {most}")
+        counts = {**now.wishes.vnf_counts, profile: number}
+        return _proposed(rt, now, dataclasses.replace(now.wishes, vnf_counts=counts), "INSTANTIATE_VNF")
+    if profile in known:
+        raise UsageError(f"{now.ns.name} has a VNF profile {profile} already", hint="choose another name for it")
+    with rt.store.read() as tx:
+        package = packages.get(tx, vnfd, kind=PackageKind.VNF)
+    by_link: dict[str, list[str]] = {}
+    for cpd, link in (links or {}).items():
+        by_link.setdefault(link, []).append(cpd)
+    unknown = set(by_link) - {link.id for link in wish.nsd.virtual_links}
+    if unknown:
+        have = ", ".join(link.id for link in wish.nsd.virtual_links)
+        raise UsageError(f"{now.ns.name} has no virtual link {min(unknown)}", hint=f"it has: {have}")
+    new = VnfProfile(
+        id=profile,
+        vnfd_id=package.descriptor_id,
+        flavour_id=flavour,
+        instantiation_level=level,
+        max_number_of_instances=10_000,
+        connectivity=tuple(
+            VirtualLinkConnectivity(virtual_link=link, cpds=tuple(cps)) for link, cps in by_link.items()
+        ),
+    )
+    return _amending(rt, now, _amendment(now).adds("vnf_profiles", new), "INSTANTIATE_VNF")
+
+
+def remove_vnf(rt: Runtime, ns: str, vnf: str, *, patience_s: float | None = None) -> Proposal:
+    """The proposal to remove this very VNF (REMOVE_VNF). Its name is not used again.
+
+    Raises UsageError where there is none, PlanRefused below the NSD's bounds or where a path needs it.
+    """
+    now = standing(rt, ns)
+    found = now.vnf(vnf)
+    wish = request(rt, now.ns, now.wishes, now.state)
+    profile = next(each for each in wish.flavour.vnf_profiles if each.id == found.profile_id)
+    left = _number_of(now, profile.id) - 1
+    added = any(each.id == profile.id for each in _amendment(now).vnf_profiles)
+    if left < profile.min_number_of_instances and not added:
+        raise PlanRefused(
+            f"there would be {left} of {profile.id}: the NSD wants {profile.min_number_of_instances} or more",
+            hint="change the VNF profile in the NSD, then: manor ns update --type ASSOC_NEW_NSD_VERSION",
+        )
+    wishes = dataclasses.replace(now.wishes, patience_s=patience_s)
+    if added and not left:
+        plain = described(rt, now.ns)
+        wishes = dataclasses.replace(
+            wishes,
+            amendment=amendment_to_json(_amendment(now).removes("vnf_profiles", profile.id, plain)),
+            vnf_counts={name: number for name, number in wishes.vnf_counts.items() if name != profile.id},
+        )
+    else:
+        wishes = dataclasses.replace(
+            wishes,
+            vnf_counts={**wishes.vnf_counts, profile.id: left},
+            removed=(*wishes.removed, found.name),
+        )
+    return _proposed(rt, now, wishes, "REMOVE_VNF")
+
+
+def amend(rt: Runtime, ns: str, elements: Mapping[str, Any], update_type: str) -> Proposal:
+    """The proposal to add elements, or to have them in place of those with the same id: ``virtual_links``, ``sapds``,
+    ``vnffgds`` or ``vnf_profiles``, each a list in the terms of :mod:`manor.model.nsd`. For a SAP, ``sap`` says where
+    it is attached. Raises UsageError for what cannot be read, PlanRefused where it does not fit.
+    """
+    now = standing(rt, ns)
+    given = amendment_from_json({key: value for key, value in elements.items() if key != "sap"})
+    amendment = _amendment(now)
+    for kind in ("virtual_links", "sapds", "vnffgds", "vnf_profiles"):
+        for element in getattr(given, kind):
+            if not element.id:
+                raise UsageError(f"{kind}: an element without an id")
+            amendment = amendment.adds(kind, element)
+    if amendment == _amendment(now) and not elements.get("sap"):
+        raise UsageError("what to add?", hint="--data FILE, see docs/operating.md")
+    parameters = {}
+    if elements.get("sap"):
+        parameters["sap"] = {**now.ns.parameters.get("sap", {}), **elements["sap"]}
+    links = {link.id for link in amended(described(rt, now.ns), amendment).virtual_links}
+    for sapd in given.sapds:
+        if sapd.virtual_link and sapd.virtual_link not in links:
+            raise UsageError(f"SAP {sapd.id}: there is no virtual link {sapd.virtual_link}")
+    return _amending(rt, now, amendment, update_type, parameters)
+
+
+def delete_link(rt: Runtime, ns: str, link: str) -> Proposal:
+    """The proposal to be without a virtual link (DELETE_NS_VIRTUAL_LINK). Raises PlanRefused while it is used."""
+    now = standing(rt, ns)
+    wish = request(rt, now.ns, now.wishes, now.state)
+    if link not in (known := [each.id for each in wish.nsd.virtual_links]):
+        raise UsageError(f"{now.ns.name} has no virtual link {link}", hint=f"it has: {', '.join(known) or 'none'}")
+    if users := users_of_link(wish.nsd, now.ns.flavour_id, link, now.wishes.connections):
+        raise PlanRefused(
+            f"virtual link {link} is used by {', '.join(users[:3])}" + (" and others" if len(users) > 3 else ""),
+            hint="move them first: manor vnf change-ext-conn",
+        )
+    amendment = _amendment(now).removes("virtual_links", link, described(rt, now.ns))
+    return _amending(rt, now, amendment, "DELETE_NS_VIRTUAL_LINK")
+
+
+def remove_sap(rt: Runtime, ns: str, sap: str) -> Proposal:
+    """The proposal to be without a SAP (REMOVE_SAP), and without its port. Raises UsageError where there is none."""
+    now = standing(rt, ns)
+    wish = request(rt, now.ns, now.wishes, now.state)
+    if sap not in (known := [each.id for each in wish.nsd.sapds]):
+        raise UsageError(f"{now.ns.name} has no SAP {sap}", hint=f"it has: {', '.join(known) or 'none'}")
+    ports = {name: port for name, port in now.ns.parameters.get("sap", {}).items() if name != sap}
+    parameters = {"sap": ports} if "sap" in now.ns.parameters else {}
+    amendment = _amendment(now).removes("sapds", sap, described(rt, now.ns))
+    return _amending(rt, now, amendment, "REMOVE_SAP", parameters)
+
+
+def remove_vnffg(rt: Runtime, ns: str, vnffg: str) -> Proposal:
+    """The proposal to be without a forwarding graph and all its paths (REMOVE_VNFFG)."""
+    now = standing(rt, ns)
+    wish = request(rt, now.ns, now.wishes, now.state)
+    if vnffg not in (known := [each.id for each in wish.nsd.vnffgds]):
+        raise UsageError(f"{now.ns.name} has no forwarding graph {vnffg}", hint=f"it has: {', '.join(known) or 'none'}")
+    amendment = _amendment(now).removes("vnffgds", vnffg, described(rt, now.ns))
+    return _amending(rt, now, amendment, "REMOVE_VNFFG")
+
+
+def associate_nsd(rt: Runtime, ns: str, package: str) -> Proposal:
+    """The proposal to be of another version of the NSD (ASSOC_NEW_NSD_VERSION), with all that follows from it.
+
+    What operators changed stays where the new version has what it is about. Raises UsageError for an NSD of something
+    else, PlanRefused where the service cannot become that.
+    """
+    from manor.store import packages
+
+    now = standing(rt, ns)
+    with rt.store.read() as tx:
+        chosen = packages.get(tx, package, kind=PackageKind.NS)
+    new_ns = dataclasses.replace(now.ns, nsd_id=chosen.descriptor_id, nsd_package=chosen.id)
+    old, new = described(rt, now.ns), described(rt, new_ns)
+    same = [(nsd.invariant_id or nsd.name or nsd.id) for nsd in (old, new)]
+    if same[0] != same[1] or (old.designer and new.designer and old.designer != new.designer):
+        raise UsageError(
+            f"NSD {new.id} is no version of {old.id}",
+            hint="versions have one invariant id, or one name, and a designer",
+        )
+    wishes = _carried(now.wishes, old, new, now.ns.flavour_id)
+    wishes = dataclasses.replace(wishes, nsd_package=chosen.id if chosen.id != now.ns.nsd_package else "")
+    return _proposed(rt, now, wishes, "ASSOC_NEW_NSD_VERSION")
+
+
+def _carried(wishes: Wishes, old: Nsd, new: Nsd, flavour_id: str) -> Wishes:
+    """Pure: the wishes as far as they are about what the new NSD has. VNFDs are as that one names them."""
+    df = new.flavour(flavour_id)
+    amendment = carried(amendment_from_json(wishes.amendment), old, new)
+    if df is None:
+        return wishes  # the plan is refused, and says why
+    profiles = {profile.id for profile in (*df.vnf_profiles, *amendment.vnf_profiles)}
+    aspects = {aspect.id for aspect in df.scaling_aspects}
+    paths = {nfp.id for graph in (*new.vnffgds, *amendment.vnffgds) for nfp in graph.nfpds}
+    return dataclasses.replace(
+        wishes,
+        amendment=amendment_to_json(amendment),
+        level=wishes.level if any(level.id == wishes.level for level in df.instantiation_levels) else "",
+        vnf_counts={name: number for name, number in wishes.vnf_counts.items() if name in profiles},
+        ns_scale_levels={name: level for name, level in wishes.ns_scale_levels.items() if name in aspects},
+        locations={name: place for name, place in wishes.locations.items() if name in profiles or name == "*"},
+        chains_off=tuple(name for name in wishes.chains_off if name in paths),
+        profile_vnfds={},
+        vnfds={},
+    )
+
+
+def _amendment(now: Standing) -> Amendment:
+    return amendment_from_json(now.wishes.amendment)
+
+
+def _number_of(now: Standing, profile: str) -> int:
+    return sum(vnf.profile_id == profile for vnf in now.vnfs)
+
+
+def _amending(
+    rt: Runtime, now: Standing, amendment: Amendment, update_type: str, parameters: Mapping[str, Any] | None = None
+) -> Proposal:
+    wishes = dataclasses.replace(now.wishes, amendment=amendment_to_json(amendment), parameters=dict(parameters or {}))
+    return _proposed(rt, now, wishes, update_type)
+
+
+def _proposed(rt: Runtime, now: Standing, wishes: Wishes, update_type: str) -> Proposal:
+    wishes = dataclasses.replace(wishes, update_type=update_type)
+    return propose(rt, now.ns.id, OperationKind.UPDATE, wishes)

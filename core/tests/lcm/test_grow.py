@@ -1,0 +1,180 @@
+"""UPDATE of what a service consists of: VNFs, links, SAPs and paths beside the NSD's, another version of the NSD."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import secure_web
+from service_world import NSD, Site, opened
+
+from manor.api import OperationKind, ResourceKind
+from manor.errors import PlanRefused, UsageError
+from manor.fakes import Action, Fault
+from manor.lcm import ns
+from manor.lcm.scaling import scale_ns
+from manor.lcm.updates import UpdateType, update_ns
+from manor.lcm.wishes import standing
+from manor.model.instance import OperationState
+from manor.model.nsd import Nsd
+from manor.store import instances
+
+
+@pytest.fixture
+def site(fast_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    with opened(fast_path, monkeypatch) as site:
+        yield site
+
+
+def update(site: Site, update_type: UpdateType, **data: Any) -> None:
+    proposal = update_ns(site.rt, "demo", update_type, data)
+    operation = site.done(proposal)
+    assert operation.params["updateType"] == update_type
+    assert update_type is UpdateType.CHANGE_VNFPKG or site.drift() == ()
+
+
+def vnfs(site: Site) -> set[str]:
+    return {name.split("/")[1] for name in site.nodes()}
+
+
+def test_one_vnf_more_and_then_that_very_one_less(site: Site) -> None:
+    update(site, UpdateType.INSTANTIATE_VNF, vnfProfileId="firewall")
+    assert vnfs(site) == {"client", "firewall", "firewall-2", "monitor", "web"}
+    kept = site.seen(ResourceKind.NODE)["vnf/firewall-2/main-0"].native_id
+    update(site, UpdateType.REMOVE_VNF, removeVnfInstanceId="firewall")
+    assert vnfs(site) == {"client", "firewall-2", "monitor", "web"}
+    assert site.seen(ResourceKind.NODE)["vnf/firewall-2/main-0"].native_id == kept, "the other one goes on"
+    site.done(scale_ns(site.rt, "demo", vnfs={"firewall": "2"}))
+    assert vnfs(site) == {"client", "firewall-2", "firewall-3", "monitor", "web"}
+    with pytest.raises(PlanRefused, match="there would be 0 of web: the NSD wants 1 or more"):
+        update(site, UpdateType.REMOVE_VNF, removeVnfInstanceId="web")
+    with pytest.raises(PlanRefused, match="there would be 2 of client: the NSD allows 1"):
+        update(site, UpdateType.INSTANTIATE_VNF, vnfProfileId="client")
+
+
+def test_a_vnf_that_the_nsd_does_not_know_comes_works_and_goes(site: Site) -> None:
+    before = site.state()
+    cache = {"vnfProfileId": "cache", "vnfdId": "client-vnfd", "extVirtualLinks": {"eth": "lan"}}
+    update(site, UpdateType.INSTANTIATE_VNF, **cache)
+    assert "cache" in vnfs(site)
+    assert site.node("cache/main-0").ports[0].addresses
+    with pytest.raises(UsageError, match="has a VNF profile cache already"):
+        update(site, UpdateType.INSTANTIATE_VNF, **cache)
+    update(site, UpdateType.INSTANTIATE_VNF, vnfProfileId="cache")
+    assert {"cache", "cache-2"} < vnfs(site)
+    update(site, UpdateType.REMOVE_VNF, removeVnfInstanceId="cache")
+    assert "cache" not in vnfs(site)
+    update(site, UpdateType.REMOVE_VNF, removeVnfInstanceId="cache-2", terminationType="FORCEFUL")
+    assert site.state().resources == before.resources
+    assert standing(site.rt, "demo").wishes.amendment == {}
+
+
+def test_a_link_is_made_used_and_deleted(site: Site) -> None:
+    update(site, UpdateType.CREATE_NS_VIRTUAL_LINK, virtualLinkId="dmz", cidr="10.77.0.0/24", gateway="10.77.0.1")
+    update(site, UpdateType.CHANGE_EXTERNAL_VNF_CONNECTIVITY, vnfInstanceId="monitor", extVirtualLinks={"in": "dmz"})
+    assert "vl/dmz" in site.seen(ResourceKind.SEGMENT)
+    with pytest.raises(PlanRefused, match="virtual link dmz is used by monitor's in"):
+        update(site, UpdateType.DELETE_NS_VIRTUAL_LINK, virtualLinkId="dmz")
+    update(site, UpdateType.CHANGE_EXTERNAL_VNF_CONNECTIVITY, vnfInstanceId="monitor", extVirtualLinks={"in": "lan"})
+    update(site, UpdateType.DELETE_NS_VIRTUAL_LINK, virtualLinkId="dmz")
+    with pytest.raises(PlanRefused, match="lan is used by client's eth, firewall's in, firewall's out and others"):
+        update(site, UpdateType.DELETE_NS_VIRTUAL_LINK, virtualLinkId="lan")
+    with pytest.raises(UsageError, match="no virtual link dmz"):
+        update(site, UpdateType.DELETE_NS_VIRTUAL_LINK, virtualLinkId="dmz")
+
+
+def test_access_points_come_and_go(site: Site) -> None:
+    update(site, UpdateType.ADD_SAP, sapdId="wan", virtualLinkId="lan")
+    assert standing(site.rt, "demo").wishes.amendment["sapds"][0]["virtual_link"] == "lan"
+    with pytest.raises(UsageError, match="there is no virtual link nowhere"):
+        update(site, UpdateType.ADD_SAP, sapdId="two", virtualLinkId="nowhere")
+    port = {"host": "host-1", "device": "eth7"}
+    with pytest.raises(PlanRefused, match="external-port"):  # the plan has the port, and this controller cannot
+        update(site, UpdateType.ADD_SAP, sapdId="two", virtualLinkId="lan", port=port)
+    update(site, UpdateType.REMOVE_SAP, removeSapId="wan")
+    assert standing(site.rt, "demo").wishes.amendment == {}
+    with pytest.raises(UsageError, match="has no SAP wan"):
+        update(site, UpdateType.REMOVE_SAP, removeSapId="wan")
+
+
+def _graph(*hops: str) -> dict[str, Any]:
+    ends = {"client": ["eth"], "web": ["eth"]}
+    positions = [
+        {
+            "id": name,
+            "elements": [
+                {"id": name, "cps": [{"constituent": name, "cpd": cp} for cp in ends.get(name, ["in", "out"])]}
+            ],
+        }
+        for name in hops
+    ]
+    rule = {"protocol": "udp", "destination_port_range": {"lower": 53, "upper": 53}}
+    return {"id": "dns", "nfpds": [{"id": "names", "positions": positions, "rules": [rule]}]}
+
+
+def test_a_graph_is_added_changed_and_removed(site: Site) -> None:
+    update(site, UpdateType.ADD_VNFFG, vnffgd=_graph("client", "firewall", "web"))
+    assert set(site.seen(ResourceKind.CHAIN)) == {"chain/to-web", "chain/names"}
+    update(site, UpdateType.UPDATE_VNFFG, vnffgd=_graph("client", "firewall", "monitor", "web"))
+    chain = next(r.spec for r in site.state().resources if r.spec.key.endswith("chain/names"))
+    assert [position.name for position in chain.positions] == ["firewall", "monitor"]  # type: ignore[union-attr]
+    update(site, UpdateType.REMOVE_VNFFG, nfpId="to-web")
+    update(site, UpdateType.REMOVE_VNFFG, removeVnffgId="graph")
+    assert set(site.seen(ResourceKind.CHAIN)) == {"chain/names"}
+    update(site, UpdateType.REMOVE_VNFFG, removeVnffgId="dns")
+    assert site.seen(ResourceKind.CHAIN) == {}
+    with pytest.raises(UsageError, match="no forwarding graph graph"):
+        update(site, UpdateType.REMOVE_VNFFG, removeVnffgId="graph")
+
+
+def _second() -> Nsd:
+    """The NSD's next version: without the monitor, with the firewall twice, and of the same name."""
+    (df,) = NSD.flavours
+    profiles = tuple(p for p in df.vnf_profiles if p.id != "monitor")
+    df = dataclasses.replace(df, vnf_profiles=profiles, instantiation_levels=(), default_instantiation_level="")
+    (graph,) = NSD.vnffgds
+    (nfp,) = graph.nfpds
+    positions = tuple(p for p in nfp.positions if p.id != "monitor")
+    graph = dataclasses.replace(graph, nfpds=(dataclasses.replace(nfp, positions=positions),))
+    return dataclasses.replace(
+        NSD, id="secure-web-2", invariant_id="secure-web", version="2", flavours=(df,), vnffgds=(graph,)
+    )
+
+
+def test_another_version_of_the_nsd_and_what_operators_did_stays(site: Site) -> None:
+    first = dataclasses.replace(NSD, id="secure-web-1b", invariant_id="secure-web", name="")
+    for nsd in (_second(), first):
+        site.onboard(nsd)
+    update(site, UpdateType.CREATE_NS_VIRTUAL_LINK, virtualLinkId="dmz")
+    update(site, UpdateType.INSTANTIATE_VNF, vnfProfileId="firewall")
+    update(site, UpdateType.ASSOC_NEW_NSD_VERSION, newNsdId="secure-web-2")
+    assert vnfs(site) == {"client", "firewall", "firewall-2", "web"}
+    with site.rt.store.read() as tx:
+        assert instances.get(tx, "demo").nsd_id == "secure-web-2"
+    assert standing(site.rt, "demo").wishes.amendment["virtual_links"][0]["id"] == "dmz"
+    site.world.inject(Fault(verb="ensure", kind="node", key="*/monitor/*", action=Action.FAIL, error="Permanent"))
+    operation = site.run(update_ns(site.rt, "demo", UpdateType.ASSOC_NEW_NSD_VERSION, {"newNsdId": "secure-web-1b"}))
+    assert operation.state is OperationState.ROLLED_BACK
+    with site.rt.store.read() as tx:
+        assert instances.get(tx, "demo").nsd_id == "secure-web-2"
+    update(site, UpdateType.ASSOC_NEW_NSD_VERSION, newNsdId="secure-web-1b")
+    assert "monitor" in vnfs(site)
+    site.onboard(dataclasses.replace(secure_web.NSD, id="another", invariant_id="another"))
+    with pytest.raises(UsageError, match="is no version of"):
+        update(site, UpdateType.ASSOC_NEW_NSD_VERSION, newNsdId="another")
+    assert site.run(ns.propose(site.rt, "demo", OperationKind.TERMINATE)).state is OperationState.COMPLETED
+
+
+def test_data_that_cannot_be_meant_are_refused_in_words(site: Site) -> None:
+    for update_type, data, message in (
+        ("FLY", {}, "there is no updateType FLY"),
+        ("REMOVE_VNF", {}, "REMOVE_VNF needs removeVnfInstanceId"),
+        ("REMOVE_VNF", {"removeVnfInstanceId": "x"}, "has no VNF x"),
+        ("REMOVE_VNF", {"removeVnfInstanceId": "web", "colour": "red"}, "REMOVE_VNF has no attribute colour"),
+        ("CHANGE_EXTERNAL_VNF_CONNECTIVITY", {"vnfInstanceId": "web", "extVirtualLinks": 3}, "not of type dict"),
+        ("OPERATE_VNF", {"vnfInstanceId": "web", "changeStateTo": "FAST"}, "changeStateTo is 'FAST'"),
+        ("ADD_VNFFG", {"vnffgd": {"id": "x", "nfpds": [{"id": 3}]}}, "vnffgds.0.nfpds.0"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            update_ns(site.rt, "demo", update_type, data)
