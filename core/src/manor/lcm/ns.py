@@ -176,7 +176,6 @@ def propose(
         vnfs=vnfs,
         findings=findings,
         present=frozenset(observed),
-        seen=seen,
         is_idle=not plan.steps and _same_wishes(target, stored) and not (wishes.parameters or wishes.nsd_package),
     )
 
