@@ -8,10 +8,10 @@ from manor.cli.output import printable
 from manor.cli.render.topology import chain_stops, link_label, machines, ordered_links
 from manor.model.topology import ServiceTopology
 
-__all__ = ["topology_mermaid"]
+__all__ = ["quoted", "topology_mermaid"]
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Inside double quotes Mermaid takes entities for the characters that it would read."""
     safe = "".join(c if c.isalnum() or c in " .,:/@-_()" else f"#{ord(c)};" for c in printable(text))
     return f'"{safe}"'
@@ -26,24 +26,24 @@ def topology_mermaid(service: ServiceTopology) -> str:
     hosts = dict.fromkeys(machine.vnfc.host for machine in every)
     for number, host in enumerate(hosts):
         if host:
-            lines.append(f"  subgraph h{number}[{_quoted(host)}]")
+            lines.append(f"  subgraph h{number}[{quoted(host)}]")
         lines += [
-            f"    {node[m.vnfc.key]}[{_quoted(f'{m.label} ({m.vnfc.state})' if m.vnfc.state else m.label)}]"
+            f"    {node[m.vnfc.key]}[{quoted(f'{m.label} ({m.vnfc.state})' if m.vnfc.state else m.label)}]"
             for m in every
             if m.vnfc.host == host
         ]
         if host:
             lines.append("  end")
-    lines += [f"  {link_node[link.key]}([{_quoted(link_label(link))}])" for link in links]
+    lines += [f"  {link_node[link.key]}([{quoted(link_label(link))}])" for link in links]
     for machine in every:
         for port in machine.vnfc.ports:
             if port.link in link_node:
                 words = " ".join((port.name, *port.addresses))
-                lines.append(f"  {node[machine.vnfc.key]} ---|{_quoted(words)}| {link_node[port.link]}")
+                lines.append(f"  {node[machine.vnfc.key]} ---|{quoted(words)}| {link_node[port.link]}")
     for chain in service.chains:
         stops = chain_stops(service, chain)
         for number, (here, there) in enumerate(pairwise(stops), 1):
             arrow = "<==>" if chain.symmetric else "==>"
-            label = _quoted(f"{chain.name} {number}")
+            label = quoted(f"{chain.name} {number}")
             lines += [f"  {node[a]} {arrow}|{label}| {node[b]}" for a in here for b in there]
     return "\n".join(lines) + "\n"

@@ -9,13 +9,13 @@ from manor.cli.render.svg import INK, MUTED, PALETTE, Drawing
 from manor.cli.render.topology import Machine, chain_stops, link_label, machines, ordered_links
 from manor.model.topology import ServiceTopology, TopologyChain
 
-__all__ = ["topology_svg"]
+__all__ = ["STATES", "topology_svg"]
 
 _MARGIN, _GAP, _TOP = 28, 40, 70
 _BOX_TEXT, _LANE, _DROP, _BAR, _BAR_GAP, _LEGEND = 68, 30, 62, 25, 18, 26
 _BOX_FILL, _BOX_EDGE = "#f5f7fa", "#9aa5b1"
 _BAR_FILLS = ("#dbeafe", "#e4e7eb", "#dcfce7", "#fef3c7", "#fae8ff")
-_STATES: Mapping[str, str] = {
+STATES: Mapping[str, str] = {
     "active": "#15803d",
     "pending": "#2563eb",
     "stopped": "#7b8794",
@@ -105,7 +105,7 @@ def _box(sheet: Drawing, box: _Box, height: float) -> None:
     place = f"{vnfc.host} on {vnfc.vim}" if vnfc.host and vnfc.vim else vnfc.host or vnfc.vim
     sheet.text(middle, _TOP + 39, place, size=11, fill=MUTED, anchor="middle")
     if vnfc.state:
-        colour = _STATES.get(vnfc.state, MUTED)
+        colour = STATES.get(vnfc.state, MUTED)
         half = 3.0 * len(vnfc.state)
         sheet.circle(middle - half - 8, _TOP + 51.5, 4, fill=colour)
         sheet.text(middle + 3, _TOP + 55.5, vnfc.state, size=11, fill=colour, anchor="middle")
