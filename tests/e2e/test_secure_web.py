@@ -14,6 +14,7 @@ import pytest
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 KILLS = 4
+FAILED = 5
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +63,27 @@ def test_traffic_takes_the_chain_both_ways_and_nothing_is_left_afterwards(shop: 
     assert counters(shop, "firewall")["denied_backward"] > after["denied_backward"]
 
     assert shop.ask("ns", "drift", "shop")["drift"] is False
+    probes_are_seen_at_each_hop_and_no_operation_ends_well_without(shop)
     shop.manor("ns", "terminate", "shop", "--yes")
     assert set(shop.leftovers()) <= {"pools", "files"}  # cached images, until their packages go
+
+
+def probes_are_seen_at_each_hop_and_no_operation_ends_well_without(shop: Any) -> None:
+    ways = shop.ask("chain", "verify", "shop")["probes"]
+    assert [(way["way"], [hop["name"] for hop in way["hops"]]) for way in ways] == [
+        ("there", ["client", "firewall", "monitor", "web"]),
+        ("back", ["web", "monitor", "firewall", "client"]),
+    ]
+    assert all(hop["verdict"] == "passed" and hop["latency_s"] is not None for way in ways for hop in way["hops"])
+
+    shop.manor("chain", "disable", "shop/path", "--yes")
+    assert shop.inside("shop/monitor", "ip", "link", "set", "eth1", "down").returncode == 0
+    shop.manor("chain", "enable", "shop/path", "--yes", expect=FAILED)
+    operation = shop.ask("op", "list")[0]
+    assert operation["state"] == "ROLLED_BACK"
+    assert "stops at monitor on kvm1: it went in and did not come out" in operation["error"]
+    assert shop.inside("shop/monitor", "ip", "link", "set", "eth1", "up").returncode == 0
+    shop.manor("chain", "enable", "shop/path", "--yes")
 
 
 def test_killed_at_any_moment_it_ends_whole_or_not_at_all(shop: Any) -> None:
