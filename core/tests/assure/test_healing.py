@@ -1,11 +1,16 @@
 """What an operator sees when something breaks: one alarm, a heal with its reason, and a no with its reason."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from assured_site import Site
 
 from manor.api import HealAction, PerceivedSeverity, Phase, PowerState
+from manor.assure.looking import Services, look
+from manor.assure.settings import AssuranceSettings
+from manor.assure.sight import Sight
+from manor.assure.symptoms import find_symptoms
 from manor.fakes import Fault
 from manor.lcm import ns, work
 from manor.lcm.operate import operate
@@ -284,3 +289,16 @@ def test_a_sign_whose_figures_move_is_one_decision_and_not_one_a_second(make_sit
     site.rounds(60, measure=True)
     alarm = next(alarm for alarm in site.alarms() if alarm.resource_key == firewall)
     assert [ruling.outcome for ruling in site.rulings(alarm)] == [Outcome.SHADOW]
+
+
+def test_an_agent_that_died_in_a_machine_that_works_is_no_dead_machine(make_site: Make) -> None:
+    site = make_site()
+    (service,) = Services(site.rt).read()
+    web = site.node("web")
+    look_once = look(site.rt, {"vim:lab", "sdn:net"})
+    sight = Sight(time_s=1000.0, observed=look_once.observed, unheard_s={web: 50.0})
+    (symptom,) = find_symptoms([service], sight, AssuranceSettings()).symptoms
+    assert (symptom.cause, symptom.severity) == ("heartbeat-lost", PerceivedSeverity.CRITICAL)
+    (symptom,) = find_symptoms([service], replace(sight, at_work={web: 42.0}), AssuranceSettings()).symptoms
+    assert (symptom.cause, symptom.severity) == ("agent-silent", PerceivedSeverity.MINOR)
+    assert "42 packets/s" in symptom.detail[0]

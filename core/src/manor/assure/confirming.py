@@ -24,6 +24,8 @@ _LEAST_PPS = 2.0
 _PACKETS, _WINDOW_S = 60.0, 60.0
 """So many packets tell a loss from chance; older ones count no more than so long."""
 _FORGET_S = 3600.0
+_AT_WORK = 0.5
+"""Part of what it usually sends that a machine still sends which does its work."""
 _LOSS = 0.2
 """Part of its usual throughput that a function has to lose before the switches' counters count as a sign."""
 _ALONE = 3.0
@@ -54,7 +56,18 @@ class Flow:
 
         A firewall under attack passes on a smaller part too, but no less in all: it does its work.
         """
+        # The first alone would be noise, the second alone a quiet hour.
         return (self.loss or 0.0) >= _LOSS and self.out_of < (1.0 - _LOSS) * self.usual_out
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it sends about as much as it usually does."""
+        return self.usual is not None and self.out_of >= max(1.0, _AT_WORK * self.usual_out)
+
+    @property
+    def load(self) -> float | None:
+        """How many times the usual comes out; None where that is not known."""
+        return self.out_of / self.usual_out if self.usual is not None and self.usual_out >= 1.0 else None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -84,7 +97,7 @@ class Flows:
 
     def take(self, counts: Mapping[str, tuple[float, float]], now_s: float) -> None:
         """Packets per second (into, out of) by machine since the last time."""
-        self.now = {}
+        now: dict[str, Flow] = {}
         self._usual = {key: usual for key, usual in self._usual.items() if now_s - usual.time_s < _FORGET_S}
         for key, (into, out_of) in counts.items():
             usual = self._usual.setdefault(key, _Usual(time_s=now_s))
@@ -101,12 +114,13 @@ class Flows:
                 usual=usual.share if known else None,
                 usual_out=usual.out_of,
             )
-            self.now[key] = flow
+            now[key] = flow
             if flow.into >= _LEAST_PPS and not (known and flow.loss is not None and flow.loss >= _LOSS / 2):
                 usual.rows += 1
                 weight = max(1.0 - math.exp(-span_s / self.usual_s), 1.0 / usual.rows)
                 usual.share += weight * (min(2.0, flow.out_of / flow.into) - usual.share)
                 usual.out_of += weight * (flow.out_of - usual.out_of)
+        self.now = now
 
 
 def _trim(window: deque[tuple[float, float, float]]) -> None:

@@ -28,6 +28,8 @@ __all__ = ["CAUSE", "Learning", "Suspicion", "symptom_of"]
 CAUSE = "kpi-anomaly"
 _OF_THE_HOST = frozenset({"v_memory_resident"})
 """KPIs that tell of the hypervisor's process and not of the VNF: another after each start."""
+_BUSY = 1.5
+"""Times its usual traffic from which on a machine is called busy."""
 _SAVE_S = 900.0
 _MOST_BYTES = 64 << 20
 _log = logging.getLogger("manor.assure")
@@ -139,9 +141,20 @@ class Learning:
         self._path(vnf).unlink(missing_ok=True)
 
 
-def symptom_of(service: Service, suspicion: Suspicion, confirmations: tuple[str, ...]) -> Symptom:
-    """A suspicion as a symptom: MINOR by itself, MAJOR once somebody independent agrees."""
+def symptom_of(
+    service: Service, suspicion: Suspicion, confirmations: tuple[str, ...], *, load: float | None = None
+) -> Symptom:
+    """A suspicion as a symptom: MINOR by itself, MAJOR once somebody independent agrees.
+
+    A machine that sends ``load`` times what it usually does is busy: that is a WARNING, where nobody says more.
+    """
     key = suspicion.resource_key
+    severity, detail = PerceivedSeverity.MINOR, suspicion.detail
+    if confirmations:
+        severity = PerceivedSeverity.MAJOR
+    elif load is not None and load >= _BUSY:
+        severity = PerceivedSeverity.WARNING
+        detail = (*detail, f"it sends {load:.1f} times its usual traffic, and nobody misses any: load, and no fault")
     together = {node.key for _, node in service.nodes() if vnf_of(node.key) == suspicion.vnf}
     for _, chain in service.chains():
         ports = {p.device for hop in chain.positions for e in hop.elements for p in (e.ingress, e.egress)}
@@ -156,10 +169,10 @@ def symptom_of(service: Service, suspicion: Suspicion, confirmations: tuple[str,
         resource_key=key,
         cause=CAUSE,
         rank=Rank.LEARNED,
-        severity=PerceivedSeverity.MAJOR if confirmations else PerceivedSeverity.MINOR,
+        severity=severity,
         event_type=EventType.QOS_ALARM,
         resource_type=FaultyResourceType.COMPUTE,
-        detail=suspicion.detail,
+        detail=detail,
         explained_by=frozenset(together | places),
         confirmations=confirmations,
         since_s=suspicion.since_s,

@@ -23,7 +23,7 @@ from manor.assure.learning import symptom_of
 from manor.assure.listening import Listening
 from manor.assure.looking import Services, look
 from manor.assure.measuring import Measuring
-from manor.assure.raising import Changes, Memory, transition
+from manor.assure.raising import Changes, Memory, transition, with_present_signs
 from manor.assure.settings import FILE, AssuranceSettings, read_settings
 from manor.assure.sight import Service, Sight
 from manor.assure.symptoms import Findings, find_symptoms
@@ -143,14 +143,15 @@ class Assurance:
             lost_hosts=found.lost_hosts,
             mute=self._measuring.mute,
             unheard_s=self._measuring.heartbeats.unheard_s(),
+            at_work=self._measuring.at_work,
         )
         self._silent = len(sight.silent)
         findings = self._judge(services, sight)
         active, changes = self._raise(services, findings, now_s)
         self._tell(changes)
         # What is going away by itself, or cannot be seen just now, is not acted on.
-        faults = {symptom.fault for symptom in findings.symptoms}
-        present = [alarm for alarm in active if alarm.fault in faults]
+        now = {symptom.fault: symptom for symptom in findings.symptoms}
+        present = [with_present_signs(alarm, now[alarm.fault]) for alarm in active if alarm.fault in now]
         heals = self._follow_up(active, present, now_s)
         self._decide(services, sight, present, heals, now_s)
         self._prune(now_s)
@@ -197,6 +198,9 @@ class Assurance:
     def _judge(self, services: Sequence[Service], sight: Sight) -> Findings:
         """Static rules, and what detectors suspect with whoever agrees."""
         findings = find_symptoms(services, sight, self._settings)
+        settled = {service.id for service in services if not service.is_changing}
+        crossed = [one for one in self._measuring.performance.symptoms if one.ns_id in settled]
+        findings = replace(findings, symptoms=(*findings.symptoms, *crossed))
         learning = self._measuring.learning
         if learning is None:
             return findings
@@ -214,7 +218,8 @@ class Assurance:
                 flows=self._measuring.flows.now,
                 rows=self._measuring.rows,
             )
-            inferred.append(symptom_of(service, suspicion, signs))
+            load = self._measuring.load.get(suspicion.resource_key)
+            inferred.append(symptom_of(service, suspicion, signs, load=load))
         changing = {node.key for service in services if service.is_changing for _, node in service.nodes()}
         return replace(findings, symptoms=(*findings.symptoms, *inferred), deaf=learning.deaf | changing)
 

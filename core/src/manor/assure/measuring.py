@@ -14,6 +14,7 @@ from manor.assure.confirming import Flows
 from manor.assure.guests import Guests
 from manor.assure.learning import Learning
 from manor.assure.looking import Heartbeats, Seen, look
+from manor.assure.performance import Performance
 from manor.assure.settings import AssuranceSettings
 from manor.assure.sight import Service
 from manor.errors import ManorError, StoreError
@@ -50,7 +51,9 @@ class Measuring:
         self._gave: set[str] = set()
         self.heartbeats = Heartbeats(rt)
         self.guests = Guests(rt, clock=clock)
+        self.performance = Performance(rt, clock=clock)
         self.flows = Flows()
+        self._sent = Flows()
         self.flow_sight = Seen()
         """Links and chains as their controllers showed them last."""
         self.rows: dict[str, KpiRow] = {}
@@ -85,12 +88,24 @@ class Measuring:
         self.collect_s = found.seconds
         if not settings.prometheus:
             self._keep(rows, now_s)
+        self.performance.take(subjects, rows)
         self.flows.take(_through(services, self.rows), now_s)
+        self._sent.take(_sent(rows), now_s)
         if self._learning is not None:
             self._learning.take(services, self.rows, now_s)
         if now_s - self._heartbeat_s >= settings.heartbeat_s:
             self._heartbeat_s = now_s
             self.heartbeats.ask(services, running, self._clock)
+
+    @property
+    def at_work(self) -> dict[str, float]:
+        """Packets per second that machines send which send about as much as they usually do."""
+        return {key: flow.out_of for key, flow in self._sent.now.items() if flow.is_at_work}
+
+    @property
+    def load(self) -> dict[str, float]:
+        """How many times the usual traffic a machine sends."""
+        return {key: flow.load for key, flow in self._sent.now.items() if flow.load is not None}
 
     @property
     def learning(self) -> Learning | None:
@@ -224,4 +239,17 @@ def _through(services: Sequence[Service], rows: Mapping[str, KpiRow]) -> dict[st
                 into += sum(values.get(f"packet_incoming:{name[port]}", 0.0) for port in ports)
                 out_of += sum(values.get(f"packet_outgoing:{name[port]}", 0.0) for port in ports)
                 counts[node] = into, out_of
+    return counts
+
+
+def _sent(rows: Sequence[KpiRow]) -> dict[str, tuple[float, float]]:
+    """Packets per second into and out of each machine, as its host counts them."""
+    counts = {}
+    for row in rows:
+        if row.subject.kind == "vnfc":
+            into, out_of = (
+                sum(v for kpi, v in row.values.items() if kpi.startswith(f"packet_{way}_vnf_"))
+                for way in ("incoming", "outgoing")
+            )
+            counts[row.subject.key] = into, out_of
     return counts

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from manor.assure.symptoms import Findings, Rank, Symptom
 from manor.model.alarm import AlarmRecord
 
-__all__ = ["Changes", "Memory", "transition"]
+__all__ = ["Changes", "Memory", "transition", "with_present_signs"]
 
 _MOST_DETAILS = 20
 
@@ -99,8 +99,10 @@ def _order(symptom: Symptom, alarms: Mapping[Fault, AlarmRecord]) -> tuple[float
     learned ones that do, the one that somebody confirms comes first, then the one that was an alarm first."""
     if symptom.rank is not Rank.LEARNED:
         return (float(symptom.rank),)
-    raised_s = alarms[symptom.fault].alarm_raised_time_s if symptom.fault in alarms else math.inf
-    return (float(symptom.rank), float(not symptom.confirmations), raised_s, symptom.since_s, symptom.resource_key)
+    known = alarms.get(symptom.fault)
+    confirmed = bool(symptom.confirmations or (known and known.confirmations))
+    raised_s = known.alarm_raised_time_s if known else math.inf
+    return (float(symptom.rank), float(not confirmed), raised_s, symptom.since_s, symptom.resource_key)
 
 
 def _raised(symptom: Symptom, since_s: float, now_s: float, told: Iterable[str]) -> AlarmRecord:
@@ -129,7 +131,7 @@ def _updated(
     after = replace(
         alarm,
         perceived_severity=symptom.severity,
-        confirmations=_as_said(symptom.confirmations, alarm.confirmations),
+        confirmations=_with_new(alarm.confirmations, symptom.confirmations),
         is_root_cause=root_id is None,
         correlated_alarm_ids=(root_id,) if root_id else (),
     )
@@ -141,7 +143,17 @@ def _updated(
     return replace(after, fault_details=details, alarm_changed_time_s=now_s)
 
 
-def _as_said(now: Sequence[str], before: Sequence[str]) -> tuple[str, ...]:
-    """The present signs, each in the words in which it was first told: its figures move all the time."""
-    first = {sign.partition(":")[0]: sign for sign in before}
-    return tuple(first.get(sign.partition(":")[0], sign) for sign in now)
+def _with_new(told: Sequence[str], now: Sequence[str]) -> tuple[str, ...]:
+    """Every sign that was ever there, each in the words in which it was first told: its figures move all the time."""
+    kinds = {_kind(sign) for sign in told}
+    return (*told, *(sign for sign in now if _kind(sign) not in kinds))
+
+
+def _kind(sign: str) -> str:
+    return sign.partition(":")[0]
+
+
+def with_present_signs(alarm: AlarmRecord, symptom: Symptom) -> AlarmRecord:
+    """The alarm for a decision: with those signs alone that are there now."""
+    kinds = {_kind(sign) for sign in symptom.confirmations}
+    return replace(alarm, confirmations=tuple(sign for sign in alarm.confirmations if _kind(sign) in kinds))

@@ -68,6 +68,9 @@ class Sight:
     unheard_s: Mapping[str, float] = field(default_factory=dict)
     """For how long a machine's agent has not answered, where it was asked and had answered before."""
 
+    at_work: Mapping[str, float] = field(default_factory=dict)
+    """Packets per second that a machine sends, where that is about as much as it usually does."""
+
     def seen(self, endpoint: str, key: str) -> Observed | None:
         """A resource as its endpoint showed it."""
         return self.observed.get(endpoint, {}).get(key)

@@ -183,16 +183,20 @@ def _node(
         return
     silent_s = sight.unheard_s.get(node.key, 0.0)
     if wanted and silent_s >= settings.heartbeat_lost_s and node.key in service.guests():
+        sends = sight.at_work.get(node.key)
+        why = "though the machine runs"
+        if sends is not None:
+            why = f"but it sends {sends:.0f} packets/s as it usually does: it works, and nobody can look inside"
         yield Symptom(
             ns_id=service.id,
             managed_object_id=vnf_of(node.key),
             resource_key=node.key,
-            cause="heartbeat-lost",
+            cause="heartbeat-lost" if sends is None else "agent-silent",
             rank=Rank.GUEST,
-            severity=PerceivedSeverity.CRITICAL,
+            severity=PerceivedSeverity.CRITICAL if sends is None else PerceivedSeverity.MINOR,
             event_type=EventType.COMMUNICATIONS_ALARM,
             resource_type=FaultyResourceType.COMPUTE,
-            detail=("its guest agent does not answer any more, though the machine runs",),
+            detail=(f"its guest agent does not answer any more, {why}",),
             explained_by=above,
             since_s=sight.time_s - silent_s,
         )

@@ -1,0 +1,95 @@
+"""PM jobs and thresholds in the loop: what telemetry finds is written down, told to subscribers, raised as alarms."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from manor.assure.symptoms import Rank, Symptom
+from manor.lcm.runtime import Runtime
+from manor.model.alarm import EventType, FaultyResourceType
+from manor.model.notification import Notification, NotificationType
+from manor.model.pm import PmJob, PmReport, Threshold, object_type
+from manor.telemetry.kpis import KpiRow, Subject
+from manor.telemetry.performance import Crossing, Jobs, cross
+
+__all__ = ["Performance"]
+
+CAUSE = "threshold-crossed"
+
+
+class Performance:
+    """One thread at a time calls :meth:`take`; any may read :attr:`symptoms`."""
+
+    def __init__(self, rt: Runtime, *, clock: Callable[[], float]) -> None:
+        self._rt = rt
+        self._clock = clock
+        self._jobs = Jobs()
+        self.symptoms: tuple[Symptom, ...] = ()
+        """One for each object that is above a threshold."""
+
+    def take(self, subjects: Sequence[Subject], rows: Sequence[KpiRow]) -> None:
+        """Judge and collect one round's rows."""
+        from manor.store import notifications, pm
+
+        with self._rt.store.read() as tx:
+            jobs, thresholds = pm.jobs(tx), pm.thresholds(tx)
+        now_s = self._clock()
+        alive = {subject.key for subject in subjects}
+        after = [cross(threshold, rows, alive) for threshold in thresholds]
+        changed = [one for (one, _), before in zip(after, thresholds, strict=True) if one != before]
+        crossings = [crossing for _, found in after for crossing in found]
+        reports = [replace(report, id=uuid.uuid4().hex[:12]) for report in self._jobs.take(jobs, rows, now_s)]
+        if changed or reports:
+            by_id = {job.id: job for job in jobs}
+            with self._rt.store.begin() as tx:
+                there = {one.id for one in changed if pm.save_threshold(tx, one)}
+                pm.add_reports(tx, reports)
+                notifications.add(tx, (_crossed(one, now_s) for one in crossings if one.threshold.id in there))
+                notifications.add(tx, (_available(report, by_id[report.job_id]) for report in reports))
+        self.symptoms = tuple(symptom for one, _ in after for symptom in _symptoms(one))
+
+
+def _symptoms(threshold: Threshold) -> Iterator[Symptom]:
+    for key, part in threshold.crossed:
+        metric = f"{threshold.performance_metric}{':' if part else ''}{part}"
+        yield Symptom(
+            ns_id=key.partition("/")[0],
+            managed_object_id=threshold.object_instance_id,
+            resource_key=key,
+            cause=f"{CAUSE} {metric}",
+            rank=Rank.LEARNED,
+            severity=threshold.severity,
+            event_type=EventType.QOS_ALARM,
+            resource_type=FaultyResourceType.COMPUTE if "/vnf/" in key else FaultyResourceType.NETWORK,
+            detail=(f"{metric} went over {threshold.value:g} (threshold {threshold.id})",),
+        )
+
+
+def _crossed(crossing: Crossing, now_s: float) -> Notification:
+    """ThresholdCrossedNotification (SOL005 §7.5.2.5)."""
+    threshold = crossing.threshold
+    body = {
+        "thresholdId": threshold.id,
+        "crossingDirection": str(crossing.direction),
+        "objectType": object_type(crossing.key),
+        "objectInstanceId": crossing.key,
+        "performanceMetric": threshold.performance_metric,
+        "performanceValue": crossing.value,
+        **({"subObjectInstanceId": crossing.part} if crossing.part else {}),
+    }
+    ns_id = crossing.key.partition("/")[0]
+    return Notification(type=NotificationType.THRESHOLD_CROSSED, time_s=now_s, ns_id=ns_id, body=body)
+
+
+def _available(report: PmReport, job: PmJob) -> Notification:
+    """PerformanceInformationAvailableNotification (SOL005 §7.5.2.6)."""
+    body = {
+        "pmJobId": job.id,
+        "objectType": object_type(job.object_instance_id),
+        "objectInstanceId": job.object_instance_id,
+        "reportId": report.id,
+    }
+    ns_id = job.object_instance_id.partition("/")[0]
+    return Notification(type=NotificationType.PM_AVAILABLE, time_s=report.time_s, ns_id=ns_id, body=body)
