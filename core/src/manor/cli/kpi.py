@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from manor.model.alarm import AlarmRecord
     from manor.model.kpi import HistoryRow, Series
 
-__all__ = ["app", "blamed", "sparkline"]
+__all__ = ["app", "blamed", "span_s", "sparkline"]
 
 app = new_app("KPIs: list, show, plot, export.")
 
@@ -75,7 +75,7 @@ class _Kept:
     def read(self, series: Series, since: str) -> tuple[HistoryRow, ...]:
         from manor.store.history import read
 
-        since_s = time.time() - _span_s(since)
+        since_s = time.time() - span_s(since)
         if self._server:
             return self._server.read(series, since_s=since_s)
         return read(self._path, series.key, since_s=since_s)
@@ -92,10 +92,11 @@ def _find(kept: _Kept, typed: str) -> Series:
     return next(one for one in known if one.key == key)
 
 
-def _span_s(text: str) -> float:
+def span_s(text: str, option: str = "--since") -> float:
+    """A span as ``30m`` in seconds. Raises UsageError naming the option."""
     found = _SPAN.fullmatch(text)
     if found is None:
-        raise UsageError(f"--since takes a span, not '{text}'", hint="for example 30m, 6h or 2d")
+        raise UsageError(f"{option} takes a span, not '{text}'", hint="for example 30m, 6h or 2d")
     return float(found[1]) * _SECONDS[found[2]]
 
 

@@ -28,6 +28,7 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "chain": ("manor.cli.chain:app", "Service function chains: list, show, counters"),
     "alarm": ("manor.cli.alarm:app", "Alarms: what is wrong, what was decided about it, and why"),
     "kpi": ("manor.cli.kpi:app", "KPIs of machines, links and chains: list, show, plot, export"),
+    "pm": ("manor.cli.pm:app", "Performance management: PM jobs with reports, thresholds that raise alarms"),
     "metrics": ("manor.cli.metrics:app", "What Prometheus and Grafana need: rules, dashboards, service discovery"),
     "events": ("manor.cli.events:app", "What happened, as ETSI's notifications; --follow goes on"),
     "subscription": ("manor.cli.subscription:app", "Who is told of it by webhook: create, list, delete"),

@@ -45,6 +45,8 @@ class NotificationType(StrEnum):
     NSD_DELETION = "NsdDeletionNotification"
     ALARM = "AlarmNotification"
     ALARM_CLEARED = "AlarmClearedNotification"
+    THRESHOLD_CROSSED = "ThresholdCrossedNotification"
+    PM_AVAILABLE = "PerformanceInformationAvailableNotification"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

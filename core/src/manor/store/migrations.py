@@ -61,7 +61,23 @@ def _notifications(tx: Connection) -> None:
         tx.execute(text(statement))
 
 
-MIGRATIONS: Sequence[Migration] = (_alarms, _vnf_information, _notifications)
+def _performance(tx: Connection) -> None:
+    """Version 5: PM jobs, their reports, and thresholds."""
+    from sqlalchemy import text
+
+    for statement in (
+        "CREATE TABLE manor_pm_job (id VARCHAR NOT NULL, created_s FLOAT NOT NULL, record JSON NOT NULL, "
+        "PRIMARY KEY (id))",
+        "CREATE TABLE manor_pm_report (id VARCHAR NOT NULL, job_id VARCHAR NOT NULL, time_s FLOAT NOT NULL, "
+        "record JSON NOT NULL, PRIMARY KEY (id))",
+        "CREATE INDEX manor_pm_report_job ON manor_pm_report (job_id, time_s)",
+        "CREATE TABLE manor_threshold (id VARCHAR NOT NULL, created_s FLOAT NOT NULL, record JSON NOT NULL, "
+        "PRIMARY KEY (id))",
+    ):
+        tx.execute(text(statement))
+
+
+MIGRATIONS: Sequence[Migration] = (_alarms, _vnf_information, _notifications, _performance)
 """The first one leads from version 1 to 2, and so on. Each must work on SQLite and on PostgreSQL."""
 
 SCHEMA_VERSION = 1 + len(MIGRATIONS)

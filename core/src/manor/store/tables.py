@@ -21,9 +21,12 @@ __all__ = [
     "NsRow",
     "OperationRow",
     "PackageRow",
+    "PmJobRow",
+    "PmReportRow",
     "RulingRow",
     "StepRow",
     "SubscriptionRow",
+    "ThresholdRow",
     "VnfRow",
     "WorkerRow",
 ]
@@ -240,3 +243,26 @@ class SubscriptionRow(SQLModel, table=True):
     cursor: int
     failures: int
     error: str
+
+
+class PmJobRow(SQLModel, table=True):
+    __tablename__ = "manor_pm_job"
+    id: str = Field(primary_key=True)
+    created_s: float
+    record: dict[str, Any] = Field(sa_column=_json())
+
+
+class PmReportRow(SQLModel, table=True):
+    __tablename__ = "manor_pm_report"
+    __table_args__ = (Index("manor_pm_report_job", "job_id", "time_s"),)
+    id: str = Field(primary_key=True)
+    job_id: str
+    time_s: float
+    record: dict[str, Any] = Field(sa_column=_json())
+
+
+class ThresholdRow(SQLModel, table=True):
+    __tablename__ = "manor_threshold"
+    id: str = Field(primary_key=True)
+    created_s: float
+    record: dict[str, Any] = Field(sa_column=_json())

@@ -1,0 +1,108 @@
+"""``manor pm`` beside the loop: a crossing is an alarm and a notification, a report is kept and told."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from assured_site import Site
+
+from manor.api import PerceivedSeverity
+from manor.cli import main
+from manor.store import notifications, pm
+
+Make = Callable[..., Site]
+
+
+@pytest.fixture
+def manor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    def run(site: Site, *args: str, expect: int = 0) -> Any:
+        capsys.readouterr()
+        monkeypatch.setenv("MANOR_HOME", str(site.rt.home))
+        code = main(args)
+        said = capsys.readouterr()
+        assert code == expect, said.err
+        return json.loads(said.out) if args[0] == "--json" else said.out + said.err
+
+    return run
+
+
+def told(site: Site, kind: str) -> list[dict[str, Any]]:
+    with site.rt.store.read() as tx:
+        return [dict(one.body) for one in notifications.after(tx, 0, limit=1000) if str(one.type) == kind]
+
+
+def test_a_threshold_raises_one_alarm_and_clears_it(make_site: Make, manor: Callable[..., Any]) -> None:
+    site = make_site()
+    site.clock.advance(time.time() - site.clock())
+    firewall = site.node("firewall")
+    made = manor(
+        site, "--json", "pm", "threshold", "create", "demo/firewall", "-m", "v_cpu_usage_mean_vnf", "--value", "80",
+        "--hysteresis", "5", "--severity", "MINOR",
+    )  # fmt: skip
+    for value in (50.0, 90.0, 82.0, 90.0):
+        site.world.metrics[firewall] = {"v_cpu_usage_mean": value}
+        site.rounds(1, step_s=5, measure=True)
+    (alarm,) = site.alarms()
+    assert (alarm.resource_key, alarm.perceived_severity) == (firewall, PerceivedSeverity.MINOR)
+    assert alarm.probable_cause == "threshold-crossed v_cpu_usage_mean_vnf"
+    assert site.operations() == [], "a threshold heals nothing"
+    assert firewall in manor(site, "pm", "threshold", "list")
+    (up,) = told(site, "ThresholdCrossedNotification")
+    assert (up["crossingDirection"], up["objectType"], up["performanceValue"]) == ("UP", "Vnfc", 90.0)
+    assert up["thresholdId"] == made["id"]
+    site.world.metrics[firewall] = {"v_cpu_usage_mean": 70.0}
+    site.rounds(4, step_s=5, measure=True)
+    assert site.alarms() == []
+    assert [one["crossingDirection"] for one in told(site, "ThresholdCrossedNotification")] == ["UP", "DOWN"]
+
+    site.world.metrics[firewall] = {"v_cpu_usage_mean": 99.0}
+    site.rounds(2, step_s=5, measure=True)
+    assert len(site.alarms()) == 1
+    manor(site, "pm", "threshold", "delete", made["id"][:6])
+    site.rounds(4, step_s=5, measure=True)
+    assert site.alarms() == []
+
+
+def test_a_job_reports_what_it_collected(make_site: Make, manor: Callable[..., Any]) -> None:
+    site = make_site()
+    site.clock.advance(time.time() - site.clock())
+    firewall = site.node("firewall")
+    args = ("demo", "-m", "v_cpu_usage_mean_vnf", "--collect", "10s", "--report", "20s")
+    made = manor(site, "--json", "pm", "job", "create", *args)
+    assert "no report yet" in manor(site, "pm", "job", "show", made["id"])
+    for value in (10.0, 20.0, 30.0, 40.0, 50.0, 60.0):
+        site.world.metrics[firewall] = {"v_cpu_usage_mean": value}
+        site.rounds(1, step_s=5, measure=True)
+    shown = manor(site, "--json", "pm", "job", "show", made["id"][:6])
+    (report,) = shown["reports"]
+    entries = {entry["object_instance_id"]: entry["values"] for entry in report["entries"]}
+    assert [value for _, value in entries[firewall]] == [25.0, 45.0], "of 20 and 30, of 40 and 50"
+    assert len(entries) == 4, "every machine of the service"
+    (available,) = told(site, "PerformanceInformationAvailableNotification")
+    assert available["reportId"] == report["id"]
+    assert "v_cpu_usage_mean_vnf" in manor(site, "pm", "job", "show", made["id"])
+    assert made["id"] in manor(site, "pm", "job", "list")
+    manor(site, "pm", "job", "delete", made["id"])
+    with site.rt.store.read() as tx:
+        assert pm.reports(tx, made["id"]) == ()
+
+
+@pytest.mark.parametrize(
+    ("args", "word"),
+    [
+        (("threshold", "create", "demo/nothing", "-m", "v_cpu", "--value", "1"), "no measured thing"),
+        (("threshold", "create", "nothing", "-m", "v_cpu", "--value", "1"), "no service"),
+        (("threshold", "create", "demo", "-m", "a:b", "--value", "1"), "no name of a KPI"),
+        (("threshold", "create", "demo", "-m", "a", "--value", "nan"), "finite"),
+        (("threshold", "create", "demo", "-m", "a", "--value", "1", "--hysteresis", "-1"), "hysteresis"),
+        (("job", "create", "demo", "-m", "a", "--collect", "1h", "--report", "5m"), "cannot hold"),
+        (("job", "create", "demo", "-m", "a", "--collect", "0s"), "at least a second"),
+        (("job", "show", "zz"), "no PM job"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    make_site: Make, manor: Callable[..., Any], args: tuple[str, ...], word: str
+) -> None:
+    assert word in manor(make_site(), "pm", *args, expect=2)
