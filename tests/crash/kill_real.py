@@ -39,8 +39,8 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "instantiate": ("ns", "instantiate", NAME),
     "scale-out": ("ns", "scale", NAME, "--vnf", "firewall=2"),
     "scale-in": ("ns", "scale", NAME, "--vnf", "firewall=1"),
-    "chain-off": ("chain", "disable", f"{NAME}/to-web"),
-    "chain-on": ("chain", "enable", f"{NAME}/to-web"),
+    "chain-off": ("chain", "disable", f"{NAME}/path"),
+    "chain-on": ("chain", "enable", f"{NAME}/path"),
     "stop": ("vnf", "stop", f"{NAME}/web", "--timeout", "10"),
     "start": ("vnf", "start", f"{NAME}/web"),
     "heal": ("vnf", "heal", f"{NAME}/monitor", "--cause", "a trial"),
@@ -122,9 +122,10 @@ class Trial:
     def begin(self, *argv: str) -> subprocess.Popen[bytes]:
         """Start a worker, in a process group of its own."""
         quiet = subprocess.DEVNULL
-        return subprocess.Popen(
-            [MANOR, *argv], env=self.env, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
-        )
+        with (self.home.parent / "said").open("wb") as said:
+            return subprocess.Popen(
+                [MANOR, *argv], env=self.env, stdin=quiet, stdout=quiet, stderr=said, start_new_session=True
+            )
 
     def at_work(self) -> NsLcmOpOcc | None:
         """The operation that somebody should be working on."""
@@ -135,9 +136,11 @@ class Trial:
         finally:
             database.close()
 
-    def last(self) -> NsLcmOpOcc:
-        """The newest operation."""
-        (newest, *_) = self.ask("op", "list")
+    def last(self) -> NsLcmOpOcc | None:
+        """The newest operation, None where there was none yet."""
+        newest = next(iter(self.ask("op", "list")), None)
+        if newest is None:
+            return None
         database = Database.open(self.home / "manor.db")
         try:
             with database.read() as tx:
@@ -147,7 +150,7 @@ class Trial:
 
     def work_off(self, name: str, kills: int) -> tuple[NsLcmOpOcc | None, int]:
         """Do it, killing whoever works on it up to so many times; the operation as it rests, None if it never began."""
-        before = self.last().id if self.by_operation else ""
+        before = self.last()
         worker = self.begin(*OPERATIONS[name], "--yes")
         killed = 0
         while killed < kills:
@@ -160,11 +163,8 @@ class Trial:
             if under_way is None:
                 break
             killed += 1
-            how = self.dice.choice([("serve",), ("op", "watch", under_way.id)])
-            worker = self.begin(*how)
-            if how == ("serve",) and self.at_work() is None:
-                break
-            self._until_done_or_due(worker, how)
+            worker = self.begin(*self.dice.choice([("serve",), ("op", "watch", under_way.id)]))
+            time.sleep(self.dice.uniform(0.0, 2.0))  # killing it before it has come up would be killing nobody
         if worker.poll() is None and worker.args[1] != "serve":  # type: ignore[index]
             worker.wait(900)
         while (under_way := self.at_work()) is not None:
@@ -175,12 +175,11 @@ class Trial:
         if worker.poll() is None:
             worker.terminate()
             worker.wait(60)
+        if worker.returncode == 2:
+            raise SystemExit(f"{name} was refused: {(self.home.parent / 'said').read_text()}")
         after = self.last()
-        return (None if after.id == before else after), killed
-
-    def _until_done_or_due(self, _worker: subprocess.Popen[bytes], _how: tuple[str, ...]) -> None:
-        """A new process needs a moment to come up: killing it before that would be killing nobody."""
-        time.sleep(self.dice.uniform(0.0, 2.0))
+        is_new = after is not None and (before is None or after.id != before.id)
+        return (after if is_new else None), killed
 
     def leftovers(self) -> dict[str, str]:
         """What is on the host beside an empty hypervisor and an empty switch; nothing should be."""
