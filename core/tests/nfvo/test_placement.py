@@ -2,7 +2,7 @@
 
 import time
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manor.api.placement import AffinityScope, Candidate, Demand, PlacementRule
@@ -24,6 +24,7 @@ def demand(key: str, memory: int = 100, **more: object) -> Demand:
     return Demand(key=key, vcpus=1, memory_bytes=memory * MIB, **more)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)  # the solver takes a second to load
 @given(
     st.lists(st.integers(1, 400), max_size=20),
     st.lists(st.integers(0, 1000), max_size=6),

@@ -33,9 +33,11 @@ from manor.api.placement import (
     AffinityScope,
     Candidate,
     Demand,
+    LinkNeed,
     Placement,
     PlacementPolicy,
     PlacementRule,
+    SiteLink,
 )
 from manor.api.plan import (
     OperationEvent,
@@ -233,9 +235,11 @@ __all__ = [
     "AffinityScope",
     "Candidate",
     "Demand",
+    "LinkNeed",
     "Placement",
     "PlacementPolicy",
     "PlacementRule",
+    "SiteLink",
     # plan
     "OperationEvent",
     "OperationKind",

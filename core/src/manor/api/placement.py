@@ -9,7 +9,16 @@ from typing import Protocol
 
 from manor.api.vim import Host
 
-__all__ = ["AffinityScope", "Candidate", "Demand", "Placement", "PlacementPolicy", "PlacementRule"]
+__all__ = [
+    "AffinityScope",
+    "Candidate",
+    "Demand",
+    "LinkNeed",
+    "Placement",
+    "PlacementPolicy",
+    "PlacementRule",
+    "SiteLink",
+]
 
 
 class AffinityScope(StrEnum):
@@ -20,6 +29,28 @@ class AffinityScope(StrEnum):
     ZONE_GROUP = "zone_group"
     NFVI_POP = "nfvi_pop"
     NETWORK_LINK_AND_NODE = "network_link_and_node"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinkNeed:
+    """What a virtual link needs of the way between any two sites that it comes to reach."""
+
+    name: str
+    """Demands that name the same link are on it together."""
+    latency_s: float = 0.0
+    """Most that one way may take; 0 for no matter."""
+    bitrate_bps: int = 0
+    """Least that must be free; 0 for none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteLink:
+    """The way from one site to another."""
+
+    latency_s: float = 0.0
+    """One way."""
+    bandwidth_bps: int = 0
+    """What is free of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +66,9 @@ class Demand:
     wanted_vim: str = ""
     """Location constraint: only this VIM; empty for any."""
     wanted_host: str = ""
+    wanted_site: str = ""
+    links: tuple[LinkNeed, ...] = ()
+    """Those of its links that need something of the ways between sites."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +89,15 @@ class Candidate:
     host: Host
     support: Mapping[str, str] = field(default_factory=dict)
     """The VIM's capabilities."""
+    site: str = ""
+    """NFVI-PoP; empty where each VIM is its own."""
+    site_links: Mapping[str, SiteLink] = field(default_factory=dict)
+    """Ways from this site by the other site; what is not here is not known."""
+
+    @property
+    def pop(self) -> str:
+        """The site, or the VIM where none is named."""
+        return self.site or self.vim
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,9 +14,11 @@ from typing import Any
 
 from manor.api import Finding, OperationKind, Plan, ServiceView, Severity
 from manor.errors import PlanRefused, UsageError
+from manor.lcm.claims import Seen
 from manor.lcm.diff import diff
 from manor.lcm.leftovers import left_behind, merged, without_absent
 from manor.lcm.plans import plan_digest, require_same
+from manor.lcm.rollout import rollout_of
 from manor.lcm.runtime import Runtime
 from manor.lcm.states import Trigger
 from manor.lcm.target import Target
@@ -66,6 +68,8 @@ class Proposal:
     """Keys of what is there now."""
     is_idle: bool = False
     """Nothing would be done, nor anything be wanted otherwise than it is."""
+    seen: Seen | None = None
+    """The room that machines were placed with; None where none was."""
 
     @property
     def digest(self) -> str:
@@ -130,12 +134,12 @@ def propose(
         vnfs = instances.vnfs(tx, ns.id)
         busy = operations.active(tx, ns.id)
         left = left_behind(tx, ns)
-    if busy is not None:
-        raise UsageError(
-            f"service {ns.name} has an operation in {busy.state}: {busy.operation} {busy.id}",
         if wishes.nsd_package:
             package = packages.get(tx, wishes.nsd_package, kind=PackageKind.NS)
             ns = dataclasses.replace(ns, nsd_id=package.descriptor_id, nsd_package=package.id)
+    if busy is not None:
+        raise UsageError(
+            f"service {ns.name} has an operation in {busy.state}: {busy.operation} {busy.id}",
             hint=f"manor op show {busy.id}",
         )
     wanted = _FROM.get(operation)
@@ -145,10 +149,11 @@ def propose(
         )
     previous = merged(stored, left)
     target: DesiredState | None = None
+    seen: Seen | None = None
     if operation in (OperationKind.REPAIR, OperationKind.HEAL):
         target = stored
     elif operation is not OperationKind.TERMINATE:
-        target, vnfs = planned(rt, ns, wishes, stored, vnfs)
+        target, vnfs, seen = planned(rt, ns, wishes, stored, vnfs)
         target = dataclasses.replace(target, wishes=wishes_to_json(lasting(wishes, [vnf.name for vnf in vnfs])))
     observed, found_at = observe(rt, ns.id, previous, target, tolerant=tolerant)
     if not tolerant:
@@ -163,6 +168,7 @@ def propose(
         found_at=found_at,
         recreate=frozenset(wishes.recreate),
         patience_s=wishes.patience_s,
+        rollout=rollout_of(wishes.rollout, ns.id),
     )
     findings = _reviewed(rt, ns, plan)
     if operation is OperationKind.TERMINATE:
@@ -176,6 +182,7 @@ def propose(
         vnfs=vnfs,
         findings=findings,
         present=frozenset(observed),
+        seen=seen,
         is_idle=not plan.steps and _same_wishes(target, stored) and not (wishes.parameters or wishes.nsd_package),
     )
 
@@ -210,16 +217,17 @@ def start(
         desired=proposal.target,
         vnfs=proposal.vnfs,
         parameters={**proposal.ns.parameters, **proposal.wishes.parameters},
+        nsd=(proposal.ns.nsd_id, proposal.ns.nsd_package) if proposal.wishes.nsd_package else None,
     )
     accepted = rt.operations.submit(
         proposal.plan,
         target,
-        nsd=(proposal.ns.nsd_id, proposal.ns.nsd_package) if proposal.wishes.nsd_package else None,
         on_failure=on_failure,
         params={"wishes": wishes_to_json(proposal.wishes), **_update_type(proposal)},
         is_automatic=is_automatic,
         force=force,
         planned_after=proposal.ns.last_operation,
+        seen=proposal.seen,
     )
     return accepted.id
 

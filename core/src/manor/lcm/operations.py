@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from manor.api.plan import OperationKind, Plan
 from manor.errors import PlanRefused, UsageError
 from manor.lcm.apply import Progress
+from manor.lcm.claims import Seen, require_room
 from manor.lcm.ending import beyond_return
 from manor.lcm.states import CANCELLABLE, Trigger, advance
 from manor.lcm.target import Target, target_to_json
@@ -64,12 +65,14 @@ class Operations:
         is_automatic: bool = False,
         force: bool = False,
         planned_after: str | None = None,
+        seen: Seen | None = None,
     ) -> NsLcmOpOcc:
         """Accept a plan: PROCESSING, to be picked up by a worker.
 
         ``force`` goes on where a step fails and lists what it could not remove (terminate only). ``planned_after`` is
-        the service's last operation when the plan was made. Raises UsageError while another operation is active,
-        PlanRefused where one has run since the plan was made.
+        the service's last operation when the plan was made, ``seen`` the room that it was made with. Raises UsageError
+        while another operation is active, PlanRefused where one has run since the plan was made, or another service
+        took its room.
         """
         if force and plan.operation is not OperationKind.TERMINATE:
             raise UsageError(f"{plan.operation} cannot be forced: only a terminate can")
@@ -96,6 +99,8 @@ class Operations:
                     f"operation {service.last_operation} ran on {service.name} since the plan was made",
                     hint=f"look again: manor ns plan {service.name}",
                 )
+            if seen is not None:
+                require_room(tx, plan, seen)
             instances.save(tx, replace(service, last_operation=operation.id))
             self._engine.dispatch(tx, operation.id, operation.attempt, operation.ns_id)
         return operation

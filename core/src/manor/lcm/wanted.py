@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from manor.api import Finding, Placement, Severity
+from manor.api import Demand, Finding, Placement, Severity
 from manor.catalog.crosscheck import crosscheck
 from manor.errors import PlanRefused
+from manor.lcm.claims import Amount, Seen, set_aside
+from manor.lcm.claims import held as held_by_others
 from manor.lcm.runtime import Runtime
+from manor.lcm.sites import Sites, placement_settings, read_sites, spans, spent
 from manor.lcm.steering import refuse_unsteerable
 from manor.lcm.wishes import Wishes, changed, request
 from manor.lcm.world import candidates, registered
@@ -29,9 +34,11 @@ def planned(
     wishes: Wishes,
     stored: DesiredState | None,
     stored_vnfs: tuple[VnfInstance, ...],
-) -> tuple[DesiredState, tuple[VnfInstance, ...]]:
-    """The service's state and VNFs as wished, from what is stored of it now. Raises PlanRefused, UsageError,
-    DescriptorError."""
+) -> tuple[DesiredState, tuple[VnfInstance, ...], Seen]:
+    """The service's state and VNFs as wished, from what is stored of it now, and the room that there was.
+
+    Raises PlanRefused, UsageError, DescriptorError.
+    """
     wish = request(rt, ns, wishes, stored)
     dangling = crosscheck(wish.nsd, ns.flavour_id, wish.vnfds)
     for name, vnfd_id in wishes.vnfds.items():
@@ -40,20 +47,30 @@ def planned(
     if dangling:
         raise PlanRefused(f"{ns.name}: {dangling[0].message}", findings=dangling, hint=dangling[0].hint)
     vnfs = members(wish)
-    placement = _placed(rt, wish, wishes, vnfs, stored)
+    sites = read_sites(rt.home)
+    wanted = demands(wish, vnfs)
+    placement, seen = _placed(rt, wish, wishes, vnfs, wanted, stored, sites)
 
     def boot_data(vnfm: str, view: Any, vnfc: Any) -> Any:
         return rt.vnfm(vnfm).boot_data(view, vnfc)
 
     said = wishes.information
     state = desired(wish, vnfs, placement, boot_data)
+    state = replace(state, site_spans=spans(wanted, placement.hosts, sites))
     refuse_unsteerable(rt, wish, state, stored)
-    return state, tuple(_instance(wish, v, said.get(v.name, {})) for v in vnfs)
+    vnf_instances = tuple(_instance(wish, v, said.get(v.name, {})) for v in vnfs)
+    return state, vnf_instances, seen
 
 
 def _placed(
-    rt: Runtime, wish: ServiceRequest, wishes: Wishes, vnfs: Sequence[Vnf], stored: DesiredState | None
-) -> Placement:
+    rt: Runtime,
+    wish: ServiceRequest,
+    wishes: Wishes,
+    vnfs: Sequence[Vnf],
+    wanted: tuple[Demand, ...],
+    stored: DesiredState | None,
+    sites: Sites,
+) -> tuple[Placement, Seen]:
     from manor.plugin.connecting import validated
 
     vims = registered(rt, EndpointKind.VIM)
@@ -64,12 +81,16 @@ def _placed(
     policy = rt.plugins.choose("manor_placement_policies", wishes.placement)
     held = stored.placement if stored else {}
     fixed = {key: (place.partition("/")[0], place.partition("/")[2]) for key, place in held.items()}
-    wanted = demands(wish, vnfs)
     keys = {demand.key for demand in wanted}
-    placement: Placement = policy.record.create(validated(policy, {})).place(
+    time_s = time.time()
+    with rt.store.read() as tx:
+        others = held_by_others(tx, but_ns=wish.ns.id)
+        taken = spent(tx, but_ns=wish.ns.id) if sites.links else {}
+    hosts = [sites.located(host, taken) for host in set_aside(candidates(rt, vims), others)]
+    placement: Placement = policy.record.create(validated(policy, placement_settings(rt.home, wishes.placement))).place(
         wanted,
         rules(wish, vnfs),
-        candidates(rt, vims),
+        hosts,
         {key: place for key, place in fixed.items() if key in keys},
     )
     if placement.refused:
@@ -81,7 +102,13 @@ def _placed(
             ),
             hint="free something, add a host, or place less: manor vim show NAME",
         )
-    return placement
+    free = {
+        (host.vim, host.host.name): Amount(
+            memory_bytes=host.host.memory_free_bytes, storage_bytes=host.host.storage_free_bytes
+        )
+        for host in hosts
+    }
+    return placement, Seen(time_s=time_s, free=free, counted=others.operations)
 
 
 def _instance(wish: ServiceRequest, vnf: Vnf, information: Mapping[str, Any]) -> VnfInstance:

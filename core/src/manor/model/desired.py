@@ -64,6 +64,8 @@ class DesiredState:
     notes: tuple[str, ...] = ()
     wishes: Mapping[str, Any] = field(default_factory=dict)
     """What the operator wanted of it (sizes, places, what is stopped), as JSON: a later operation starts from that."""
+    site_spans: Mapping[str, int] = field(default_factory=dict)
+    """bit/s that its links hold of the ways between sites, by ``<site> <site>`` in order."""
 
 
 def desired_to_json(desired: DesiredState) -> dict[str, Any]:
@@ -99,6 +101,7 @@ def desired_to_json(desired: DesiredState) -> dict[str, Any]:
         "placement": dict(desired.placement),
         "notes": list(desired.notes),
         "wishes": dict(desired.wishes),
+        "site_spans": dict(desired.site_spans),
     }
 
 
@@ -135,4 +138,5 @@ def desired_from_json(data: Mapping[str, Any]) -> DesiredState:
         placement=data["placement"],
         notes=tuple(data["notes"]),
         wishes=data.get("wishes", {}),
+        site_spans=data.get("site_spans", {}),
     )

@@ -57,6 +57,8 @@ class NsVirtualLinkDesc:
     mtu: int = 0
     max_bitrate_bps: int = 0
     min_bitrate_bps: int = 0
+    max_latency_s: float = 0.0
+    """Most that a frame may be on its way between two sites (qos.latency); 0 where nothing is said."""
     management: bool = False
     """OSM's mgmt-network."""
     vim_network_name: str = ""

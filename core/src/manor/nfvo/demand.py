@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from manor.api.placement import Demand, PlacementRule
+from manor.api.placement import Demand, LinkNeed, PlacementRule
 from manor.api.vim import VimCapability
 from manor.nfvo.request import ServiceRequest
 from manor.nfvo.storage import plan_storage
-from manor.vnfm.members import Vnf, Vnfc
+from manor.vnfm.members import Vnf, Vnfc, slug
 
 __all__ = ["demands", "rules"]
+
+_AT_SITE = "site:"
 
 
 def demands(request: ServiceRequest, vnfs: Sequence[Vnf]) -> tuple[Demand, ...]:
     """One demand for each VNFC."""
-    return tuple(_demand(request, vnf, vnfc) for vnf in vnfs for vnfc in vnf.vnfcs)
+    needs = {
+        f"{request.ns.id}/vl/{slug(link.id)}": LinkNeed(
+            name=link.id, latency_s=link.max_latency_s, bitrate_bps=link.min_bitrate_bps
+        )
+        for link in request.nsd.virtual_links
+        if link.max_latency_s or link.min_bitrate_bps
+    }
+    return tuple(_demand(request, vnf, vnfc, needs) for vnf in vnfs for vnfc in vnf.vnfcs)
 
 
-def _demand(request: ServiceRequest, vnf: Vnf, vnfc: Vnfc) -> Demand:
+def _demand(request: ServiceRequest, vnf: Vnf, vnfc: Vnfc, links: Mapping[str, LinkNeed]) -> Demand:
     compute = vnfc.vdu.compute
     storage = plan_storage(request, vnf, vnfc)
     needs = {
@@ -32,7 +41,10 @@ def _demand(request: ServiceRequest, vnf: Vnf, vnfc: Vnfc) -> Demand:
         VimCapability.NUMA: compute.numa_nodes > 0,
         VimCapability.WATCHDOG: vnfc.vdu.watchdog,
     }
-    vim, _, host = request.locations.get(vnf.profile.id, request.locations.get("*", "")).partition("/")
+    said = request.locations.get(vnf.profile.id, request.locations.get("*", ""))
+    said = request.vnf_locations.get(vnf.name, said)
+    site = said.removeprefix(_AT_SITE) if said.startswith(_AT_SITE) else ""
+    vim, _, host = ("" if site else said).partition("/")
     return Demand(
         key=vnfc.key,
         vcpus=compute.num_virtual_cpu,
@@ -41,6 +53,8 @@ def _demand(request: ServiceRequest, vnf: Vnf, vnfc: Vnfc) -> Demand:
         needs=tuple(str(need) for need, wanted in needs.items() if wanted),
         wanted_vim=vim,
         wanted_host=host,
+        wanted_site=site,
+        links=tuple(dict.fromkeys(links[port.link] for port in vnfc.ports if port.link in links)),
     )
 
 

@@ -1,52 +1,30 @@
-"""The default placement policy: largest first, onto the emptiest host that the rules allow.
+"""The default placement policy: quick where that is as good, exact where it is not.
 
-Pure and quick. Memory is never promised twice; CPUs may be, up to the overcommit ratio.
+Quick is largest first, onto the emptiest host that the rules allow. Its result is kept where all found a place and no
+placement could leave the fullest host emptier by more than a twentieth. Else, for services of ordinary size, the solver
+is asked. Memory is never promised twice; CPUs may be, up to the overcommit ratio.
 """
 
 from __future__ import annotations
 
 import bisect
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from manor.api.hooks import hookimpl
-from manor.api.placement import AffinityScope, Candidate, Demand, Placement, PlacementRule
+from manor.api.placement import Candidate, Demand, Placement, PlacementRule
 from manor.api.records import PlacementPolicyType
+from manor.nfvo import exact
+from manor.nfvo.hosts import Board, Room, because
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["Balanced", "manor_placement_policies"]
+__all__ = ["Balanced", "fullest", "manor_placement_policies"]
 
-_MIB, _GIB = 1 << 20, 1 << 30
-
-
-@dataclass(kw_only=True, slots=True)
-class _Room:
-    """What is left on a candidate while placing."""
-
-    candidate: Candidate
-    vcpus: float
-    memory_bytes: int
-    storage_bytes: int
-    taken: int = 0
-
-    @property
-    def place(self) -> tuple[str, str]:
-        return self.candidate.vim, self.candidate.host.name
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Objection:
-    """Why a host cannot take a demand, and what would have to give for it."""
-
-    why: str
-    relaxed: str = ""
-    """Empty where nothing that an operator could allow would help."""
-    cost: float = 0.0
-    """How much of a concession that is, to compare hosts by: a whole rule given up counts 1."""
+_GIB = 1 << 30
+_GOOD_ENOUGH = 1.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,8 +33,8 @@ class Balanced:
 
     cpu_overcommit: float = 8.0
     """Virtual CPUs per physical one."""
-    sites: Mapping[str, str] = field(default_factory=dict)
-    """NFVI-PoP by VIM name, for the widest scope; a VIM is its own PoP where nothing is said."""
+    exact_up_to: int = 5000
+    """Machines times hosts, up to which the solver is asked; 0 for never."""
 
     def place(
         self,
@@ -66,124 +44,94 @@ class Balanced:
         fixed: Mapping[str, tuple[str, str]],
     ) -> Placement:
         """Place every demand, or say for those that find no host what each host lacks and the least that would help."""
-        rooms = [self._room(candidate) for candidate in candidates]
+        quick = self.quick(demands, rules, candidates, fixed)
+        pending = [demand for demand in demands if demand.key not in fixed]
+        rooms = self._rooms(candidates)
+        if not pending or len(pending) * len(rooms) > self.exact_up_to or not exact.is_available():
+            return quick
+        if not quick.refused and _is_good(quick, pending, rooms):
+            return quick
+        if any(not self._fits_somewhere(demand, rooms) for demand in pending):
+            return quick
+        found = exact.solve(pending, rules, rooms, fixed, demands)
+        if found is None:
+            return quick
+        if not quick.refused and fullest(found, pending, rooms) <= fullest(quick.hosts, pending, rooms):
+            return quick
+        return Placement(hosts={**fixed, **found}, reasons=_reasons(found, pending, rooms))
+
+    def quick(
+        self,
+        demands: Sequence[Demand],
+        rules: Sequence[PlacementRule],
+        candidates: Sequence[Candidate],
+        fixed: Mapping[str, tuple[str, str]],
+    ) -> Placement:
+        """One after the other, none taken back."""
+        rooms = self._rooms(candidates)
+        board = Board.of(rooms, rules, demands, fixed)
         emptiest = sorted(_rank(room, place) for place, room in enumerate(rooms))
-        rules_of: dict[str, list[PlacementRule]] = {}
-        for rule in rules:
-            for key in rule.keys:
-                rules_of.setdefault(key, []).append(rule)
-        by_place = {room.place: room for room in rooms}
-        hosts = dict(fixed)
         reasons: dict[str, str] = {}
         refused: dict[str, str] = {}
         pending = [demand for demand in demands if demand.key not in fixed]
         # Sorting is stable, so equal demands keep their order and the result does not depend on chance.
         for demand in sorted(pending, key=lambda d: (-d.memory_bytes, -d.vcpus)):
-            mine = rules_of.get(demand.key, ())
-            fitting = (
-                rank for rank in emptiest if not any(self._objections(demand, rooms[rank[-1]], mine, hosts, by_place))
-            )
+            fitting = (rank for rank in emptiest if not any(board.objections(demand, rooms[rank[-1]])))
             chosen = next(fitting, None)
             if chosen is None:
-                whys = {room.place: list(self._objections(demand, room, mine, hosts, by_place)) for room in rooms}
-                refused[demand.key] = _because(whys)
+                whys = {room.place: list(board.objections(demand, room, self.cpu_overcommit)) for room in rooms}
+                refused[demand.key] = because(whys)
                 continue
             is_only = next(fitting, None) is None
             best = rooms[chosen[-1]]
-            best.memory_bytes -= demand.memory_bytes
-            best.storage_bytes -= demand.storage_bytes
-            best.vcpus -= demand.vcpus
-            best.taken += 1
+            board.put(demand, best)
             del emptiest[bisect.bisect_left(emptiest, chosen)]
             bisect.insort(emptiest, _rank(best, chosen[-1]))
-            hosts[demand.key] = best.place
             reasons[demand.key] = (
                 "the only host that fits" if is_only else f"{best.memory_bytes / _GIB:.1f} GiB stay free"
             )
-        return Placement(hosts=hosts, reasons=reasons, refused=refused)
+        return Placement(hosts=board.hosts, reasons=reasons, refused=refused)
 
-    def _room(self, candidate: Candidate) -> _Room:
-        host = candidate.host
-        return _Room(
-            candidate=candidate,
-            vcpus=host.vcpus * self.cpu_overcommit - host.vcpus_used,
-            memory_bytes=host.memory_free_bytes,
-            storage_bytes=host.storage_free_bytes,
-        )
+    def _rooms(self, candidates: Sequence[Candidate]) -> list[Room]:
+        return [Room.of(candidate, self.cpu_overcommit) for candidate in candidates]
 
-    def _objections(
-        self,
-        demand: Demand,
-        room: _Room,
-        rules: Sequence[PlacementRule],
-        hosts: Mapping[str, tuple[str, str]],
-        by_place: Mapping[tuple[str, str], _Room],
-    ) -> Iterator[_Objection]:
-        """Everything that speaks against this host, by the demand's own ``rules``; the first is the plainest."""
-        host, (vim, name) = room.candidate.host, room.place
-        if not host.reachable:
-            yield _Objection(why=host.reason or "not reachable")
-            return
-        if demand.wanted_vim and demand.wanted_vim != vim:
-            yield _Objection(why=f"not in VIM {demand.wanted_vim}", relaxed=f"allowed in VIM {vim}", cost=1.0)
-        if demand.wanted_host and demand.wanted_host != name:
-            yield _Objection(why=f"not host {demand.wanted_host}", relaxed=f"allowed on host {name}", cost=1.0)
-        missing = ", ".join(need for need in demand.needs if room.candidate.support.get(need) != "full")
-        if missing:
-            yield _Objection(why=f"VIM {vim} cannot do {missing}", relaxed=f"asking for no {missing}", cost=2.0)
-        for what, wanted, free in (
-            ("memory", demand.memory_bytes, room.memory_bytes),
-            ("storage", demand.storage_bytes, room.storage_bytes),
-        ):
-            if wanted > free:
-                why = f"{what}: {wanted >> 20} MiB wanted, {max(0, free) >> 20} MiB free"
-                short = -(-(wanted - free) // _MIB)
-                yield _Objection(why=why, relaxed=f"{short} MiB more {what} free", cost=(wanted - free) / wanted)
-        if demand.vcpus > room.vcpus:
-            left = max(0, int(room.vcpus))
-            why = f"CPU: {demand.vcpus} wanted, {left} left at overcommit {self.cpu_overcommit:g}"
-            short = math.ceil(demand.vcpus - room.vcpus)
-            yield _Objection(why=why, relaxed=f"{short} more virtual CPUs free", cost=short / demand.vcpus)
-        here = self._scopes(room.candidate) if rules else {}
-        for rule in rules:
-            others = [(other, hosts[other]) for other in rule.keys if other in hosts and other != demand.key]
-            placed = ((other, by_place[place]) for other, place in others if place in by_place)
-            for other, there in placed:
-                if (self._scopes(there.candidate)[rule.scope] == here[rule.scope]) == rule.anti:
-                    what = f"{'anti-affinity' if rule.anti else 'affinity'} {rule.name or rule.scope}"
-                    why = f"{what} with {other.rsplit('/', 1)[-1]}"
-                    yield _Objection(why=why, relaxed=f"no {what}", cost=1.0)
-                    break
-
-    def _scopes(self, candidate: Candidate) -> dict[AffinityScope, tuple[str, ...]]:
-        node = (candidate.vim, candidate.host.name)
-        pop = (self.sites.get(candidate.vim, candidate.vim),)
-        zone = (*pop, candidate.host.zone)
-        return {
-            AffinityScope.NFVI_NODE: node,
-            AffinityScope.NETWORK_LINK_AND_NODE: node,
-            AffinityScope.ZONE: zone,
-            AffinityScope.ZONE_GROUP: (*pop, candidate.host.labels.get("zone-group", candidate.host.zone)),
-            AffinityScope.NFVI_POP: pop,
-        }
+    def _fits_somewhere(self, demand: Demand, rooms: Sequence[Room]) -> bool:
+        alone = Board.of(rooms, (), (), {})
+        return any(not any(alone.objections(demand, room)) for room in rooms)
 
 
-def _rank(room: _Room, place: int) -> tuple[int, float, int, int]:
+def fullest(hosts: Mapping[str, tuple[str, str]], demands: Iterable[Demand], rooms: Iterable[Room]) -> float:
+    """Memory that stays free on the fullest host that takes any of these, in bytes: what a placement is judged by."""
+    free = {room.place: room.memory_bytes for room in rooms}
+    used: set[tuple[str, str]] = set()
+    for demand in demands:
+        place = hosts[demand.key]
+        free[place] -= demand.memory_bytes
+        used.add(place)
+    return float(min(free[place] for place in used))
+
+
+def _is_good(quick: Placement, pending: Sequence[Demand], rooms: Sequence[Room]) -> bool:
+    """Whether no placement could be better by more than we care for: cost is what the emptiest host loses."""
+    most = max(room.memory_bytes for room in rooms)
+    cost = most - fullest(quick.hosts, pending, rooms)
+    return cost <= _GOOD_ENOUGH * (most - exact.emptiest_possible(pending, rooms))
+
+
+def _reasons(
+    found: Mapping[str, tuple[str, str]], pending: Sequence[Demand], rooms: Sequence[Room]
+) -> Mapping[str, str]:
+    free = {room.place: room.memory_bytes for room in rooms}
+    for demand in pending:
+        free[found[demand.key]] -= demand.memory_bytes
+    return {
+        key: f"chosen with all others at once; {free[place] / _GIB:.1f} GiB stay free" for key, place in found.items()
+    }
+
+
+def _rank(room: Room, place: int) -> tuple[int, float, int, int]:
     """Sorts the emptiest first; among equals the one that was named first."""
     return -room.memory_bytes, -room.vcpus, room.taken, place
-
-
-def _because(objections: Mapping[tuple[str, str], Sequence[_Objection]]) -> str:
-    """Each host with its reason, and the least that would have to give for one of them to do."""
-    if not objections:
-        return "no VIM is registered"
-    reasons = "; ".join(f"{vim}/{host}: {whys[0].why}" for (vim, host), whys in sorted(objections.items()))
-    able = [place for place, whys in objections.items() if all(why.relaxed for why in whys)]
-    if not able:
-        return reasons
-    nearest = min(able, key=lambda place: (sum(why.cost for why in objections[place]), place))
-    relaxed = " and ".join(dict.fromkeys(why.relaxed for why in objections[nearest]))
-    return f"{reasons}; nearest: {'/'.join(nearest)}, with {relaxed}"
 
 
 def _config() -> type[BaseModel]:
@@ -193,7 +141,7 @@ def _config() -> type[BaseModel]:
         """Settings of the balanced policy."""
 
         cpu_overcommit: float = Field(default=8.0, ge=1.0)
-        sites: dict[str, str] = Field(default_factory=dict)
+        exact_up_to: int = Field(default=5000, ge=0, description="machines times hosts; 0: never ask the solver")
 
     return BalancedConfig
 
@@ -203,7 +151,7 @@ def manor_placement_policies() -> Iterable[PlacementPolicyType]:
     """The default policy, by the same door as any other."""
     yield PlacementPolicyType(
         name="balanced",
-        summary="largest first onto the emptiest host",
+        summary="largest first onto the emptiest host; a solver where that is not good enough",
         config=_config(),
-        create=lambda config: Balanced(cpu_overcommit=config.cpu_overcommit, sites=config.sites),
+        create=lambda config: Balanced(cpu_overcommit=config.cpu_overcommit, exact_up_to=config.exact_up_to),
     )

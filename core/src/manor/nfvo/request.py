@@ -58,6 +58,12 @@ class ServiceRequest:
     """VNF name → external CP → virtual link of the service, empty for none (CHANGE_EXTERNAL_VNF_CONNECTIVITY)."""
     properties: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """vnfConfigurableProperties by VNF name: parameters of that VNF alone, above all others."""
+    generations: Mapping[str, int] = field(default_factory=dict)
+    """By VNF name, how often its machines were replaced by others beside them."""
+    switched: frozenset[str] = frozenset()
+    """Names of the VNFs whose machines are replaced so now: links turn to the new ones once those are healthy."""
+    vnf_locations: Mapping[str, str] = field(default_factory=dict)
+    """As ``locations``, by VNF name: it was moved there (MOVE_VNF)."""
     vnfs_removed: frozenset[str] = frozenset()
     """Names of VNFs that were removed one by one (REMOVE_VNF): their numbers are not given out again."""
     stopped: frozenset[str] = frozenset()
@@ -65,7 +71,7 @@ class ServiceRequest:
     chains_off: frozenset[str] = frozenset()
     """Ids of the forwarding paths that are not to be (REMOVE_VNFFG)."""
     locations: Mapping[str, str] = field(default_factory=dict)
-    """``<vim>`` or ``<vim>/<host>`` by profile id; ``*`` for all."""
+    """``<vim>``, ``<vim>/<host>`` or ``site:<site>`` by profile id; ``*`` for all."""
     held_addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Addresses given before, by port key: they stay."""
 
@@ -95,7 +101,18 @@ def members(request: ServiceRequest) -> tuple[Vnf, ...]:
             level = request.vnf_levels.get(name, profile.instantiation_level)
             sizes = instances(vnf_df, level, request.scale_levels.get(name))
             is_stopped = name in request.stopped
-            result.append(expand(request.ns.id, own, index, vnfd, vnf_df, sizes, is_stopped=is_stopped))
+            result.append(
+                expand(
+                    request.ns.id,
+                    own,
+                    index,
+                    vnfd,
+                    vnf_df,
+                    sizes,
+                    is_stopped=is_stopped,
+                    generation=request.generations.get(name, 0),
+                )
+            )
     return tuple(result)
 
 

@@ -135,6 +135,12 @@ def desired(tx: Connection, ns_id: str) -> DesiredState | None:
     return desired_from_json(value) if value is not None else None
 
 
+def site_spans(tx: Connection, *, but_ns: str) -> tuple[Mapping[str, int], ...]:
+    """What the other services hold of the ways between sites, those that hold something."""
+    query = select(_DESIRED.c.desired["site_spans"]).where(_DESIRED.c.ns_id != but_ns)
+    return tuple(held for held in tx.execute(query).scalars() if held)
+
+
 def set_desired(tx: Connection, ns_id: str, state: DesiredState | None) -> None:
     """Commit what should be there; None for nothing."""
     tx.execute(delete(_DESIRED).where(_DESIRED.c.ns_id == ns_id))
@@ -147,18 +153,18 @@ def set_parameters(tx: Connection, ns_id: str, parameters: Mapping[str, Any]) ->
     tx.execute(update(_NS).where(_NS.c.id == ns_id).values(parameters=dict(parameters)))
 
 
-def _insert_vnfs(tx: Connection, vnfs: Sequence[VnfInstance]) -> None:
-    if vnfs:
-        tx.execute(insert(_VNF), [rows.vnf_values(vnf) for vnf in vnfs])
-
-
-def _vnf_ids(tx: Connection, ns_id: str) -> tuple[str, ...]:
 def set_nsd(tx: Connection, ns_id: str, nsd_id: str, package_id: str) -> None:
     """Write which NSD a service is of."""
     tx.execute(update(_NS).where(_NS.c.id == ns_id).values(nsd_id=nsd_id, nsd_package=package_id))
     packages.refresh_usage(tx)
 
 
+def _insert_vnfs(tx: Connection, vnfs: Sequence[VnfInstance]) -> None:
+    if vnfs:
+        tx.execute(insert(_VNF), [rows.vnf_values(vnf) for vnf in vnfs])
+
+
+def _vnf_ids(tx: Connection, ns_id: str) -> tuple[str, ...]:
     return tuple(tx.execute(select(_VNF.c.id).where(_VNF.c.ns_id == ns_id).order_by(_VNF.c.id)).scalars())
 
 

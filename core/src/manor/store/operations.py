@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from manor.api.plan import OperationKind, Plan
+from manor.api.plan import OperationKind, Plan, Step
 from manor.errors import UsageError
 from manor.model.instance import NsLcmOpOcc, OperationState, StepRecord
 from manor.model.notification import Touched, occurrence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 __all__ = [
+    "accepted_since",
     "active",
     "add",
     "at_work",
@@ -34,6 +35,7 @@ __all__ = [
     "set_columns",
     "steps",
     "target",
+    "unfinished",
     "write_steps",
 ]
 
@@ -133,6 +135,29 @@ def at_work(tx: Connection) -> tuple[NsLcmOpOcc, ...]:
     """Every operation that a worker should be running now."""
     query = select(*_LIGHT).where(_OP.c.state.in_(ACTIVE_STATES), _OP.c.mode != "").order_by(_OP.c.start_s, _OP.c.id)
     return tuple(rows.operation(row) for row in tx.execute(query).mappings())  # type: ignore[arg-type]
+
+
+def unfinished(tx: Connection) -> list[tuple[NsLcmOpOcc, tuple[Step, ...]]]:
+    """Operations at work, each with its steps that are not done yet."""
+    return [(one, _steps_of(tx, one.id, ("planned", "intended"))) for one in at_work(tx)]
+
+
+def accepted_since(tx: Connection, time_s: float) -> list[tuple[NsLcmOpOcc, tuple[Step, ...]]]:
+    """Operations accepted from then on that were not taken back, with all their steps.
+
+    On PostgreSQL nobody else is accepted until this transaction ends; on SQLite that is so anyway.
+    """
+    if tx.dialect.name == "postgresql":
+        tx.execute(text("SELECT pg_advisory_xact_lock(hashtext('manor-room'))"))
+    query = select(*_LIGHT).where(_OP.c.start_s >= time_s, _OP.c.state.not_in(("ROLLED_BACK", "FAILED")))
+    found = [rows.operation(row) for row in tx.execute(query).mappings()]  # type: ignore[arg-type]
+    return [(one, _steps_of(tx, one.id)) for one in found]
+
+
+def _steps_of(tx: Connection, operation_id: str, states: Sequence[str] = ()) -> tuple[Step, ...]:
+    query = select(_STEP.c.step).where(_STEP.c.operation_id == operation_id)
+    query = query.where(_STEP.c.state.in_(states)) if states else query
+    return tuple(rows.step_from_json(step) for step in tx.execute(query).scalars())
 
 
 def locked(tx: Connection, operation_id: str) -> Mapping[str, Any]:

@@ -6,11 +6,12 @@ import ipaddress
 
 from manor.api.resources import PortRange, SecurityRule, Subnet
 from manor.catalog.reading import Reading
-from manor.catalog.units import bits_per_second
+from manor.catalog.units import bits_per_second, seconds
 
 __all__ = [
     "addresses",
     "bitrate",
+    "latency",
     "cidr",
     "gateway",
     "layer_protocols",
@@ -89,6 +90,12 @@ def bitrate(profile: Reading, *names: str) -> int:
         return bits_per_second(requirement)
     requirement.get("leaf").value()
     return bits_per_second(requirement.get("root"))
+
+
+def latency(profile: Reading) -> float:
+    """The most that a frame may be on its way (``qos.latency``), in seconds; 0 where nothing is said."""
+    qos = profile.get("qos")
+    return seconds(qos.get("latency")) if qos.is_map else 0.0
 
 
 def addresses(properties: Reading) -> tuple[str, ...]:

@@ -132,6 +132,7 @@ def _link(node: TemplateNode) -> NsVirtualLinkDesc:
         mtu=links.mtu(profile),
         max_bitrate_bps=links.bitrate(profile, "max_bitrate_requirements", "max_bit_rate_requirements"),
         min_bitrate_bps=links.bitrate(profile, "min_bitrate_requirements", "min_bit_rate_requirements"),
+        max_latency_s=links.latency(profile),
         management=metadata.get("management").flag() if metadata.is_map else False,
         vim_network_name=metadata.get("vim_network_name").text() if metadata.is_map else "",
     )

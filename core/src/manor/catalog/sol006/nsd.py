@@ -11,7 +11,7 @@ from manor.catalog.sol006.document import QUIET, known
 from manor.catalog.sol006.flavour import affinity
 from manor.catalog.sol006.paths import read_vnffgds
 from manor.catalog.sol006.vnfd import subnets
-from manor.catalog.units import bits_per_second
+from manor.catalog.units import bits_per_second, seconds
 from manor.model.nsd import (
     CpRef,
     Dependency,
@@ -77,6 +77,11 @@ def read_nsd(given: Reading) -> Nsd:
     )
 
 
+def _latency(profile: Reading) -> float:
+    qos = profile.get("qos")
+    return seconds(qos.get("latency")) / 1e3 if qos.is_map else 0.0  # a number of milliseconds
+
+
 def _link(name: str, item: Reading, profile: Reading | None) -> NsVirtualLinkDesc:
     kind = item.get("connectivity-type")
     profile = profile if profile is not None else Reading(None, item.source, at=item.node)
@@ -93,6 +98,7 @@ def _link(name: str, item: Reading, profile: Reading | None) -> NsVirtualLinkDes
         mtu=_mtu(profile),
         max_bitrate_bps=bits_per_second(most.get("root")),
         min_bitrate_bps=bits_per_second(least.get("root")),
+        max_latency_s=_latency(profile),
         management=item.get("mgmt-network").flag(),
         vim_network_name=item.get("vim-network-name").text(),
     )

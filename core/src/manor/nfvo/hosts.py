@@ -1,0 +1,206 @@
+"""What speaks against a host for one machine: room, location, capabilities, affinity, the ways between sites.
+
+Shared by the policies, so that what one refuses the other refuses too, in the same words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from manor.api.placement import AffinityScope, Candidate, Demand, LinkNeed, PlacementRule
+
+__all__ = ["Board", "Objection", "Room", "because", "scopes"]
+
+_MIB = 1 << 20
+
+
+@dataclass(kw_only=True, slots=True)
+class Room:
+    """What is left on a candidate while placing."""
+
+    candidate: Candidate
+    vcpus: float
+    memory_bytes: int
+    storage_bytes: int
+    taken: int = 0
+
+    @classmethod
+    def of(cls, candidate: Candidate, cpu_overcommit: float) -> Room:
+        """As it is before anything is placed."""
+        host = candidate.host
+        return cls(
+            candidate=candidate,
+            vcpus=host.vcpus * cpu_overcommit - host.vcpus_used,
+            memory_bytes=host.memory_free_bytes,
+            storage_bytes=host.storage_free_bytes,
+        )
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """(VIM, host)."""
+        return self.candidate.vim, self.candidate.host.name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Objection:
+    """Why a host cannot take a demand, and what would have to give for it."""
+
+    why: str
+    relaxed: str = ""
+    """Empty where nothing that an operator could allow would help."""
+    cost: float = 0.0
+    """How much of a concession that is, to compare hosts by: a whole rule given up counts 1."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Board:
+    """Who stands where while placing."""
+
+    rooms: Mapping[tuple[str, str], Room]
+    rules: Mapping[str, Sequence[PlacementRule]]
+    """By demand key."""
+    hosts: dict[str, tuple[str, str]]
+    links: dict[str, set[str]] = field(default_factory=dict)
+    """Sites that each virtual link reaches."""
+    spent: dict[tuple[str, str], int] = field(default_factory=dict)
+    """bit/s taken of the way between two sites, by the sites in order."""
+
+    @classmethod
+    def of(
+        cls,
+        rooms: Sequence[Room],
+        rules: Sequence[PlacementRule],
+        demands: Sequence[Demand],
+        fixed: Mapping[str, tuple[str, str]],
+    ) -> Board:
+        """With what stands already."""
+        rules_of: dict[str, list[PlacementRule]] = {}
+        for rule in rules:
+            for key in rule.keys:
+                rules_of.setdefault(key, []).append(rule)
+        board = cls(rooms={room.place: room for room in rooms}, rules=rules_of, hosts=dict(fixed))
+        for demand in demands:
+            if fixed.get(demand.key) in board.rooms:
+                board._reach(demand, board.rooms[fixed[demand.key]].candidate.pop)
+        return board
+
+    def put(self, demand: Demand, room: Room) -> None:
+        """Take the room."""
+        room.memory_bytes -= demand.memory_bytes
+        room.storage_bytes -= demand.storage_bytes
+        room.vcpus -= demand.vcpus
+        room.taken += 1
+        self.hosts[demand.key] = room.place
+        self._reach(demand, room.candidate.pop)
+
+    def _reach(self, demand: Demand, site: str) -> None:
+        for need in demand.links:
+            reached = self.links.setdefault(need.name, set())
+            for other in reached - {site} if site not in reached else ():
+                way = min(site, other), max(site, other)
+                self.spent[way] = self.spent.get(way, 0) + need.bitrate_bps
+            reached.add(site)
+
+    def objections(self, demand: Demand, room: Room, overcommit: float = 0.0) -> Iterator[Objection]:
+        """Everything that speaks against this host; the first is the plainest."""
+        host, (vim, name) = room.candidate.host, room.place
+        if not host.reachable:
+            yield Objection(why=host.reason or "not reachable")
+            return
+        if demand.wanted_vim and demand.wanted_vim != vim:
+            yield Objection(why=f"not in VIM {demand.wanted_vim}", relaxed=f"allowed in VIM {vim}", cost=1.0)
+        if demand.wanted_host and demand.wanted_host != name:
+            yield Objection(why=f"not host {demand.wanted_host}", relaxed=f"allowed on host {name}", cost=1.0)
+        if demand.wanted_site and demand.wanted_site != room.candidate.pop:
+            yield Objection(
+                why=f"not at site {demand.wanted_site}", relaxed=f"allowed at site {room.candidate.pop}", cost=1.0
+            )
+        missing = ", ".join(need for need in demand.needs if room.candidate.support.get(need) != "full")
+        if missing:
+            yield Objection(why=f"VIM {vim} cannot do {missing}", relaxed=f"asking for no {missing}", cost=2.0)
+        yield from _short(demand, room, overcommit)
+        yield from self._rules(demand, room)
+        for need in demand.links:
+            yield from self._ways(need, room.candidate)
+
+    def _rules(self, demand: Demand, room: Room) -> Iterator[Objection]:
+        rules = self.rules.get(demand.key, ())
+        here = scopes(room.candidate) if rules else {}
+        for rule in rules:
+            others = [(other, self.hosts[other]) for other in rule.keys if other in self.hosts and other != demand.key]
+            placed = ((other, self.rooms[place]) for other, place in others if place in self.rooms)
+            for other, there in placed:
+                if (scopes(there.candidate)[rule.scope] == here[rule.scope]) == rule.anti:
+                    what = f"{'anti-affinity' if rule.anti else 'affinity'} {rule.name or rule.scope}"
+                    why = f"{what} with {other.rsplit('/', 1)[-1]}"
+                    yield Objection(why=why, relaxed=f"no {what}", cost=1.0)
+                    break
+
+    def _ways(self, need: LinkNeed, candidate: Candidate) -> Iterator[Objection]:
+        site = candidate.pop
+        reached = self.links.get(need.name, set())
+        for other in sorted(reached - {site}) if site not in reached else ():
+            way = candidate.site_links.get(other)
+            between = f"from {site} to {other}"
+            if way is None:
+                yield Objection(why=f"link {need.name}: nothing is known of the way {between}")
+                continue
+            if need.latency_s and way.latency_s > need.latency_s:
+                takes, most = f"{way.latency_s * 1e3:g} ms", f"{need.latency_s * 1e3:g}"
+                yield Objection(
+                    why=f"link {need.name}: {takes} {between}, at most {most} wanted",
+                    relaxed=f"{takes} on link {need.name}",
+                    cost=1.0,
+                )
+            free = way.bandwidth_bps - self.spent.get((min(site, other), max(site, other)), 0)
+            if need.bitrate_bps > free:
+                yield Objection(
+                    why=f"link {need.name}: {need.bitrate_bps / 1e6:g} Mbit/s wanted {between}, {free / 1e6:g} free",
+                    relaxed=f"{(need.bitrate_bps - free) / 1e6:g} Mbit/s more {between}",
+                    cost=(need.bitrate_bps - free) / need.bitrate_bps,
+                )
+
+
+def scopes(candidate: Candidate) -> dict[AffinityScope, tuple[str, ...]]:
+    """Where a host is, in each scope of affinity: equal values are together."""
+    node = (candidate.vim, candidate.host.name)
+    pop = (candidate.pop,)
+    zone = (*pop, candidate.host.zone)
+    return {
+        AffinityScope.NFVI_NODE: node,
+        AffinityScope.NETWORK_LINK_AND_NODE: node,
+        AffinityScope.ZONE: zone,
+        AffinityScope.ZONE_GROUP: (*pop, candidate.host.labels.get("zone-group", candidate.host.zone)),
+        AffinityScope.NFVI_POP: pop,
+    }
+
+
+def because(objections: Mapping[tuple[str, str], Sequence[Objection]]) -> str:
+    """Each host with its reason, and the least that would have to give for one of them to do."""
+    if not objections:
+        return "no VIM is registered"
+    reasons = "; ".join(f"{vim}/{host}: {whys[0].why}" for (vim, host), whys in sorted(objections.items()))
+    able = [place for place, whys in objections.items() if all(why.relaxed for why in whys)]
+    if not able:
+        return reasons
+    nearest = min(able, key=lambda place: (sum(why.cost for why in objections[place]), place))
+    relaxed = " and ".join(dict.fromkeys(why.relaxed for why in objections[nearest]))
+    return f"{reasons}; nearest: {'/'.join(nearest)}, with {relaxed}"
+
+
+def _short(demand: Demand, room: Room, overcommit: float) -> Iterator[Objection]:
+    for what, wanted, free in (
+        ("memory", demand.memory_bytes, room.memory_bytes),
+        ("storage", demand.storage_bytes, room.storage_bytes),
+    ):
+        if wanted > free:
+            why = f"{what}: {wanted >> 20} MiB wanted, {max(0, free) >> 20} MiB free"
+            short = -(-(wanted - free) // _MIB)
+            yield Objection(why=why, relaxed=f"{short} MiB more {what} free", cost=(wanted - free) / wanted)
+    if demand.vcpus > room.vcpus:
+        left = max(0, int(room.vcpus))
+        why = f"CPU: {demand.vcpus} wanted, {left} left at overcommit {overcommit:g}"
+        short = math.ceil(demand.vcpus - room.vcpus)
+        yield Objection(why=why, relaxed=f"{short} more virtual CPUs free", cost=short / demand.vcpus)

@@ -1,0 +1,145 @@
+"""Two services and one last place; sites and what lies between them, as the operator wrote them down."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from manor.api import OperationKind
+from manor.errors import PlanRefused, UsageError
+from manor.lcm import endpoints, ns, work
+from manor.lcm.runtime import Runtime, open_runtime
+from manor.lcm.sites import read_sites
+from manor.lcm.wishes import Wishes
+from manor.model.instance import EndpointKind, OperationState
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+def rt(fast_path: Path) -> Iterator[Runtime]:
+    """A VIM with room for one machine and a half."""
+    from sample import onboard
+
+    file = fast_path / "image"
+    file.write_bytes(b"x")
+    with open_runtime(fast_path / "home") as runtime:
+        onboard(runtime, 1, {"kernel": file, "initramfs": file})
+        yield runtime
+
+
+def vim(rt: Runtime, name: str, memory_bytes: int) -> None:
+    host = {"name": f"{name}-h1", "vcpus": 8, "memory_bytes": memory_bytes, "storage_bytes": 1 << 40}
+    endpoints.add(rt, EndpointKind.VIM, name, driver="fake", config={"hosts": [host]})
+
+
+def machine_bytes(rt: Runtime) -> int:
+    ns.create(rt, "bench", name="probe")
+    (node,) = (
+        s.spec
+        for s in ns.propose(rt, "probe", OperationKind.INSTANTIATE).plan.steps
+        if s.kind == "node" and s.verb == "ensure"
+    )
+    assert node is not None
+    return int(node["memory_bytes"])
+
+
+def test_of_two_that_race_for_the_last_place_one_wins_and_one_is_told(rt: Runtime) -> None:
+    vim(rt, "big", 1 << 40)
+    size = machine_bytes(rt)
+    endpoints.remove(rt, EndpointKind.VIM, "big")
+    vim(rt, "lab", size * 3 // 2)
+    proposals = []
+    for name in ("one", "two"):
+        ns.create(rt, "bench", name=name)
+        proposals.append(ns.propose(rt, name, OperationKind.INSTANTIATE))
+    told: list[PlanRefused] = []
+    begun: list[str] = []
+    ready = threading.Barrier(2)
+
+    def start(proposal: ns.Proposal) -> None:
+        ready.wait()
+        try:
+            begun.append(ns.start(rt, proposal))
+        except PlanRefused as error:
+            told.append(error)
+
+    with work.working(rt):
+        racers = [threading.Thread(target=start, args=(proposal,)) for proposal in proposals]
+        for racer in racers:
+            racer.start()
+        for racer in racers:
+            racer.join()
+        (winner,) = begun
+        assert rt.operations.wait(winner).state is OperationState.COMPLETED
+        (error,) = told
+        assert f"INSTANTIATE {winner}" in error.message
+        loser = next(p.ns.name for p in proposals if p.ns.id != rt.operations.get(winner)[0].ns_id)
+        with pytest.raises(PlanRefused, match="find no host"):
+            ns.propose(rt, loser, OperationKind.INSTANTIATE)
+
+
+def test_what_an_operation_under_way_will_take_is_set_aside(rt: Runtime) -> None:
+    vim(rt, "big", 1 << 40)
+    size = machine_bytes(rt)
+    endpoints.remove(rt, EndpointKind.VIM, "big")
+    vim(rt, "lab", size * 3 // 2)
+    for name in ("one", "two"):
+        ns.create(rt, "bench", name=name)
+    ns.start(rt, ns.propose(rt, "one", OperationKind.INSTANTIATE))  # nobody works: it has made nothing yet
+    with pytest.raises(PlanRefused) as refused:
+        ns.propose(rt, "two", OperationKind.INSTANTIATE)
+    assert "memory" in refused.value.findings[0].message
+
+
+SITES = """
+sites:
+  paris: {vims: [vim-a], labels: {country: FR}}
+  lyon: {vims: [vim-b]}
+links:
+  - {between: [paris, lyon], latency_ms: 4, bandwidth_mbps: 1000}
+"""
+
+
+def test_a_service_is_placed_at_the_site_that_was_asked_for(rt: Runtime) -> None:
+    for name in ("vim-a", "vim-b"):
+        vim(rt, name, 1 << 40)
+    (rt.home / "sites.yaml").write_text(SITES)
+    ns.create(rt, "bench", name="one")
+    for site, where in (("paris", "vim-a/vim-a-h1"), ("lyon", "vim-b/vim-b-h1")):
+        proposal = ns.propose(rt, "one", OperationKind.INSTANTIATE, Wishes(locations={"*": f"site:{site}"}))
+        assert set(proposal.plan.placement.values()) == {where}
+    with pytest.raises(PlanRefused) as refused:
+        ns.propose(rt, "one", OperationKind.INSTANTIATE, Wishes(locations={"*": "site:nice"}))
+    assert "nearest: vim-a/vim-a-h1, with allowed at site paris" in refused.value.findings[0].message
+
+
+def test_the_operator_sets_a_policy(rt: Runtime) -> None:
+    vim(rt, "lab", 1 << 40)
+    ns.create(rt, "bench", name="one")
+    (rt.home / "placement.yaml").write_text("balanced: {cpu_overcommit: 0.5}")
+    with pytest.raises(UsageError, match="cpu_overcommit"):
+        ns.propose(rt, "one", OperationKind.INSTANTIATE)
+    (rt.home / "placement.yaml").write_text("balanced: {cpu_overcommit: 2}")
+    assert ns.propose(rt, "one", OperationKind.INSTANTIATE).plan.steps
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("sites: {a: {vims: [x]}, b: {vims: [x]}}", "VIM x is at a and at b"),
+        ("sites: {a: {}}\nlinks: [{between: [a, c]}]", "names the site c"),
+        ("sites: {a: {}}\nlinks: [{between: [a, a]}]", "to itself"),
+        ("sites: {a: {where: here}}", "sites.a.where"),
+        ("sites: {a: {}}\nlinks: [{between: [a, a], latency_ms: -1}]", "latency_ms"),
+        ("sites: [", "sites.yaml:"),
+    ],
+)
+def test_a_file_of_sites_that_is_wrong_says_where(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "sites.yaml").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        read_sites(tmp_path)
