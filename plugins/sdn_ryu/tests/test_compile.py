@@ -30,6 +30,7 @@ from manor.errors import Permanent, Unsupported
 from manor.fakes.openflow import Fabric, Walk, overlap
 from manor_sdn_ryu.balance import slots
 from manor_sdn_ryu.compile import compile_spec
+from manor_sdn_ryu.entries import limits, resolve
 from manor_sdn_ryu.security import link_local, port_masks
 
 OWNER = "manor/test"
@@ -242,7 +243,9 @@ def test_a_one_way_chain_leaves_the_way_back_alone() -> None:
         (Classifier(), {"eth_type": 0x88CC}, None),
         (Classifier(ether_type="ipv4"), {"eth_type": 0x0800}, {"eth_type": 0x86DD}),
         (Classifier(ether_source_address=A.mac), {}, None),
-        (Classifier(vlan_tag=(7, 9)), {"vlan_vid": 0x1009}, {"vlan_vid": 0x1008}),
+        (Classifier(vlan_tag=(9,)), {"vlan_vid": 0x1009}, {"vlan_vid": 0x1008}),
+        (Classifier(destination_port_range=PortRange(lower=80, upper=89)),
+         {"ip_proto": 132, "sctp_src": 9, "sctp_dst": 89}, {"ip_proto": 17, "udp_src": 9, "udp_dst": 90}),
         (Classifier(dscp=46), {"ip_dscp": 46}, {"ip_dscp": 0}),
         (Classifier(protocol="udp", source_port_range=PortRange(lower=5000, upper=5010)),
          {"ip_proto": 17, "udp_src": 5010, "udp_dst": 9}, {"ip_proto": 17, "udp_src": 5011, "udp_dst": 9}),
@@ -353,12 +356,22 @@ FW = bump("fw")
          "match nothing"),
         (chain(at("fw", FW), sources=[A], destinations=[B], classifiers=(Classifier(protocol="tpc"),)), "'tpc'"),
         (chain(at("fw", FW), sources=[A], destinations=[B],
-               classifiers=(Classifier(destination_port_range=PortRange(lower=1, upper=2)),)), "needs a protocol"),
+               classifiers=(Classifier(protocol="icmp", destination_port_range=PortRange(lower=1, upper=2)),)),
+         "has no ports"),
+        (chain(at("fw", FW), sources=[A], destinations=[B], classifiers=(Classifier(vlan_tag=(5, 6)),)),
+         "VLAN tags 5, 6: switches match the outer one only"),
+        (chain(at("fw", FW), sources=[A], destinations=[B], precedence=1000), "outside 0 to 999"),
+        (chain(at("fw", FW), sources=[A], destinations=[B], precedence=-1), "outside 0 to 999"),
+        (chain(at("fw", FW), sources=[A], destinations=[A, B], classifiers=tuple(Classifier(dscp=n) for n in (1, 1)) +
+               tuple(Classifier(protocol=p) for p in ("tcp", "udp", "sctp"))
+               + tuple(Classifier(source_ip_address_prefix=f"10.0.0.0/{n}") for n in (8, 9, 10, 11))),
+         "more than 4 of its classifiers overlap"),
         (chain(at("fw", FW), sources=[A], destinations=[B],
                classifiers=(Classifier(source_ip_address_prefix="10.0.0.1/8", destination_ip_address_prefix="::/0"),)),
          "two IP versions"),
         (chain(at("fw", FW), sources=[A], destinations=[B],
-               classifiers=(Classifier(extended_criteria=((0, 8, "ff"),)),)), "extended_criteria"),
+               classifiers=(Classifier(ether_type="ipv4", extended_criteria=((80, 8, "40"),)),)),
+         "bit 80: the time to live is no field"),
         (chain(at("fw", dataclasses.replace(FW, mode=ElementMode.NSH)), sources=[A], destinations=[B]), "NSH"),
         (segment(A, dataclasses.replace(B, mac=A.mac)), "share an address or a MAC"),
     ],
@@ -414,3 +427,163 @@ def test_any_chain_visits_each_position_once_in_order(
 def test_compiling_is_pure() -> None:
     spec = chain(at("fw", bump("f1"), bump("f2")), sources=[A], destinations=[B])
     assert compile_spec(spec, NOWHERE) == compile_spec(spec, NOWHERE)
+
+
+@pytest.mark.parametrize(
+    ("rule", "criteria", "yes", "no"),
+    [
+        ({}, ((0, 16, "0x88cc"),), {"eth_type": 0x88CC}, {"eth_type": 0x0800}),
+        ({"ether_type": "ipv4"}, ((88, 8, "06"),), {"ip_proto": 6}, {"ip_proto": 17}),
+        ({"ether_type": "ipv4"}, ((24, 6, "0b101110"),), {"ip_dscp": 46}, {"ip_dscp": 0}),
+        ({"ether_type": "ipv4"}, ((168, 8, "02"),), {"ipv4_dst": "192.168.7.2"}, {"ipv4_dst": "10.0.0.3"}),
+        ({"ether_type": "ipv4"}, ((16, 4, "4"), (144, 1, "0")), {"ipv4_dst": "10.0.0.2"}, {"ipv4_dst": "192.0.0.1"}),
+        ({"protocol": "udp"}, ((203, 5, "0b10101"),),
+         {"ip_proto": 17, "udp_src": 1, "udp_dst": 0x0135}, {"ip_proto": 17, "udp_src": 1, "udp_dst": 0x0136}),
+        ({"vlan_tag": (5,)}, ((16, 3, "0b011"),),
+         {"vlan_vid": 0x1005, "vlan_pcp": 3}, {"vlan_vid": 0x1005, "vlan_pcp": 0}),
+        ({"ether_type": "ipv4", "protocol": "icmp"}, ((176, 8, "08"),),
+         {"ip_proto": 1, "icmpv4_type": 8}, {"ip_proto": 1, "icmpv4_type": 0}),
+    ],
+)  # fmt: skip
+def test_extended_criteria_are_the_header_fields_at_their_offsets(
+    rule: dict[str, object], criteria: tuple[tuple[int, int, str], ...],
+    yes: dict[str, str | int], no: dict[str, str | int],
+) -> None:  # fmt: skip
+    classifier = Classifier(**rule, extended_criteria=criteria)  # type: ignore[arg-type]
+    source = dataclasses.replace(A, addresses=())
+    net = fabric(
+        segment(source, B), chain(at("fw", bump("fw")), sources=[source], destinations=[B], classifiers=(classifier,))
+    )
+    base = {**ip(A, B), "ip_proto": 6, "ip_dscp": 0}
+    assert walk(net, A, {**base, **yes}).through == ("fwi",)
+    walked = walk(net, A, {**base, **no})
+    assert (walked.through, walked.devices) == ((), {"p2"})
+
+
+@pytest.mark.parametrize(
+    ("rule", "criteria", "words"),
+    [
+        ({}, ((16, 8, "45"),), "bit 16: without an ether_type"),
+        ({"ether_type": "ipv4"}, ((176, 16, "0050"),), "bit 176: without a protocol"),
+        ({"protocol": "tcp"}, ((208, 32, "0"),), "bit 208: what lies behind the headers"),
+        ({"ether_type": "ipv6"}, ((72, 8, "40"),), "bit 72: the hop limit is no field"),
+        ({"ether_type": "ipv4"}, ((88, 4, "0"),), "bit 88: OpenFlow 1.3 matches all 8 bits of ip_proto or none"),
+        ({"ether_type": "ipv4"}, ((0, 16, "86dd"),), "contradict each other"),
+        ({"ether_type": "ipv4"}, ((16, 4, "6"),), "contradict each other"),
+        ({}, ((0, 8, "1ff"),), "not a value of 8 bits"),
+        ({}, ((0, 16, "wxyz"),), "not a value of 16 bits"),
+    ],
+)
+def test_bits_that_no_field_has_are_refused_by_what_they_are(
+    rule: dict[str, object], criteria: tuple[tuple[int, int, str], ...], words: str
+) -> None:
+    classifier = Classifier(**rule, extended_criteria=criteria)  # type: ignore[arg-type]
+    with pytest.raises((Permanent, Unsupported), match=words):
+        compile_spec(chain(at("fw", FW), sources=[A], destinations=[B], classifiers=(classifier,)), NOWHERE)
+
+
+# --- ports to the outside
+
+
+def outside(name: str, *, vlan: int = 0, device: str = "eth1", **more: object) -> SdnPort:
+    return SdnPort(key=f"s/sap/{name}", host="h1", device=device, mac="", vlan=vlan, **more)  # type: ignore[arg-type]
+
+
+STRANGER = port(77)
+
+
+@pytest.mark.parametrize("vlan", [0, 100])
+def test_what_nobody_on_the_segment_is_goes_outside_and_comes_from_there(vlan: int) -> None:
+    net = fabric(segment(A, B, outside("door", vlan=vlan)))
+    tag = {"vlan_vid": 0x1000 | vlan} if vlan else {}
+    walked = walk(net, A, tcp(A, STRANGER))
+    assert walked.devices == {"eth1"}
+    assert walked.arrivals[0].packet.get("vlan_vid", 0) == (0x1000 | vlan if vlan else 0)
+    assert walk(net, A, tcp(A, B)).devices == {"p2"}, "the segment's own stay inside"
+    assert walk(net, A, arp(A, "10.0.0.77")).devices == {"eth1"}, "a question about a stranger"
+    assert walk(net, A, arp(A, "10.0.0.2")).devices == {"p1"}, "answered here"
+    broadcast = walk(net, A, {**tcp(A, B), "eth_dst": "ff:ff:ff:ff:ff:ff"})
+    assert broadcast.devices == {"p2", "eth1"}
+    inner = next(one.packet for one in broadcast.arrivals if one.device == "p2")
+    assert "vlan_vid" not in inner
+    came = net.send("h1", "eth1", {**tcp(STRANGER, B), **tag})
+    assert came.devices == {"p2"}
+    assert not came.arrivals[0].packet.get("vlan_vid", 0)
+    assert net.send("h1", "eth1", {**tcp(STRANGER, port(78)), **tag}).devices == set(), "nothing goes back out"
+    assert net.send("h1", "eth1", {**tcp(STRANGER, B), "vlan_vid": 0x1009}).devices == set(), "another VLAN"
+    for forged in ({"eth_src": A.mac}, {"ipv4_src": A.addresses[0]}):
+        assert net.send("h1", "eth1", {**tcp(STRANGER, B), **forged, **tag}).devices == set(), forged
+    fake = {**arp(STRANGER, "10.0.0.2", op=2, arp_spa="10.0.0.1"), "eth_dst": B.mac, **tag}
+    assert net.send("h1", "eth1", fake).devices == set(), "nobody outside is an address of ours"
+
+
+def test_one_port_serves_several_links_by_vlan() -> None:
+    one, other = outside("one", vlan=100), outside("other", vlan=200)
+    twin = port(1, prefix="q")
+    net = fabric(segment(A, one), segment(twin, other, key="t/vl/lan"))
+    assert net.send("h1", "eth1", {**tcp(STRANGER, A), "vlan_vid": 0x1064}).devices == {"p1"}
+    assert net.send("h1", "eth1", {**tcp(STRANGER, A), "vlan_vid": 0x10C8}).devices == {"q1"}
+    assert walk(net, twin, tcp(twin, STRANGER)).arrivals[0].packet["vlan_vid"] == 0x10C8
+
+
+def test_a_chain_starts_or_ends_outside_and_other_traffic_is_not_touched() -> None:
+    door = outside("door", vlan=100)
+    tag = {"vlan_vid": 0x1064}
+    lan = segment(A, B, door)
+    out = chain(at("fw", bump("fw")), at("mon", bump("mn")), sources=[A], destinations=[door])
+    inside = dataclasses.replace(
+        chain(at("fw", bump("fw")), sources=[A], destinations=[B]), key="s/chain/in", name="in", precedence=3
+    )
+    for others in ((), (inside,)):
+        net = fabric(lan, out, *others)
+        walked = walk(net, A, tcp(A, STRANGER))
+        assert (walked.through, walked.devices) == (("fwi", "mni"), {"eth1"})
+        back = net.send("h1", "eth1", {**tcp(STRANGER, A, sport=80, dport=40000), **tag})
+        assert (back.through, back.devices) == (("mno", "fwo"), {"p1"})
+        walked = walk(net, A, tcp(A, B))
+        assert (walked.through, walked.devices) == (("fwi",) if others else (), {"p2"})
+        walked = walk(net, B, tcp(B, STRANGER))
+        assert (walked.through, walked.devices) == ((), {"eth1"}), "only the chain's ends take it"
+
+
+def test_a_chain_from_one_outside_to_another() -> None:
+    left, right = outside("left", device="eth1"), outside("right", device="eth2")
+    between = chain(at("fw", bump("fw")), sources=[left], destinations=[right])
+    net = fabric(segment(left, right), between)
+    walked = net.send("h1", "eth1", tcp(STRANGER, port(78)))
+    assert (walked.through, walked.devices) == (("fwi",), {"eth2"})
+    back = net.send("h1", "eth2", tcp(port(78), STRANGER))
+    assert (back.through, back.devices) == (("fwo",), {"eth1"})
+    arm = SdnPort(key="x", host="h1", device="arm", mac="", transparent=True)
+    tap = at("tap", ChainElement(ingress=arm, egress=arm, mode=ElementMode.ONE_ARMED))
+    with pytest.raises(Unsupported, match="cannot be told apart"):
+        compile_spec(chain(tap, sources=[left], destinations=[right]), NOWHERE)
+
+
+def test_a_chain_to_the_outside_crosses_hosts_and_routers() -> None:
+    door = outside("door")
+    lan = segment(A, port(5, host="h2"), door)
+    spec = chain(at("fw", bump("fw", host="h2")), sources=[A], destinations=[door])
+    net = fabric(lan, spec, topology=LINKED)
+    assert (walk(net, A, tcp(A, STRANGER)).through, walk(net, A, tcp(A, STRANGER)).devices) == (("fwi",), {"eth1"})
+    back = net.send("h1", "eth1", tcp(STRANGER, A, sport=80, dport=40000))
+    assert (back.through, back.devices) == (("fwo",), {"p1"})
+    router = [port(50, prefix="r"), port(51, prefix="r")]
+    routed = chain(at("nat", ChainElement(ingress=router[0], egress=router[1], mode=ElementMode.ROUTED)),
+                   at("mon", bump("mn")), sources=[A], destinations=[door])  # fmt: skip
+    net = fabric(segment(A, *router, door), routed)
+    walked = net.send("h1", "r51", {**tcp(A, STRANGER), "eth_src": router[1].mac})
+    assert (walked.through, walked.devices) == (("mni",), {"eth1"})
+
+
+def test_a_links_rate_meters_what_is_delivered_and_nothing_twice() -> None:
+    lan = dataclasses.replace(segment(A, B, port(5, host="h2")), rate_bps=1_000_000)
+    program = compile_spec(lan, LINKED)
+    metered = {(rule.host, rule.note) for rule in program.rules if ("meter", 1_000_000) in rule.actions}
+    assert {note.partition(": ")[2] for host, note in metered if host == "h1"} == {
+        "to p1", "to p2", "broadcast", "broadcast, from another host"
+    }  # fmt: skip
+    held = resolve(program, "h1", {"p1": 7, "p2": 4, "vx-h2": 1})
+    assert held.meters == {0x20004: 1000}
+    assert limits(program)["h1"].meters({"p1": 7, "p2": 4}) == {0x20004}
+    assert resolve(program, "h1", {}).meters == {}

@@ -80,9 +80,10 @@ def meet(one: Classifier, other: Classifier) -> bool:
 
 
 def reversed_classifier(classifier: Classifier) -> Classifier:
-    """The same traffic on its way back."""
+    """The same traffic on its way back; what its extended criteria mean then is not known, and left out."""
     return dataclasses.replace(
         classifier,
+        extended_criteria=(),
         ether_source_address=classifier.ether_destination_address,
         ether_destination_address=classifier.ether_source_address,
         source_port_range=classifier.destination_port_range,

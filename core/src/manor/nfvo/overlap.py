@@ -53,7 +53,9 @@ def _refusal(one: Nfpd, other: Nfpd, a: int, b: int) -> PlanRefused:
 
 def _meeting(one: ChainSpec, other: ChainSpec) -> Iterator[tuple[int, int]]:
     """Numbers of the rules of each that one packet between the same ends can match."""
-    for (froms, tos, rules), (their_froms, their_tos, their_rules) in itertools.product(_ways(one), _ways(other)):
+    # The ways back of both, which would be the fourth pair, meet just where the ways there do.
+    pairs = itertools.islice(itertools.product(_ways(one), _ways(other)), 3)
+    for (froms, tos, rules), (their_froms, their_tos, their_rules) in pairs:
         if _share(froms, tos, their_froms, their_tos):
             for (a, rule), (b, their_rule) in itertools.product(enumerate(rules), enumerate(their_rules)):
                 if meet(rule, their_rule):
@@ -71,5 +73,10 @@ def _share(
 ) -> bool:
     """Whether some packet can go between ends that both have."""
     starts = {port.key for port in froms} & {port.key for port in their_froms}
-    ends = {port.key for port in tos} & {port.key for port in their_tos}
+    ends = set(map(_met, tos)) & set(map(_met, their_tos))
     return any(start != end for start, end in itertools.product(starts, ends))
+
+
+def _met(port: SdnPort) -> str:
+    """What a frame is addressed to: of several ports to the outside it cannot be told to which."""
+    return port.key if port.mac or port.transparent else "outside"

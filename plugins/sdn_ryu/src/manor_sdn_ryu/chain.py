@@ -3,7 +3,8 @@
 How far a frame has come is told by the port it comes out of, since a transparent function gets it unchanged and may
 be shared by several chains: each rule matches ``in_port``, both ends and the classifier. So the first rule is in
 CLASSIFY (after port security), the ones between are in ADMIT, and the last hands the frame to the segment, which
-delivers it as any other. Behind a routed function the ends are known by IP address, as their MACs are gone. Pure.
+delivers it as any other. Behind a routed function the ends are known by IP address, as their MACs are gone. An end to
+the outside is known by neither: it is where a frame goes, or comes from, that is nobody's on the segment. Pure.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ from manor_sdn_ryu.balance import shares
 from manor_sdn_ryu.classifier import IP_FAMILIES, clauses, reverse
 from manor_sdn_ryu.fields import Field, exact, intersects, merge, render_match
 from manor_sdn_ryu.names import word
-from manor_sdn_ryu.pipeline import LOCAL, Priority, Table, metadata_of, tag, tunnel_id
-from manor_sdn_ryu.segment import DROP, Actions, goto, limited, link_device
+from manor_sdn_ryu.pipeline import LOCAL, SEGMENT_MASK, Priority, Table, metadata_of, tag, tunnel_id
+from manor_sdn_ryu.segment import DROP, Actions, goto, is_outside, limited, link_device, way_out
 
 __all__ = ["compile_chain"]
 
 _PRECEDENCE_MAX = 999
 _RANKS = 8
+_SLOTS = 32
+"""Priorities of one precedence: four degrees of exactness, in each of them the ranks."""
 _Clause = dict[str, Field]
 
 
@@ -68,8 +71,9 @@ def _refuse_unsound(spec: ChainSpec) -> None:
         raise Permanent(f"chain {spec.name}: it has no {'sources' if not spec.sources else 'destinations'}")
     if not spec.positions:
         raise Permanent(f"chain {spec.name}: it has no positions, so it steers nothing")
-    if abs(spec.precedence) > _PRECEDENCE_MAX:
-        raise Permanent(f"chain {spec.name}: precedence {spec.precedence} is outside -999 to 999")
+    if not 0 <= spec.precedence <= _PRECEDENCE_MAX:
+        raise Permanent(f"chain {spec.name}: precedence {spec.precedence} is outside 0 to {_PRECEDENCE_MAX}")
+    anonymous = all(any(not port.mac for port in end) for end in (spec.sources, spec.destinations))
     seen: dict[tuple[str, str], str] = {}
     ends = {(port.host, port.device) for port in (*spec.sources, *spec.destinations)}
     for position in spec.positions:
@@ -80,6 +84,12 @@ def _refuse_unsound(spec: ChainSpec) -> None:
         for element in position.elements:
             if element.mode is ElementMode.NSH:
                 raise Unsupported(f"chain {spec.name}: {position.name} wants NSH", capability="nsh")
+            if anonymous and spec.symmetric and element.ingress.device == element.egress.device:
+                raise Unsupported(
+                    f"chain {spec.name}: at {position.name}, which has one port, frames there and back between two"
+                    " ends to the outside cannot be told apart",
+                    hint="give the function two ports, an end a MAC, or let the path go one way (symmetric: false)",
+                )
             for port in {element.ingress, element.egress}:
                 where = (port.host, port.device)
                 if where in seen:
@@ -95,6 +105,7 @@ def _refuse_unsound(spec: ChainSpec) -> None:
 def _ranked(spec: ChainSpec) -> list[tuple[int, _Clause]]:
     """The chain's clauses, each with a rank by which overlapping ones are told apart (higher first)."""
     wanted: list[_Clause] = []
+    ranks = _RANKS // 2 if _both_ways(spec) else _RANKS
     balanced = any(len(position.elements) > 1 for position in spec.positions)
     for classifier in spec.classifiers or (Classifier(),):
         for clause in clauses(classifier):
@@ -105,15 +116,25 @@ def _ranked(spec: ChainSpec) -> list[tuple[int, _Clause]]:
     for clause in wanted:
         if any(clause == earlier for _, earlier in ranked):
             continue
-        rank = min((r - 1 for r, earlier in ranked if intersects(earlier, clause)), default=_RANKS - 1)
+        rank = min((r - 1 for r, earlier in ranked if intersects(earlier, clause)), default=ranks - 1)
         if rank < 0:
-            raise Unsupported(f"chain {spec.name}: more than {_RANKS} of its classifiers overlap each other")
+            raise Unsupported(
+                f"chain {spec.name}: more than {ranks} of its classifiers overlap each other",
+                hint="leave out those that another one contains",
+            )
         ranked.append((rank, clause))
     return ranked
 
 
+def _both_ways(spec: ChainSpec) -> bool:
+    """Whether a frame's ends do not tell if it goes there or back: a port is a source and a destination."""
+    return spec.symmetric and not {port.key for port in spec.sources}.isdisjoint(p.key for p in spec.destinations)
+
+
 def _addressed(port: SdnPort, side: str, clause: _Clause) -> list[_Clause]:
-    """The port as an end by IP address."""
+    """The port as an end by IP address; of one to the outside only the kinds of frames are known."""
+    if not port.mac and not port.addresses:
+        return [{"eth_type": exact("eth_type", kind)} for kind in IP_FAMILIES.values()]
     kinds = {exact("eth_type", kind): name for name, kind in IP_FAMILIES.items()}
     family = kinds.get(clause.get("eth_type", (0, 0)), "")
     found: list[_Clause] = []
@@ -235,6 +256,8 @@ class _Way:
             return
         number = metadata_of(self.spec.owner, self.spec.segment) | LOCAL
         onwards: Actions = (("set_field", f"metadata=0x{number:x}"), *goto(Table.FORWARD))
+        if not end.mac:  # the segment would spread it over all its ports to the outside, also where it came from
+            onwards = way_out(end)
         if end.host == port.host:
             yield self.rule(port, table, match, (*restore, *onwards), note)
         else:
@@ -259,9 +282,18 @@ class _Way:
 
     def rule(self, port: SdnPort, table: Table, match: _Clause, actions: Actions, note: str) -> FlowRule:
         """A rule for frames out of ``port``."""
-        rank = self.rank + (_RANKS if self.forth else 0)
+        rank = self.rank + (_RANKS // 2 if self.forth and _both_ways(self.spec) else 0)
+        start, end = (self.source, self.target) if self.forth else (self.target, self.source)
+        priority = Priority.STEER + _SLOTS * self.spec.precedence + rank
+        if table is not Table.CLASSIFY:
+            priority += _RANKS * (2 * bool(start.mac) + bool(end.mac))
+        elif not end.mac:
+            priority = Priority.OUTSIDE + _RANKS * self.spec.precedence + rank
+        if table is Table.CLASSIFY and is_outside(start):  # several links may have VLANs of this port
+            segment = metadata_of(self.spec.owner, self.spec.segment)
+            match = {**match, "metadata": (segment, SEGMENT_MASK)}
         return FlowRule(
-            host=port.host, table=table, priority=Priority.STEER + 16 * self.spec.precedence + rank,
+            host=port.host, table=table, priority=priority,
             match=render_match(match, in_port=port.device),
             actions=limited(port, actions) if table is Table.ADMIT else actions, note=f"{self.spec.name}: {note}",
         )  # fmt: skip

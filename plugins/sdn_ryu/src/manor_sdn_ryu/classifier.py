@@ -1,17 +1,19 @@
 """A classifier (NfpRule) as OpenFlow matches, for the way there and the way back.
 
-Every field of SOL001's NfpRule that OpenFlow 1.3 has a match field for. ``extended_criteria`` (any bits at any
-offset) has none and is refused by name. A frame only matches a port range if the protocol is given, since the
-transport ports of other protocols are no fields. Pure.
+Every field of SOL001's NfpRule: ``extended_criteria`` as far as they are bits of header fields, a port range without a
+protocol as the range of each protocol that has ports. A stack of VLAN tags is refused, since switches match the outer
+tag alone. Pure.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from collections.abc import Mapping
 
 from manor.api import Classifier
 from manor.errors import Permanent, Unsupported
+from manor_sdn_ryu.extended import criteria_match
 from manor_sdn_ryu.fields import Field, Match, exact, merge, parse
 from manor_sdn_ryu.security import PROTOCOLS, port_masks
 
@@ -39,27 +41,30 @@ def clauses(classifier: Classifier) -> list[dict[str, Field]]:
 
     Raises Unsupported for what OpenFlow cannot match, Permanent for what contradicts itself.
     """
+    found = [both for other in _network(classifier) if (both := merge(_ethernet(classifier), other)) is not None]  # type: list[dict[str, Field]]
     if classifier.extended_criteria:
-        raise Unsupported(
-            "extended_criteria of an NFP rule: OpenFlow has no match on arbitrary bits",
-            capability="extended-criteria",
-            hint="use the other fields of the rule",
-        )
-    found = [{}]  # type: list[dict[str, Field]]
-    for alternatives in (_ethernet(classifier), _network(classifier)):
-        found = [both for one in found for other in alternatives if (both := merge(one, other)) is not None]
+        wider = [criteria_match(classifier.extended_criteria, match) for match in found]
+        found = [match for match in wider if match is not None]
+    if not found:
+        raise Permanent("NFP rule: its fields contradict each other, so it matches nothing")
     return found
 
 
-def _ethernet(classifier: Classifier) -> list[dict[str, Field]]:
+def _ethernet(classifier: Classifier) -> dict[str, Field]:
     match: dict[str, Field] = {}
     if classifier.ether_source_address:
         match["eth_src"] = _field("eth_src", classifier.ether_source_address)
     if classifier.ether_destination_address:
         match["eth_dst"] = _field("eth_dst", classifier.ether_destination_address)
-    if not classifier.vlan_tag:
-        return [match]
-    return [{**match, "vlan_vid": _field("vlan_vid", 0x1000 | tag)} for tag in classifier.vlan_tag]
+    if len(classifier.vlan_tag) > 1:
+        raise Unsupported(
+            f"NFP rule with VLAN tags {', '.join(map(str, classifier.vlan_tag))}: switches match the outer one only",
+            capability="qinq",
+            hint="give one vlan_tag",
+        )
+    for number in classifier.vlan_tag:
+        match["vlan_vid"] = _field("vlan_vid", 0x1000 | number)
+    return match
 
 
 def _field(name: str, value: str | int) -> Field:
@@ -70,9 +75,8 @@ def _field(name: str, value: str | int) -> Field:
 
 
 def _network(classifier: Classifier) -> list[dict[str, Field]]:
-    protocol, number = _protocol(classifier)
+    protocols = _protocols(classifier)
     prefixes = _prefixes(classifier)
-    ports = _ports(classifier, protocol)
     family = classifier.ether_type.lower()
     if family and family not in IP_FAMILIES:
         raise Permanent(f"NFP rule: ether_type {classifier.ether_type!r} is neither ipv4 nor ipv6")
@@ -80,25 +84,30 @@ def _network(classifier: Classifier) -> list[dict[str, Field]]:
     families &= {name.split("_")[0] for name in prefixes} or families
     if len({name.split("_")[0] for name in prefixes}) > 1 or not families:
         raise Permanent("NFP rule: addresses of two IP versions, or not of its ether_type, match nothing")
-    if not family and not prefixes and number is None and classifier.dscp is None:
+    if not family and not prefixes and protocols == [("", None)] and classifier.dscp is None:
         return [{}]
     found = []
-    for name in sorted(families):
+    for name, (protocol, number) in itertools.product(sorted(families), protocols):
         match = {"eth_type": exact("eth_type", IP_FAMILIES[name]), **prefixes}
         if number is not None:
             match["ip_proto"] = exact("ip_proto", 58 if number == 1 and name == "ipv6" else number)
         if classifier.dscp is not None:
             match["ip_dscp"] = _field("ip_dscp", classifier.dscp)
-        found += [{**match, **pair} for pair in ports]
+        found += [{**match, **pair} for pair in _ports(classifier, protocol)]
     return found
 
 
-def _protocol(classifier: Classifier) -> tuple[str, int | None]:
+def _protocols(classifier: Classifier) -> list[tuple[str, int | None]]:
+    """Keyword and number of each protocol that is meant; of none in particular where nothing is said."""
+    if classifier.protocol:
+        return [_protocol(classifier)]
+    if classifier.source_port_range or classifier.destination_port_range:
+        return [(name, PROTOCOLS[name]) for name in _WITH_PORTS]
+    return [("", None)]
+
+
+def _protocol(classifier: Classifier) -> tuple[str, int]:
     name = classifier.protocol.lower()
-    if not name:
-        if classifier.source_port_range or classifier.destination_port_range:
-            raise Permanent("NFP rule: a port range needs a protocol", hint="protocol: tcp, udp or sctp")
-        return "", None
     if name.isdigit() and int(name) < 256:
         known = {number: keyword for keyword, number in PROTOCOLS.items() if keyword in _WITH_PORTS}
         return known.get(int(name), name), int(name)

@@ -20,7 +20,7 @@ from manor_sdn_ryu import changes
 from manor_sdn_ryu.changes import Change
 from manor_sdn_ryu.deadlines import ANSWER_S, check, left_s
 from manor_sdn_ryu.desired import Desired
-from manor_sdn_ryu.entries import METERS, Entry, Identity, resolve
+from manor_sdn_ryu.entries import Entry, Identity, resolve
 from manor_sdn_ryu.keeper import Keeper
 from manor_sdn_ryu.pipeline import ALL_BITS, OWNER_MASK, owner_bits
 from manor_sdn_ryu.programs import cookie_of, devices_of, hosts_of, spec_of
@@ -45,6 +45,8 @@ class Converger:
         self._settling: set[int] = set()
         """Cookies whose change waits for frames that are under way: nothing of them is deleted meanwhile."""
         self._changing: Counter[int] = Counter()
+        self._bent: set[int] = set()
+        """Cookies of chains that some switch may hold as they are while a function is gone."""
 
     @contextlib.contextmanager
     def changing(self, number: int) -> Iterator[None]:
@@ -88,7 +90,7 @@ class Converger:
             kind = program.kind if program else kind or ResourceKind.CHAIN
             installed: dict[str, dict[Identity, Entry]] = {}
             wanted: dict[str, dict[Identity, Entry]] = {}
-            effective = self._desired.effective(program) if program and self._desired.stays(program) else None
+            effective = self._effective(program) if program and self._desired.stays(program) else None
             for host in hosts:
                 session = self._switches.session(host)
                 installed[host] = _held(session, number, ALL_BITS, deadline)
@@ -117,8 +119,20 @@ class Converger:
             else:
                 programs = [program for program in self._desired.programs if _names(program, devices)]
             for program in programs:
+                number = cookie_of(program)
+                straight = self._effective(program) is program
+                if devices is None and straight and number not in self._bent:
+                    continue  # every switch holds it as it is
                 for where in hosts_of(program) if len(hosts_of(program)) > 1 else {host}:
                     self.swap(program, where, deadline)
+                if straight:
+                    self._bent.discard(number)
+
+    def _effective(self, program: FlowProgram) -> FlowProgram:
+        effective = self._desired.effective(program)
+        if effective is not program:
+            self._bent.add(cookie_of(program))
+        return effective
 
     def swap(self, program: FlowProgram, host: str, deadline: float) -> Sequence[Change]:
         """Bring one program on one switch to what is desired, at once. Returns what was sent."""
@@ -129,7 +143,7 @@ class Converger:
             session = self._switches.session(host)
             installed = _held(session, number, ALL_BITS, deadline)
             stays = self._desired.stays(program)
-            wanted = self._wanted(session, host, self._desired.effective(program), deadline) if stays else {}
+            wanted = self._wanted(session, host, self._effective(program), deadline) if stays else {}
             sent = changes.difference(installed, wanted)
             if number in self._settling:
                 sent = [change for change in sent if not change.delete]
@@ -156,7 +170,7 @@ class Converger:
         for program in self._desired.programs:
             time.sleep(0)  # as in Session: let the door answer meanwhile
             if host in hosts_of(program) and self._desired.stays(program):
-                wanted |= self._wanted(session, host, self._desired.effective(program), deadline)
+                wanted |= self._wanted(session, host, self._effective(program), deadline)
         sent = changes.difference(installed, wanted)
         try:
             session.send(sent, left_s(deadline))
@@ -184,8 +198,7 @@ class Converger:
             for host in self._switches.ready(hosts):
                 session = self._switches.session(host)
                 if session.meters:
-                    metered = self._desired.programs.metered(host)
-                    used = {METERS.start + session.ports.get(device, 0) for device in metered}
+                    used = self._desired.programs.meters(host, session.ports)
                     session.keep_meters(used, left_s(deadline))
 
 

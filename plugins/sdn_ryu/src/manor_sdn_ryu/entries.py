@@ -7,15 +7,29 @@ ports now. Two entries are equal exactly when the switch would do the same. Pure
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from manor.api import FlowProgram, FlowRule
 from manor.errors import Permanent
+from manor_sdn_ryu.facts import facts
 from manor_sdn_ryu.fields import BITS, exact, parse_match
-from manor_sdn_ryu.pipeline import cookie
+from manor_sdn_ryu.pipeline import Table, cookie
 
-__all__ = ["IN_PORT", "METERS", "Action", "Entry", "Identity", "Resolved", "check_rule", "metered", "resolve"]
+__all__ = [
+    "IN_PORT",
+    "METERS",
+    "Action",
+    "Entry",
+    "Identity",
+    "Resolved",
+    "Limits",
+    "check_rule",
+    "limits",
+    "metered",
+    "resolve",
+]
 
 _NO_TABLE = 255
 IN_PORT = 0xFFFFFFF8
@@ -23,8 +37,10 @@ IN_PORT = 0xFFFFFFF8
 _TO_US = 0xFFFFFFFD
 """OFPP_CONTROLLER: what a probe's rule shows (no program has it)."""
 
-METERS = range(0x10000, 0x20000)
-"""Our meters' numbers: where the range begins, and the number of the port whose meter it is."""
+METERS = range(0x10000, 0x30000)
+"""Our meters' numbers: from its begin on those of ports, by the port's number; from :data:`_LINKS` on those of links,
+by the number of a port that is on no other link."""
+_LINKS = 0x20000
 
 Action = tuple[str | int, ...]
 Identity = tuple[int, int, tuple[tuple[str, int, int], ...]]
@@ -71,39 +87,88 @@ def resolve(program: FlowProgram, host: str, ports: Mapping[str, int], *, meteri
     missing: dict[str, None] = {}
     meters: dict[int, int] = {}
     unmetered: dict[str, None] = {}
-    for rule in program.rules:
-        if rule.host != host:
-            continue
+    link: int | None = None
+    for rule in facts(program).rules.get(host, ()):
         gone = [name for name in _devices(rule) if name not in ports]
         missing.update(dict.fromkeys(gone))
         in_port = _in_port(rule)
         if in_port and in_port in gone:
             continue
-        match = [(name, value, mask) for name, (value, mask) in parse_match(rule.match).items() if mask]
+        match = _match(rule.match)
         if in_port:
-            match.append(("in_port", ports[in_port], 0xFFFFFFFF))
+            match = tuple(sorted((*match, ("in_port", ports[in_port], 0xFFFFFFFF))))
         actions = tuple(action for name, argument in rule.actions for action in _action(name, argument, ports))
         rate_bps = metered(rule)
-        if rate_bps and metering:
-            meter = METERS.start + ports[in_port]
+        if rate_bps and not in_port and link is None:
+            link = _link_meter(_link_devices(program, host), ports)
+        meter = METERS.start + ports[in_port] if in_port else link
+        if rate_bps and metering and meter:
             meters[meter] = max(1, rate_bps // 1000)
             actions = (("meter", meter), *actions)
-        elif rate_bps:
-            unmetered[in_port] = None
+        elif rate_bps and not metering:
+            unmetered[in_port or program.name] = None
         entry = Entry(
             table=int(rule.table),
             priority=int(rule.priority),
             cookie=number,
-            match=tuple(sorted(match)),
+            match=match,
             actions=actions,
         )
         entries[entry.identity] = (entry, rule)
     return Resolved(entries=entries, missing=tuple(missing), meters=meters, unmetered=tuple(unmetered))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a program holds to a rate on one host."""
+
+    devices: frozenset[str]
+    """Ports with a limit of their own."""
+    link: frozenset[str]
+    """Ports that the link's meter may be named after; empty where the link has no limit."""
+
+    def meters(self, ports: Mapping[str, int]) -> set[int]:
+        """The meters that are in use with these ports."""
+        found = {METERS.start + ports[name] for name in self.devices if name in ports}
+        return found | {_link_meter(self.link, ports)} - {0}
+
+
+def limits(program: FlowProgram) -> dict[str, Limits]:
+    """What the program limits, by host; a host where it limits nothing is left out."""
+    limited: dict[str, set[str]] = {}
+    for rule in program.rules:
+        if metered(rule):
+            limited.setdefault(rule.host, set()).add(_in_port(rule))
+    return {
+        host: Limits(devices=frozenset(names - {""}), link=_link_devices(program, host) if "" in names else frozenset())
+        for host, names in limited.items()
+    }
+
+
+def _link_devices(program: FlowProgram, host: str) -> frozenset[str]:
+    """The ports that are on this link and on no other."""
+    shared = {"vlan_vid", "tunnel_id"}
+    return frozenset(
+        _in_port(rule)
+        for rule in program.rules
+        if rule.host == host and rule.table == Table.ADMIT and not shared & {name for name, _ in rule.match}
+    )
+
+
+def _link_meter(devices: Iterable[str], ports: Mapping[str, int]) -> int:
+    """The number of a link's meter; 0 while it has no port."""
+    return min((_LINKS + ports[name] for name in devices if name in ports), default=0)
+
+
 def metered(rule: FlowRule) -> int:
     """The rate in bit/s that frames of this rule's port are held to, 0 for none."""
     return next((int(argument) for name, argument in rule.actions if name == "meter"), 0)
+
+
+@functools.lru_cache(1 << 18)
+def _match(match: tuple[tuple[str, str | int], ...]) -> tuple[tuple[str, int, int], ...]:
+    """All that a match says besides its port, which programs are asked for again and again."""
+    return tuple(sorted((name, value, mask) for name, (value, mask) in parse_match(match).items() if mask))
 
 
 def _in_port(rule: FlowRule) -> str:
@@ -142,6 +207,8 @@ def _action(name: str, argument: str | int, ports: Mapping[str, int]) -> Iterabl
             yield "move", source, target
         case "goto" | "resubmit" | "group":
             yield name, int(argument)
+        case "push_vlan" | "pop_vlan":
+            yield (name,)
         case "drop" | "meter":  # a meter's number is the port's, see above
             pass
         case _:
@@ -154,8 +221,8 @@ def check_rule(rule: FlowRule) -> None:
         if not 0 <= rule.table < 254 or not 0 <= rule.priority <= 0xFFFF:
             raise ValueError(f"table {rule.table} or priority {rule.priority} is out of range")
         parse_match(rule.match)
-        if any(name == "meter" for name, _ in rule.actions) and (metered(rule) <= 0 or not _in_port(rule)):
-            raise ValueError("a meter needs a rate and a port")
+        if any(name == "meter" for name, _ in rule.actions) and metered(rule) <= 0:
+            raise ValueError("a meter needs a rate")
         for name, argument in rule.actions:
             for action in _action(name, argument, {str(argument): 1}):
                 _check_action(rule, action)

@@ -7,6 +7,7 @@ that goes between the two; ``in_port`` is a port's name and stays text.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable, Mapping
 
@@ -18,8 +19,9 @@ Match = Mapping[str, Field]
 
 BITS: Mapping[str, int] = {
     "metadata": 64, "tunnel_id": 64,
-    "eth_dst": 48, "eth_src": 48, "eth_type": 16, "vlan_vid": 13,
-    "ip_proto": 8, "ip_dscp": 6, "ipv4_src": 32, "ipv4_dst": 32, "ipv6_src": 128, "ipv6_dst": 128,
+    "eth_dst": 48, "eth_src": 48, "eth_type": 16, "vlan_vid": 13, "vlan_pcp": 3,
+    "ip_proto": 8, "ip_dscp": 6, "ip_ecn": 2, "ipv4_src": 32, "ipv4_dst": 32, "ipv6_src": 128, "ipv6_dst": 128,
+    "ipv6_flabel": 20,
     "tcp_src": 16, "tcp_dst": 16, "udp_src": 16, "udp_dst": 16, "sctp_src": 16, "sctp_dst": 16,
     "icmpv4_type": 8, "icmpv4_code": 8, "icmpv6_type": 8, "icmpv6_code": 8,
     "arp_op": 16, "arp_spa": 32, "arp_tpa": 32, "arp_sha": 48, "arp_tha": 48,
@@ -44,6 +46,7 @@ def _number(name: str, text: str | int) -> int:
     return int(text, 0)
 
 
+@functools.lru_cache(1 << 16)
 def exact(name: str, value: str | int) -> Field:
     """The field with every bit given. Raises ValueError on a value that is none or is too large."""
     number = _number(name, value)
@@ -53,6 +56,7 @@ def exact(name: str, value: str | int) -> Field:
     return number, (1 << bits) - 1
 
 
+@functools.lru_cache(1 << 16)
 def parse(name: str, value: str | int) -> Field:
     """Read ``value`` or ``value/mask`` (for IP addresses also ``address/prefix length``). Raises ValueError."""
     if name not in BITS:

@@ -51,7 +51,9 @@ ADMIT      STEER                    frame of a chain out of a function, to the n
            GUARD                    what a port may never send: others' ND, router advertisements
            ALLOW                    what a port may send, by MAC and address
            REFUSE                   anything else from the port: counted, dropped
-CLASSIFY   STEER                    classified frame of a source, to the first function
+CLASSIFY   STEER                    classified frame of a source to an end with a MAC, to the first function
+           KNOWN                    to a MAC of the segment or a group: of no chain to the outside
+           OUTSIDE                  classified frame of a source to the outside, to the first function
            PASS                     all else of the segment, onwards
 ANSWER     ANSWER_OWN               a question about the asker's own address (duplicate detection): not answered
            ANSWER                   ARP request: answered here; neighbour solicitation: to its one target
@@ -59,7 +61,7 @@ ANSWER     ANSWER_OWN               a question about the asker's own address (du
            PASS                     all else, onwards
 FORWARD    UNICAST                  to the one port with this MAC
            GROUP                    broadcast and multicast, to every port of the segment
-           REFUSE                   to a MAC that nobody has: counted, dropped
+           REFUSE                   to a MAC that nobody has: to the ports to the outside; without one counted, dropped
 TRACK,     GUARD                    of a connection that was admitted
 TRACKED    ALLOW                    a new connection that a security rule admits (or any, where there is none)
            REFUSE                   any other: counted, dropped
@@ -67,14 +69,20 @@ DELIVER    ALLOW                    ARP, ND, DHCP at once; IP to conntrack
            REFUSE                   other protocols
 =========  =======================  =====================================================================
 
-A chain's rules stand at STEER + 16 x its precedence (-999 to 999) + 0 to 15: overlapping classifiers of one chain
-rank in their order, the way there before the way back. Chains match ``in_port`` to know how far a frame has come:
-transparent functions get frames unchanged. DELIVER knows the port by ``reg0``, its number in the segment.
+A chain's rules stand at STEER + 32 x its precedence (0 to 999) + 0 to 31: first the more exact one (both ends by
+address, then one), and overlapping classifiers of one chain in their order, the way there before the way back. Chains
+match ``in_port`` to know how far a frame has come: transparent functions get frames unchanged. DELIVER knows the port
+by ``reg0``, its number in the segment.
+
+**Ports to the outside** have no MAC, or a VLAN. What comes in with the VLAN (or with none) loses its tag in ADMIT and
+is of the segment; under a MAC or an address of the segment's own it is dropped and counted. What goes to a MAC that
+the segment does not have leaves by them, tagged again.
 
 **Connections** are tracked only for ports with security rules, in the conntrack zone (``reg1``) of the port's own
 OpenFlow number, so that equal addresses of two tenants never share one.
 
-**Meters** stand before the actions of ADMIT's rules for ports with a rate limit: every frame meets exactly one of them.
+**Meters** stand before the actions of ADMIT's rules for ports with a rate limit, and of FORWARD's rules that deliver on
+this host for links with one: every frame meets exactly one of each.
 
 **Beyond OpenFlow 1.3** only what Open vSwitch has had for long: ``move`` (in the ARP answer), ``resubmit`` (a
 broadcast to several filtered ports), ``ct``, registers, and atomic bundles (ONF extension 230).
@@ -103,7 +111,7 @@ __all__ = [
     "tunnel_id",
 ]
 
-COMPILER = 3
+COMPILER = 4
 """Raised whenever the pipeline changes, so that an agent compiles anew what an older release left."""
 
 ALL_BITS = (1 << 64) - 1
@@ -128,12 +136,14 @@ class Table(IntEnum):
 class Priority(IntEnum):
     """Bands, by their base; see the table above."""
 
-    STEER = 45000
+    STEER = 30000
+    KNOWN = 28500
     LINK = 25000
     GUARD = 21000
     ALLOW = 20000
     UNICAST = 20000
     ANSWER_OWN = 20100
+    OUTSIDE = 20000
     ANSWER = 20000
     GROUP = 10000
     ANSWER_NONE = 9000

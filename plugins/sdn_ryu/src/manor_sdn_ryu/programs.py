@@ -6,14 +6,15 @@ named, since which of them a switch would take is undefined. Keeps no lock; its 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
-from manor.api import ChainSpec, FlowProgram, ResourceKind, SegmentSpec, Topology, spec_from_json
+from manor.api import ChainSpec, FlowProgram, ResourceKind, SegmentSpec, Topology
 from manor.errors import Conflict, DriverError, Permanent
 from manor_sdn_ryu.claims import Claims
 from manor_sdn_ryu.compile import compile_spec, function_devices
-from manor_sdn_ryu.entries import check_rule, metered
+from manor_sdn_ryu.entries import Limits, check_rule, limits
+from manor_sdn_ryu.facts import facts
 from manor_sdn_ryu.pipeline import COMPILER, cookie
 from manor_sdn_ryu.store import Store
 
@@ -27,28 +28,17 @@ def cookie_of(program: FlowProgram) -> int:
 
 def hosts_of(program: FlowProgram | None) -> set[str]:
     """The hosts whose switches hold a part of the program."""
-    return {rule.host for rule in program.rules} if program else set()
+    return set(facts(program).rules) if program else set()
 
 
-def devices_of(program: FlowProgram) -> set[tuple[str, str]]:
+def devices_of(program: FlowProgram) -> frozenset[tuple[str, str]]:
     """Every device that the program's rules name, with its host."""
-    return {
-        (rule.host, str(value))
-        for rule in program.rules
-        for name, value in (*rule.match, *rule.actions)
-        if name in ("in_port", "output") and value != "in_port"
-    }
+    return facts(program).devices
 
 
 def spec_of(program: FlowProgram | None) -> SegmentSpec | ChainSpec | None:
     """The spec inside the program, None where it has none that can be read."""
-    if program is None or not program.spec:
-        return None
-    try:
-        spec = spec_from_json(program.spec)
-    except (ValueError, KeyError):
-        return None
-    return spec if isinstance(spec, SegmentSpec | ChainSpec) else None
+    return facts(program).spec if program else None
 
 
 class Programs:
@@ -58,12 +48,13 @@ class Programs:
         self._store = store
         self._by_cookie: dict[int, FlowProgram] = {}
         self._claims = Claims()
-        self._metered: dict[int, frozenset[tuple[str, str]]] = {}
-        """(host, device) with a rate limit, by the program that limits them."""
+        self._limits: dict[int, dict[str, Limits]] = {}
+        """What is held to a rate, by the cookie of the program that says so."""
 
-    def metered(self, host: str) -> set[str]:
-        """Devices on a host that any program limits."""
-        return {device for devices in self._metered.values() for where, device in devices if where == host}
+    def meters(self, host: str, ports: Mapping[str, int]) -> set[int]:
+        """The meters on a host that any program needs."""
+        found = (one[host].meters(ports) for one in self._limits.values() if host in one)
+        return set().union(*found)
 
     def load(self, topology: Topology) -> None:
         """Read what is stored; what an older release compiled is compiled anew."""
@@ -128,22 +119,21 @@ class Programs:
         number = cookie_of(program)
         self._release(number)
         self._by_cookie[number] = program
-        limited = frozenset((r.host, str(dict(r.match).get("in_port", ""))) for r in program.rules if metered(r))
-        if limited:
-            self._metered[number] = limited
+        if limited := limits(program):
+            self._limits[number] = limited
         for rule in program.rules:
             self._claims.add(number, rule)
 
     def _release(self, number: int) -> None:
         program = self._by_cookie.pop(number, None)
-        self._metered.pop(number, None)
+        self._limits.pop(number, None)
         for rule in program.rules if program else ():
             self._claims.drop(number, rule)
 
     def effective(self, program: FlowProgram, topology: Topology, gone: Collection[str]) -> FlowProgram:
         """The program as it is to be while these devices are gone: functions are treated as their position says."""
         spec = spec_of(program)
-        if not isinstance(spec, ChainSpec):
+        if not gone or not isinstance(spec, ChainSpec):
             return program
         dead = function_devices(spec) & set(gone)
         try:

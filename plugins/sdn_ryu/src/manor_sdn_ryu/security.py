@@ -9,7 +9,7 @@ discovery and DHCP always pass. Pure.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from manor.api import PortRange, SdnPort, SecurityRule
@@ -17,7 +17,17 @@ from manor.errors import Unsupported
 from manor_sdn_ryu.fields import Field, exact
 from manor_sdn_ryu.pipeline import Priority
 
-__all__ = ["PROTOCOLS", "Ruled", "Verdict", "delivers", "link_local", "port_masks", "sends", "tracked"]
+__all__ = [
+    "PROTOCOLS",
+    "Ruled",
+    "Verdict",
+    "delivers",
+    "link_local",
+    "outside_sends",
+    "port_masks",
+    "sends",
+    "tracked",
+]
 
 PROTOCOLS: Mapping[str, int] = {
     "icmp": 1, "igmp": 2, "ipip": 4, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "icmp6": 58, "icmpv6": 58,
@@ -122,6 +132,22 @@ def sends(port: SdnPort, *, gateway: bool) -> Iterator[Ruled]:
         yield {"eth_type": kind}, Priority.ALLOW - _MANY, Verdict.DROP, note
     if not _has_rules(port, "egress"):
         yield mac, Priority.ALLOW - _MANY - 1, Verdict.PASS, f"other protocols of {port.device}"
+
+
+def outside_sends(port: SdnPort, known: Sequence[SdnPort]) -> Iterator[Ruled]:
+    """What becomes of frames from outside, where anybody may be: nobody there is one of the segment's own machines."""
+    note = f"a MAC or address of the segment's own, from outside by {port.device}"
+    for own in known:
+        yield {"eth_src": exact("eth_src", own.mac)}, Priority.GUARD + 1, Verdict.DROP, note
+        for address in own.addresses:
+            if ipaddress.ip_address(address).version == 4:
+                yield {"eth_type": _V4, "ipv4_src": exact("ipv4_src", address)}, Priority.GUARD, Verdict.DROP, note
+                yield {"eth_type": _ARP, "arp_spa": exact("arp_spa", address)}, Priority.GUARD, Verdict.DROP, note
+            else:
+                yield {"eth_type": _V6, "ipv6_src": exact("ipv6_src", address)}, Priority.GUARD, Verdict.DROP, note
+                about = {"ipv6_nd_target": exact("ipv6_nd_target", address)}
+                yield {**_icmpv6(136), **about}, Priority.GUARD + 2, Verdict.DROP, note
+    yield {}, Priority.ALLOW, Verdict.PASS, f"from outside by {port.device}"
 
 
 def link_local(mac: str) -> str:

@@ -1,6 +1,7 @@
 """A segment as rules: its ports reach each other, and nothing else does.
 
-Nothing is learned and nothing floods, since the plan knows every MAC and address. Pure.
+Nothing is learned and nothing floods, since the plan knows every MAC and address. Only what is behind a port to the
+outside is not known, so what nobody else has goes there. Pure.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from manor.api import FlowRule, ResourceKind, SdnPort, SegmentSpec, Topology
 from manor.errors import Unsupported
 from manor_sdn_ryu.fields import Field, exact, parse, render_match
 from manor_sdn_ryu.pipeline import LOCAL, REMOTE, SEGMENT_MASK, Priority, Table, metadata_of, tag, tunnel_id
-from manor_sdn_ryu.security import Verdict, delivers, link_local, sends, tracked
+from manor_sdn_ryu.security import Verdict, delivers, link_local, outside_sends, sends, tracked
 
-__all__ = ["DROP", "Actions", "addresses", "compile_segment", "goto", "limited", "link_device"]
+__all__ = ["DROP", "Actions", "addresses", "compile_segment", "goto", "is_outside", "limited", "link_device", "way_out"]
 
 Actions = tuple[tuple[str, str | int], ...]
 _ARP, _IPV4, _IPV6 = 0x0806, 0x0800, 0x86DD
@@ -43,6 +44,11 @@ def link_device(topology: Topology, host: str, peer: str) -> str:
     )
 
 
+def is_outside(port: SdnPort) -> bool:
+    """Whether this is a port to the outside: anybody may be behind it, or a VLAN is."""
+    return not port.transparent and (not port.mac or bool(port.vlan))
+
+
 def addresses(port: SdnPort, version: int) -> list[str]:
     """The port's addresses of one IP version, in the order given."""
     return [a for a in port.addresses if ipaddress.ip_address(a).version == version]
@@ -58,6 +64,8 @@ class _Host:
         self.vni = tunnel_id(tag(spec.owner, ResourceKind.SEGMENT, spec.key))
         self.ends = [port for port in spec.ports if not port.transparent]
         self.local = [port for port in self.ends if port.host == host]
+        self.known = [port for port in self.ends if port.mac]
+        self.outside = [port for port in self.ends if not port.mac]
 
     def rules(self) -> Iterator[FlowRule]:
         for port in self.spec.ports:
@@ -65,6 +73,11 @@ class _Host:
                 yield from self.admit(port)
         yield from self.links_in()
         yield self.rule(Table.CLASSIFY, Priority.PASS, self.here, goto(Table.ANSWER), "no chain's")
+        if self.outside:
+            own = [exact("eth_dst", port.mac) for port in self.known]
+            for address in [*own, _GROUP]:
+                match = {**self.here, "eth_dst": address}
+                yield self.rule(Table.CLASSIFY, Priority.KNOWN, match, goto(Table.ANSWER), "not to the outside")
         yield from self.answer()
         yield from self.forward()
 
@@ -79,7 +92,10 @@ class _Host:
     # --- ADMIT: who may send what
 
     def admit(self, port: SdnPort) -> Iterator[FlowRule]:
-        onwards = (("set_field", f"metadata=0x{self.number | LOCAL:x}"), *goto(Table.CLASSIFY))
+        onwards: Actions = (("set_field", f"metadata=0x{self.number | LOCAL:x}"), *goto(Table.CLASSIFY))
+        if is_outside(port):
+            yield from self.admit_outside(port, onwards)
+            return
         if not port.transparent:
             gateway = any(subnet.gateway and subnet.gateway in port.addresses for subnet in self.spec.subnets)
             for match, priority, verdict, note in sends(port, gateway=gateway):
@@ -90,6 +106,17 @@ class _Host:
                 yield self.rule(Table.TRACK, priority, match, actions, note, in_port=port.device)
         why = "a function sent what no chain expects" if port.transparent else "spoofed or not allowed"
         yield self.rule(Table.ADMIT, Priority.REFUSE, {}, DROP, f"{why}, from {port.device}", in_port=port.device)
+
+    def admit_outside(self, port: SdnPort, onwards: Actions) -> Iterator[FlowRule]:
+        """One VLAN of a port (or what has no tag) is the segment's; its other frames are none of its business."""
+        tag_ = {"vlan_vid": exact("vlan_vid", 0x1000 | port.vlan if port.vlan else 0)}
+        untag: Actions = (("pop_vlan", ""),) if port.vlan else ()
+        verdicts = sends(port, gateway=True) if port.mac else outside_sends(port, self.known)
+        for match, priority, verdict, note in verdicts:
+            passed = limited(port, (*untag, *onwards)) if verdict is not Verdict.DROP else DROP
+            yield self.rule(Table.ADMIT, priority, {**match, **tag_}, passed, note, in_port=port.device)
+        note = f"not allowed, from {port.device}"
+        yield self.rule(Table.ADMIT, Priority.REFUSE, tag_, DROP, note, in_port=port.device)
 
     def act(self, port: SdnPort, verdict: Verdict, onwards: Actions, then: Table) -> Actions:
         """The actions of a verdict; a port's connections are tracked in the zone of its port number."""
@@ -121,7 +148,8 @@ class _Host:
         for port in self.ends:
             for address in addresses(port, 4):
                 yield from self.arp(port, address, {**asks_arp, "arp_tpa": exact("arp_tpa", address)})
-            for address in dict.fromkeys([*addresses(port, 6), link_local(port.mac)]):
+            own = [link_local(port.mac)] if port.mac else []
+            for address in dict.fromkeys([*addresses(port, 6), *own]):
                 target = {**asks_nd, "ipv6_nd_target": exact("ipv6_nd_target", address)}
                 if port.host == self.host:
                     note = f"{address} asked about by itself"
@@ -150,20 +178,36 @@ class _Host:
     # --- FORWARD: to the one port, or to the segment's ports
 
     def forward(self) -> Iterator[FlowRule]:
-        for port in self.ends:
+        for port in self.known:
             match = {**self.here, "eth_dst": exact("eth_dst", port.mac)}
-            yield self.rule(Table.FORWARD, Priority.UNICAST, match, self.towards(port), f"to {port.key}")
+            actions = self.held(self.towards(port)) if port.host == self.host else self.towards(port)
+            yield self.rule(Table.FORWARD, Priority.UNICAST, match, actions, f"to {port.key}")
             if port.host == self.host and port.security:
                 yield from self.deliver(port)
-        group = {"eth_dst": _GROUP}
-        from_here = {"metadata": parse("metadata", f"0x{self.number | LOCAL:x}/0x{SEGMENT_MASK | 1:x}"), **group}
-        yield self.rule(Table.FORWARD, Priority.GROUP, from_here, self.flood(self.ends), "broadcast")
-        if self.links:
-            from_there = {"metadata": parse("metadata", f"0x{self.number | REMOTE:x}/0x{SEGMENT_MASK | 1:x}"), **group}
-            actions = self.flood(self.local)
-            yield self.rule(Table.FORWARD, Priority.GROUP, from_there, actions, "broadcast from another host")
+        yield from self.spread(Priority.GROUP, {"eth_dst": _GROUP}, self.ends, "broadcast")
         note = "to an address that nobody has"
-        yield self.rule(Table.FORWARD, Priority.REFUSE, self.here, DROP, note)
+        if self.outside:
+            yield from self.spread(Priority.REFUSE, {}, self.outside, f"{note}: to the outside")
+        else:
+            yield self.rule(Table.FORWARD, Priority.REFUSE, self.here, DROP, note)
+
+    def spread(
+        self, priority: int, match: Mapping[str, Field], ports: Sequence[SdnPort], note: str
+    ) -> Iterator[FlowRule]:
+        """To all of these ports; what came from another host is not sent to other hosts again."""
+        from_here = {"metadata": parse("metadata", f"0x{self.number | LOCAL:x}/0x{SEGMENT_MASK | 1:x}"), **match}
+        yield self.rule(Table.FORWARD, priority, from_here, self.held(self.flood(ports)), note)
+        if self.links:
+            from_there = {"metadata": parse("metadata", f"0x{self.number | REMOTE:x}/0x{SEGMENT_MASK | 1:x}"), **match}
+            here = [port for port in ports if port.host == self.host]
+            yield self.rule(
+                Table.FORWARD, priority, from_there, self.held(self.flood(here)), f"{note}, from another host"
+            )
+
+    def held(self, actions: Actions) -> Actions:
+        """What is delivered on this host, held to the link's rate."""
+        rate_bps = self.spec.rate_bps
+        return (("meter", rate_bps), *actions) if rate_bps and actions != DROP else actions
 
     def deliver(self, port: SdnPort) -> Iterator[FlowRule]:
         marked = {**self.here, "reg0": exact("reg0", self.mark(port))}
@@ -181,18 +225,18 @@ class _Host:
             return (("set_field", f"tunnel_id=0x{self.vni:x}"), ("output", self.links[port.host]))
         if port.security:
             return (("set_field", f"reg0={self.mark(port)}"), *goto(Table.DELIVER))
-        return (("output", port.device),)
+        return way_out(port)
 
     def flood(self, ports: Sequence[SdnPort]) -> Actions:
         actions: list[tuple[str, str | int]] = []
         peers = sorted({port.host for port in ports} - {self.host})
-        for port in ports:
+        for port in sorted(ports, key=lambda port: port.vlan):
             if port.host != self.host:
                 continue
             if port.security:
                 actions += [("set_field", f"reg0={self.mark(port)}"), ("resubmit", int(Table.DELIVER))]
             else:
-                actions.append(("output", port.device))
+                actions += [*way_out(port), ("pop_vlan", "")] if port.vlan else way_out(port)
         if peers:
             actions.append(("set_field", f"tunnel_id=0x{self.vni:x}"))
             actions += [("output", self.links[peer]) for peer in peers]
@@ -200,6 +244,12 @@ class _Host:
 
 
 DROP: Actions = (("drop", ""),)
+
+
+def way_out(port: SdnPort) -> Actions:
+    """Out of a port, with the tag of the VLAN that it is."""
+    tagged: Actions = (("push_vlan", ""), ("set_field", f"vlan_vid=0x{0x1000 | port.vlan:x}")) if port.vlan else ()
+    return (*tagged, ("output", port.device))
 
 
 def limited(port: SdnPort, actions: Actions) -> Actions:

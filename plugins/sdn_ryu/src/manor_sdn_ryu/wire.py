@@ -49,6 +49,10 @@ def action_object(datapath: Any, action: Action) -> Any:
             return parser.OFPActionSetField(**{name: _user(name, value, (1 << BITS[name]) - 1)})
         case ("move", str(source), str(target)):
             return parser.NXActionRegMove(src_field=source, dst_field=target, n_bits=BITS[source])
+        case ("push_vlan",):
+            return parser.OFPActionPushVlan()
+        case ("pop_vlan",):
+            return parser.OFPActionPopVlan()
         case ("resubmit", int(table)):
             return parser.NXActionResubmitTable(table_id=table)
         case ("group", int(number)):
@@ -131,6 +135,10 @@ def _from_wire(action: Any) -> Action:
         case "NXActionRegMove":
             # Open vSwitch may name a field by its older number, which the libraries mark with a suffix.
             return "move", str(action.src_field).removesuffix("_nxm"), str(action.dst_field).removesuffix("_nxm")
+        case "OFPActionPushVlan":
+            return ("push_vlan",)
+        case "OFPActionPopVlan":
+            return ("pop_vlan",)
         case "NXActionResubmitTable":
             return "resubmit", int(action.table_id)
         case "OFPActionGroup":
