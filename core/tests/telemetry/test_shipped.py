@@ -30,7 +30,7 @@ KPIS = {
 }  # fmt: skip
 FLOWS = {
     "packet_forwarded", "packet_dropped", "byte_forwarded", "byte_dropped", "packet_incoming:fw-0:in",
-    "packet_outgoing:fw-0:in",
+    "packet_outgoing:fw-0:in", "probe_loss", "probe_latency", "probe_latency:fw-0",
 }  # fmt: skip
 
 

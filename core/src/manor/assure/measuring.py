@@ -15,6 +15,7 @@ from manor.assure.guests import Guests
 from manor.assure.learning import Learning
 from manor.assure.looking import Heartbeats, Seen, look
 from manor.assure.performance import Performance
+from manor.assure.probing import Probing
 from manor.assure.settings import AssuranceSettings
 from manor.assure.sight import Service
 from manor.errors import ManorError, StoreError
@@ -51,6 +52,7 @@ class Measuring:
         self._gave: set[str] = set()
         self.heartbeats = Heartbeats(rt)
         self.guests = Guests(rt, clock=clock)
+        self.probing = Probing(rt, clock=clock)
         self.performance = Performance(rt, clock=clock)
         self.flows = Flows()
         self._sent = Flows()
@@ -82,7 +84,8 @@ class Measuring:
         self._hear(vims, {sample.key for sample in found.samples}, found.silent)
         rows = kpi_rows(subjects, (*found.samples, *flow_samples(flows, now_s)), self._rates)
         self.guests.tick(services, running, subjects, settings.guest_s)
-        rows = self.guests.add_to(rows, now_s)
+        self.probing.tick(services, settings.probe_s)
+        rows = self.probing.add_to(self.guests.add_to(rows, now_s), now_s)
         self.rows = {row.subject.key: row for row in rows}
         self.samples += sum(len(row.values) for row in rows)
         self.collect_s = found.seconds
@@ -117,6 +120,7 @@ class Measuring:
         if self._learning is not None:
             self._learning.save()
         self.guests.close()
+        self.probing.close()
         for source in self._sources.values():
             source.close()
         if self._history is not None:

@@ -67,6 +67,8 @@ class AssuranceSettings(_Settings):
     """How often each guest agent is asked whether it is there."""
     guest_s: float = Field(default=15.0, ge=1, le=300)
     """How often each guest is asked for its own KPIs and its VNF's indicators."""
+    probe_s: float = Field(default=30.0, ge=0, le=3600)
+    """How often marked frames are sent along each chain; 0 for never."""
     heartbeat_lost_s: float = Field(default=45.0, gt=0)
     """Silence of a guest agent that had answered, after which its heartbeat is lost."""
     degraded_s: float = Field(default=15.0, ge=0)

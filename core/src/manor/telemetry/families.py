@@ -23,6 +23,7 @@ MOST_SERIES = 50_000
 KPI_LABELS = ("service", "vnf", "vnfc", "link", "chain", "part")
 _SUFFIX = {
     "%": ("ratio", 0.01),
+    "s": ("seconds", 1.0),
     "By": ("bytes", 1.0),
     "By/s": ("bytes_per_second", 1.0),
     "{packet}/s": ("packets_per_second", 1.0),

@@ -66,7 +66,14 @@ def split(kpi: str) -> tuple[str, str]:
 def unit_of(kpi: str) -> str:
     """The KPI's unit, as UCUM has it; ``1`` where it has none."""
     metric = split(kpi)[0]
-    for word, unit in (("usage", "%"), ("byte", "By/s"), ("packet", "{packet}/s"), ("request", "{request}/s")):
+    for word, unit in (
+        ("usage", "%"),
+        ("byte", "By/s"),
+        ("packet", "{packet}/s"),
+        ("request", "{request}/s"),
+        ("loss", "%"),
+        ("latency", "s"),
+    ):
         if word in metric.split("_"):
             return unit
     return "By" if metric.startswith("v_memory_") else "1"
