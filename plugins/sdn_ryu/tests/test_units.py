@@ -22,7 +22,7 @@ from manor_sdn_ryu.fields import BITS, intersects, merge, parse, parse_match, re
 from manor_sdn_ryu.pipeline import OWNER_MASK, cookie, owner_bits
 from manor_sdn_ryu.protocol import at_path, decode, failure, raise_failure, read_line
 from manor_sdn_ryu.store import Store
-from manor_sdn_ryu.trace import flow_text, read_trace
+from manor_sdn_ryu.passage import flow_text, read_trace
 
 MATCHES = st.dictionaries(
     st.sampled_from(["ip_proto", "tcp_dst", "eth_type"]),

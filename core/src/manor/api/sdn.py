@@ -188,7 +188,11 @@ class Traced(Protocol):
     """Optional, with SdnCapability.TRACE."""
 
     def trace(self, key: str, packet: Mapping[str, str | int], ctx: CallContext) -> Sequence[TraceHop]:
-        """Follow a packet of the chain ``key`` hop by hop through the switches' own tables."""
+        """Follow a packet hop by hop through the switches' own tables.
+
+        ``key`` is a chain's or a segment's; ``in_port`` in the packet names the device that it enters by, which for a
+        chain may be left out. Raises NotFound.
+        """
         ...
 
 

@@ -5,13 +5,14 @@ Switches know numbers; these views say which service, chain and VNF they stand f
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from manor.cli.endpoints import endpoint_app, find_endpoint
 from manor.cli.find import complete_ns, find_ns
+from manor.cli.sdnports import devices_of
+from manor.cli.sdntrace import trace
 from manor.cli.session import Session, session
 from manor.model.instance import EndpointKind
 
@@ -21,24 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = endpoint_app(
-    EndpointKind.SDN, "SDN controllers, which steer traffic: add, list, show, check, remove; their switches and rules."
+    EndpointKind.SDN,
+    "SDN controllers, which steer traffic: add, list, show, check, remove; their switches and rules; traces.",
 )
 _LOOK_S = 60.0
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The controller's name, or the start of it.")]
 OnHost = Annotated[str, typer.Option("--host", help="Of this host's switch only.")]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Device:
-    """Whose a switch's port is."""
-
-    service: str
-    vnf: str
-    vnfc: str
-    port: str
-    mac: str
-    addresses: tuple[str, ...]
 
 
 def _driver(s: Session, name: str) -> Any:
@@ -66,29 +56,6 @@ def _services(s: Session) -> dict[str, str]:
     return {ns.id: ns.name for ns in reading.ns_instances(s.url, limit=100_000).items}
 
 
-def _devices(s: Session) -> dict[str, Device]:
-    """Every port of every service, by device."""
-    from manor.api import NodeSpec
-    from manor.store import instances
-
-    found: dict[str, Device] = {}
-    with s.runtime.store.read() as tx:
-        states = [instances.desired(tx, ns.id) for ns in instances.all_of(tx)]
-    for state in filter(None, states):
-        for node in (resource.spec for resource in state.resources if isinstance(resource.spec, NodeSpec)):
-            labels = dict(node.labels)
-            for port in node.ports:
-                found[port.device] = Device(
-                    service=state.service_name,
-                    vnf=labels.get("vnf", node.name),
-                    vnfc=labels.get("vnfc", node.name),
-                    port=port.name,
-                    mac=port.mac,
-                    addresses=port.addresses,
-                )
-    return found
-
-
 def _rules(seen: Observed) -> Iterator[Mapping[str, Any]]:
     return iter(seen.detail.get("rules", ()))
 
@@ -102,7 +69,7 @@ def switches(ctx: typer.Context, name: Name) -> None:
     for seen in _observed(s, name):
         for rule in _rules(seen):
             rules[str(rule.get("host", ""))] = rules.get(str(rule.get("host", "")), 0) + 1
-    devices = _devices(s)
+    devices = devices_of(s)
     found = [
         {
             "host": switch.host,
@@ -124,7 +91,7 @@ def switches(ctx: typer.Context, name: Name) -> None:
 def ports(ctx: typer.Context, name: Name, host: OnHost = "") -> None:
     """List the ports of a controller's switches, and whose they are."""
     s = session(ctx)
-    topology, devices = _topology(s, name), _devices(s)
+    topology, devices = _topology(s, name), devices_of(s)
     tunnels = {(link.host, link.device): link.peer for link in topology.links}
     found: list[dict[str, Any]] = []
     for switch in topology.switches:
@@ -206,3 +173,6 @@ def links(ctx: typer.Context, name: Name) -> None:
     empty = "no tunnel: give the hosts an underlay address, or place each service on one host"
     rows = [tuple(one.values()) for one in found]
     s.out.result(found, lambda: s.out.table(("host", "to", "device", "state"), rows, empty=empty))
+
+
+app.command()(trace)

@@ -137,19 +137,23 @@ class FakeSdn:
         """Nothing to let go of: the rules stay."""
 
     def trace(self, key: str, packet: Mapping[str, str | int], ctx: CallContext) -> Sequence[TraceHop]:
-        """Follow a frame of the chain ``key``, from the port that its ``in_port`` names, else from the first source."""
+        """Follow a frame of the chain or segment ``key``, from the port that its ``in_port`` names, else from a chain's
+        first source."""
         if SdnCapability.TRACE in self._unsupported:
             raise Unsupported("this fake controller cannot trace", capability="trace")
         self._begin("trace", ResourceKind.CHAIN, key, ctx)
         with self.world.look() as state:
-            native = state.natives.get((self._owner, str(ResourceKind.CHAIN), key, ""))
-        if native is None or not isinstance(native.spec, ChainSpec):
-            raise NotFound(f"chain {key} is not there")
-        sources = (*native.spec.sources, *native.spec.destinations)
-        wanted = packet.get("in_port", sources[0].device)
+            kinds = (ResourceKind.CHAIN, ResourceKind.SEGMENT)
+            found = [state.natives.get((self._owner, str(kind), key, "")) for kind in kinds]
+        specs = [native.spec for native in found if native is not None]
+        if not specs or not isinstance(specs[0], ChainSpec | SegmentSpec):
+            raise NotFound(f"no chain or segment {key} is there")
+        spec = specs[0]
+        sources = (*spec.sources, *spec.destinations) if isinstance(spec, ChainSpec) else spec.ports
+        wanted = packet.get("in_port", sources[0].device if isinstance(spec, ChainSpec) else "")
         start = next((port for port in sources if port.device == wanted), None)
         if start is None:
-            raise NotFound(f"chain {key} has no end at the port {wanted}")
+            raise NotFound(f"{spec.kind} {key} has no port {wanted}")
         fields: dict[str, Value] = {name: value for name, value in packet.items() if name != "in_port"}
         walk = self.fabric().send(start.host, start.device, fields)
         hops = [

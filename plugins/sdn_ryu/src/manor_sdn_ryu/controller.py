@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from manor.api import ChainSpec, FlowProgram, Query, ResourceKind, ResourceRef, SwitchLink
+from manor.api import ChainSpec, FlowProgram, Query, ResourceKind, ResourceRef, SwitchLink, spec_to_json
 from manor.errors import NotFound, Permanent, Transient
 from manor_sdn_ryu import changes
 from manor_sdn_ryu.audit import Auditor, Repairs
@@ -139,12 +139,19 @@ class Controller:
         """What the switches hold of the resources asked for."""
         return self._observer.all(query, deadline)
 
-    def spec(self, owner: str, kind: ResourceKind, key: str) -> dict[str, Any]:
-        """The spec that a program was compiled from. Raises NotFound."""
-        program = self._desired.programs.find(owner, kind, key)
-        if program is None:
-            raise NotFound(f"the controller has no {kind} {key}")
-        return dict(program.spec)
+    def around(self, owner: str, key: str) -> list[dict[str, Any]]:
+        """The specs of a chain or segment, of its segment, and of all chains on that. Raises NotFound."""
+        own = {
+            program.key: spec
+            for program in self._desired.programs
+            if program.owner == owner and (spec := spec_of(program)) is not None
+        }
+        if key not in own:
+            raise NotFound(f"the controller has no chain or segment {key}")
+        asked = own[key]
+        link = asked.segment if isinstance(asked, ChainSpec) else key
+        near = [s for s in own.values() if s.key in (key, link) or (isinstance(s, ChainSpec) and s.segment == link)]
+        return [spec_to_json(spec) for spec in near]
 
     def prove(self, sender: tuple[str, str], receiver: tuple[str, str], mtu: int, deadline: float) -> None:
         """A frame gets from one end of a tunnel to the other; ends are (host, device). Raises Transient."""

@@ -31,7 +31,7 @@ from manor.api import (
     TraceHop,
     spec_from_json,
 )
-from manor.errors import DriverError, Permanent, Transient
+from manor.errors import DriverError, NotFound, Transient
 from manor_sdn_ryu.compile import compile_spec
 from manor_sdn_ryu.config import RyuConfig
 from manor_sdn_ryu.link import AgentLink
@@ -136,18 +136,25 @@ class RyuSdn:
         self._remove_spare_tunnels(ctx)
 
     def trace(self, key: str, packet: Mapping[str, str | int], ctx: CallContext) -> Sequence[TraceHop]:
-        """Follow a packet of the chain ``key`` through the switches' own tables."""
-        from manor_sdn_ryu.trace import trace_chain
+        """Follow a packet of the chain (or segment) ``key`` through the switches' own tables."""
+        from manor_sdn_ryu.trace import follow, into_chain, into_segment
 
-        spec = spec_from_json(self._agent.ask("spec", ctx, owner=self._owner, kind=str(ResourceKind.CHAIN), key=key))
-        if not isinstance(spec, ChainSpec):
-            raise Permanent(f"{key} is no chain")
-        observed = self.observe(Query(owner=self._owner, keys=frozenset({key, spec.segment})), ctx)
+        told = self._agent.ask("around", ctx, owner=self._owner, key=key)
+        found = {spec.key: spec for spec in map(spec_from_json, told)}
+        chains = {spec.key: spec for spec in found.values() if isinstance(spec, ChainSpec)}
+        segment = next((spec for spec in found.values() if isinstance(spec, SegmentSpec)), None)
+        if key in chains:
+            start = into_chain(chains[key], packet)
+        elif segment is not None:
+            start = into_segment(segment, packet)
+        else:
+            raise NotFound(f"the controller has no chain or segment {key}")
+        observed = self.observe(Query(owner=self._owner, keys=frozenset(found)), ctx)
 
         def ask(host: str, flow: str) -> str:
             return self._databases[host].trace(ctx, flow)
 
-        return trace_chain(spec, observed, packet, self.topology(ctx), ask, ctx)
+        return follow(start, segment, list(chains.values()), observed, self.topology(ctx), ask, ctx)
 
     def probe(self, key: str, packets: Sequence[Mapping[str, str | int]], ctx: CallContext) -> Sequence[Probe]:
         """Send a marked frame a packet along the chain ``key``, and tell where each was seen."""

@@ -102,7 +102,7 @@ class Server:
             "apply": lambda args, deadline: self._controller.apply(program_from_json(args["program"]), deadline),
             "remove": self._remove,
             "observe": self._observe,
-            "spec": self._spec,
+            "around": self._around,
             "probe": self._probe,
             "shutdown": self._shutdown,
         }
@@ -129,8 +129,8 @@ class Server:
         )
         return self._controller.observe(query, deadline)
 
-    def _spec(self, args: Mapping[str, Any], _deadline: float) -> dict[str, Any]:
-        return self._controller.spec(str(args["owner"]), ResourceKind(args["kind"]), str(args["key"]))
+    def _around(self, args: Mapping[str, Any], _deadline: float) -> list[dict[str, Any]]:
+        return self._controller.around(str(args["owner"]), str(args["key"]))
 
     def _probe(self, args: Mapping[str, Any], deadline: float) -> list[dict[str, Any]]:
         packets = [{str(name): value for name, value in packet.items()} for packet in args["packets"]]

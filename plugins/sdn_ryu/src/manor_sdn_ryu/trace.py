@@ -1,4 +1,4 @@
-"""Following a packet of a chain hop by hop, as the switches' own tables decide it.
+"""Following a packet hop by hop, as the switches' own tables decide it.
 
 Each passage through a switch is asked of that switch (``ofproto/trace``); what a function does with a packet no
 switch knows, so it is taken to come out of the function's other port unchanged. The answer is in the operator's
@@ -7,30 +7,17 @@ words: the note of each rule that the packet met, and where and why it stops.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from manor.api import CallContext, ChainSpec, Observed, SdnPort, Topology, TraceHop
+from manor.api import CallContext, ChainSpec, Observed, SdnPort, SegmentSpec, Topology, TraceHop
 from manor.errors import NotFound, Permanent
-from manor_sdn_ryu.fields import BITS, Field, exact, parse, render
+from manor_sdn_ryu.fields import BITS, Field, exact, parse
 from manor_sdn_ryu.names import word
+from manor_sdn_ryu.passage import flow_text, read_trace
 
-__all__ = ["Passage", "flow_text", "read_trace", "trace_chain"]
+__all__ = ["follow", "into_chain", "into_segment"]
 
-_OVS_NAMES = {
-    "ipv4_src": "nw_src", "ipv4_dst": "nw_dst", "ip_proto": "nw_proto", "icmpv4_type": "icmp_type",
-    "icmpv4_code": "icmp_code", "ipv6_nd_target": "nd_target", "ipv6_nd_sll": "nd_sll", "ipv6_nd_tll": "nd_tll",
-    "tunnel_id": "tun_id", "eth_type": "dl_type",
-}  # fmt: skip
-_RULE = re.compile(r"^\s*(\d+)\. (.*?),? ?priority (\d+)(?:, cookie (0x[0-9a-f]+))?$")
-_MISS = re.compile(r"^\s*(\d+)\. No match")
-_BRIDGE = re.compile(r'^bridge\("(.*)"\)$')
-_TUNNEL_ID = re.compile(r"^\s+set_field:(0x[0-9a-f]+|\d+)->tun_id$")
-_OUTPUT = re.compile(r'^\s+output:"?([^"]+)"?$')
-_TUNNELLED = re.compile(r"^\s+-> output to \w+ tunnel")
-_OUTCOME = re.compile(r"^Datapath actions: (.*)$")
 _HOPS_MAX = 64
 
 Packet = dict[str, Field]
@@ -38,77 +25,38 @@ Asked = Callable[[str, str], str]
 """(host, flow text) → what ``ofproto/trace`` prints."""
 
 
-def flow_text(in_port: int, packet: Mapping[str, Field]) -> str:
-    """A packet as Open vSwitch's flow syntax. Prerequisites come first, as it wants them."""
-    order = ["eth_type", "ip_proto", *sorted(packet.keys() - {"eth_type", "ip_proto"})]
-    texts = [f"{_OVS_NAMES.get(name, name)}={render(name, packet[name])}" for name in order if name in packet]
-    return ",".join([f"in_port={in_port}", *texts])
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Passage:
-    """What one switch does with a packet."""
-
-    rules: tuple[tuple[int, int, str], ...]
-    """(table, priority, match) of the rules met, in order; priority -1 for no match."""
-    outputs: tuple[str, ...]
-    """Devices that it goes out of, tunnels left out."""
-    tunnels: tuple[tuple[str, int], ...]
-    """(device, tunnel id) of the tunnels that it goes into."""
-
-
-def read_trace(text: str) -> Passage:
-    """Read what ``ofproto/trace`` prints; of a bridge under a tunnel nothing, since it does not steer."""
-    rules: list[tuple[int, int, str]] = []
-    sent: list[str] = []
-    outcome: list[str] = []
-    tunnels: list[tuple[str, int]] = []
-    tunnel_id, ours, here = 0, "", ""
-    for line in text.splitlines():
-        if found := _BRIDGE.match(line):
-            here, ours = found[1], ours or found[1]
-        elif found := _OUTCOME.match(line):
-            flat = re.sub(r"\w+\((?:[^()]|\([^()]*\))*\)", "", found[1])
-            outcome = [name for name in flat.split(",") if name and name != "drop"]
-        elif here != ours:
-            continue
-        elif found := _RULE.match(line):
-            rules.append((int(found[1]), int(found[3]), found[2]))
-        elif found := _MISS.match(line):
-            rules.append((int(found[1]), -1, ""))
-        elif found := _TUNNEL_ID.match(line):
-            tunnel_id = int(found[1], 0)
-        elif found := _OUTPUT.match(line):
-            sent.append(found[1])
-        elif sent and _TUNNELLED.match(line):
-            tunnels.append((sent.pop(), tunnel_id))
-    # The datapath's own words tell what really leaves; of a tunnel they tell only what leaves beneath it.
-    return Passage(rules=tuple(rules), outputs=tuple(sent if tunnels else outcome), tunnels=tuple(tunnels))
-
-
-def trace_chain(
-    spec: ChainSpec,
+def follow(
+    start: tuple[SdnPort, Packet],
+    segment: SegmentSpec | None,
+    chains: Sequence[ChainSpec],
     observed: Sequence[Observed],
-    packet: Mapping[str, str | int],
     topology: Topology,
     ask: Asked,
     ctx: CallContext,
 ) -> list[TraceHop]:
-    """Every step of the packet until it is delivered or stops. Raises Permanent for a packet that is none."""
-    start, fields = _entry(spec, packet)
+    """Every step of a packet, from the port that it enters by, until it is delivered or stops.
+
+    ``chains`` are all that may steer it; ``observed`` is where rules get their words from.
+    """
+    entry, fields = start
     notes = [rule for one in observed for rule in one.detail.get("rules", ())]
     through = {
         (into.host, into.device): out
+        for spec in chains
         for position in spec.positions
         for element in position.elements
         for into, out in ((element.ingress, element.egress), (element.egress, element.ingress))
     }
-    words = {(port.host, port.device): word(port) for port in (*spec.sources, *spec.destinations, *through.values())}
+    ends = [
+        *(segment.ports if segment else ()),
+        *(end for spec in chains for end in (*spec.sources, *spec.destinations)),
+    ]
+    words = {(port.host, port.device): word(port) for port in (*ends, *through.values())}
     ports = {switch.host: switch.ports for switch in topology.switches}
     hops: list[TraceHop] = []
     over = {(link.host, link.device): link.peer for link in topology.links}
     entered = {(link.peer, link.host): link.device for link in topology.links}
-    waiting: list[tuple[str, str, int]] = [(start.host, start.device, 0)]
+    waiting: list[tuple[str, str, int]] = [(entry.host, entry.device, 0)]
     for _ in range(_HOPS_MAX):
         if not waiting:
             return hops
@@ -140,12 +88,26 @@ def trace_chain(
     return hops
 
 
-def _entry(spec: ChainSpec, packet: Mapping[str, str | int]) -> tuple[SdnPort, Packet]:
-    """The port that the packet enters by (``in_port`` may name it), and the packet with what the chain's ends say."""
-    try:
-        given = {name: exact(name, value) for name, value in packet.items() if name != "in_port"}
-    except (KeyError, ValueError) as error:
-        raise Permanent(f"not a packet: {error}", hint=f"known fields: {', '.join(sorted(BITS))}") from error
+def into_segment(spec: SegmentSpec, packet: Mapping[str, str | int]) -> tuple[SdnPort, Packet]:
+    """The port of a segment that ``in_port`` names, and the packet with what that port usually sends.
+
+    Raises NotFound where there is no such port, Permanent for a packet that is none.
+    """
+    given = _given(packet)
+    device = str(packet.get("in_port", ""))
+    source = next((port for port in spec.ports if port.device == device), None)
+    if source is None:
+        raise NotFound(f"link {spec.name} has no port {device!r}", hint="in_port names the port that it enters by")
+    target = next((port for port in spec.ports if given.get("eth_dst") == exact("eth_dst", port.mac or _NO_MAC)), None)
+    return source, _filled(source, target, given)
+
+
+def into_chain(spec: ChainSpec, packet: Mapping[str, str | int]) -> tuple[SdnPort, Packet]:
+    """The port that the packet enters by (``in_port`` may name it), and the packet with what the chain's ends say.
+
+    Raises NotFound where there is no such end, Permanent for a packet that is none.
+    """
+    given = _given(packet)
     source, target = spec.sources[0], spec.destinations[0]
     if "in_port" in packet:
         source, target = _from_port(spec, str(packet["in_port"]))
@@ -155,14 +117,33 @@ def _entry(spec: ChainSpec, packet: Mapping[str, str | int]) -> tuple[SdnPort, P
                 source, target = other, one
             elif given.get("eth_src") == exact("eth_src", one.mac):
                 source, target = one, other
-    filled: Packet = {"eth_src": exact("eth_src", source.mac), "eth_dst": exact("eth_dst", target.mac)}
+    return source, _filled(source, target, given)
+
+
+_NO_MAC = "00:00:00:00:00:00"
+
+
+def _given(packet: Mapping[str, str | int]) -> Packet:
+    try:
+        return {name: exact(name, value) for name, value in packet.items() if name != "in_port"}
+    except (KeyError, ValueError) as error:
+        raise Permanent(f"not a packet: {error}", hint=f"known fields: {', '.join(sorted(BITS))}") from error
+
+
+def _filled(source: SdnPort, target: SdnPort | None, given: Packet) -> Packet:
+    """The packet, with the addresses of its ends where it names none."""
+    filled: Packet = {}
     kind = given.get("eth_type", exact("eth_type", 0x0800))
     family = {0x0800: "ipv4", 0x86DD: "ipv6"}.get(kind[0], "")
     for port, side in ((source, "src"), (target, "dst")):
+        if port is None:
+            continue
+        if port.mac:
+            filled[f"eth_{side}"] = exact(f"eth_{side}", port.mac)
         address = next((a for a in port.addresses if (":" in a) == (family == "ipv6")), "")
         if family and address:
             filled[f"{family}_{side}"] = exact(f"{family}_{side}", address)
-    return source, {**filled, "eth_type": kind, **given}
+    return {**filled, "eth_type": kind, **given}
 
 
 def _from_port(spec: ChainSpec, device: str) -> tuple[SdnPort, SdnPort]:
