@@ -186,6 +186,7 @@ def opened(
     *,
     nsd: Nsd = NSD,
     vnfds: Mapping[str, Vnfd] = VNFDS,
+    hosts: Sequence[str] = ("host-1",),
     instantiate: bool = True,
 ) -> Iterator[Site]:
     """A site with its service running."""
@@ -194,7 +195,7 @@ def opened(
     monkeypatch.setattr("manor.catalog.contents.artifact_path", lambda _home, _sha256: image)
     with open_runtime(path / "home") as rt:
         site = Site(rt)
-        shared = {"state_file": str(path / "world.json")}
+        shared = {"state_file": str(path / "world.json"), "hosts": [{"name": name} for name in hosts]}
         endpoints.add(rt, EndpointKind.VIM, "lab", driver="fake", config=shared)
         endpoints.add(rt, EndpointKind.SDN, "net", driver="fake", config={**shared, "follow_nodes": True})
         for descriptor in (nsd, *vnfds.values()):

@@ -243,21 +243,41 @@ def scale(
 @app.command()
 def upgrade(
     ctx: typer.Context,
-    vnf: Vnf,
+    vnfs: Vnfs,
     package: Annotated[
         str, typer.Option("--package", help="VNF package: id, VNFD id or name.", autocompletion=complete_package)
     ],
+    strategy: Annotated[str, typer.Option(help="rolling, canary or blue-green.")] = "rolling",
+    fraction: Annotated[float, typer.Option(min=0, max=1, help="Of the machines, those that go first (canary).")] = 0.0,
+    gate: Annotated[
+        list[str] | None, typer.Option("--gate", metavar="KPI<NUMBER", help="What new machines keep to; repeatable.")
+    ] = None,
+    soak_s: Annotated[float, typer.Option("--soak", min=0, help="Seconds to hold them to it.")] = 0.0,
+    discard_data: Annotated[
+        bool, typer.Option("--discard-data", help="Blank disks may stay behind with their data (blue-green).")
+    ] = False,
     yes: Yes = False,
     on_failure: Failing = OnFailure.ROLLBACK,
     no_wait: NoWait = False,
 ) -> None:
-    """Run a VNF from another package, machine after machine; where one is not healthy, the old ones come back."""
+    """Run VNFs from another package; where one is not healthy or breaks the gate, the old ones come back.
+
+    Rolling: machine after machine. Canary: the first ones have to stand the gate. Blue-green: all beside the old.
+    """
     from manor.cli.running import carry_out
     from manor.lcm.updating import change_package
 
     s = session(ctx)
-    found = find_vnf(s, vnf)
-    proposal = change_package(s.runtime, found.ns_id, found.name, package)
+    proposal = change_package(
+        s.runtime,
+        *_of_one_service(s, vnfs),
+        package,
+        strategy=strategy,
+        fraction=fraction,
+        gate=gate or (),
+        soak_s=soak_s,
+        discard_data=discard_data,
+    )
     carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
 
 

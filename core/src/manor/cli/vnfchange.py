@@ -59,6 +59,64 @@ def change_ext_conn(
 
 
 @app.command()
+def move(
+    ctx: typer.Context,
+    vnf: Vnf,
+    place: Annotated[str, typer.Argument(metavar="VIM[/HOST]", help="Where its machines are to run.")],
+    discard_data: Annotated[
+        bool, typer.Option("--discard-data", help="Blank disks may stay behind with their data.")
+    ] = False,
+    yes: Yes = False,
+    on_failure: Failing = OnFailure.ROLLBACK,
+    no_wait: NoWait = False,
+) -> None:
+    """Move a VNF to another host or VIM: new machines first, with the same addresses, then the old ones go."""
+    from manor.cli.running import carry_out
+    from manor.lcm import moving
+
+    s = session(ctx)
+    found = find_vnf(s, vnf)
+    proposal = moving.move(s.runtime, found.ns_id, found.name, place, discard_data=discard_data)
+    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+
+
+@app.command()
+def action(
+    ctx: typer.Context,
+    vnf: Vnf,
+    name: Annotated[
+        str, typer.Argument(metavar="[ACTION]", help="What to have done; without it they are listed.")
+    ] = "",
+    param: Annotated[
+        list[str] | None, typer.Option("--param", metavar="KEY=VALUE", help="A parameter of it; repeatable.")
+    ] = None,
+    yes: Yes = False,
+    on_failure: Failing = OnFailure.HOLD,
+    no_wait: NoWait = False,
+) -> None:
+    """Have a VNF do something that its package offers: an operation of its own interfaces."""
+    from manor.cli.running import carry_out
+    from manor.lcm import changing
+    from manor.lcm.scripts import actions
+
+    s = session(ctx)
+    found = find_vnf(s, vnf)
+    if not name:
+        offered = actions(s.runtime, found.vnfd_id)
+        rows = [
+            (each, script.kind, ", ".join(f"{k}={v}" if v is not None else k for k, v in script.parameters.items()))
+            for each, script in offered.items()
+        ]
+        values = {each: {"kind": script.kind, "parameters": script.parameters} for each, script in offered.items()}
+        s.out.result(
+            values, lambda: s.out.table(("action", "kind", "parameters"), rows, empty=f"{found.name} has no action")
+        )
+        return
+    proposal = changing.act(s.runtime, found.ns_id, found.name, name, pairs(param or [], option="--param"))
+    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+
+
+@app.command()
 def modify(
     ctx: typer.Context,
     vnf: Vnf,

@@ -25,6 +25,7 @@ from manor.api.resources import (
 )
 from manor.lcm import turns
 from manor.lcm.order import in_order, in_turn
+from manor.lcm.rollout import Rollout
 from manor.model.desired import DesiredCheck, DesiredResource, DesiredState
 
 __all__ = ["DEADLINES_S", "changed_fields", "diff", "is_as_wanted"]
@@ -58,6 +59,7 @@ def diff(
     found_at: Mapping[str, str] | None = None,
     recreate: frozenset[str] = frozenset(),
     patience_s: float | None = None,
+    rollout: Rollout | None = None,
 ) -> Plan:
     """The plan that leads from ``observed`` (by key) to ``desired``.
 
@@ -65,8 +67,10 @@ def diff(
     the endpoint, by key, of observed resources of this service that neither state names: leftovers, to be removed.
     ``recreate`` are keys to replace although they are as specified, where they are there. Raises PlanRefused where
     dependencies form a circle. ``patience_s`` is how long a node that is turned off is asked to shut down.
+    ``rollout`` is how an update goes from machine to machine.
     """
     differ = _Differ(desired, observed, previous, operation, replace_on or {}, found_at or {}, recreate, patience_s)
+    differ.rollout = rollout
     plan = differ.plan()
     return dataclasses.replace(plan, steps=tuple(_patient(step, patience_s) for step in plan.steps))
 
@@ -119,6 +123,7 @@ class _Differ:
         self.found_at = found_at
         self.recreate = recreate
         self.patience_s = patience_s
+        self.rollout: Rollout | None = None
         self.wanted = {resource.spec.key: resource for resource in desired.resources}
         self.before = {resource.spec.key: resource for resource in (previous.resources if previous else ())}
         self.checks_before = {check.key: check for check in (previous.checks if previous else ())}
@@ -141,7 +146,8 @@ class _Differ:
         self._order_removals()
         turns.stopped_after(self.wanted, self.before, self.ensured, self.soft)
         if self.operation is OperationKind.UPDATE:
-            turns.one_by_one(self.desired.checks, self.steps, self.ensured, self.removed, self.soft)
+            turns.one_by_one(self.desired.checks, self.steps, self.ensured, self.removed, self.soft, self.rollout)
+            turns.beside(self.rollout, self.wanted, self.desired.checks, self.steps, self.removed, self.soft)
         turns.drained_first(self.checks_before.values(), self.observed, self.steps, self.soft, self.patience_s)
         turns.disks_last(self.steps, self.soft, self.wanted)
         return Plan(

@@ -27,6 +27,8 @@ from manor.api import (
 )
 from manor.errors import DeadlineExceeded, DriverError, Permanent, Transient, Unsupported
 from manor.lcm.chainprobe import fault, probe_chain, probes
+from manor.lcm.gating import stand
+from manor.lcm.scripts import script_from_json
 
 __all__ = ["Connections", "Driving", "VimGuest", "vnf_view"]
 
@@ -147,6 +149,9 @@ class Driving:
 
     def _until(
         self,
+        if step.kind == "kpi":
+            stand(self.rt, step, ctx, self.sleep)
+            return None
         look: Callable[[Step, CallContext], Observed | None],
         step: Step,
         ctx: CallContext,

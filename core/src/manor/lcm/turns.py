@@ -6,15 +6,15 @@ Each function adds dependencies, and steps of its own, to a plan that :mod:`mano
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from manor.api.plan import Step, Undo, Verb
 from manor.api.resources import NodeSpec, Observed, Phase, PowerState, ResourceKind
+from manor.lcm.rollout import Rollout
 from manor.model.desired import DesiredCheck, DesiredResource
 
-__all__ = ["QUIESCE_S", "disks_last", "drained_first", "one_by_one", "stopped_after"]
+__all__ = ["QUIESCE_S", "beside", "disks_last", "drained_first", "one_by_one", "stopped_after"]
 
 QUIESCE_S = 30.0
 """Time to drain a machine where the operator says nothing."""
@@ -59,14 +59,98 @@ def one_by_one(
     ensured: Mapping[str, tuple[str, ...]],
     removed: Mapping[str, str],
     soft: _Soft,
+    rollout: Rollout | None,
 ) -> None:
-    """An update replaces a VNF's machines in turn: each is proven healthy before the next one goes."""
-    for check in checks:
-        machines = check.view.get("vnfcs", ()) if check.verb is Verb.VERIFY else ()
-        replaced = [vnfc for vnfc in machines if vnfc["key"] in ensured and vnfc["key"] in removed]
-        for vnfc, following in pairwise(replaced):
-            goes = removed[following["key"]]
-            soft[goes] = [*soft.get(goes, ()), _proof(check, vnfc, steps, ensured)]
+    """An update replaces a VNF's machines in turn: each is proven before the next one goes.
+
+    A ``rollout`` goes on from VNF to VNF, and holds the first machines, or each one, to its gate.
+    """
+    by_vnf = {check.key: check for check in checks if check.verb is Verb.VERIFY and check.kind == "vnf"}
+    in_turn = [[by_vnf[key] for key in rollout.vnfs if key in by_vnf]] if rollout else [[c] for c in by_vnf.values()]
+    for one_after_the_other in in_turn:
+        replaced = [
+            (check, vnfc)
+            for check in one_after_the_other
+            for vnfc in check.view.get("vnfcs", ())
+            if vnfc["key"] in ensured and vnfc["key"] in removed
+        ]
+        gates = rollout.gates(len(replaced)) if rollout else frozenset()
+        waits: str | None = None
+        tried: list[tuple[DesiredCheck, Mapping[str, Any]]] = []
+        for number, (check, vnfc) in enumerate(replaced):
+            goes = removed[vnfc["key"]]
+            if waits is not None:
+                soft[goes] = [*soft.get(goes, ()), waits]
+            if number == len(replaced) - 1 and number not in gates:
+                break  # the VNF's own check proves it
+            waits = _proof(check, vnfc, steps, ensured)
+            tried.append((check, vnfc))
+            if rollout and number in gates:
+                waits = _gate(rollout, tried, (waits,), steps)
+
+
+def beside(
+    rollout: Rollout | None,
+    wanted: Mapping[str, DesiredResource],
+    checks: Iterable[DesiredCheck],
+    steps: dict[str, Step],
+    removed: Mapping[str, str],
+    soft: _Soft,
+) -> None:
+    """Machines that others replace beside them go last: after traffic has turned to those, and they stood the gate."""
+    if rollout is None or not rollout.is_beside:
+        return
+    turned = [
+        step.id
+        for step in steps.values()
+        if (step.kind in (ResourceKind.SEGMENT, ResourceKind.CHAIN) and step.verb is not Verb.REMOVE)
+        or (step.verb is Verb.VERIFY and step.key in rollout.vnfs)
+    ]
+    new = [
+        (check, vnfc)
+        for check in checks
+        if check.verb is Verb.VERIFY and check.key in rollout.vnfs
+        for vnfc in check.view.get("vnfcs", ())
+        if vnfc["key"] in check.nodes
+    ]
+    waits = [_gate(rollout, new, turned, steps)] if rollout.conditions and new else turned
+    for key, step_id in removed.items():
+        if key not in wanted and any(key.startswith(f"{vnf}/") for vnf in rollout.vnfs):
+            soft[step_id] = [*soft.get(step_id, ()), *waits]
+
+
+def _gate(
+    rollout: Rollout,
+    machines: Sequence[tuple[DesiredCheck, Mapping[str, Any]]],
+    after: Sequence[str],
+    steps: dict[str, Step],
+) -> str:
+    """Id of the step that holds these machines to the rollout's conditions for a while."""
+    check, last = machines[-1]
+    step_id = f"verify kpi {last['key']}"
+    told = " and ".join(str(condition) for condition in rollout.conditions)
+    steps[step_id] = Step(
+        id=step_id,
+        verb=Verb.VERIFY,
+        kind="kpi",
+        key=last["key"],
+        endpoint=check.endpoint,
+        summary=f"prove: {told or 'it stays healthy'} for {rollout.soak_s:g} s on {_named(machines)}",
+        change="check",
+        depends_on=tuple(after),
+        spec={
+            "nodes": {vnfc["key"]: check.nodes[vnfc["key"]] for check, vnfc in machines if vnfc["key"] in check.nodes},
+            "conditions": [str(condition) for condition in rollout.conditions],
+            "soak_s": rollout.soak_s,
+        },
+        deadline_s=rollout.soak_s + 120.0,
+    )
+    return step_id
+
+
+def _named(machines: Sequence[tuple[DesiredCheck, Mapping[str, Any]]]) -> str:
+    names = [vnfc["name"] for _, vnfc in machines]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _proof(

@@ -11,7 +11,7 @@ from typing import Any
 
 from manor.api import PowerState
 from manor.errors import UsageError
-from manor.lcm import changing, growing, operate, updating
+from manor.lcm import changing, growing, moving, operate, updating
 from manor.lcm.ns import Proposal
 from manor.lcm.runtime import Runtime
 
@@ -29,6 +29,7 @@ class UpdateType(StrEnum):
     CHANGE_VNF_DF = "CHANGE_VNF_DF"
     CHANGE_EXTERNAL_VNF_CONNECTIVITY = "CHANGE_EXTERNAL_VNF_CONNECTIVITY"
     CHANGE_VNFPKG = "CHANGE_VNFPKG"
+    MOVE_VNF = "MOVE_VNF"
     ADD_VNFFG = "ADD_VNFFG"
     REMOVE_VNFFG = "REMOVE_VNFFG"
     UPDATE_VNFFG = "UPDATE_VNFFG"
@@ -138,8 +139,27 @@ def _change_ext_conn(data: _Data) -> _Make:
 
 
 def _change_pkg(data: _Data) -> _Make:
-    vnf, vnfd = data.one("vnfInstanceId"), data.one("vnfdId")
-    return lambda rt, ns: updating.change_package(rt, ns, vnf, vnfd)
+    vnf, vnfd = data.one("vnfInstanceId", str | list), data.one("vnfdId")  # type: ignore[arg-type]
+    strategy, fraction = data.one("strategy", default="rolling"), data.one("fraction", int | float, 0.0)  # type: ignore[arg-type]
+    gate, soak_s = data.one("gate", list, []), data.one("soakTime", int | float, 0.0)  # type: ignore[arg-type]
+    discard_data = data.one("discardData", bool, False)
+    return lambda rt, ns: updating.change_package(
+        rt,
+        ns,
+        vnf,
+        vnfd,
+        strategy=strategy,
+        fraction=fraction,
+        gate=[str(condition) for condition in gate],
+        soak_s=soak_s,
+        discard_data=discard_data,
+    )
+
+
+def _move_vnf(data: _Data) -> _Make:
+    vnf, place = data.one("vnfInstanceId"), data.one("targetLocation")
+    discard_data = data.one("discardData", bool, False)
+    return lambda rt, ns: moving.move(rt, ns, vnf, place, discard_data=discard_data)
 
 
 def _add_vnffg(data: _Data) -> _Make:
@@ -201,6 +221,7 @@ _MAKERS: Mapping[UpdateType, Callable[[_Data], _Make]] = {
     UpdateType.CHANGE_VNF_DF: _change_df,
     UpdateType.CHANGE_EXTERNAL_VNF_CONNECTIVITY: _change_ext_conn,
     UpdateType.CHANGE_VNFPKG: _change_pkg,
+    UpdateType.MOVE_VNF: _move_vnf,
     UpdateType.ADD_VNFFG: _add_vnffg,
     UpdateType.REMOVE_VNFFG: _remove_vnffg,
     UpdateType.UPDATE_VNFFG: lambda data: _element(data, "vnffgd", "vnffgds", "UPDATE_VNFFG"),

@@ -6,14 +6,15 @@ import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from manor.api import OperationKind
-from manor.errors import UsageError
+from manor.api import OperationKind, VolumeSpec
+from manor.errors import PlanRefused, UsageError
 from manor.lcm.ns import Proposal, propose
+from manor.lcm.rollout import Strategy, rollout_of
 from manor.lcm.runtime import Runtime
-from manor.lcm.wishes import Wishes, request, standing
-from manor.model.instance import PackageKind, VnfInstance
+from manor.lcm.wishes import Standing, Wishes, request, standing
+from manor.model.instance import PackageInfo, PackageKind, VnfInstance
 
-__all__ = ["change_package", "update", "with_vnfd"]
+__all__ = ["beside", "change_package", "update", "with_vnfd"]
 
 
 def update(
@@ -43,34 +44,86 @@ def update(
     return propose(rt, now.ns.id, OperationKind.UPDATE, wishes)
 
 
-def change_package(rt: Runtime, ns: str, vnf: str, package: str) -> Proposal:
-    """The proposal to run a VNF from another package (ChangeCurrentVnfPkgRequest), one machine after the other.
+def change_package(
+    rt: Runtime,
+    ns: str,
+    vnf: str | Sequence[str],
+    package: str,
+    *,
+    strategy: str = "rolling",
+    fraction: float = 0.0,
+    gate: Sequence[str] = (),
+    soak_s: float = 0.0,
+    discard_data: bool = False,
+) -> Proposal:
+    """The proposal to run VNFs from another package (ChangeCurrentVnfPkgRequest).
 
-    Each machine's health is proven before the next one goes; where that fails, the rollback brings the old ones back.
-    Raises UsageError for an unknown package or one of another product, PlanRefused where it does not fit the service.
+    ``rolling`` replaces one machine after the other, each proven healthy before the next one goes; ``canary`` holds the
+    first ``fraction`` of them to the gate before the others go; ``blue-green`` makes all new ones beside the old, turns
+    links and chains to them at once, and removes the old last. ``gate`` are bounds on KPIs (``METRIC<NUMBER``) that new
+    machines have to keep for ``soak_s`` seconds. Where health or gate fails, the rollback brings the old ones back.
+
+    Raises UsageError for an unknown package or one of another product, PlanRefused where it does not fit the service,
+    or where blank disks would lose their data (``discard_data`` allows that).
     """
     from manor.store import packages
 
     now = standing(rt, ns)
-    found = now.vnf(vnf)
+    found = [now.vnf(name) for name in ([vnf] if isinstance(vnf, str) else vnf)]
+    if not found or len({one.name for one in found}) != len(found):
+        raise UsageError("which VNFs to upgrade?", hint="name each once")
     with rt.store.read() as tx:
         chosen = packages.get(tx, package, kind=PackageKind.VNF)
         nsd = packages.descriptor(tx, now.ns.nsd_package)
-        old, new = (
-            packages.descriptor(tx, info.id) if info is not None else {}
-            for info in (packages.by_descriptor(tx, PackageKind.VNF, found.vnfd_id), chosen)
-        )
+        new = packages.descriptor(tx, chosen.id)
+        old = {
+            one.vnfd_id: packages.descriptor(tx, info.id)
+            for one in found
+            if (info := packages.by_descriptor(tx, PackageKind.VNF, one.vnfd_id)) is not None
+        }
+    wishes = now.wishes
+    for one in found:
+        _must_be_same_product(one, chosen, old.get(one.vnfd_id, {}), new)
+        amendments = now.wishes.amendment.get("vnf_profiles", ())
+        profiles = [*(p for df in nsd["flavours"] for p in df["vnf_profiles"]), *amendments]
+        in_nsd = next(p["vnfd_id"] for p in profiles if p["id"] == one.profile_id)
+        wishes = with_vnfd(wishes, now.vnfs, one, chosen.descriptor_id, in_nsd)
+    names = tuple(one.name for one in found if one.vnfd_id != chosen.descriptor_id)
+    rollout = {"strategy": strategy, "vnfs": names, "fraction": fraction, "gate": list(gate), "soak_s": soak_s}
+    if rollout_of(rollout, now.ns.id) is not None and strategy == Strategy.BLUE_GREEN:
+        wishes = beside(now, wishes, names, discard_data=discard_data)
+    wishes = dataclasses.replace(wishes, rollout=rollout if names else {}, update_type="CHANGE_VNFPKG")
+    return propose(rt, now.ns.id, OperationKind.UPDATE, wishes)
+
+
+def beside(now: Standing, wishes: Wishes, vnfs: Sequence[str], *, discard_data: bool) -> Wishes:
+    """Pure: the wishes with new machines for these VNFs beside the old ones.
+
+    Raises PlanRefused where a blank disk would stay behind with its data, unless it may.
+    """
+    for name in vnfs:
+        prefix = f"{now.ns.id}/vnf/{name}/"
+        disks = [r.spec.key for r in now.state.resources if isinstance(r.spec, VolumeSpec) and not r.spec.image]
+        kept = next((key for key in disks if key.startswith(prefix)), "")
+        if kept and not discard_data:
+            raise PlanRefused(
+                f"{name} has a disk with data, {kept.partition('/vnf/')[2]}, that new machines would not have",
+                hint="upgrade it rolling, which keeps the disk, or --discard-data",
+            )
+    raised = {name: wishes.generations.get(name, 0) + 1 for name in vnfs}
+    return dataclasses.replace(wishes, generations={**wishes.generations, **raised}, switched=tuple(vnfs))
+
+
+def _must_be_same_product(
+    vnf: VnfInstance, chosen: PackageInfo, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> None:
     product = [(one.get("provider", ""), one.get("product_name", "")) for one in (old, new)]
     if old and product[0] != product[1]:
         raise UsageError(
-            f"package {chosen.name} is {' '.join(product[1]).strip()}, and {found.name} is "
+            f"package {chosen.name} is {' '.join(product[1]).strip()}, and {vnf.name} is "
             f"{' '.join(product[0]).strip()}",
             hint="a VNF is upgraded to another version of the same product",
         )
-    in_nsd = next(p["vnfd_id"] for df in nsd["flavours"] for p in df["vnf_profiles"] if p["id"] == found.profile_id)
-    wishes = with_vnfd(now.wishes, now.vnfs, found, chosen.descriptor_id, in_nsd)
-    wishes = dataclasses.replace(wishes, update_type="CHANGE_VNFPKG")
-    return propose(rt, now.ns.id, OperationKind.UPDATE, wishes)
 
 
 def with_vnfd(wishes: Wishes, vnfs: Sequence[VnfInstance], vnf: VnfInstance, vnfd_id: str, in_nsd: str) -> Wishes:

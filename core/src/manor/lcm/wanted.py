@@ -82,6 +82,13 @@ def _placed(
     held = stored.placement if stored else {}
     fixed = {key: (place.partition("/")[0], place.partition("/")[2]) for key, place in held.items()}
     keys = {demand.key for demand in wanted}
+    moved = {
+        vnfc.key
+        for vnf in vnfs
+        for vnfc in vnf.vnfcs
+        if vnf.name in wishes.vnf_locations
+        and wishes.vnf_locations[vnf.name] not in (held.get(vnfc.key), fixed.get(vnfc.key, ("", ""))[0])
+    }
     time_s = time.time()
     with rt.store.read() as tx:
         others = held_by_others(tx, but_ns=wish.ns.id)
@@ -91,7 +98,7 @@ def _placed(
         wanted,
         rules(wish, vnfs),
         hosts,
-        {key: place for key, place in fixed.items() if key in keys},
+        {key: place for key, place in fixed.items() if key in keys and key not in moved},
     )
     if placement.refused:
         raise PlanRefused(

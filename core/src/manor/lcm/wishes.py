@@ -42,6 +42,7 @@ __all__ = [
     "standing",
     "wishes_from_json",
     "wishes_to_json",
+    "vnfd_of",
 ]
 
 
@@ -77,10 +78,18 @@ class Wishes:
     """What is said of a VNF by its name: see ``VnfInstance.information``."""
     stopped: tuple[str, ...] = ()
     """Names of the VNFs that are turned off."""
+    generations: Mapping[str, int] = field(default_factory=dict)
+    """By VNF name, how often its machines were replaced by others beside them."""
+    vnf_locations: Mapping[str, str] = field(default_factory=dict)
+    """``<vim>/<host>`` by VNF name: it was moved there."""
     removed: tuple[str, ...] = ()
     """Names of VNFs that were removed one by one; they are not used again."""
     amendment: Mapping[str, Any] = field(default_factory=dict)
     """What is otherwise than in the NSD (:mod:`manor.nfvo.amend`)."""
+    switched: tuple[str, ...] = ()
+    """Names of the VNFs whose machines this operation replaces by others beside them."""
+    rollout: Mapping[str, Any] = field(default_factory=dict)
+    """How this operation replaces machines: see :mod:`manor.lcm.rollout`."""
     nsd_package: str = ""
     """The package of the NSD that the service is to be of from now on."""
     chains_off: tuple[str, ...] = ()
@@ -93,6 +102,8 @@ class Wishes:
     """Why, in words (HealVnfData.cause)."""
     patience_s: float | None = None
     """How long a machine that is turned off is asked to shut down; 0 asks nothing, None leaves it to the VIM."""
+    action: Mapping[str, Any] = field(default_factory=dict)
+    """An action to have done in a VNF: ``vnf``, ``name``, ``parameters``."""
     update_type: str = ""
     """updateType of an UPDATE (SOL005 §6.5.4.3.6), for people and for the operation's parameters."""
 
@@ -142,13 +153,18 @@ def lasting(wishes: Wishes, vnfs: Collection[str]) -> Wishes:
         vnf_flavours=theirs(wishes.vnf_flavours),
         connections=theirs(wishes.connections),
         information=theirs(wishes.information),
+        generations=theirs(wishes.generations),
+        vnf_locations=theirs(wishes.vnf_locations),
         stopped=tuple(name for name in wishes.stopped if name in vnfs),
         parameters={},
         recreate=(),
         cause="",
         patience_s=None,
+        action={},
         update_type="",
         nsd_package="",
+        switched=(),
+        rollout={},
     )
 
 
@@ -214,6 +230,9 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
         stopped=frozenset(wishes.stopped),
         chains_off=frozenset(wishes.chains_off),
         vnfs_removed=frozenset(wishes.removed),
+        generations=wishes.generations,
+        switched=frozenset(wishes.switched),
+        vnf_locations=wishes.vnf_locations,
         locations=wishes.locations,
         held_addresses=addresses(previous),
     )
@@ -226,6 +245,19 @@ def described(rt: Runtime, ns: NsInstance) -> Nsd:
     with rt.store.read() as tx:
         nsd: Nsd = _reader(Nsd).validate_python(packages.descriptor(tx, ns.nsd_package))
     return nsd
+
+
+def vnfd_of(rt: Runtime, vnfd_id: str) -> tuple[Vnfd | None, Mapping[str, str]]:
+    """An on-boarded VNFD, and where each file of its package is kept; None where there is none."""
+    from manor.catalog.contents import artifact_path
+    from manor.store import packages
+
+    with rt.store.read() as tx:
+        info = packages.by_descriptor(tx, PackageKind.VNF, vnfd_id)
+        if info is None:
+            return None, {}
+        vnfd: Vnfd = _reader(Vnfd).validate_python(packages.descriptor(tx, info.id))
+    return vnfd, {path: str(artifact_path(rt.home, sha256)) for path, sha256 in info.artifacts.items()}
 
 
 def changed(nsd: Nsd, profile_vnfds: Mapping[str, str]) -> Nsd:

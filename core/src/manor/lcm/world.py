@@ -11,6 +11,7 @@ from manor.errors import DriverError, ManorError
 from manor.lcm.runtime import Runtime
 from manor.model.desired import DesiredState
 from manor.model.instance import EndpointKind
+from manor.vnfm.members import identity
 
 __all__ = ["OBSERVE_S", "addresses", "candidates", "endpoints_of", "observe", "registered"]
 
@@ -89,9 +90,9 @@ def _at_once(ask: Any, subjects: list[str]) -> list[Any]:
 
 
 def addresses(state: DesiredState | None) -> Mapping[str, tuple[str, ...]]:
-    """Addresses by port key, as given before."""
+    """Addresses by port identity, as given before."""
     return {
-        port.key: port.addresses
+        identity(port.key): port.addresses
         for resource in (state.resources if state else ())
         if isinstance(resource.spec, NodeSpec)
         for port in resource.spec.ports

@@ -33,7 +33,7 @@ from manor.nfvo.chains import Path, chains
 from manor.nfvo.request import ServiceRequest
 from manor.nfvo.saps import attached
 from manor.nfvo.storage import ImageUse, StoragePlan, image_key, plan_storage
-from manor.vnfm.members import Vnf, Vnfc, VnfcPort, slug
+from manor.vnfm.members import Vnf, Vnfc, VnfcPort, identity, slug
 
 __all__ = ["BootDataOf", "desired"]
 
@@ -77,6 +77,8 @@ class _Draft:
 
     stopped: frozenset[str] = frozenset()
     """Keys of the machines that are turned off."""
+    turning: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Links whose ports turn from old machines to new ones, with the keys of the VNFs whose health comes first."""
 
     def where(self, vnfc: Vnfc) -> tuple[str, str]:
         return self.placement.hosts[vnfc.key]
@@ -85,7 +87,7 @@ class _Draft:
 def desired(request: ServiceRequest, vnfs: Sequence[Vnf], placement: Placement, boot_data: BootDataOf) -> DesiredState:
     """The desired state. Raises PlanRefused where the descriptors ask for what cannot be had."""
     stopped = frozenset(vnfc.key for vnf in vnfs if vnf.is_stopped for vnfc in vnf.vnfcs)
-    draft = _Draft(request=request, placement=placement, stopped=stopped)
+    draft = _Draft(request=request, placement=placement, stopped=stopped, turning=_turning(request, vnfs))
     links = _links(request, vnfs)
     for link in links:
         _add_link(draft, link)
@@ -173,7 +175,8 @@ def _add_link(draft: _Draft, link: _Link) -> None:
     for sap in link.outside:  # its addresses are somebody's, and given to no machine
         theirs = [address for address in sap.addresses if address not in gateways and _in_any(address, link.subnets)]
         with_address += [(sap.key, tuple(theirs))] if theirs else []
-    draft.addresses.update(allocate(link.name, link.subnets, with_address, request.held_addresses))
+    held = {key: request.held_addresses.get(identity(key), ()) for key, _ in with_address}
+    draft.addresses.update(allocate(link.name, link.subnets, with_address, held))
     networks = []
     for place in dict.fromkeys(draft.where(vnfc) for vnfc, _ in link.ports):
         vim, host = place
@@ -193,7 +196,7 @@ def _add_link(draft: _Draft, link: _Link) -> None:
             key=port.key,
             host=draft.where(vnfc)[1],
             device=device_name(request.owner, port.key),
-            mac=port.cpd.mac or mac_address(request.owner, port.key),
+            mac=port.cpd.mac or mac_address(request.owner, port.identity),
             addresses=tuple(address.split("/")[0] for address in draft.addresses.get(port.key, ())),
             transparent=_is_frames_only(port),
             security=port.cpd.security,
@@ -218,9 +221,23 @@ def _add_link(draft: _Draft, link: _Link) -> None:
         why = f"forwarding of virtual link {link.name}"
         draft.add(
             DesiredResource(
-                spec=segment, endpoint=endpoint, depends_on=tuple(networks), why=why, may_degrade=not running
+                spec=segment,
+                endpoint=endpoint,
+                depends_on=(*networks, *draft.turning.get(link.key, ())),
+                why=why,
+                may_degrade=not running,
             )
         )
+
+
+def _turning(request: ServiceRequest, vnfs: Sequence[Vnf]) -> dict[str, tuple[str, ...]]:
+    """Links that turn to new machines, with the keys of the VNFs whose health comes first."""
+    turning: dict[str, tuple[str, ...]] = {}
+    for vnf in vnfs:
+        if vnf.name in request.switched and not vnf.is_stopped:
+            for link in dict.fromkeys(port.link for vnfc in vnf.vnfcs for port in vnfc.ports):
+                turning[link] = (*turning.get(link, ()), vnf.key)
+    return turning
 
 
 def _in_any(address: str, subnets: Sequence[Subnet]) -> bool:
@@ -371,7 +388,8 @@ def _add_node(
         watchdog=vnfc.vdu.watchdog,
         labels=(("service", request.ns.name), ("vnf", vnf.name), ("vnfc", vnfc.name), ("vdu", vnfc.vdu.id)),
     )
-    segments = tuple(dict.fromkeys(port.link for port in vnfc.ports)) if request.sdn else ()
+    links_of = (port.link for port in vnfc.ports if port.link not in draft.turning)
+    segments = tuple(dict.fromkeys(links_of)) if request.sdn else ()
     needed = (boot.kernel, boot.initramfs, *(disk.volume for disk in disks), *(port.network for port in ports))
     return draft.add(
         DesiredResource(

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from manor.model.nsd import VnfProfile
 from manor.model.vnfd import IntCpd, Vdu, Vnfd, VnfDf
 
-__all__ = ["Vnf", "Vnfc", "VnfcPort", "expand", "slug", "vnf_name"]
+__all__ = ["Vnf", "Vnfc", "VnfcPort", "expand", "identity", "slug", "vnf_name"]
 
+_GENERATION = re.compile(r"(?<=[0-9])\.[0-9]+$")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -35,6 +36,8 @@ class VnfcPort:
     cpd: IntCpd
     link: str
     """Key of the virtual link's segment."""
+    identity: str
+    """The key without the machine's generation: what replaces a machine beside it takes its MAC and addresses over."""
     ext_cpd: str = ""
     """Id of the external CP that exposes it, empty inside the VNF."""
 
@@ -71,6 +74,12 @@ class Vnf:
         return tuple(port for vnfc in self.vnfcs for port in vnfc.ports if port.ext_cpd == ext_cpd)
 
 
+def identity(port_key: str) -> str:
+    """A port's key without its machine's generation."""
+    machine, _, port = port_key.rpartition("/")
+    return f"{_GENERATION.sub('', machine)}/{port}"
+
+
 def vnf_name(profile_id: str, index: int) -> str:
     """What VNF number ``index`` of a profile is called."""
     return slug(profile_id) if index == 0 else f"{slug(profile_id)}-{index + 1}"
@@ -85,9 +94,11 @@ def expand(
     counts: Mapping[str, int],
     *,
     is_stopped: bool = False,
+    generation: int = 0,
 ) -> Vnf:
     """VNF number ``index`` of a profile, with ``counts`` machines by VDU id.
 
+    Machines of another ``generation`` can be there beside those of the one before.
     A port whose CP is on no link has none: it is left out, as nothing could reach it.
     """
     name = vnf_name(profile.id, index)
@@ -102,13 +113,23 @@ def expand(
     vnfcs = []
     for vdu in df.vdus:
         for number in range(counts.get(vdu.id, 0)):
-            vnfc_key = f"{key}/{slug(vdu.id)}-{number}"
+            plain = f"{key}/{slug(vdu.id)}-{number}"
+            vnfc_key = f"{plain}.{generation}" if generation else plain
             ports = []
             for cpd in vdu.int_cpds:
                 ext = exposed.get((vdu.id, cpd.id), "")
                 link = external.get(ext) or external.get(cpd.id) or internal.get(cpd.int_virtual_link_desc)
                 if link:
-                    ports.append(VnfcPort(key=f"{vnfc_key}/{slug(cpd.id)}", cpd=cpd, link=link, ext_cpd=ext or cpd.id))
+                    name_of_port = slug(cpd.id)
+                    ports.append(
+                        VnfcPort(
+                            key=f"{vnfc_key}/{name_of_port}",
+                            cpd=cpd,
+                            link=link,
+                            identity=f"{plain}/{name_of_port}",
+                            ext_cpd=ext or cpd.id,
+                        )
+                    )
             vnfcs.append(
                 Vnfc(key=vnfc_key, name=f"{name}-{slug(vdu.id)}-{number}", vdu=vdu, index=number, ports=tuple(ports))
             )
