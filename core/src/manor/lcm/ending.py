@@ -69,11 +69,20 @@ def first_failure(rows: Mapping[str, StepRecord]) -> tuple[str, str]:
     return f"{what} ({place}): {worst.error}", worst.hint
 
 
+def _is_left_over(row: StepRecord) -> bool:
+    return row.step.before is None and row.state is not StepState.DONE
+
+
 def _orphans(rows: Mapping[str, StepRecord], mode: Mode) -> tuple[str, ...]:
     """Keys of what may still be there though it should not."""
     if mode is Mode.SWEEP:
-        # What was to be restored and could not be is missing, not left over: drift shows it.
-        left = [row for row in rows.values() if left_planned(row) and row.step.verb is not Verb.REMOVE]
+        # What was to be restored and could not be is missing, not left over: drift shows it. What has nothing to be
+        # restored to was left over before, and still is where it was not removed.
+        left = [
+            row
+            for row in rows.values()
+            if (left_planned(row) if row.step.verb is not Verb.REMOVE else _is_left_over(row))
+        ]
     else:
         left = [row for row in rows.values() if row.step.verb is Verb.REMOVE and row.state is not StepState.DONE]
     return tuple(sorted({row.step.key for row in left}))

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from manor.api import Observed
+from manor.api import Observed, Plan, Undo, Verb
 from manor.model.desired import DesiredState
 from manor.model.instance import NsInstance, OperationState
 
-__all__ = ["left_behind", "merged", "without_absent"]
+__all__ = ["for_good", "left_behind", "merged", "without_absent"]
 
 
 def left_behind(tx: Any, ns: NsInstance) -> DesiredState | None:
@@ -34,6 +34,20 @@ def merged(*states: DesiredState | None) -> DesiredState | None:
         return None
     resources = {resource.spec.key: resource for state in reversed(known) for resource in state.resources}
     return dataclasses.replace(known[0], resources=tuple(resources.values()))
+
+
+def for_good(plan: Plan, stored: DesiredState | None) -> Plan:
+    """The plan, in which what the service was never to have is removed for good: no rollback brings it back."""
+    kept = {resource.spec.key for resource in stored.resources} if stored else set()
+    return dataclasses.replace(
+        plan,
+        steps=tuple(
+            dataclasses.replace(step, undo=Undo.NONE, before=None)
+            if step.verb is Verb.REMOVE and step.key not in kept
+            else step
+            for step in plan.steps
+        ),
+    )
 
 
 def without_absent(

@@ -16,7 +16,7 @@ from manor.api import Finding, OperationKind, Plan, ServiceView, Severity
 from manor.errors import PlanRefused, UsageError
 from manor.lcm.claims import Seen
 from manor.lcm.diff import diff
-from manor.lcm.leftovers import left_behind, merged, without_absent
+from manor.lcm.leftovers import for_good, left_behind, merged, without_absent
 from manor.lcm.plans import plan_digest, require_same
 from manor.lcm.rollout import rollout_of
 from manor.lcm.runtime import Runtime
@@ -170,6 +170,7 @@ def propose(
         patience_s=wishes.patience_s,
         rollout=rollout_of(wishes.rollout, ns.id),
     )
+    plan = for_good(plan, stored)
     findings = _reviewed(rt, ns, plan)
     if operation is OperationKind.TERMINATE:
         vnfs = ()
