@@ -8,10 +8,9 @@ it, and ``--hypothesis-seed`` runs the same ones. ``MANOR_HISTORIES`` says how m
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,15 @@ import pytest
 from deeds import DEEDS, NSD, VNFDS
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from sim_site import Doom, SimSite, Snapshot, in_memory
 
 from manor.api import OperationKind
-from manor.errors import ManorError
+from manor.errors import ManorError, UsageError
 from manor.fakes import Action, Fault, When
 from manor.lcm import endpoints, ns
 from manor.lcm.states import ACTIVE, Trigger
-from manor.model.instance import CancelMode, OnFailure, OperationState
+from manor.model.instance import CancelMode, NsLcmOpOcc, NsState, OnFailure, OperationState
 from manor.store import operations
 
 _LATE_S = 100_000.0
@@ -53,6 +52,7 @@ dooms = st.one_of(st.none(), st.integers(0, 120))
 class _Stage:
     site: SimSite
     created: Snapshot
+    running: Snapshot
 
 
 _STAGE: list[_Stage] = []
@@ -61,18 +61,23 @@ _STAGE: list[_Stage] = []
 class Histories(RuleBasedStateMachine):
     """One history; all share one site, rewound."""
 
-    @initialize(seed=st.integers(0, 1 << 32))
-    def begin(self, seed: int) -> None:
+    @initialize(seed=st.integers(0, 1 << 32), run=st.booleans())
+    def begin(self, seed: int, run: bool) -> None:
         self.site = _STAGE[0].site
-        self.site.rewind(_STAGE[0].created, seed)
+        self.site.rewind(_STAGE[0].running if run else _STAGE[0].created, seed)
         self.away = False
 
     # what happens
 
+    @rule(name=st.sampled_from(NAMES), deed=st.sampled_from(sorted(DEEDS)), doom=dooms)
+    def operate_calmly(self, name: str, deed: str, doom: int | None) -> None:
+        """An operation that only its own process can spoil."""
+        self._operate(name, deed, doom=doom)
+
     @rule(
         name=st.sampled_from(NAMES),
         deed=st.sampled_from(sorted(DEEDS)),
-        misfortunes=st.lists(faults, max_size=2),
+        misfortunes=st.one_of(st.just([]), st.lists(faults, max_size=2)),
         doom=dooms,
         cancel=st.one_of(st.none(), st.none(), st.tuples(st.integers(0, 60), st.sampled_from(CancelMode))),
         on_failure=st.sampled_from(OnFailure),
@@ -89,7 +94,31 @@ class Histories(RuleBasedStateMachine):
         parallelism: int,
     ) -> None:
         """An operation, with whatever comes between."""
+        self._operate(
+            name,
+            deed,
+            misfortunes=misfortunes,
+            doom=doom,
+            cancel=cancel,
+            on_failure=on_failure,
+            parallelism=parallelism,
+        )
+
+    def _operate(
+        self,
+        name: str,
+        deed: str,
+        *,
+        misfortunes: Sequence[Fault] = (),
+        doom: int | None = None,
+        cancel: tuple[int, CancelMode] | None = None,
+        on_failure: OnFailure = OnFailure.ROLLBACK,
+        parallelism: int = 8,
+    ) -> None:
         site = self.site
+        self._answer(name, "rollback" if on_failure is OnFailure.ROLLBACK else "fail")
+        if site.ns(name).state is NsState.NOT_INSTANTIATED:
+            deed = "instantiate"
         site.parallelism = parallelism
         site.world.inject(*misfortunes)
         try:
@@ -101,42 +130,51 @@ class Histories(RuleBasedStateMachine):
         site.survive(Doom(doom))
         self._must_be_true(name)
 
+    @precondition(lambda self: any(self._stopped(name) for name in NAMES))
     @rule(name=st.sampled_from(NAMES), trigger=st.sampled_from(["retry", "rollback", "continue", "fail"]), doom=dooms)
     def handle(self, name: str, trigger: str, doom: int | None) -> None:
         """The operator's answer to an operation that stopped."""
-        last = self.site.last(name)
-        if last is None or last.state is not OperationState.FAILED_TEMP:
+        self._answer(name, trigger, doom)
+
+    def _answer(self, name: str, trigger: str, doom: int | None = None) -> None:
+        last = self._stopped(name)
+        if last is None:
             return
-        with contextlib.suppress(ManorError):
+        try:
             self.site.rt.operations.act(last.id, Trigger(trigger))
-            self.site.survive(Doom(doom))
+        except UsageError:
+            return  # some cannot be rolled back
+        self.site.survive(Doom(doom))
         self._must_be_true(name)
 
+    def _stopped(self, name: str) -> NsLcmOpOcc | None:
+        last = self.site.last(name)
+        return last if last is not None and last.state is OperationState.FAILED_TEMP else None
+
+    @precondition(lambda self: self.site.there())
     @rule(which=st.integers(0, 60), gone=st.booleans())
     def meddle(self, which: int, gone: bool) -> None:
         """Somebody destroys something of ours, or a machine crashes."""
         keys = sorted(self.site.there())
-        if keys:
-            key = keys[which % len(keys)]
-            self.site.world.destroy(key) if gone else self.site.world.stop(key)
+        key = keys[which % len(keys)]
+        if gone:
+            self.site.world.destroy(key)
+        else:
+            self.site.world.stop(key)
 
-    @rule()
-    def recover(self) -> None:
-        """Whatever failed works again, and calls that hung come back."""
-        self.site.world.heal()
-        self.site.scheduler.sleep(2 * _LATE_S)
-
-    @rule()
-    def lose_or_find_the_host(self) -> None:
-        """The other host goes away or comes back."""
-        self.away = not self.away
-        first, second = (h for h in self.site.hosts())
-        self.site.world.set_hosts(first, dataclasses.replace(second, reachable=not self.away))
-
-    @rule()
-    def begin_anew(self) -> None:
-        """The process is started anew."""
-        self.site.restart()
+    @rule(what=st.sampled_from(["all works again", "the other host comes or goes", "the process is started anew"]))
+    def turn_of_events(self, what: str) -> None:
+        """What lies outside of the operator's hands."""
+        match what:
+            case "all works again":
+                self.site.world.heal()
+                self.site.scheduler.sleep(2 * _LATE_S)  # and calls that hung come back
+            case "the other host comes or goes":
+                self.away = not self.away
+                first, second = self.site.hosts()
+                self.site.world.set_hosts(first, dataclasses.replace(second, reachable=not self.away))
+            case _:
+                self.site.restart()
 
     # what must hold
 
@@ -205,7 +243,11 @@ def stage() -> Iterator[None]:
             site.onboard(descriptor)
         for number, name in enumerate(NAMES, 1):
             site.create(NSD, name, f"{number:08x}")
-        _STAGE.append(_Stage(site=site, created=site.snapshot()))
+        created = site.snapshot()
+        for name in NAMES:
+            ns.start(site.rt, DEEDS["instantiate"].ask(site, name))
+        site.work()
+        _STAGE.append(_Stage(site=site, created=created, running=site.snapshot()))
         yield
         _STAGE.clear()
         site.close()
@@ -216,7 +258,7 @@ def _live(histories: int) -> None:
         Histories,
         settings=settings(
             max_examples=histories,
-            stateful_step_count=8,
+            stateful_step_count=20,
             deadline=None,
             print_blob=True,
             suppress_health_check=list(HealthCheck),
