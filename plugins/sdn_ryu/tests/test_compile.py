@@ -506,6 +506,9 @@ def test_what_nobody_on_the_segment_is_goes_outside_and_comes_from_there(vlan: i
     assert broadcast.devices == {"p2", "eth1"}
     inner = next(one.packet for one in broadcast.arrivals if one.device == "p2")
     assert "vlan_vid" not in inner
+    (answer,) = net.send("h1", "eth1", {**arp(STRANGER, "10.0.0.2"), **tag}).arrivals
+    assert (answer.device, answer.packet["arp_op"], answer.packet["arp_sha"]) == ("eth1", 2, B.mac)
+    assert answer.packet.get("vlan_vid", 0) == (0x1000 | vlan if vlan else 0), "answered where it came from"
     came = net.send("h1", "eth1", {**tcp(STRANGER, B), **tag})
     assert came.devices == {"p2"}
     assert not came.arrivals[0].packet.get("vlan_vid", 0)

@@ -55,7 +55,8 @@ CLASSIFY   STEER                    classified frame of a source to an end with 
            KNOWN                    to a MAC of the segment or a group: of no chain to the outside
            OUTSIDE                  classified frame of a source to the outside, to the first function
            PASS                     all else of the segment, onwards
-ANSWER     ANSWER_OWN               a question about the asker's own address (duplicate detection): not answered
+ANSWER     ANSWER_OWN               a question about the asker's own address (duplicate detection): not answered;
+                                    ARP from a VLAN: answered with its tag
            ANSWER                   ARP request: answered here; neighbour solicitation: to its one target
            ANSWER_NONE              ARP request or solicitation for an address that nobody has: counted, dropped
            PASS                     all else, onwards

@@ -171,9 +171,15 @@ class _Host:
         reply = (
             ("move", "eth_src->eth_dst"), ("set_field", f"eth_src={port.mac}"), ("set_field", "arp_op=2"),
             ("move", "arp_sha->arp_tha"), ("move", "arp_spa->arp_tpa"),
-            ("set_field", f"arp_sha={port.mac}"), ("set_field", f"arp_spa={address}"), ("output", "in_port"),
+            ("set_field", f"arp_sha={port.mac}"), ("set_field", f"arp_spa={address}"),
         )  # fmt: skip
-        yield self.rule(Table.ANSWER, Priority.ANSWER, match, reply, f"ARP answered for {address}")
+        back: Actions = (("output", "in_port"),)
+        yield self.rule(Table.ANSWER, Priority.ANSWER, match, (*reply, *back), f"ARP answered for {address}")
+        for asker in self.local:
+            if asker.vlan and asker is not port:
+                actions = (*reply, *tagged(asker), *back)
+                note = f"ARP answered for {address}, to VLAN {asker.vlan}"
+                yield self.rule(Table.ANSWER, Priority.ANSWER_OWN, match, actions, note, in_port=asker.device)
 
     # --- FORWARD: to the one port, or to the segment's ports
 
@@ -248,8 +254,12 @@ DROP: Actions = (("drop", ""),)
 
 def way_out(port: SdnPort) -> Actions:
     """Out of a port, with the tag of the VLAN that it is."""
-    tagged: Actions = (("push_vlan", ""), ("set_field", f"vlan_vid=0x{0x1000 | port.vlan:x}")) if port.vlan else ()
-    return (*tagged, ("output", port.device))
+    return (*tagged(port), ("output", port.device))
+
+
+def tagged(port: SdnPort) -> Actions:
+    """The tag of the VLAN that a port to the outside is."""
+    return (("push_vlan", ""), ("set_field", f"vlan_vid=0x{0x1000 | port.vlan:x}")) if port.vlan else ()
 
 
 def limited(port: SdnPort, actions: Actions) -> Actions:

@@ -1,0 +1,95 @@
+"""Frames by hand, for what no ordinary machine would send; and a function with one port."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import select
+import socket
+import threading
+from types import TracebackType
+
+from manor.testing.ovs import Netns
+
+__all__ = ["Echo", "arp_reply", "checksum", "ipv4", "ipv6", "mac_of", "udp"]
+
+_OUTGOING = 4
+
+
+def mac_of(number: int) -> bytes:
+    """The MAC address of the rig's machine ``number``."""
+    return bytes([2, 0, 0, 0, 0, number])
+
+
+def checksum(data: bytes) -> bytes:
+    """The Internet checksum (RFC 1071)."""
+    data += bytes(len(data) % 2)
+    total = sum(int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return (~total & 0xFFFF).to_bytes(2, "big")
+
+
+def ipv4(
+    source: str, target: str, payload: bytes, *, protocol: int, eth: tuple[bytes, bytes], tos: int = 0, vlan: int = 0
+) -> bytes:
+    """An IPv4 packet in a frame; ``eth`` is (source, destination)."""
+    header = bytes([0x45, tos]) + (20 + len(payload)).to_bytes(2, "big") + bytes([0, 0, 0, 0, 64, protocol, 0, 0])
+    header += ipaddress.IPv4Address(source).packed + ipaddress.IPv4Address(target).packed
+    tag = b"\x81\x00" + vlan.to_bytes(2, "big") if vlan else b""
+    return eth[1] + eth[0] + tag + b"\x08\x00" + header[:10] + checksum(header) + header[12:] + payload
+
+
+def udp(payload: bytes, *, sport: int = 9, dport: int = 9) -> bytes:
+    """A datagram without a checksum, which UDP over IPv4 allows."""
+    return (
+        sport.to_bytes(2, "big") + dport.to_bytes(2, "big") + (8 + len(payload)).to_bytes(2, "big") + b"\0\0" + payload
+    )
+
+
+def ipv6(source: str, target: str, payload: bytes, *, protocol: int, eth: tuple[bytes, bytes]) -> bytes:
+    """An IPv6 packet in a frame; an ICMPv6 message gets its checksum."""
+    ends = ipaddress.IPv6Address(source).packed + ipaddress.IPv6Address(target).packed
+    if protocol == 58:
+        pseudo = ends + len(payload).to_bytes(4, "big") + bytes([0, 0, 0, 58])
+        payload = payload[:2] + checksum(pseudo + payload) + payload[4:]
+    header = b"\x60\0\0\0" + len(payload).to_bytes(2, "big") + bytes([protocol, 255])
+    return eth[1] + eth[0] + b"\x86\xdd" + header + ends + payload
+
+
+def arp_reply(*, eth: tuple[bytes, bytes], says: str, mac: bytes) -> bytes:
+    """Somebody says where ``says`` lives."""
+    body = bytes.fromhex("0001080006040002") + mac + ipaddress.IPv4Address(says).packed + eth[1] + bytes(4)
+    return eth[1] + eth[0] + b"\x08\x06" + body
+
+
+class Echo:
+    """A function with one port: gives back every frame that it gets, as it came. Counts them by their payloads."""
+
+    def __init__(self, netns: Netns, interface: str = "eth0") -> None:
+        self.frames: list[bytes] = []
+        self._socket = netns.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self._socket.bind((interface, 0))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Echo:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._socket.close()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if not select.select([self._socket], [], [], 0.1)[0]:
+                continue
+            with contextlib.suppress(OSError):
+                frame, address = self._socket.recvfrom(4096)
+                if address[2] != _OUTGOING:
+                    self.frames.append(frame)
+                    self._socket.send(frame)
