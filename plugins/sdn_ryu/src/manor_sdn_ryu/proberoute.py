@@ -84,13 +84,13 @@ def siblings(owner: str, key: str, routes: Collection[Route]) -> FlowProgram:
             match = merge(parse_match(stage.rule.match), mark)
             if match is None:
                 continue
-            first = tuple(action for action in stage.rule.actions if action[0] == "meter")
+            # Held to no rate: a link's meter is found by its program's ports, which this one does not have.
             rest = tuple(a for a in stage.rule.actions if a[0] != "meter" and not stage.final)
             rule = replace(
                 stage.rule,
                 priority=stage.rule.priority + 1,
                 match=render_match(match, in_port=stage.device),
-                actions=(*first, ("output", CONTROLLER), *rest),
+                actions=(("output", CONTROLLER), *rest),
             )
             found[rule.host, rule.table, rule.priority, rule.match] = rule
     return FlowProgram(
