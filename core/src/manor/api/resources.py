@@ -42,6 +42,7 @@ __all__ = [
     "SdnPort",
     "SecurityRule",
     "SegmentSpec",
+    "SnapshotSpec",
     "Subnet",
     "VolumeSpec",
     "spec_from_json",
@@ -59,6 +60,8 @@ class ResourceKind(StrEnum):
     NODE = "node"
     SEGMENT = "segment"
     CHAIN = "chain"
+    SNAPSHOT = "snapshot"
+    """Also to a VIM, where it claims VimCapability.SNAPSHOT."""
 
 
 class Phase(StrEnum):
@@ -147,6 +150,28 @@ class VolumeSpec:
     size_bytes: int
     image: str = ""
     """Key of the backing ImageSpec (qcow2 or raw), empty for a blank disk."""
+    snapshot: str = ""
+    """Key of the SnapshotSpec that it is filled from, by the end of its own key; empty for none. It is copied once, as
+    the volume is made, and so is not part of the spec hash."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SnapshotSpec:
+    """The content that a node's volumes had when it was first ensured, all at one moment. A running node goes on.
+
+    Once taken it depends on neither node nor volumes. Ensured again it is not taken again. Its key has no end of its
+    own for each volume: that of volume ``v`` is found by the last part of ``v``'s key.
+    """
+
+    kind: ClassVar[ResourceKind] = ResourceKind.SNAPSHOT
+    key: str
+    owner: str
+    host: str
+    name: str
+    node: str
+    """Key of the NodeSpec."""
+    volumes: tuple[str, ...]
+    """Keys of the VolumeSpecs that it holds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -373,10 +398,10 @@ class ChainSpec:
     """0 to 999; among overlapping classifiers of two chains the higher one wins."""
 
 
-ResourceSpec = ImageSpec | NetworkSpec | VolumeSpec | NodeSpec | SegmentSpec | ChainSpec
+ResourceSpec = ImageSpec | NetworkSpec | VolumeSpec | NodeSpec | SegmentSpec | ChainSpec | SnapshotSpec
 
 _SPECS: Mapping[ResourceKind, type[Any]] = {
-    cls.kind: cls for cls in (ImageSpec, NetworkSpec, VolumeSpec, NodeSpec, SegmentSpec, ChainSpec)
+    cls.kind: cls for cls in (ImageSpec, NetworkSpec, VolumeSpec, NodeSpec, SegmentSpec, ChainSpec, SnapshotSpec)
 }
 
 
@@ -425,8 +450,8 @@ class Observed:
     """JSON values for people and metrics: reasons, counters, paths."""
 
 
-_NOT_HASHED = {ResourceKind.IMAGE: frozenset({"name", "source"})}
-"""An image is its content: two packages may name one file in two ways."""
+_NOT_HASHED = {ResourceKind.IMAGE: frozenset({"name", "source"}), ResourceKind.VOLUME: frozenset({"snapshot"})}
+"""An image is its content: two packages may name one file in two ways. A volume lives on after what filled it."""
 
 
 def spec_to_json(spec: ResourceSpec) -> dict[str, Any]:

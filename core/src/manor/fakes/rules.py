@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from manor.api import ImageSpec, NetworkSpec, NodeSpec, ResourceKind, ResourceSpec, VolumeSpec
+from manor.api import ImageSpec, NetworkSpec, NodeSpec, ResourceKind, ResourceSpec, SnapshotSpec, VolumeSpec
 from manor.errors import Conflict, NotFound, QuotaExceeded, Transient
 from manor.fakes.world import FakeHost, State, name_of
 
 __all__ = ["IN_PLACE", "REPLACE_ON", "VimSpec", "changed", "refuse_unsound", "used", "users"]
 
-VimSpec = ImageSpec | NetworkSpec | VolumeSpec | NodeSpec
+VimSpec = ImageSpec | NetworkSpec | VolumeSpec | NodeSpec | SnapshotSpec
 
 IN_PLACE = {
     ResourceKind.IMAGE: frozenset({"name", "source"}),
     ResourceKind.NETWORK: frozenset({"name", "segment", "mtu", "subnets"}),
-    ResourceKind.VOLUME: frozenset({"name", "size_bytes"}),
+    ResourceKind.VOLUME: frozenset({"name", "size_bytes", "snapshot"}),
     ResourceKind.NODE: frozenset({"name", "power", "labels"}),
+    ResourceKind.SNAPSHOT: frozenset({"name"}),
 }
 """Fields that the fake VIM changes on a living resource."""
 
@@ -24,7 +25,7 @@ _IDENTITY = frozenset({"key", "owner", "host"})
 
 REPLACE_ON = frozenset(
     f"{cls.kind}.{name}"
-    for cls in (ImageSpec, NetworkSpec, VolumeSpec, NodeSpec)
+    for cls in (ImageSpec, NetworkSpec, VolumeSpec, NodeSpec, SnapshotSpec)
     for name in cls.__dataclass_fields__
     if name not in IN_PLACE[cls.kind] | _IDENTITY | {"kind"}
 )
@@ -43,7 +44,8 @@ def refuse_unsound(spec: VimSpec, state: State) -> None:
         raise NotFound(f"{spec.key}: there is no host {spec.host!r}")
     if not host.reachable:
         raise Transient(f"{spec.key}: host {spec.host} does not answer", retry_after_s=0.01)
-    for kind, key in needs(spec):
+    is_new = name_of(spec) not in state.natives
+    for kind, key in (*needs(spec), *(sources(spec) if is_new else ())):
         if (spec.owner, str(kind), key, spec.host) not in state.natives:
             raise NotFound(f"{spec.kind} {spec.key} needs the {kind} {key}, which is not on {spec.host}")
     if isinstance(spec, NodeSpec):
@@ -59,6 +61,15 @@ def needs(spec: ResourceSpec) -> Iterator[tuple[ResourceKind, str]]:
         yield from ((ResourceKind.IMAGE, key) for key in (spec.boot.kernel, spec.boot.initramfs) if key)
         yield from ((ResourceKind.VOLUME, disk.volume) for disk in spec.disks)
         yield from ((ResourceKind.NETWORK, port.network) for port in spec.ports)
+
+
+def sources(spec: ResourceSpec) -> Iterator[tuple[ResourceKind, str]]:
+    """Kind and key of what is needed to make it, and not any more once it is made."""
+    if isinstance(spec, VolumeSpec) and spec.snapshot:
+        yield ResourceKind.SNAPSHOT, spec.snapshot
+    if isinstance(spec, SnapshotSpec):
+        yield ResourceKind.NODE, spec.node
+        yield from ((ResourceKind.VOLUME, key) for key in spec.volumes)
 
 
 def users(spec: ResourceSpec, state: State) -> list[str]:

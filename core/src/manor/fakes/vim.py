@@ -45,6 +45,7 @@ _KINDS = {
     ResourceKind.NETWORK: VimCapability.NETWORK,
     ResourceKind.VOLUME: VimCapability.VOLUME,
     ResourceKind.IMAGE: VimCapability.IMAGE,
+    ResourceKind.SNAPSHOT: VimCapability.SNAPSHOT,
 }
 
 
@@ -69,7 +70,7 @@ class FakeVim:
     ) -> None:
         self.world = world or World()
         self._owner = owner
-        self._unsupported = frozenset(unsupported) | {VimCapability.EVENTS, VimCapability.SNAPSHOT}
+        self._unsupported = frozenset(unsupported) | {VimCapability.EVENTS}
         self._boot_s = boot_s
         self._guest_script = guest_script
 

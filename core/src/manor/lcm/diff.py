@@ -20,6 +20,7 @@ from manor.api.resources import (
     PowerState,
     ResourceKind,
     ResourceSpec,
+    VolumeSpec,
     spec_hash,
     spec_to_json,
 )
@@ -33,6 +34,7 @@ __all__ = ["DEADLINES_S", "changed_fields", "diff", "is_as_wanted"]
 DEADLINES_S: Mapping[str, float] = {
     ResourceKind.IMAGE: 900.0,
     ResourceKind.VOLUME: 300.0,
+    ResourceKind.SNAPSHOT: 900.0,
     ResourceKind.NODE: 180.0,
     "configure": 300.0,
     "verify": 300.0,
@@ -178,7 +180,9 @@ class _Differ:
     def _change_of(self, resource: DesiredResource) -> _Change | None:
         spec, seen = resource.spec, self.observed.get(resource.spec.key)
         if seen is None:
-            return _Change.CREATE
+            # A snapshot that is lost cannot be taken again: it would be of another moment.
+            is_lost = spec.kind is ResourceKind.SNAPSHOT and spec.key in self.before
+            return None if is_lost else _Change.CREATE
         if spec.key in self.recreate and not resource.shared:
             return _Change.REPLACE
         if is_as_wanted(spec, seen):
@@ -213,8 +217,9 @@ class _Differ:
         gone = "" if key in self.observed else " (already gone)"
         undo, loss = Undo.RESTORE if old and not gone else Undo.NONE, ""
         # What replaces a disk that came from an image comes from it too; all other content is gone with the disk.
-        is_remade = key in self.wanted and bool(getattr(self.wanted[key].spec, "image", ""))
-        if undo is Undo.RESTORE and kind == ResourceKind.VOLUME and not is_remade:
+        new = self.wanted[key].spec if key in self.wanted else None
+        is_remade = isinstance(new, VolumeSpec) and bool(new.image) and not new.snapshot
+        if undo is Undo.RESTORE and kind in (ResourceKind.VOLUME, ResourceKind.SNAPSHOT) and not is_remade:
             undo, loss = Undo.IMPOSSIBLE, ", with its data"
         self.removed[key] = step_id = f"remove {kind} {key}"
         self.steps[step_id] = Step(

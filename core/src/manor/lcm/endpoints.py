@@ -162,6 +162,7 @@ def _unclaimed(rt: Runtime, found: list[Orphan]) -> list[Orphan]:
 
 
 _LAST_FIRST = (
+    ResourceKind.SNAPSHOT,
     ResourceKind.CHAIN,
     ResourceKind.NODE,
     ResourceKind.SEGMENT,

@@ -11,7 +11,7 @@ from typing import Any
 
 from manor.api import PowerState
 from manor.errors import UsageError
-from manor.lcm import changing, growing, moving, operate, updating
+from manor.lcm import changing, growing, moving, operate, snapshots, updating
 from manor.lcm.ns import Proposal
 from manor.lcm.runtime import Runtime
 
@@ -30,6 +30,9 @@ class UpdateType(StrEnum):
     CHANGE_EXTERNAL_VNF_CONNECTIVITY = "CHANGE_EXTERNAL_VNF_CONNECTIVITY"
     CHANGE_VNFPKG = "CHANGE_VNFPKG"
     MOVE_VNF = "MOVE_VNF"
+    CREATE_VNF_SNAPSHOT = "CREATE_VNF_SNAPSHOT"
+    REVERT_VNF_TO_SNAPSHOT = "REVERT_VNF_TO_SNAPSHOT"
+    DELETE_VNF_SNAPSHOT_INFO = "DELETE_VNF_SNAPSHOT_INFO"
     ADD_VNFFG = "ADD_VNFFG"
     REMOVE_VNFFG = "REMOVE_VNFFG"
     UPDATE_VNFFG = "UPDATE_VNFFG"
@@ -162,6 +165,21 @@ def _move_vnf(data: _Data) -> _Make:
     return lambda rt, ns: moving.move(rt, ns, vnf, place, discard_data=discard_data)
 
 
+def _create_snapshot(data: _Data) -> _Make:
+    vnf, name, description = data.one("vnfInstanceId"), data.one("name"), data.one("description", default="")
+    return lambda rt, ns: snapshots.create(rt, ns, vnf, name, description=description)
+
+
+def _revert(data: _Data) -> _Make:
+    vnf, name = data.one("vnfInstanceId"), data.one("vnfSnapshotInfoId")
+    return lambda rt, ns: snapshots.revert(rt, ns, vnf, name)
+
+
+def _delete_snapshot(data: _Data) -> _Make:
+    name = data.one("vnfSnapshotInfoId")
+    return lambda rt, ns: snapshots.delete(rt, ns, name)
+
+
 def _add_vnffg(data: _Data) -> _Make:
     path = data.one("nfpId", default="")
     if path:
@@ -222,6 +240,9 @@ _MAKERS: Mapping[UpdateType, Callable[[_Data], _Make]] = {
     UpdateType.CHANGE_EXTERNAL_VNF_CONNECTIVITY: _change_ext_conn,
     UpdateType.CHANGE_VNFPKG: _change_pkg,
     UpdateType.MOVE_VNF: _move_vnf,
+    UpdateType.CREATE_VNF_SNAPSHOT: _create_snapshot,
+    UpdateType.REVERT_VNF_TO_SNAPSHOT: _revert,
+    UpdateType.DELETE_VNF_SNAPSHOT_INFO: _delete_snapshot,
     UpdateType.ADD_VNFFG: _add_vnffg,
     UpdateType.REMOVE_VNFFG: _remove_vnffg,
     UpdateType.UPDATE_VNFFG: lambda data: _element(data, "vnffgd", "vnffgds", "UPDATE_VNFFG"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from manor.api import SnapshotSpec, spec_from_json
 from manor.errors import DescriptorError, UsageError
 from manor.lcm.runtime import Runtime
 from manor.lcm.world import addresses, registered
@@ -39,6 +40,7 @@ __all__ = [
     "described",
     "lasting",
     "request",
+    "snapshot_specs",
     "standing",
     "wishes_from_json",
     "wishes_to_json",
@@ -82,6 +84,10 @@ class Wishes:
     """By VNF name, how often its machines were replaced by others beside them."""
     vnf_locations: Mapping[str, str] = field(default_factory=dict)
     """``<vim>/<host>`` by VNF name: it was moved there."""
+    snapshots: Mapping[str, Any] = field(default_factory=dict)
+    """VNF snapshots by name: see :mod:`manor.lcm.snapshots`."""
+    reverted: Mapping[str, str] = field(default_factory=dict)
+    """By volume key, the snapshot that this operation makes it from."""
     removed: tuple[str, ...] = ()
     """Names of VNFs that were removed one by one; they are not used again."""
     amendment: Mapping[str, Any] = field(default_factory=dict)
@@ -164,6 +170,7 @@ def lasting(wishes: Wishes, vnfs: Collection[str]) -> Wishes:
         update_type="",
         nsd_package="",
         switched=(),
+        reverted={},
         rollout={},
     )
 
@@ -230,12 +237,23 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
         stopped=frozenset(wishes.stopped),
         chains_off=frozenset(wishes.chains_off),
         vnfs_removed=frozenset(wishes.removed),
+        snapshots=tuple(snapshot_specs(wishes.snapshots)),
+        reverted=wishes.reverted,
         generations=wishes.generations,
         switched=frozenset(wishes.switched),
         vnf_locations=wishes.vnf_locations,
         locations=wishes.locations,
         held_addresses=addresses(previous),
     )
+
+
+def snapshot_specs(snapshots: Mapping[str, Any]) -> Iterator[tuple[str, SnapshotSpec]]:
+    """VIM and spec of each machine's part of these snapshots."""
+    for snapshot in snapshots.values():
+        for part in snapshot["parts"]:
+            spec = spec_from_json(part["spec"])
+            assert isinstance(spec, SnapshotSpec)
+            yield part["vim"], spec
 
 
 def described(rt: Runtime, ns: NsInstance) -> Nsd:

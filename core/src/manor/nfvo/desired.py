@@ -96,6 +96,9 @@ def desired(request: ServiceRequest, vnfs: Sequence[Vnf], placement: Placement, 
         _add_vnf(draft, vnf, links, after.get(vnf.key, ()), boot_data)
     for link in links:
         _check_link(draft, link)
+    for vim, snapshot in request.snapshots:
+        # Of a machine as it was: it depends on nothing that is now.
+        draft.add(DesiredResource(spec=snapshot, endpoint=f"vim:{vim}", why=f"snapshot {snapshot.name}"))
     notes = [
         f"no controller: nothing forwards {link.name}" for link in links if not request.sdn and len(link.ports) > 1
     ]
@@ -414,6 +417,7 @@ def _add_volumes(draft: _Draft, vnfc: Vnfc, storage: StoragePlan, place: tuple[s
             name=f"{draft.request.ns.name}-{vnfc.name}-{disk.key.rsplit('/', 1)[-1]}",
             size_bytes=disk.size_bytes,
             image=image,
+            snapshot=draft.request.reverted.get(disk.key, ""),
         )
         depends_on = (image,) if image else ()
         why = f"disk of {vnfc.name}"

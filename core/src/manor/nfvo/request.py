@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from typing import Any
 
+from manor.api.resources import SnapshotSpec
 from manor.errors import PlanRefused, UsageError
 from manor.model.instance import NsInstance
 from manor.model.nsd import Nsd, NsDf, VirtualLinkConnectivity, VnfProfile
@@ -64,6 +65,10 @@ class ServiceRequest:
     """Names of the VNFs whose machines are replaced so now: links turn to the new ones once those are healthy."""
     vnf_locations: Mapping[str, str] = field(default_factory=dict)
     """As ``locations``, by VNF name: it was moved there (MOVE_VNF)."""
+    snapshots: tuple[tuple[str, SnapshotSpec], ...] = ()
+    """Snapshots that there are to be, each with the name of its VIM."""
+    reverted: Mapping[str, str] = field(default_factory=dict)
+    """By volume key, the key of the snapshot that it is made from now (REVERT_VNF_TO_SNAPSHOT)."""
     vnfs_removed: frozenset[str] = frozenset()
     """Names of VNFs that were removed one by one (REMOVE_VNF): their numbers are not given out again."""
     stopped: frozenset[str] = frozenset()
