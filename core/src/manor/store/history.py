@@ -62,6 +62,7 @@ class History:
         self._lock = threading.Lock()
         self._subjects: dict[str, tuple[int, str]] = {}
         self._columns: dict[tuple[str, ...], int] = {}
+        self._names_of: dict[int, list[str]] = {}
 
     @classmethod
     def open(cls, path: Path, *, levels: Sequence[Level] = LEVELS) -> History:
@@ -150,7 +151,10 @@ class History:
                     )
 
     def _decoded(self, db: sqlite3.Connection, row: Sequence[Any]) -> tuple[dict[str, float], dict[str, float]]:
-        names = json.loads(db.execute("SELECT names FROM kpi_names WHERE id = ?", (row[1],)).fetchone()[0])
+        names = self._names_of.get(row[1])
+        if names is None:
+            text = db.execute("SELECT names FROM kpi_names WHERE id = ?", (row[1],)).fetchone()[0]
+            names = self._names_of[row[1]] = json.loads(text)
         return _decode(names, row[2]), _decode(names, row[3] if row[3] is not None else row[2])
 
     def _subject(self, db: sqlite3.Connection, key: str, kind: str, labels: Mapping[str, str]) -> int:
@@ -191,6 +195,7 @@ class History:
         # What was numbered in this transaction is not there any more.
         self._subjects.clear()
         self._columns.clear()
+        self._names_of.clear()
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
