@@ -16,10 +16,11 @@ from manor.api import (
     Query,
     ResourceKind,
     ResourceRef,
+    SnapshotSpec,
     VolumeSpec,
 )
 from manor.errors import DriverError, Unsupported
-from manor_vim_libvirt import images, networks, nodes, volumes
+from manor_vim_libvirt import images, networks, nodes, snapshots, volumes
 from manor_vim_libvirt.accel import Truth, Truths, identity_of, try_kvm
 from manor_vim_libvirt.config import Accel, HostConfig, LibvirtConfig
 from manor_vim_libvirt.domain_xml import Target
@@ -109,7 +110,9 @@ class HostView:
 
     # ---- verbs ----
 
-    def ensure(self, spec: ImageSpec | NetworkSpec | VolumeSpec | NodeSpec, ctx: CallContext) -> Observed:
+    def ensure(
+        self, spec: ImageSpec | NetworkSpec | VolumeSpec | NodeSpec | SnapshotSpec, ctx: CallContext
+    ) -> Observed:
         """Make one resource."""
         pool = self.pool(spec.owner)
         if isinstance(spec, NodeSpec):
@@ -120,6 +123,10 @@ class HostView:
             return made
         if not self.facts().is_qemu and isinstance(spec, ImageSpec):
             raise Unsupported(f"image {spec.key}: {self.facts().driver} takes no uploads", capability="image")
+        if isinstance(spec, SnapshotSpec):
+            if not self.facts().is_qemu:
+                raise Unsupported(f"snapshot {spec.key}: not with {self.facts().driver}", capability="snapshot")
+            return dataclasses.replace(snapshots.ensure(self.link, pool, spec, ctx), owner=spec.owner)
         if isinstance(spec, ImageSpec):
             return dataclasses.replace(images.ensure(self.link, pool, spec, ctx), owner=spec.owner)
         return dataclasses.replace(volumes.ensure(self.link, pool, spec, ctx), owner=spec.owner)
@@ -148,8 +155,10 @@ class HostView:
             nodes.remove(self.link, pool, owner, ref.key, ctx, switch=self.switch())
         elif ref.kind is ResourceKind.VOLUME:
             volumes.remove(pool, ref.key, ctx)
+        elif ref.kind is ResourceKind.SNAPSHOT:
+            snapshots.remove(pool, ref.key, ctx)
         else:
-            images.remove(pool, ref.key, ctx)
+            images.remove(pool, ref.key, ctx, lambda path: nodes.booting_from(self.link, owner, path))
         pool.collect(ctx)
 
     def observe(self, query: Query, ctx: CallContext) -> list[Observed]:
@@ -160,7 +169,7 @@ class HostView:
 
         pool = self.pool(query.owner)
         found: list[Observed] = []
-        if wants(ResourceKind.IMAGE) or wants(ResourceKind.VOLUME):
+        if wants(ResourceKind.IMAGE) or wants(ResourceKind.VOLUME) or wants(ResourceKind.SNAPSHOT):
             found += self._observe_files(pool, query)
         if wants(ResourceKind.NETWORK):
             found += self._observe_networks(query, ctx)
@@ -171,6 +180,9 @@ class HostView:
     def _observe_files(self, pool: Pool, query: Query) -> Iterable[Observed]:
         names = [name for name in pool.names() if name.tag == owner_tag(query.owner)]
         ready = {name.key for name in names if name.sort in READY}
+        for key in snapshots.parents(names):
+            if query.admits(ResourceRef(kind=ResourceKind.SNAPSHOT, key=key)):
+                yield dataclasses.replace(snapshots.observed(self.link, pool, key, names), owner=query.owner)
         for name in names:
             kind = {Sort.IMAGE: ResourceKind.IMAGE, Sort.VOLUME: ResourceKind.VOLUME}.get(name.sort)
             if kind is None or not query.admits(ResourceRef(kind=kind, key=name.key)):
@@ -186,7 +198,9 @@ class HostView:
         switch = self.switch() if ours else None
         bridge = switch.bridge(self.config.bridge, ctx) if switch is not None else None
         for network, mark in ours:
-            yield networks.observed(self.link, network, mark, bridge=bridge, has_switch=switch is not None)
+            item = networks.observed_or_none(self.link, network, mark, bridge=bridge, has_switch=switch is not None)
+            if item is not None:
+                yield item
 
     def _observe_nodes(self, pool: Pool, query: Query, ctx: CallContext) -> Iterable[Observed]:
         ours = list(nodes.marked(self.link, query.owner, query.keys))

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,16 +19,27 @@ from manor.api import CallContext, DiskFormat, ImageSpec, Observed, Phase, Resou
 from manor.errors import Conflict, NotFound, Permanent
 from manor_vim_libvirt.link import Link
 from manor_vim_libvirt.names import READY, Sort, StoredName
-from manor_vim_libvirt.pool import Pool
+from manor_vim_libvirt.pool import InUse, Pool
 
 __all__ = ["ensure", "observed", "read_qcow2", "remove"]
 
 _BLOCK_BYTES = 1 << 20
 _EXTERNAL_DATA = 1 << 2
+_GRACE_S = 1.0
+"""How long an image may be whole and not yet marked so."""
+_AGAIN_S = 0.5
 
 
 def ensure(link: Link, pool: Pool, spec: ImageSpec, ctx: CallContext) -> Observed:
     """Bring the image to the host, verify it on the way. Raises Permanent where the file is not what was named."""
+    while (made := _ensure(link, pool, spec, ctx)) is None:
+        ctx.check(f"waiting for image {spec.key}, which another process sends")
+        time.sleep(min(_AGAIN_S, ctx.remaining_s()))
+    return made
+
+
+def _ensure(link: Link, pool: Pool, spec: ImageSpec, ctx: CallContext) -> Observed | None:
+    """As :func:`ensure`; None where another process is at it, or may just be."""
     digest = spec_hash(spec)
     sort = Sort.READY_QCOW2 if spec.format is DiskFormat.QCOW2 else Sort.READY_RAW
     image = StoredName.of(Sort.IMAGE, spec.owner, spec.key, digest)
@@ -39,6 +51,11 @@ def ensure(link: Link, pool: Pool, spec: ImageSpec, ctx: CallContext) -> Observe
     if ready in names and image in names and pool.size_bytes(image) is not None:
         return observed(link, pool, image, is_ready=True)
     ctx.check(f"sending image {spec.key}")
+    if image in names and ready not in names:
+        # Whoever has just sent it commits it now; only what stays without a mark was left by the dead.
+        time.sleep(_GRACE_S)
+        if ready in pool.names():
+            return None
     if image in names:
         pool.refresh()  # it may have been deleted behind libvirt's back
     try:
@@ -46,9 +63,11 @@ def ensure(link: Link, pool: Pool, spec: ImageSpec, ctx: CallContext) -> Observe
             virtual_bytes = _virtual_bytes(file, spec)
             pool.delete([ready])
             pool.upload(image, _verified(file, spec), spec.size_bytes, ctx=ctx)
+        pool.create(ready, virtual_bytes, "raw", ctx=ctx)
+    except InUse:
+        return None
     except OSError as error:
         raise NotFound(f"image {spec.key}: {error}", hint="onboard the package again") from error
-    pool.create(ready, virtual_bytes, "raw", ctx=ctx)
     return observed(link, pool, image, is_ready=True)
 
 
@@ -113,9 +132,19 @@ def observed(link: Link, pool: Pool, image: StoredName, *, is_ready: bool, looks
     )
 
 
-def remove(pool: Pool, key: str, ctx: CallContext) -> None:
-    """Take the image off the host; the commit mark goes first."""
+def remove(pool: Pool, key: str, ctx: CallContext, users: Callable[[str], Sequence[str]] = lambda _path: ()) -> None:
+    """Take the image off the host; the commit mark goes first. ``users`` tells what boots from a file's path.
+
+    Raises Conflict while a volume is built on it or a machine boots from it.
+    """
     names = pool.names()
+    for image in (name for name in names if name.sort is Sort.IMAGE and name.key == key):
+        path = pool.path_of(image)
+        using = [*pool.built_on(path, names), *users(path)]
+        if using:
+            raise Conflict(
+                f"image {key} is in use by {', '.join(using)}", replace=False, hint="remove what uses it first"
+            )
     ctx.check(f"removing image {key}")
     pool.delete(name for name in names if name.sort in READY and name.key == key)
     pool.delete(name for name in names if name.sort is Sort.IMAGE and name.key == key)

@@ -16,7 +16,7 @@ from manor_vim_libvirt.names import native_prefix, network_uuid
 from manor_vim_libvirt.objects_xml import network_xml
 from manor_vim_libvirt.ovs import Bridge, Switch
 
-__all__ = ["ensure", "lookup", "marked", "observed", "remove"]
+__all__ = ["ensure", "lookup", "marked", "observed", "observed_or_none", "remove"]
 
 
 def lookup(link: Link, owner: str, key: str) -> Any | None:
@@ -70,6 +70,9 @@ def ensure(link: Link, switch: Switch | None, spec: NetworkSpec, ctx: CallContex
                 if not network.isActive():
                     raise
         network.setAutostart(True)
+        if switch is not None:
+            # Another process that removed what it took for the last network may have taken the bridge meanwhile.
+            bridge = switch.ensure_bridge(link.config.bridge, spec.owner, ctx)
     return observed(link, network, mark_of(spec), bridge=bridge, has_switch=switch is not None)
 
 
@@ -91,6 +94,20 @@ def observed(link: Link, network: Any, mark: Mark, *, bridge: Bridge | None, has
         spec_hash=mark.spec_hash,
         detail=detail,
     )
+
+
+def observed_or_none(
+    link: Link, network: Any, mark: Mark, *, bridge: Bridge | None, has_switch: bool
+) -> Observed | None:
+    """A network as it is; None where it was removed since it was listed."""
+    import libvirt
+
+    try:
+        return observed(link, network, mark, bridge=bridge, has_switch=has_switch)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_NETWORK:
+            return None
+        raise
 
 
 def marked(link: Link, owner: str) -> list[tuple[Any, Mark]]:
@@ -119,8 +136,15 @@ def remove(link: Link, switch: Switch | None, owner: str, key: str, ctx: CallCon
         if network is not None and mark is not None and mark.owner == owner:
             ctx.check(f"removing network {key}")
             _undefine(network)
-        if switch is not None and not marked(link, owner):
+        if switch is not None and not _any_of_manor(link):
             switch.remove_bridge(link.config.bridge, owner, ctx)
+            if _any_of_manor(link):
+                switch.ensure_bridge(link.config.bridge, owner, ctx)  # another process has just made one
+
+
+def _any_of_manor(link: Link) -> bool:
+    """Whether any installation's network is left on the host: all of them share the bridge."""
+    return any(network.name().startswith("manor-") for network in link.lane().listAllNetworks(0))
 
 
 def _undefine(network: Any) -> None:

@@ -28,7 +28,7 @@ from manor_vim_libvirt.pool import Pool
 from manor_vim_libvirt.room import choose_pinning
 from manor_vim_libvirt.seed import seed_files, seed_image
 
-__all__ = ["console_name", "ensure", "lookup", "marked", "observed", "observed_or_none", "remove"]
+__all__ = ["booting_from", "console_name", "ensure", "lookup", "marked", "observed", "observed_or_none", "remove"]
 
 _PATIENCE_S, _ASK_AGAIN_S = 30.0, 2.0
 _LIVE_FIELDS = frozenset({"power", "name", "labels"})
@@ -289,6 +289,24 @@ def marked(link: Link, owner: str, keys: frozenset[str] | None) -> Iterator[tupl
             raise
         if mark is not None and mark.owner == owner:
             yield domain, mark
+
+
+def booting_from(link: Link, owner: str, path: str) -> list[str]:
+    """Keys of the owner's machines that start from the file ``path`` or have it as a disk."""
+    import libvirt
+
+    keys = []
+    for domain, mark in marked(link, owner, None):
+        try:
+            root = _read(domain)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                continue  # removed since it was listed
+            raise
+        files = {root.findtext("os/kernel"), root.findtext("os/initrd")}
+        if path in files | {source.get("file") for source in root.findall("devices/disk/source")}:
+            keys.append(mark.key)
+    return keys
 
 
 def remove(link: Link, pool: Pool, owner: str, key: str, ctx: CallContext, *, switch: Switch | None) -> None:

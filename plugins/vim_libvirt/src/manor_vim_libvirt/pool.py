@@ -13,13 +13,18 @@ from typing import Any
 from manor.api import CallContext
 from manor.errors import Indeterminate, Transient
 from manor_vim_libvirt.link import Lane, Link
+from manor_vim_libvirt.metadata import parse
 from manor_vim_libvirt.names import Sort, StoredName, owner_tag, pool_name
 from manor_vim_libvirt.objects_xml import pool_xml, volume_xml
 
-__all__ = ["Pool"]
+__all__ = ["InUse", "Pool"]
 
 _NAMESPACE = uuid.UUID("1d5a2f4c-37f8-5b7e-8f5c-9d7c1b0a6e42")
 _CHUNK_BYTES = 1 << 18
+
+
+class InUse(Transient):
+    """Somebody else is writing this very file."""
 
 
 class Pool:
@@ -180,9 +185,17 @@ class Pool:
                 if self._lost(error):
                     continue  # another call found the pool empty and removed it just now
                 if error.get_error_code() == libvirt.VIR_ERR_STORAGE_VOL_EXIST:
-                    raise Transient(f"{name.sort} {name.key} is being made by another process") from error
+                    raise InUse(f"{name.sort} {name.key} is being made by another process") from error
                 raise
         raise Indeterminate(f"the storage pool of host {self._link.name} comes and goes", hint="retry")
+
+    def copy(self, name: StoredName, source: StoredName, size_bytes: int, *, ctx: CallContext) -> None:
+        """Make a volume with the whole content of another, which nothing may write to meanwhile."""
+        origin = self.volume(source)
+        if origin is None:
+            raise Indeterminate(f"{source.sort} {source.key} vanished on host {self._link.name}", hint="retry")
+        ctx.check(f"copying {source.sort} {source.key}")
+        self.ensure(ctx).createXMLFrom(volume_xml(str(name), size_bytes, "qcow2"), origin, 0)
 
     def upload(
         self, name: StoredName, chunks: Iterator[bytes], size_bytes: int, *, ctx: CallContext, replaces: bool = True
@@ -217,8 +230,27 @@ class Pool:
             try:
                 volume.delete(0)
             except libvirt.libvirtError as error:
+                if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID and self.volume(name) is not None:
+                    raise InUse(f"{name.sort} {name.key} is being written by another process") from error
                 if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
                     raise
+
+    def built_on(self, path: str, names: Iterable[StoredName]) -> list[str]:
+        """Keys of the volumes whose disk is an overlay on the file ``path``."""
+        import libvirt
+
+        keys = []
+        for name in names:
+            volume = self.volume(name) if name.sort is Sort.VOLUME else None
+            if volume is None:
+                continue
+            try:
+                backing = parse(volume.XMLDesc(0)).findtext("backingStore/path")
+            except libvirt.libvirtError:
+                continue  # deleted since it was listed
+            if backing == path:
+                keys.append(name.key)
+        return keys
 
     def refresh(self) -> None:
         """Let libvirt see files that it did not make itself: console logs."""
