@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -98,6 +99,7 @@ def _run(given: argparse.Namespace) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    gc.set_threshold(100_000, 20, 100)  # thousands of programs are no garbage, and looking through them takes long
     controller = Controller(Store(given.state_dir), library, settle_s=given.settle_s, audit_s=given.audit_s)
     library.run(make_application(library, controller.switches.up, controller.switches.down))
     controller.start()

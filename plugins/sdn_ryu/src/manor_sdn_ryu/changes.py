@@ -44,6 +44,8 @@ class Phase:
 
 def difference(installed: Mapping[Identity, Entry], wanted: Mapping[Identity, Entry]) -> list[Change]:
     """Puts in the reverse of the wanted order (so that a way is laid from its end), then deletes."""
+    if not installed:
+        return [Change(entry=entry) for entry in list(wanted.values())[::-1]]
     puts = [Change(entry=entry) for identity, entry in wanted.items() if installed.get(identity) != entry]
     deletes = [Change(entry=entry, delete=True) for identity, entry in installed.items() if identity not in wanted]
     return puts[::-1] + deletes

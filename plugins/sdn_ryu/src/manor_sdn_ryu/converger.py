@@ -168,8 +168,8 @@ class Converger:
             installed |= _held(session, owner_bits(owner), OWNER_MASK, deadline)
         wanted: dict[Identity, Entry] = {}
         for program in self._desired.programs:
-            time.sleep(0)  # as in Session: let the door answer meanwhile
             if host in hosts_of(program) and self._desired.stays(program):
+                time.sleep(0)  # as in Session: let the door answer meanwhile
                 wanted |= self._wanted(session, host, self._effective(program), deadline)
         sent = changes.difference(installed, wanted)
         try:

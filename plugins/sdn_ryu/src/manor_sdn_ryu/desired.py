@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from manor.api import FlowProgram, SwitchLink, Topology
-from manor_sdn_ryu.programs import Programs, cookie_of, devices_of, hosts_of
+from manor_sdn_ryu.facts import facts
+from manor_sdn_ryu.programs import Programs, cookie_of, hosts_of
 from manor_sdn_ryu.store import Store
 from manor_sdn_ryu.switches import Switches
 
@@ -38,15 +39,13 @@ class Desired:
 
     def effective(self, program: FlowProgram) -> FlowProgram:
         """The program as it is to be while some of its ports are gone; as given while a switch of it is away."""
-        known: set[str] = set()
-        hosts = hosts_of(program)
-        for host in hosts:
+        gone: set[str] = set()
+        for host, devices in facts(program).devices.items():
             keeper = self._switches.get(host)
             if keeper is None or not keeper.ready.is_set():
                 return program
-            known |= keeper.ports.keys()
-        named = {device for _, device in devices_of(program)}
-        return self.programs.effective(program, self.topology(), named - known)
+            gone |= devices.difference(keeper.session.ports)
+        return self.programs.effective(program, self.topology(), gone) if gone else program
 
     def bury(self) -> None:
         """Forget the leaving programs whose every switch is here: converging took their rules out."""

@@ -17,9 +17,9 @@ from manor_sdn_ryu.wire import action_object, match_object
 
 __all__ = ["Encoder"]
 
-_HEADER = struct.Struct("!BBHI")
-_FLOW_MOD = struct.Struct("!QQBBHHHIIIH2x")
-_BUNDLE_ADD = struct.Struct("!IIIHH")
+_FLOW_MOD = struct.Struct("!BBHIQQBBHHHIIIH2xHH")
+"""Header, fixed part, and the header of the match."""
+_BUNDLE_ADD = struct.Struct("!BBHIIIIHH")
 _VERSION, _EXPERIMENTER, _FLOW_MOD_TYPE = 4, 4, 14
 _ONF, _BUNDLE_ADD_TYPE = 0x4F4E4600, 2301
 _ADD, _DELETE_STRICT = 0, 4
@@ -28,6 +28,9 @@ _ALL_BITS = (1 << 64) - 1
 _GOTO, _APPLY, _METER = 1, 4, 6
 _KEPT = 1 << 16
 _PORT = 0xFFFFFFFF
+_FLOW_MOD_FIXED = _FLOW_MOD.size
+"""Bytes of a flow mod up to the fields of its match."""
+_PADDING = tuple(bytes(-length % 8) for length in range(8))
 
 
 class Encoder:
@@ -36,29 +39,34 @@ class Encoder:
     def __init__(self, datapath: Any) -> None:
         self._datapath = datapath
         self._header = functools.lru_cache(None)(self._header_bytes)
+        self._field = functools.lru_cache(_KEPT)(self._field_bytes)
         self._actions = functools.lru_cache(_KEPT)(self._actions_bytes)
 
     def bundled(self, entry: Entry, *, delete: bool, bundle: int, flags: int, xid: int, lifetime_s: int = 0) -> bytes:
         """The message that adds :meth:`flow_mod` to a bundle."""
         inner = self.flow_mod(entry, delete=delete, xid=xid, lifetime_s=lifetime_s)
-        head = _HEADER.pack(_VERSION, _EXPERIMENTER, _HEADER.size + _BUNDLE_ADD.size + len(inner), xid)
-        return head + _BUNDLE_ADD.pack(_ONF, _BUNDLE_ADD_TYPE, bundle, 0, flags) + inner
+        size = _BUNDLE_ADD.size + len(inner)
+        return _BUNDLE_ADD.pack(
+            _VERSION, _EXPERIMENTER, size, xid, _ONF, _BUNDLE_ADD_TYPE, bundle, 0, flags
+        ) + inner  # fmt: skip
 
     def flow_mod(self, entry: Entry, *, delete: bool, xid: int, lifetime_s: int = 0) -> bytes:
         """Puts or deletes exactly this entry (a delete never hits another cookie's); put for ever, or for a time."""
         # What a delete would have done does not matter, and need not be ours to express.
         instructions = b"" if delete else self._actions(entry.actions)
-        fields = b"".join(sorted(self._field(*field) for field in entry.match))
+        field = self._field
+        fields = b"".join(sorted([field(*one) for one in entry.match]))
         length = 4 + len(fields)
-        match = struct.pack("!HH", 1, length) + fields + bytes(-length % 8)
+        padding = _PADDING[length % 8]
+        size = _FLOW_MOD_FIXED + len(fields) + len(padding) + len(instructions)
         fixed = _FLOW_MOD.pack(
+            _VERSION, _FLOW_MOD_TYPE, size, xid,
             entry.cookie, _ALL_BITS if delete else 0, entry.table, _DELETE_STRICT if delete else _ADD,
-            0, lifetime_s, entry.priority, _NO_BUFFER, _ANY, _ANY, 0,
+            0, lifetime_s, entry.priority, _NO_BUFFER, _ANY, _ANY, 0, 1, length,
         )  # fmt: skip
-        size = _HEADER.size + len(fixed) + len(match) + len(instructions)
-        return _HEADER.pack(_VERSION, _FLOW_MOD_TYPE, size, xid) + fixed + match + instructions
+        return b"".join((fixed, fields, padding, instructions))
 
-    def _field(self, name: str, value: int, mask: int) -> bytes:
+    def _field_bytes(self, name: str, value: int, mask: int) -> bytes:
         """One field. Its header comes first, so that sorting the bytes sorts by field, as prerequisites want it."""
         full = _PORT if name == "in_port" else (1 << BITS[name]) - 1
         header = self._header(name, mask != full)

@@ -15,7 +15,7 @@ from manor.api import FlowProgram, FlowRule
 from manor.errors import Permanent
 from manor_sdn_ryu.facts import facts
 from manor_sdn_ryu.fields import BITS, exact, parse_match
-from manor_sdn_ryu.pipeline import Table, cookie
+from manor_sdn_ryu.pipeline import Table
 
 __all__ = [
     "IN_PORT",
@@ -82,23 +82,23 @@ def resolve(program: FlowProgram, host: str, ports: Mapping[str, int], *, meteri
 
     (If it were left out, a chain's traffic would fall to the segment and pass its functions by.)
     """
-    number = cookie(program.owner, program.kind, program.key)
+    number = facts(program).cookie
     entries: dict[Identity, tuple[Entry, FlowRule]] = {}
     missing: dict[str, None] = {}
     meters: dict[int, int] = {}
     unmetered: dict[str, None] = {}
     link: int | None = None
-    for rule in facts(program).rules.get(host, ()):
-        gone = [name for name in _devices(rule) if name not in ports]
+    for told in facts(program).rules.get(host, ()):
+        rule, in_port = told.rule, told.in_port
+        gone = [name for name in told.devices if name not in ports]
         missing.update(dict.fromkeys(gone))
-        in_port = _in_port(rule)
         if in_port and in_port in gone:
             continue
         match = _match(rule.match)
         if in_port:
             match = tuple(sorted((*match, ("in_port", ports[in_port], 0xFFFFFFFF))))
-        actions = tuple(action for name, argument in rule.actions for action in _action(name, argument, ports))
-        rate_bps = metered(rule)
+        actions = _fixed(rule.actions) if told.is_fixed else _actions(rule.actions, ports)
+        rate_bps = told.rate_bps
         if rate_bps and not in_port and link is None:
             link = _link_meter(_link_devices(program, host), ports)
         meter = METERS.start + ports[in_port] if in_port else link
@@ -175,14 +175,14 @@ def _in_port(rule: FlowRule) -> str:
     return next((str(value) for name, value in rule.match if name == "in_port"), "")
 
 
-def _devices(rule: FlowRule) -> list[str]:
-    names = [
-        str(argument)
-        for name, argument in rule.actions
-        if name == "output" and argument not in ("in_port", "controller")
-    ]
-    in_port = _in_port(rule)
-    return [in_port, *names] if in_port else names
+@functools.lru_cache(1 << 16)
+def _fixed(actions: tuple[tuple[str, str | int], ...]) -> tuple[Action, ...]:
+    """Actions that no port's number is in."""
+    return _actions(actions, {})
+
+
+def _actions(actions: tuple[tuple[str, str | int], ...], ports: Mapping[str, int]) -> tuple[Action, ...]:
+    return tuple([action for name, argument in actions for action in _action(name, argument, ports)])
 
 
 def _action(name: str, argument: str | int, ports: Mapping[str, int]) -> Iterable[Action]:

@@ -10,10 +10,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from manor.api import ChainSpec, FlowProgram, FlowRule, SegmentSpec, spec_from_json
+from manor_sdn_ryu.pipeline import cookie
 
-__all__ = ["Facts", "facts"]
+__all__ = ["Facts", "Told", "facts"]
 
 _KEPT = 1 << 14
+_NO_DEVICE = ("in_port", "controller")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Told:
+    """A rule, and what its text says about ports."""
+
+    rule: FlowRule
+    in_port: str
+    """Empty where it matches none."""
+    devices: tuple[str, ...]
+    """All that must be there for the rule to do all it should, ``in_port`` first."""
+    rate_bps: int
+    """What frames that meet the rule are held to, 0 for no limit."""
+    is_fixed: bool
+    """Whether its actions are the same whatever numbers ports have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,10 +38,11 @@ class Facts:
     """Of one program."""
 
     program: FlowProgram
-    rules: Mapping[str, Sequence[FlowRule]]
+    cookie: int
+    rules: Mapping[str, Sequence[Told]]
     """By host, in the program's order."""
-    devices: frozenset[tuple[str, str]]
-    """Every device that the rules name, with its host."""
+    devices: Mapping[str, frozenset[str]]
+    """Every device that the rules name, by host."""
     spec: SegmentSpec | ChainSpec | None
     """None where it has none that can be read."""
 
@@ -44,16 +62,29 @@ def facts(program: FlowProgram) -> Facts:
 
 
 def _found(program: FlowProgram) -> Facts:
-    rules: dict[str, list[FlowRule]] = {}
+    rules: dict[str, list[Told]] = {}
     for rule in program.rules:
-        rules.setdefault(rule.host, []).append(rule)
-    devices = frozenset(
-        (rule.host, str(value))
-        for rule in program.rules
-        for name, value in (*rule.match, *rule.actions)
-        if name in ("in_port", "output") and value != "in_port"
+        rules.setdefault(rule.host, []).append(_told(rule))
+    return Facts(
+        program=program,
+        cookie=cookie(program.owner, program.kind, program.key),
+        rules=rules,
+        devices={host: frozenset(name for one in told for name in one.devices) for host, told in rules.items()},
+        spec=_spec(program),
     )
-    return Facts(program=program, rules=rules, devices=devices, spec=_spec(program))
+
+
+def _told(rule: FlowRule) -> Told:
+    in_port = next((str(value) for name, value in rule.match if name == "in_port"), "")
+    outputs = [str(to) for name, to in rule.actions if name == "output" and to not in _NO_DEVICE]
+    by_number = any(name == "set_field" and "=@" in str(value) for name, value in rule.actions)
+    return Told(
+        rule=rule,
+        in_port=in_port,
+        devices=(in_port, *outputs) if in_port else tuple(outputs),
+        rate_bps=next((int(rate) for name, rate in rule.actions if name == "meter"), 0),
+        is_fixed=not outputs and not by_number,
+    )
 
 
 def _spec(program: FlowProgram) -> SegmentSpec | ChainSpec | None:

@@ -23,7 +23,7 @@ __all__ = ["Programs", "cookie_of", "devices_of", "hosts_of", "spec_of"]
 
 def cookie_of(program: FlowProgram) -> int:
     """The program's cookie."""
-    return cookie(program.owner, program.kind, program.key)
+    return facts(program).cookie
 
 
 def hosts_of(program: FlowProgram | None) -> set[str]:
@@ -31,9 +31,9 @@ def hosts_of(program: FlowProgram | None) -> set[str]:
     return set(facts(program).rules) if program else set()
 
 
-def devices_of(program: FlowProgram) -> frozenset[tuple[str, str]]:
+def devices_of(program: FlowProgram) -> set[tuple[str, str]]:
     """Every device that the program's rules name, with its host."""
-    return facts(program).devices
+    return {(host, device) for host, devices in facts(program).devices.items() for device in devices}
 
 
 def spec_of(program: FlowProgram | None) -> SegmentSpec | ChainSpec | None:

@@ -23,6 +23,8 @@ from manor_sdn_ryu.wire import flow_stats_request, meter_mod, packet_out
 __all__ = ["Session", "Shown"]
 
 _CHUNK_BYTES = 60000
+_AT_ONCE = 256
+"""Changes that are packed before others get a turn."""
 _XID_MAX = 0xFFFFFFFF
 
 
@@ -228,13 +230,23 @@ class Session:
         def control(kind: int) -> _Message:
             return _library(parser.ONFBundleCtrlMsg(self.datapath, number, kind, flags, []))
 
-        def add(change: Change) -> _Message:
-            return lambda xid: self._encoder.bundled(
-                change.entry, delete=change.delete, bundle=number, flags=flags, xid=xid, lifetime_s=lifetime_s
-            )
+        def add(these: Sequence[Change]) -> _Message:
+            """Many messages under one transaction id: any error under it refuses the bundle."""
+
+            def encoded(xid: int) -> bytes:
+                bundled = self._encoder.bundled
+                return b"".join(
+                    [
+                        bundled(c.entry, delete=c.delete, bundle=number, flags=flags, xid=xid, lifetime_s=lifetime_s)
+                        for c in these
+                    ]
+                )
+
+            return encoded
 
         open_, commit = control(ofp.ONF_BCT_OPEN_REQUEST), control(ofp.ONF_BCT_COMMIT_REQUEST)
-        self._request(itertools.chain([open_], map(add, changes), [commit]), timeout_s)
+        parts = (changes[start : start + _AT_ONCE] for start in range(0, len(changes), _AT_ONCE))
+        self._request(itertools.chain([open_], map(add, parts), [commit]), timeout_s)
 
     def _request(self, messages: Iterable[_Message], timeout_s: float) -> list[Any]:
         if not self.alive:

@@ -14,17 +14,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from manor.api import FlowProgram
+from manor.api import FlowProgram, FlowRule
 
 __all__ = ["Store", "program_from_json", "program_to_json"]
 
 _LOG = logging.getLogger("manor.sdn.store")
 _ADAPTER: Any = None
+_RULE = tuple(field.name for field in dataclasses.fields(FlowRule))
 
 
 def program_to_json(program: FlowProgram) -> dict[str, Any]:
     """The program as JSON values."""
-    return dataclasses.asdict(program)
+    # Field by field: dataclasses.asdict copies every value of every rule.
+    return {
+        **{field.name: getattr(program, field.name) for field in dataclasses.fields(program)},
+        "rules": [{name: getattr(rule, name) for name in _RULE} for rule in program.rules],
+        "groups": [dataclasses.asdict(group) for group in program.groups],
+    }
 
 
 def program_from_json(data: Any) -> FlowProgram:
@@ -89,7 +95,7 @@ def _replace(path: Path, value: Mapping[str, Any]) -> None:
     draft = path.with_suffix(".new")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "w") as file:
-        json.dump(value, file, separators=(",", ":"))
+        file.write(json.dumps(value, separators=(",", ":")))
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
