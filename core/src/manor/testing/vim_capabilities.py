@@ -18,16 +18,20 @@ from manor.api import (
     GuestAccess,
     Metered,
     NodeSpec,
+    Phase,
     ResourceKind,
     ResourceRef,
+    SnapshotSpec,
     Support,
     Vim,
     VimCapability,
+    VolumeSpec,
+    spec_hash,
 )
 from manor.errors import NotFound, Transient, Unsupported
 from manor.testing.conformance import require
 from manor.testing.vim_checks import UP, eventually, make, only, snapshot, supported
-from manor.testing.vim_specs import VimSpecs
+from manor.testing.vim_specs import VimSpecs, ref_of
 
 __all__ = ["VimCapabilityTests"]
 
@@ -130,6 +134,39 @@ class VimCapabilityTests:
             assert sample.key != absent.key
             assert sample.unit
             assert sample.time_s > 1e9, "seconds since the epoch"
+
+    def test_a_snapshot_is_taken_once_fills_volumes_and_needs_nothing_any_more(
+        self, vim: Vim, specs: VimSpecs, ctx: CallContext
+    ) -> None:
+        require(vim, VimCapability.SNAPSHOT, ctx)
+        supported(vim, ResourceKind.VOLUME, ctx)
+        supported(vim, ResourceKind.NODE, ctx)
+        base, network = specs.boot_base(), specs.network()
+        volume = next((spec for spec in base if isinstance(spec, VolumeSpec)), specs.volume("data"))
+        for spec in (*base, volume, network):
+            vim.ensure(spec, ctx)
+        node = specs.node(network=network, base=tuple(dict.fromkeys((*base, volume))))
+        vim.ensure(node, ctx)
+        taken = SnapshotSpec(
+            key=specs.key("snapshot", "s"),
+            owner=specs.owner,
+            host=specs.host,
+            name="s",
+            node=node.key,
+            volumes=(volume.key,),
+        )
+        first = vim.ensure(taken, ctx)
+        assert (first.phase, first.spec_hash) == (Phase.ACTIVE, spec_hash(taken))
+        assert vim.ensure(taken, ctx).native_id == first.native_id
+        for gone in (node, volume):
+            vim.remove(ref_of(gone), ctx)
+        assert only(vim, taken, specs, ctx).phase is Phase.ACTIVE, "it does not depend on what it was taken of"
+        vim.ensure(dataclasses.replace(volume, snapshot=taken.key), ctx)
+        vim.remove(ref_of(taken), ctx)
+        vim.remove(ref_of(taken), ctx)
+        assert only(vim, volume, specs, ctx).spec_hash == spec_hash(volume), "what filled it is not compared"
+        with pytest.raises(NotFound):
+            vim.ensure(dataclasses.replace(taken, node=specs.key("vnf", "none")), ctx)
 
     def test_console_tells_how(self, vim: Vim, specs: VimSpecs, ctx: CallContext) -> None:
         require(vim, VimCapability.CONSOLE, ctx)

@@ -59,7 +59,13 @@ class VimConformance(VimBasicTests, VimMisfortuneTests, VimCapabilityTests, Conf
         yield driver
         ctx = CallContext.within(specs.deadline_s * 4)
         left = [observed.ref for observed in driver.observe(specs.everything(), ctx)]
-        for kind in (ResourceKind.NODE, ResourceKind.VOLUME, ResourceKind.NETWORK, ResourceKind.IMAGE):
+        for kind in (
+            ResourceKind.SNAPSHOT,
+            ResourceKind.NODE,
+            ResourceKind.VOLUME,
+            ResourceKind.NETWORK,
+            ResourceKind.IMAGE,
+        ):
             for ref in left:
                 if ref.kind is kind:
                     driver.remove(ref, ctx)

@@ -69,7 +69,7 @@ def _report(view: HostView, ctx: CallContext) -> Report:
     lacks[VimCapability.UEFI] = "" if facts.uefi else "QEMU has no UEFI firmware; apt-get install ovmf"
     lacks[VimCapability.HUGEPAGES] = "" if facts.huge_pages and facts.is_qemu else "the host set no huge pages aside"
     lacks[VimCapability.NUMA] = "" if facts.numa and facts.is_qemu else "the host shows no NUMA nodes"
-    lacks[VimCapability.SNAPSHOT] = "this driver makes none"
+    lacks[VimCapability.SNAPSHOT] = "" if facts.is_qemu else f"not with {facts.driver}"
     return host, lacks
 
 

@@ -27,6 +27,7 @@ from manor.api import (
     ResourceRef,
     ResourceSpec,
     Sample,
+    SnapshotSpec,
     VimCapability,
     VolumeSpec,
 )
@@ -78,7 +79,7 @@ class LibvirtVim:
 
     def ensure(self, spec: ResourceSpec, ctx: CallContext) -> Observed:
         """Make the resource exist as specified, on the host that the spec names."""
-        if not isinstance(spec, ImageSpec | NetworkSpec | VolumeSpec | NodeSpec):
+        if not isinstance(spec, ImageSpec | NetworkSpec | VolumeSpec | NodeSpec | SnapshotSpec):
             raise Unsupported(f"{spec.key}: a VIM has no {spec.kind}", capability=str(spec.kind))
         host = self._host(spec.host, spec.key)
         ctx.check(f"ensuring {spec.kind} {spec.key}")

@@ -76,6 +76,10 @@ class Sort(StrEnum):
     READY_RAW = "raw"
     """The same for an image that is used byte by byte: a raw disk, a kernel, an initramfs."""
     VOLUME = "volume"
+    SNAPSHOT = "snapshot"
+    """The copy of one volume; its key is that of the snapshot and the last part of the volume's."""
+    SNAPSHOT_READY = "taken"
+    """A file of no content: the snapshot of this key is whole."""
     SEED = "seed"
     CONSOLE = "console"
 

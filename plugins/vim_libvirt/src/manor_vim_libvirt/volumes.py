@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from manor.api import CallContext, Observed, Phase, ResourceKind, ResourceRef, VolumeSpec, spec_hash
 from manor.errors import Conflict, NotFound, Permanent
+from manor_vim_libvirt import snapshots
 from manor_vim_libvirt.link import Link
 from manor_vim_libvirt.names import READY, Sort, StoredName
 from manor_vim_libvirt.pool import Pool
@@ -27,6 +28,11 @@ def ensure(link: Link, pool: Pool, spec: VolumeSpec, ctx: CallContext) -> Observ
         if pool.size_bytes(there) is not None:
             return observed(link, pool, there)
         pool.refresh()  # the file was deleted behind libvirt's back: make it anew
+    if spec.snapshot:
+        copy = snapshots.copy_for(link, pool, spec, names)
+        size = pool.size_bytes(copy)
+        pool.copy(name, copy, max(spec.size_bytes, size[0] if size else 0), ctx=ctx)
+        return observed(link, pool, name)
     backing, size_bytes = ("", ""), spec.size_bytes
     if spec.image:
         backing, virtual_bytes = _backing(link, pool, spec, names)
