@@ -93,7 +93,7 @@ def test_command_ends_with_one_where_something_is_wrong(repository: Path, capsys
 
 
 def test_conform_refuses_what_it_cannot(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plugin", "conform", "vnfm", "generic"]) == 2
+    assert main(["plugin", "conform", "toaster", "generic"]) == 2
     assert main(["plugin", "conform", "vim", "fake", "-o", "colour=red"]) == 2
     assert main(["plugin", "conform", "vim", "no-such"]) == 7
     assert "colour" in capsys.readouterr().err

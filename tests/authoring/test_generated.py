@@ -106,10 +106,17 @@ def test_they_are_found_and_sound(python: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_kit_runs_against_an_endpoint(python: Path, tmp_path: Path) -> None:
     env = plain() | {"MANOR_HOME": str(tmp_path)}
-    saved = tmp_path / "report.json"
-    for kind, more in (("vim", []), ("sdn", []), ("detector", ["--spec", "warmup_rows=120"]), ("heal-policy", [])):
-        run(python.with_name("manor"), "plugin", "conform", kind, "acme", *more, "--report", saved, env=env)
-        report = json.loads(saved.read_text())
+    (tmp_path / "node").write_text("cpu 20.5 %\n")
+    (tmp_path / "web.yaml").write_text("acme: 1\nid: 2f4ea1c4-91b5-5a4c-8d3e-4b1c3b6f2a10\nname: web\n")
+    asked = {
+        "detector": ["--spec", "warmup_rows=120"],
+        "telemetry": ["-o", f"directory={tmp_path}", "--spec", "targets=node"],
+        "format": ["--spec", f"documents={tmp_path / 'web.yaml'}"],
+    }
+    for kind in KINDS:
+        more = asked.get(kind, [])
+        run(python.with_name("manor"), "plugin", "conform", kind, "acme", *more, env=env)
+        report = json.loads((tmp_path / f"reports/{kind}-acme.json").read_text())
         assert report["ok"], report["counts"]
         assert report["owner"].startswith("manor/conform-")
         assert report["provenance"] == f"manor-{kind}-acme 0.1.0"

@@ -438,6 +438,26 @@ def test_marking_the_kit_away_is_no_class_at_all(mark: str) -> None:
         type("TestTired", (VimConformance,), {"pytestmark": [getattr(pytest.mark, mark)(reason="tired")]})
 
 
+SILENT = {
+    "a mark on the module": ("pytestmark = pytest.mark.skip\n", ""),
+    "an expected failure on the module": ("pytestmark = pytest.mark.xfail\n", ""),
+    "a fixture": ("", "    @pytest.fixture(autouse=True)\n    def tired(self):\n        pytest.skip()\n"),
+}
+
+
+@pytest.mark.parametrize("is_silent", [True, False], ids=["silent", "with a reason"])
+@pytest.mark.parametrize("how", SILENT)
+def test_leaving_out_without_a_reason_fails(suite: Suite, pytester: pytest.Pytester, how: str, is_silent: bool) -> None:
+    pytester.makeconftest('pytest_plugins = ["manor.testing.pytest_plugin"]')
+    module, cls = SILENT[how]
+    if not is_silent:
+        module = module.replace("skip\n", "skip(reason='no lab')\n").replace("xfail\n", "xfail(reason='no lab')\n")
+        cls = cls.replace("skip()", "skip('no lab')")
+    body = module + VIM_SUITE.format(name="RenamesWhileLooking", unsupported=set()) + cls
+    found = suite(body, "test_looking_changes_nothing")
+    assert (found.get("failed", 0) + found.get("errors", 0) == 1) is is_silent, found
+
+
 def test_a_declared_deviation_must_fail(suite: Suite) -> None:
     holds = VIM_SUITE.format(name="FakeVim", unsupported=set())
     breaks = VIM_SUITE.format(name="RenamesWhileLooking", unsupported=set())

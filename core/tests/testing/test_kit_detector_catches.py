@@ -362,6 +362,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
         pytest.main(["-q", "-p", "no:cacheprovider", "-k", wanted, str(place)], plugins=[recorder])
     finally:
         del sys.modules["planted_assurance"]
+        sys.modules.pop("test_planted", None)  # others write a module of that name too
     return recorder
 
 

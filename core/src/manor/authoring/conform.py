@@ -27,7 +27,8 @@ from manor.plugin.connecting import validated
 
 __all__ = ["Report", "conform"]
 
-_SPECS = {"vim": "VimSpecs", "sdn": "SdnSpecs", "detector": "DetectorSpecs", "heal-policy": "HealPolicySpecs"}
+
+_FIXTURES = {"vnfm": "manager", "telemetry": "source"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,13 +70,16 @@ def conform(
     ``specs`` are fields of the kit's specs, as ``host`` and ``kernel``; ``only`` is pytest's ``-k``. Raises UsageError
     where there is no kit or the settings are wrong, PluginError where the driver or the test tools are not there.
     """
-    if kind not in _SPECS:
-        raise UsageError(f"there is no conformance kit for the kind {kind!r}", hint=f"kits: {', '.join(_SPECS)}")
+    if kind not in KINDS:
+        raise UsageError(f"there is no conformance kit for the kind {kind!r}", hint=f"kits: {', '.join(KINDS)}")
     missing = [tool for tool in ("pytest", "hypothesis") if find_spec(tool) is None]
     if missing:
         raise PluginError(f"the conformance kit needs {' and '.join(missing)}", hint="pip install 'manor[testing]'")
     provided = Plugins().choose(KINDS[kind].hook, name)
-    validated(provided, config)
+    if hasattr(provided.record, "config"):
+        validated(provided, config)
+    elif config:
+        raise UsageError(f"{name} takes no settings", hint="leave out -o and --config")
     owner = f"manor/conform-{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory(prefix="manor-conform-") as temporary:
         place = Path(temporary)
@@ -107,7 +111,13 @@ def _test_module(kind: str) -> str:
         lstrip_blocks=True,
         autoescape=False,  # noqa: S701 - it writes Python from our own names, no HTML
     )
-    values = {"kind": kind, "kit": known.kit, "hook": known.hook, "specs": _SPECS[kind]}
+    values = {
+        "kind": kind,
+        "kit": known.kit,
+        "hook": known.hook,
+        "specs": known.specs,
+        "fixture": _FIXTURES.get(kind, "driver"),
+    }
     return environment.from_string(text).render(values)
 
 

@@ -33,42 +33,44 @@ class Kind:
     maker: str
     """The record's field that makes the object: ``connect`` (with an environment) or ``create``; empty for neither."""
     title: str
-    kit: str = ""
-    """Class of the conformance kit; empty where there is none for this protocol."""
+    kit: str
+    """Class of the conformance kit."""
+    specs: str
+    """Class of what the kit is told."""
 
 
 KINDS: Mapping[str, Kind] = {
     "vim": Kind(
         hook="manor_vim_drivers", record="VimDriver", protocol="Vim", module="driver", maker="connect",
-        title="A VIM", kit="VimConformance",
+        title="A VIM", kit="VimConformance", specs="VimSpecs",
     ),
     "sdn": Kind(
         hook="manor_sdn_drivers", record="SdnDriver", protocol="Sdn", module="driver", maker="connect",
-        title="An SDN controller", kit="SdnConformance",
+        title="An SDN controller", kit="SdnConformance", specs="SdnSpecs",
     ),
     "vnfm": Kind(
         hook="manor_vnfm_drivers", record="VnfmDriver", protocol="Vnfm", module="manager", maker="connect",
-        title="A VNF manager",
+        title="A VNF manager", kit="VnfmConformance", specs="VnfmSpecs",
     ),
     "detector": Kind(
         hook="manor_detectors", record="DetectorType", protocol="Detector", module="detector", maker="create",
-        title="A detector", kit="DetectorConformance",
+        title="A detector", kit="DetectorConformance", specs="DetectorSpecs",
     ),
     "heal-policy": Kind(
         hook="manor_heal_policies", record="HealPolicyType", protocol="HealPolicy", module="policy", maker="create",
-        title="A heal policy", kit="HealPolicyConformance",
+        title="A heal policy", kit="HealPolicyConformance", specs="HealPolicySpecs",
     ),
     "telemetry": Kind(
         hook="manor_telemetry_sources", record="TelemetrySourceType", protocol="TelemetrySource", module="source",
-        maker="connect", title="A telemetry source",
+        maker="connect", title="A telemetry source", kit="TelemetryConformance", specs="TelemetrySpecs",
     ),
     "placement": Kind(
         hook="manor_placement_policies", record="PlacementPolicyType", protocol="PlacementPolicy", module="policy",
-        maker="create", title="A placement policy",
+        maker="create", title="A placement policy", kit="PlacementConformance", specs="PlacementSpecs",
     ),
     "format": Kind(
         hook="manor_descriptor_formats", record="DescriptorFormat", protocol="", module="language", maker="",
-        title="A descriptor format",
+        title="A descriptor format", kit="FormatConformance", specs="FormatSpecs",
     ),
 }  # fmt: skip
 """What ``manor plugin new`` can write."""

@@ -10,6 +10,7 @@ import typer
 from manor.cli.exits import ExitCode
 from manor.cli.names import resolve
 from manor.cli.session import new_app, session
+from manor.errors import UsageError
 
 if TYPE_CHECKING:
     from manor.plugin import PluginInfo, Plugins
@@ -126,7 +127,7 @@ def check(
 @app.command()
 def conform(
     ctx: typer.Context,
-    kind: Annotated[str, typer.Argument(help="vim, sdn, detector or heal-policy.")],
+    kind: Annotated[str, typer.Argument(help="A kind that 'manor plugin new' knows, as vim.")],
     name: Annotated[str, typer.Argument(help="Name of the driver: manor plugin list.")],
     option: Annotated[list[str] | None, typer.Option("-o", "--option", metavar="KEY=VALUE", help="A setting.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with settings.")] = None,
@@ -134,7 +135,9 @@ def conform(
         list[str] | None, typer.Option("--spec", metavar="KEY=VALUE", help="What to ask it for, as kernel=PATH.")
     ] = None,
     only: Annotated[str, typer.Option("-k", metavar="EXPRESSION", help="Only tests whose names match.")] = "",
-    report: Annotated[Path | None, typer.Option(help="Save the report there, as JSON.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Save the report there, as JSON; default: reports/ in Manor's home.")
+    ] = None,
 ) -> None:
     """Run the conformance kit against a live endpoint, under an owner tag of its own. Needs manor[testing].
 
@@ -149,14 +152,20 @@ def conform(
     told = run(
         kind, name, config=settings(config, option or ()), specs=settings(None, spec or ()), say=s.out.stderr, only=only
     )
-    if report is not None:
-        report.write_text(json.dumps(told.to_json(), indent=2) + "\n")
+    saved = report or s.home / "reports" / f"{kind}-{name}.json"
+    try:
+        if report is None:
+            saved.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        saved.write_text(json.dumps(told.to_json(), indent=2) + "\n")
+    except OSError as error:
+        raise UsageError(f"cannot write {saved}: {error.strerror}", hint="choose --report") from error
     rows = [(x["outcome"], x["test"], " ".join(x["reason"].split())[:100]) for x in told.results]
     counted = ", ".join(f"{count} {outcome}" for outcome, count in sorted(told.counts.items()))
 
     def human() -> None:
         s.out.table(("outcome", "test", "reason"), rows)
         s.out.line(f"{kind} {name} ({told.provenance}), kit {told.kit}: {counted}")
+        s.out.line(f"report: {saved}")
 
     s.out.result(told.to_json(), human)
     if not told.ok:

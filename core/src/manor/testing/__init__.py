@@ -27,28 +27,41 @@ if TYPE_CHECKING:
     from manor.testing.conformance import Conformance
     from manor.testing.detector_kit import DetectorConformance
     from manor.testing.detector_specs import DetectorSpecs
+    from manor.testing.format_kit import FormatConformance, FormatSpecs
     from manor.testing.heal_policy_kit import HealPolicyConformance, HealPolicySpecs
     from manor.testing.machines import vim_machine
+    from manor.testing.placement_kit import PlacementConformance, PlacementSpecs
     from manor.testing.plugin_kit import PluginConformance
     from manor.testing.sdn_kit import SdnConformance
     from manor.testing.sdn_specs import SdnSpecs
+    from manor.testing.telemetry_kit import TelemetryConformance, TelemetrySpecs
     from manor.testing.vim_kit import VimConformance
     from manor.testing.vim_specs import VimSpecs
     from manor.testing.vim_world import FakeVimWorld, VimWorld
+    from manor.testing.vnfm_kit import KitGuest, VnfmConformance, VnfmSpecs
 
 __all__ = [
     "Conformance",
     "DetectorConformance",
     "DetectorSpecs",
     "FakeVimWorld",
+    "FormatConformance",
+    "FormatSpecs",
     "HealPolicyConformance",
     "HealPolicySpecs",
+    "KitGuest",
+    "PlacementConformance",
+    "PlacementSpecs",
     "PluginConformance",
     "SdnConformance",
     "SdnSpecs",
+    "TelemetryConformance",
+    "TelemetrySpecs",
     "VimConformance",
     "VimSpecs",
     "VimWorld",
+    "VnfmConformance",
+    "VnfmSpecs",
     "vim_machine",
 ]
 
@@ -57,14 +70,23 @@ _HOMES = {
     "DetectorConformance": "detector_kit",
     "DetectorSpecs": "detector_specs",
     "FakeVimWorld": "vim_world",
+    "FormatConformance": "format_kit",
+    "FormatSpecs": "format_kit",
     "HealPolicyConformance": "heal_policy_kit",
     "HealPolicySpecs": "heal_policy_kit",
+    "KitGuest": "vnfm_kit",
+    "PlacementConformance": "placement_kit",
+    "PlacementSpecs": "placement_kit",
     "PluginConformance": "plugin_kit",
     "SdnConformance": "sdn_kit",
     "SdnSpecs": "sdn_specs",
+    "TelemetryConformance": "telemetry_kit",
+    "TelemetrySpecs": "telemetry_kit",
     "VimConformance": "vim_kit",
     "VimSpecs": "vim_specs",
     "VimWorld": "vim_world",
+    "VnfmConformance": "vnfm_kit",
+    "VnfmSpecs": "vnfm_kit",
     "vim_machine": "machines",
 }
 

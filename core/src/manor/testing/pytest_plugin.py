@@ -1,7 +1,7 @@
 """Opt in with ``pytest_plugins = ["manor.testing.pytest_plugin"]`` in the top ``conftest.py``.
 
 ``pytest --manor-report out.json`` then writes one entry a kit test, with outcome and reason, to be published as a
-compliance table.
+compliance table. A kit test that is skipped, or expected to fail, without a stated reason fails.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+_NO_REASON = ("", "unconditional skip")
+_REMEDY = "say why, best in the deviations of its class"
 _RESULTS = pytest.StashKey[dict[str, dict[str, str]]]()
 
 
@@ -31,6 +33,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     if cls is None or not (report.when == "call" or report.outcome != "passed"):
         return
     reason = getattr(report, "wasxfail", "") or (str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else "")
+    if report.skipped and reason.removeprefix("Skipped").strip(": ") in _NO_REASON:
+        report.outcome, report.longrepr = "failed", f"{item.name} is left out without a reason: {_REMEDY}"
+        vars(report).pop("wasxfail", None)
     item.config.stash.setdefault(_RESULTS, {})[item.nodeid] = {
         "class": cls.__name__,
         "kit": next(base.__name__ for base in cls.__mro__ if base.__module__.startswith("manor.testing.")),
