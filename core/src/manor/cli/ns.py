@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from manor.cli import nschange
 from manor.cli.exits import ExitCode
 from manor.cli.find import complete_package, find_ns, pairs
 from manor.cli.markers import pack_marker, unpack_marker, when
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = new_app("Network services: create, plan, instantiate, show, drift, heal, scale, update, terminate, delete.")
+app.add_typer(nschange.app)
 
 Vim = Annotated[str, typer.Option("--vim", help="Place all machines on this VIM.")]
 Place = Annotated[
@@ -302,103 +304,6 @@ def drift(
     s.out.result({"drift": drifted, "flows": flows, **plan_document(proposal)}, human)
     if drifted:
         raise typer.Exit(ExitCode.GENERAL)
-
-
-@app.command()
-def heal(
-    ctx: typer.Context,
-    service: Service,
-    vnf: Annotated[
-        list[str] | None, typer.Option("--vnf", help="Make all machines of this VNF anew; repeatable.")
-    ] = None,
-    vnfc: Annotated[
-        list[str] | None, typer.Option("--vnfc", help="Make this machine anew, as VNF/VDU-0; repeatable.")
-    ] = None,
-    cause: Annotated[str, typer.Option(help="Why; kept with the operation.")] = "",
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.HOLD,
-    no_wait: NoWait = False,
-) -> None:
-    """Bring back what is broken; with --vnf or --vnfc also make machines anew, under the same key, MAC and address."""
-    from manor.cli.running import carry_out
-    from manor.lcm import healing
-
-    s = session(ctx)
-    proposal = healing.heal(s.runtime, find_ns(s, service).id, vnfs=vnf or (), vnfcs=vnfc or (), cause=cause)
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
-
-
-@app.command()
-def scale(
-    ctx: typer.Context,
-    service: Service,
-    vnf: Annotated[
-        list[str] | None, typer.Option("--vnf", metavar="PROFILE=+1|-1|N", help="VNFs of a profile; repeatable.")
-    ] = None,
-    level: Annotated[str, typer.Option("--level", help="An instantiation level of the NSD.")] = "",
-    aspect: Annotated[str, typer.Option(help="A scaling aspect of the NSD.")] = "",
-    out: Annotated[int, typer.Option("--out", min=0, help="Steps up.")] = 0,
-    in_: Annotated[int, typer.Option("--in", min=0, help="Steps down.")] = 0,
-    to: Annotated[int | None, typer.Option("--to", min=0, help="Exactly this level of the aspect.")] = None,
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.ROLLBACK,
-    no_wait: NoWait = False,
-) -> None:
-    """Give a service more or fewer VNFs; the newest go first, and chains take in or let go of them."""
-    from manor.cli.running import carry_out
-    from manor.lcm.scaling import scale_ns
-
-    if aspect and bool(out) + bool(in_) + (to is not None) != 1:
-        raise UsageError(f"scale {aspect} by how much?", hint="one of --out N, --in N, --to N")
-    s = session(ctx)
-    proposal = scale_ns(
-        s.runtime,
-        find_ns(s, service).id,
-        vnfs=pairs(vnf or (), option="--vnf"),
-        level=level,
-        aspect=aspect,
-        steps=out - in_,
-        to_level=to,
-    )
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
-
-
-@app.command()
-def update(
-    ctx: typer.Context,
-    service: Service,
-    param: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A parameter to change; repeatable.")
-    ] = None,
-    update_type: Annotated[
-        str, typer.Option("--type", metavar="UPDATETYPE", help="ETSI's updateType, as CREATE_NS_VIRTUAL_LINK.")
-    ] = "",
-    data: Annotated[Path | None, typer.Option("--data", help="A YAML file with the type's attributes.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One attribute of the type; repeatable.")
-    ] = None,
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.ROLLBACK,
-    no_wait: NoWait = False,
-) -> None:
-    """Change a running service: its parameters, or with --type anything that ETSI's UpdateNs changes.
-
-    Machines whose boot data change are made anew, one after the other.
-    """
-    from manor.cli.running import carry_out
-    from manor.cli.settings import settings
-    from manor.lcm.updates import update_ns
-    from manor.lcm.updating import update as updated
-
-    if bool(update_type) == bool(param):
-        raise UsageError("what to change?", hint="--param KEY=VALUE, or --type UPDATETYPE with --set or --data")
-    s = session(ctx)
-    found = find_ns(s, service).id
-    if update_type:
-        proposal = update_ns(s.runtime, found, update_type, settings(data, set_ or ()))
-    else:
-        proposal = updated(s.runtime, found, parameters=settings(None, param or ()))
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
 
 
 @app.command()

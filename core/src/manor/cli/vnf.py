@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from manor.cli import vnfchange
+from manor.cli import vnfchange, vnfsnapshot
 from manor.cli.find import complete_ns, complete_package, complete_vnf, find_ns, find_vnf
 from manor.cli.names import resolve
 from manor.cli.options import Failing, NoWait, Vnf, Vnfs, Yes
@@ -25,6 +25,7 @@ __all__ = ["app"]
 
 app = new_app("VNFs: list, show, heal, start, stop, scale, upgrade, change, console, run a program inside.")
 app.add_typer(vnfchange.app)
+app.add_typer(vnfsnapshot.app, name="snapshot")
 
 Machine = Annotated[
     str,

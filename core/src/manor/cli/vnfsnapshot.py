@@ -1,0 +1,91 @@
+"""``manor vnf snapshot``: the content of a VNF's disks at one moment, to come back to."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from manor.cli.find import find_ns, find_vnf
+from manor.cli.markers import when
+from manor.cli.options import Failing, NoWait, Service, Vnf, Yes
+from manor.cli.session import new_app, session
+from manor.model.instance import OnFailure
+
+__all__ = ["app"]
+
+app = new_app("Snapshots of VNFs: create, list, revert, delete.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the snapshot, within its service.")]
+
+
+@app.command()
+def create(
+    ctx: typer.Context,
+    vnf: Vnf,
+    name: Name,
+    description: Annotated[str, typer.Option(help="For people.")] = "",
+    yes: Yes = False,
+    on_failure: Failing = OnFailure.ROLLBACK,
+    no_wait: NoWait = False,
+) -> None:
+    """Take a snapshot of all disks of a VNF; its machines go on, and their memory is not in it."""
+    from manor.cli.running import carry_out
+    from manor.lcm import snapshots
+
+    s = session(ctx)
+    found = find_vnf(s, vnf)
+    proposal = snapshots.create(s.runtime, found.ns_id, found.name, name, description=description)
+    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+
+
+@app.command("list")
+def list_(ctx: typer.Context, service: Service) -> None:
+    """List a service's snapshots, and whether they are whole."""
+    from manor.lcm import snapshots
+
+    s = session(ctx)
+    found = snapshots.listed(s.runtime, find_ns(s, service).id)
+    rows = [
+        (name, one["vnf"], when(one["created_s"]), ", ".join(sorted(set(one["parts"].values()))), one["description"])
+        for name, one in found.items()
+    ]
+    headers = ("name", "vnf", "taken", "state", "description")
+    s.out.result(found, lambda: s.out.table(headers, rows, empty="no snapshot: manor vnf snapshot create NS/VNF NAME"))
+
+
+@app.command()
+def revert(
+    ctx: typer.Context,
+    vnf: Vnf,
+    name: Name,
+    yes: Yes = False,
+    on_failure: Failing = OnFailure.HOLD,
+    no_wait: NoWait = False,
+) -> None:
+    """Give a VNF's disks the content of a snapshot; what was written since is lost."""
+    from manor.cli.running import carry_out
+    from manor.lcm import snapshots
+
+    s = session(ctx)
+    found = find_vnf(s, vnf)
+    proposal = snapshots.revert(s.runtime, found.ns_id, found.name, name)
+    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+
+
+@app.command()
+def delete(
+    ctx: typer.Context,
+    service: Service,
+    name: Name,
+    yes: Yes = False,
+    on_failure: Failing = OnFailure.HOLD,
+    no_wait: NoWait = False,
+) -> None:
+    """Delete a snapshot."""
+    from manor.cli.running import carry_out
+    from manor.lcm import snapshots
+
+    s = session(ctx)
+    proposal = snapshots.delete(s.runtime, find_ns(s, service).id, name)
+    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
