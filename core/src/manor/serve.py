@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["alive", "notify", "serve"]
 
 _AGAIN_S = 0.5
+_AWAKE_S = 1.0
+"""A signal that another thread takes in is seen when this one wakes."""
 _log = logging.getLogger("manor.serve")
 
 
@@ -52,7 +54,7 @@ def serve(rt: Runtime, stop: threading.Event, *, metrics: tuple[str, int] | None
         delivery.start()
         notify("READY=1", f"MAINPID={os.getpid()}")
         try:
-            while not stop.wait(_watchdog_s()):
+            while not stop.wait(_watchdog_s() or _AWAKE_S):
                 notify("WATCHDOG=1")
         finally:
             notify("STOPPING=1")
@@ -88,7 +90,7 @@ def notify(*messages: str, environ: Mapping[str, str] = os.environ) -> None:
 
 
 def _watchdog_s() -> float | None:
-    """How often to say that we are alive: half of what systemd allows; None to wait for the stop alone."""
+    """How often to say that we are alive: half of what systemd allows; None where it does not ask."""
     given = os.environ.get("WATCHDOG_USEC", "")
     return int(given) / 2e6 if given.isdigit() and int(given) else None
 

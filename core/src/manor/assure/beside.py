@@ -34,6 +34,8 @@ class Beside:
         self._next_s = 0.0
         self._round: Future[None] | None = None
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self.closing = threading.Event()
+        """Set when what is under way should end early."""
 
     def is_due(self) -> bool:
         """Whether the period is over and the last round has ended."""
@@ -63,7 +65,8 @@ class Beside:
         ]
 
     def close(self) -> None:
-        """Begin no more rounds."""
+        """Begin no more rounds, and let the present one end early."""
+        self.closing.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self, ask: Callable[[], Answers], period_s: float) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from manor.api import CallContext, GuestAccess, GuestResult, Observed, Phase, ResourceKind, ResourceRef, Sample
 from manor.assure.beside import Answers, Beside
 from manor.assure.sight import Service
-from manor.errors import ManorError
+from manor.errors import ManorError, Transient
 from manor.lcm.runtime import Runtime
 from manor.model.instance import PackageKind
 from manor.telemetry.guests import GuestTarget, Indicator, ask_guest
@@ -95,13 +96,19 @@ class Guests:
         return {row.subject.key: row.values for row in kpi_rows(subjects, samples, self._rates)}
 
     def _one(self, target: GuestTarget) -> list[Sample]:
+        closing = self._beside.closing
         try:
+            if closing.is_set():
+                return []
             vim = self._rt.driver(target.endpoint)
             if not isinstance(vim, GuestAccess):
                 return []
 
             def run(argv: Sequence[str]) -> GuestResult:
-                return vim.guest_exec(target.ref, argv, CallContext.within(_CALL_S))
+                if closing.is_set():
+                    raise Transient("no longer asked for: the process stops")
+                ctx = replace(CallContext.within(_CALL_S), is_cancelled=closing.is_set)
+                return vim.guest_exec(target.ref, argv, ctx)
 
             return ask_guest(target, run, self._clock)
         except ManorError as error:

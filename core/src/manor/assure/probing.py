@@ -50,6 +50,8 @@ class Probing:
         can: dict[str, bool] = {}
         found = {}
         for endpoint, chain in chains:
+            if self._beside.closing.is_set():
+                break
             try:
                 driver = self._rt.driver(endpoint)
                 if endpoint not in can:
