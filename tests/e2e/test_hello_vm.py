@@ -24,6 +24,11 @@ def test_from_package_to_machine_through_drift_and_back_to_nothing(site: Any, pa
     picture = site.manor("ns", "topology", "hello", "--format", "svg")
     assert picture.lstrip().startswith(("<?xml", "<svg"))
 
+    # Day 2: what the package offers is done inside, and proven inside.
+    assert "greet" in site.manor("vnf", "action", f"hello/{vnf['name']}")
+    site.manor("vnf", "action", f"hello/{vnf['name']}", "greet", "--param", "text=it's; me", "--yes")
+    assert site.inside(f"hello/{vnf['name']}", "cat", "/www/index.html").stdout == "it's; me\n"
+
     # Killed behind our back, it shows as drift and comes back under the same name and address.
     (domain,) = site.domains()
     site.lab.run("virsh", "destroy", domain)

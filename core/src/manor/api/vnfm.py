@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from manor.api.context import CallContext
 from manor.api.vim import GuestResult
 
-__all__ = ["BootData", "Guest", "Health", "VnfView", "VnfcView", "Vnfm"]
+__all__ = ["BootData", "Guest", "Health", "Script", "Scripted", "VnfView", "VnfcView", "Vnfm"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +67,35 @@ class Guest(Protocol):
 
     def run(self, argv: Sequence[str], ctx: CallContext, *, stdin: bytes = b"") -> GuestResult:
         """Run a program inside and wait for it."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Script:
+    """A program of the package: a lifecycle script (``scale_end``), or a named action of day 2."""
+
+    name: str
+    kind: str
+    """The artifact's type as the descriptor has it, or the file name's ending."""
+    content: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    vdu_id: str = ""
+    """Only in the machines of this VDU; empty for all."""
+
+
+@runtime_checkable
+class Scripted(Protocol):
+    """Optional, of a VNF manager: run what the package brings along, inside."""
+
+    def runs(self, kind: str) -> bool:
+        """Whether scripts of this kind can be run. Pure."""
+        ...
+
+    def run_script(self, vnf: VnfView, guests: Mapping[str, Guest], script: Script, ctx: CallContext) -> None:
+        """Run it in each machine that it is for, one after the other; ``guests`` is by VNFC key.
+
+        It may be run again where Manor died in between. Raises Permanent where it fails.
+        """
         ...
 
 

@@ -157,7 +157,7 @@ def _names(found: Found, reading: PackageReading, files: PackageFiles) -> list[s
     named = [reading.entry]
     if isinstance(reading.descriptor, Vnfd):
         named += [image.file for image in reading.descriptor.images]
-        named += [script.script for script in reading.descriptor.scripts]
+        named += [each.script for each in (*reading.descriptor.scripts, *reading.descriptor.actions)]
         named += [vdu.boot_data_file for df in reading.descriptor.flavours for vdu in df.vdus]
     return [name for name in dict.fromkeys(named) if name in files.sizes]
 

@@ -16,7 +16,7 @@ from manor.model.instance import VnfInstance
 from manor.nfvo.request import ServiceRequest
 from manor.vnfm.levels import instances, refuse_out_of_bounds, scale_levels_of
 
-__all__ = ["change_ext_conn", "change_flavour", "modify_information"]
+__all__ = ["act", "change_ext_conn", "change_flavour", "modify_information"]
 
 
 def change_flavour(rt: Runtime, ns: str, vnf: str, new_flavour_id: str, *, level: str = "") -> Proposal:
@@ -78,6 +78,14 @@ def change_ext_conn(rt: Runtime, ns: str, vnf: str, links: Mapping[str, str]) ->
         update_type="CHANGE_EXTERNAL_VNF_CONNECTIVITY",
     )
     return propose(rt, now.ns.id, OperationKind.UPDATE, wishes)
+
+
+def act(rt: Runtime, ns: str, vnf: str, action: str, parameters: Mapping[str, Any] | None = None) -> Proposal:
+    """The proposal to have a VNF do one of its package's actions. Raises UsageError for one that it does not have."""
+    now = standing(rt, ns)
+    found = now.vnf(vnf)
+    asked = {"vnf": found.name, "name": action, "parameters": dict(parameters or {})}
+    return propose(rt, now.ns.id, OperationKind.UPDATE, dataclasses.replace(now.wishes, action=asked))
 
 
 def modify_information(

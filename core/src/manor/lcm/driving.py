@@ -126,7 +126,16 @@ class Driving:
 
     def _configured(self, step: Step, ctx: CallContext) -> None:
         view, guests = self._inside(step)
-        self.rt.driver(step.endpoint).configure(view, guests, ctx)
+        data = step.spec or {}
+        if "script" not in data:
+            self.rt.driver(step.endpoint).configure(view, guests, ctx)
+            return
+        try:
+            self.rt.driver(step.endpoint).run_script(view, guests, script_from_json(data["script"]), ctx)
+        except DriverError as error:
+            if not data.get("forgiving"):
+                raise
+            ctx.log.warning("%s: %s; it goes without", step.id, error.message)
 
     def _quiesce(self, step: Step, ctx: CallContext) -> None:
         """Drain as far as it goes: what fails or lasts too long holds up no removal."""
@@ -140,6 +149,9 @@ class Driving:
 
     def _verify(self, step: Step, ctx: CallContext) -> Observed | None:
         """Wait until it is true. Raises DeadlineExceeded saying what was still wrong, Permanent where it broke."""
+        if step.kind == "kpi":
+            stand(self.rt, step, ctx, self.sleep)
+            return None
         seen = self._until(self._healthy if step.kind == "vnf" else self._active, step, ctx)
         spec = spec_from_json(step.spec) if step.kind == ResourceKind.CHAIN and step.spec else None
         if isinstance(spec, ChainSpec) and probes(driver := self.rt.driver(step.endpoint), ctx):
@@ -149,9 +161,6 @@ class Driving:
 
     def _until(
         self,
-        if step.kind == "kpi":
-            stand(self.rt, step, ctx, self.sleep)
-            return None
         look: Callable[[Step, CallContext], Observed | None],
         step: Step,
         ctx: CallContext,

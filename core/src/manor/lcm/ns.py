@@ -14,12 +14,14 @@ from typing import Any
 
 from manor.api import Finding, OperationKind, Plan, ServiceView, Severity
 from manor.errors import PlanRefused, UsageError
+from manor.lcm.chainplan import refuse_astray
 from manor.lcm.claims import Seen
 from manor.lcm.diff import diff
 from manor.lcm.leftovers import for_good, left_behind, merged, without_absent
 from manor.lcm.plans import plan_digest, require_same
 from manor.lcm.rollout import rollout_of
 from manor.lcm.runtime import Runtime
+from manor.lcm.scripts import scripted
 from manor.lcm.states import Trigger
 from manor.lcm.target import Target
 from manor.lcm.wanted import planned
@@ -154,6 +156,7 @@ def propose(
         target = stored
     elif operation is not OperationKind.TERMINATE:
         target, vnfs, seen = planned(rt, ns, wishes, stored, vnfs)
+        refuse_astray(rt.driver, stored, target)
         target = dataclasses.replace(target, wishes=wishes_to_json(lasting(wishes, [vnf.name for vnf in vnfs])))
     observed, found_at = observe(rt, ns.id, previous, target, tolerant=tolerant)
     if not tolerant:
@@ -171,6 +174,7 @@ def propose(
         rollout=rollout_of(wishes.rollout, ns.id),
     )
     plan = for_good(plan, stored)
+    plan = scripted(rt, plan, wishes, before=stored, after=target)
     findings = _reviewed(rt, ns, plan)
     if operation is OperationKind.TERMINATE:
         vnfs = ()

@@ -26,6 +26,7 @@ __all__ = [
     "VduProfile",
     "VirtualComputeDesc",
     "VirtualStorageDesc",
+    "VnfAction",
     "VnfDf",
     "VnfIndicator",
     "Vnfd",
@@ -244,6 +245,18 @@ class LcmScript:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class VnfAction:
+    """An operation of an interface of the VNF's own: what an operator may have done on day 2."""
+
+    name: str
+    script: str
+    dsl: str = ""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters with their defaults; None where one has to be given."""
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class VnfDf:
     """deploymentFlavour."""
 
@@ -282,6 +295,7 @@ class Vnfd:
     indicators: tuple[VnfIndicator, ...] = ()
     monitoring_parameters: tuple[MonitoringParameter, ...] = ()
     scripts: tuple[LcmScript, ...] = ()
+    actions: tuple[VnfAction, ...] = ()
     configurable_properties: Mapping[str, Any] = field(default_factory=dict)
     unhandled: Mapping[str, Any] = field(default_factory=dict)
     """What Manor keeps and does not act on, by its place in the descriptor."""

@@ -5,19 +5,23 @@ It serves every VNFD whose ``vnfm_info`` names no other manager.
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from manor.api.context import CallContext, DriverEnvironment
 from manor.api.hooks import hookimpl
 from manor.api.records import VnfmDriver
-from manor.api.vnfm import BootData, Guest, Health, VnfcView, VnfView
-from manor.errors import DriverError, Permanent, PlanRefused
+from manor.api.vnfm import BootData, Guest, Health, Script, VnfcView, VnfView
+from manor.errors import DriverError, Permanent, PlanRefused, Unsupported
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 __all__ = ["GenericVnfm", "manor_vnfm_drivers"]
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class GenericVnfm:
@@ -68,6 +72,32 @@ class GenericVnfm:
                         hint=f"manor vnf console {vnfc.name}",
                     )
 
+    def runs(self, kind: str) -> bool:
+        """Shell scripts, inside the machines."""
+        return _interpreter(kind) is not None
+
+    def run_script(self, vnf: VnfView, guests: Mapping[str, Guest], script: Script, ctx: CallContext) -> None:
+        """Give the script to its interpreter in each machine; parameters are in its environment.
+
+        A name that is none for a shell, or a value that is no text, number or truth, is left out. Raises Permanent
+        where it exits non-zero.
+        """
+        argv = _interpreter(script.kind)
+        if argv is None:
+            raise Unsupported(f"script {script.name}: {script.kind} is not run inside machines", capability="script")
+        values = {**script.parameters, "MANOR_SERVICE": vnf.service, "MANOR_VNF": vnf.name}
+        for vnfc in vnf.vnfcs:
+            if vnfc.key not in guests or script.vdu_id not in ("", vnfc.vdu_id):
+                continue
+            given = {**values, "MANOR_VNFC": vnfc.name, "MANOR_INDEX": str(vnfc.index)}
+            result = guests[vnfc.key].run(argv, ctx, stdin=_with_values(given) + script.content.encode())
+            if result.exit_code != 0:
+                said = (result.stderr or result.stdout).decode(errors="replace").strip()[:200]
+                raise Permanent(
+                    f"{vnfc.name}: {script.name} exited {result.exit_code}: {said}",
+                    hint=f"manor vnf console {vnfc.name}",
+                )
+
     def health(self, vnf: VnfView, guests: Mapping[str, Guest], ctx: CallContext) -> Health:
         """Ready when the agent in every machine that has one answers."""
         checks = {}
@@ -88,6 +118,24 @@ class GenericVnfm:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _interpreter(kind: str) -> tuple[str, ...] | None:
+    """What reads a script of this kind from its standard input."""
+    low = kind.lower()
+    if low.endswith((".bash", ".sh", "shell")) or low in ("sh", "bash"):
+        return ("/bin/sh", "-s")
+    return None  # Python in a package is, by custom, a driver for the manager's own host
+
+
+def _with_values(values: Mapping[str, Any]) -> bytes:
+    """The parameters, ahead of the script: they appear in no list of processes."""
+    named = {
+        name: str(value)
+        for name, value in values.items()
+        if _NAME.fullmatch(name) and isinstance(value, str | int | float)
+    }
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in named.items()).encode()
 
 
 def _config() -> type[BaseModel]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from manor.api.resources import SecurityRule
 from manor.catalog.files import PackageFiles
@@ -24,6 +25,7 @@ from manor.model.vnfd import (
     SwImageDesc,
     Vdu,
     VirtualStorageDesc,
+    VnfAction,
     Vnfd,
     VnfDf,
     VnfIndicator,
@@ -44,6 +46,7 @@ class _Parts:
     images: dict[str, SwImageDesc] = field(default_factory=dict)
     indicators: dict[str, VnfIndicator] = field(default_factory=dict)
     scripts: dict[tuple[str, str], LcmScript] = field(default_factory=dict)
+    actions: dict[str, VnfAction] = field(default_factory=dict)
 
 
 def read_vnfd(templates: list[Template], files: PackageFiles) -> Vnfd:
@@ -68,6 +71,7 @@ def read_vnfd(templates: list[Template], files: PackageFiles) -> Vnfd:
     for node in [own, *(next(iter(template.of(Role.VNF)), None) for template in flavours)]:
         if node is not None:
             _scripts(node, files, parts)
+            _actions(node, files, parts)
             _interface_indicators(node, parts)
     for template in {id(each): each for each in (top, *flavours)}.values():
         for name in _DESCRIPTIVE:
@@ -92,6 +96,7 @@ def read_vnfd(templates: list[Template], files: PackageFiles) -> Vnfd:
         indicators=tuple(parts.indicators.values()),
         monitoring_parameters=monitoring(properties.get("monitoring_parameters")),
         scripts=tuple(parts.scripts.values()),
+        actions=tuple(parts.actions.values()),
         configurable_properties=configurable.value()
         if (configurable := properties.get("configurable_properties")).is_map
         else {},
@@ -306,9 +311,29 @@ def _scripts(node: TemplateNode, files: PackageFiles, parts: _Parts) -> None:
     interface = node.reading.get("interfaces").get("Vnflcm")
     if not interface.is_map:
         return
+    for event, name, file, dsl, operation in _implemented(interface, artifacts, files):
+        parts.scripts.setdefault((event, name), LcmScript(event=event, script=file, dsl=dsl, inputs=_inputs(operation)))
+
+
+def _actions(node: TemplateNode, files: PackageFiles, parts: _Parts) -> None:
+    """Operations of the VNF's own interfaces that have an implementation."""
+    artifacts = dict(node.reading.get("artifacts").named())
+    for interface_name, interface in node.reading.get("interfaces").entries():
+        if interface_name in ("Vnflcm", "Standard") or not interface.is_map or interface.get("notifications").is_map:
+            continue
+        for name, _, file, dsl, operation in _implemented(interface, artifacts, files):
+            described = operation.get("description").note() if operation.is_map else ""
+            parts.actions.setdefault(
+                name, VnfAction(name=name, script=file, dsl=dsl, inputs=_inputs(operation), description=described)
+            )
+
+
+def _implemented(
+    interface: Reading, artifacts: Mapping[str, Reading], files: PackageFiles
+) -> Iterator[tuple[str, str, str, str, Reading]]:
+    """Operation, artifact's name, its file, its type, and the operation as it is written."""
     interface.get("type").value()
-    operations = [*interface.entries(), *interface.get("operations").entries()]
-    for event, operation in operations:
+    for event, operation in [*interface.entries(), *interface.get("operations").entries()]:
         if event in ("type", "operations", "inputs"):
             continue
         script = operation.get("implementation") if operation.is_map else operation
@@ -326,12 +351,13 @@ def _scripts(node: TemplateNode, files: PackageFiles, parts: _Parts) -> None:
             artifact.get("description").value()
         elif artifact is not None:
             at = artifact
-        inputs = operation.get("inputs").value() if operation.is_map else None
         file = artifact_file(files, at, at.text()) if artifact is not None or "." in name else name
-        parts.scripts.setdefault(
-            (event, name),
-            LcmScript(event=event, script=file, dsl=dsl, inputs=inputs if isinstance(inputs, dict) else {}),
-        )
+        yield event, name, file, dsl, operation
+
+
+def _inputs(operation: Reading) -> Mapping[str, Any]:
+    found = operation.get("inputs").value() if operation.is_map else None
+    return found if isinstance(found, dict) else {}
 
 
 def _interface_indicators(node: TemplateNode, parts: _Parts) -> None:
