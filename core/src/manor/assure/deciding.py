@@ -18,7 +18,8 @@ from manor.model.alarm import AlarmRecord, Outcome, Ruling, to_event
 __all__ = ["Situation", "Verdict", "as_of_now", "budget", "decide", "heal_records", "recreate_keys"]
 
 _HOUR_S = 3600.0
-_ACTS = frozenset({HealAction.RESTART, HealAction.RECREATE})
+_REPAIRS = frozenset({HealAction.RESTART, HealAction.RECREATE})
+_ACTS = _REPAIRS | {HealAction.SCALE_OUT, HealAction.REROUTE}
 _OFF = frozenset({Phase.STOPPED, Phase.ERROR, Phase.PENDING})
 """What comes up by being ensured."""
 
@@ -45,6 +46,13 @@ class Verdict:
     outcome: Outcome
     reason: str
     targets: tuple[str, ...] = field(default=())
+    aspect: str = ""
+    """What to scale out by; empty for one more VNF."""
+
+    @property
+    def is_repair(self) -> bool:
+        """Whether machines are brought back; several of these are one operation."""
+        return self.action in _REPAIRS
 
 
 def as_of_now(alarm: AlarmRecord, now_s: float) -> Alarm:
@@ -65,20 +73,20 @@ def heal_records(heals: Sequence[Ruling]) -> tuple[HealRecord, ...]:
     )
 
 
-def decide(situation: Situation, decision: HealDecision) -> Verdict:
-    """What becomes of the policy's decision. STARTED says that it is to be done now."""
+def decide(situation: Situation, decision: HealDecision, *, aspect: str = "") -> Verdict:
+    """What becomes of a policy's or a rule's decision. STARTED says that it is to be done now."""
     alarm, settings, name = situation.alarm, situation.settings, situation.service.name
     action, reason = decision.action, decision.reason
 
     def verdict(outcome: Outcome, why: str) -> Verdict:
-        return Verdict(action=action, outcome=outcome, reason=why, targets=decision.targets)
+        return Verdict(action=action, outcome=outcome, reason=why, targets=decision.targets, aspect=aspect)
 
     if action is HealAction.NONE:
         return verdict(Outcome.NOTHING, reason)
     if action is HealAction.ESCALATE:
         return verdict(Outcome.ESCALATED, reason)
     if action not in _ACTS:
-        return verdict(Outcome.ESCALATED, f"{reason}; a person has to {action}: Manor cannot by itself yet")
+        return verdict(Outcome.ESCALATED, f"{reason}; a person has to {action}: this release cannot")
     nodes = {node.key for _, node in situation.service.nodes()}
     stranger = next((key for key in decision.targets if key not in nodes), None)
     if stranger is not None or not decision.targets:
@@ -90,6 +98,8 @@ def decide(situation: Situation, decision: HealDecision) -> Verdict:
     if alarm.learned and not alarm.confirmations:
         return verdict(Outcome.NOTHING, "a detector alone never acts: no independent sign confirms it")
     held = settings.hold(name, situation.now_s) or budget(situation, decision.targets)
+    if not held and action in _REPAIRS:
+        held = _blast(situation, decision.targets)
     if held:
         return verdict(Outcome.HELD, f"{reason}; held: {held}")
     useless = _useless(situation, action)
@@ -125,7 +135,7 @@ def budget(situation: Situation, targets: Sequence[str]) -> str:
     everywhere = {heal.operation_id for heal in recent}
     if len(everywhere) >= settings.heals_per_hour:
         return f"there were {len(everywhere)} heals within the hour, and {settings.heals_per_hour} are allowed"
-    return _blast(situation, targets)
+    return ""
 
 
 def _blast(situation: Situation, targets: Sequence[str]) -> str:

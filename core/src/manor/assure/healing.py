@@ -10,11 +10,15 @@ from typing import Any
 
 from manor.api import HealAction, Observed, OperationKind
 from manor.assure.deciding import Verdict, recreate_keys
+from manor.assure.ruling import aspect_of
+from manor.assure.settings import read_settings
 from manor.assure.sight import Service
 from manor.errors import ManorError, UsageError
 from manor.lcm import ns
 from manor.lcm.runtime import Runtime
-from manor.lcm.wishes import Wishes
+from manor.lcm.scaling import scale_ns, scale_vnf
+from manor.lcm.updating import update
+from manor.lcm.wishes import Wishes, standing
 from manor.model.alarm import AlarmRecord, Outcome, Ruling
 from manor.model.instance import OperationState
 
@@ -46,6 +50,8 @@ def start_heal(
 ) -> str:
     """Begin one operation that does all of these verdicts on one service; its id, empty where nothing is left to do.
 
+    Repairs are done together; anything else comes alone.
+
     Goes the way of every operation: planned from what is observed, reviewed, journalled. Raises ManorError where the
     plan is refused or the service has another operation by now.
     """
@@ -53,9 +59,33 @@ def start_heal(
     for verdict in wanted:
         gone.update(dict.fromkeys(recreate_keys(service, seen, verdict.action, verdict.targets)))
     cause = "; ".join(dict.fromkeys(verdict.reason for verdict in wanted))
-    wishes = Wishes(recreate=tuple(gone), cause=cause[:500])
-    proposal = ns.propose(rt, service.id, OperationKind.HEAL, wishes)
+    if wanted[0].action is HealAction.SCALE_OUT:
+        proposal = _scaled_out(rt, service, wanted[0])
+    elif wanted[0].action is HealAction.REROUTE:
+        proposal = update(rt, service.id, chains_off=_through(service, wanted[0].targets))
+    else:
+        wishes = Wishes(recreate=tuple(gone), cause=cause[:500])
+        proposal = ns.propose(rt, service.id, OperationKind.HEAL, wishes)
     return ns.start(rt, proposal, is_automatic=is_automatic) if proposal.plan.steps else ""
+
+
+def _scaled_out(rt: Runtime, service: Service, verdict: Verdict) -> ns.Proposal:
+    """One more of what the target is: a level of an aspect of its VNF, or a VNF of its kind."""
+    labels = next(dict(node.labels) for _, node in service.nodes() if node.key in verdict.targets)
+    vnf = standing(rt, service.id).vnf(labels["vnf"])
+    if verdict.aspect:
+        return scale_vnf(rt, service.id, vnf.name, aspect=verdict.aspect, steps=1)
+    return scale_ns(rt, service.id, vnfs={vnf.profile_id: "+1"})
+
+
+def _through(service: Service, machines: Sequence[str]) -> tuple[str, ...]:
+    """Chains that lead through one of these machines as a function."""
+    ports = {port.device for _, node in service.nodes() if node.key in machines for port in node.ports}
+    return tuple(
+        chain.name
+        for _, chain in service.chains()
+        if any({e.ingress.device, e.egress.device} & ports for hop in chain.positions for e in hop.elements)
+    )
 
 
 def followed_up(
@@ -89,7 +119,7 @@ def approve(rt: Runtime, alarm_id: str, action: HealAction | None = None) -> Rul
         before = alarms.rulings(tx, alarm.id)
     if not alarm.is_active:
         raise UsageError(f"alarm {alarm.id} is cleared", hint="manor alarm list")
-    offered = (HealAction.RESTART, HealAction.RECREATE)
+    offered = (HealAction.RESTART, HealAction.RECREATE, HealAction.SCALE_OUT, HealAction.REROUTE)
     proposed = action or next((r.action for r in reversed(before) if r.action in offered), None)
     if proposed not in offered:
         raise UsageError(
@@ -104,7 +134,13 @@ def approve(rt: Runtime, alarm_id: str, action: HealAction | None = None) -> Rul
     found = look(rt, {endpoint for endpoint, node in service.nodes() if node.key == alarm.resource_key})
     seen = {key: one for endpoint in found.observed.values() for key, one in endpoint.items()}
     reason = f"approved by an operator: {alarm.probable_cause} on {alarm.resource_key}"
-    verdict = Verdict(action=proposed, outcome=Outcome.STARTED, reason=reason, targets=(alarm.resource_key,))
+    verdict = Verdict(
+        action=proposed,
+        outcome=Outcome.STARTED,
+        reason=reason,
+        targets=(alarm.resource_key,),
+        aspect=aspect_of(alarm, service, read_settings(rt.home).rules),
+    )
     operation_id = start_heal(rt, service, seen, [verdict], is_automatic=False)
     if not operation_id:
         raise UsageError(f"{service.name} is whole: there is nothing to heal", hint=f"manor ns show {service.name}")

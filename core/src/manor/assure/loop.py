@@ -24,6 +24,7 @@ from manor.assure.listening import Listening
 from manor.assure.looking import Services, look
 from manor.assure.measuring import Measuring
 from manor.assure.raising import Changes, Memory, transition, with_present_signs
+from manor.assure.ruling import aspect_of, by_rule
 from manor.assure.settings import FILE, AssuranceSettings, read_settings
 from manor.assure.sight import Service, Sight
 from manor.assure.symptoms import Findings, find_symptoms
@@ -39,7 +40,7 @@ _DAY_S = 86400.0
 _LEASE_S = 15.0
 _LOAD = 0.1
 """Most of one thread's time that may go into looking while no event calls for it."""
-_LEAST_PAUSE_S = 0.05
+_LEAST_PAUSE_S, _MOST_PAUSE_S = 0.05, 5.0
 _log = logging.getLogger("manor.assure")
 
 
@@ -92,8 +93,11 @@ class Assurance:
             began_s = time.monotonic()
             self._guarded(self.round)
             took_s = time.monotonic() - began_s
-            self._end.wait(max(took_s, _LEAST_PAUSE_S))  # a storm of events takes half of the time, not all of it
-            self._woken.wait(max(self._settings.observe_s - 2 * took_s, took_s * (1 / _LOAD - 2), 0.0))
+            self._end.wait(
+                max(min(took_s, _MOST_PAUSE_S), _LEAST_PAUSE_S)
+            )  # a storm of events takes half of the time, not all of it
+            rest_s = max(self._settings.observe_s - 2 * took_s, took_s * (1 / _LOAD - 2))
+            self._woken.wait(max(0.0, min(rest_s, _MOST_PAUSE_S)))
             self._woken.clear()
 
     def _measure(self) -> None:
@@ -313,13 +317,17 @@ class Assurance:
                 situation = Situation(
                     alarm=alarm, service=service, seen=seen, heals=heals, settings=self._settings, now_s=now_s
                 )
-                verdict = decide(situation, self._ask_policy(alarm, view, history, now_s))
+                rules = self._settings.rules
+                decision = by_rule(alarm, service, rules) or self._ask_policy(alarm, view, history, now_s)
+                verdict = decide(situation, decision, aspect=aspect_of(alarm, service, rules))
                 if verdict.outcome is Outcome.STARTED:
                     wanted.append((alarm, verdict))
                 else:
                     self._rule(alarm, verdict, now_s)
+            # Machines are brought back together and first; what else there is to do comes alone, after them.
+            repairs = [pair for pair in wanted if pair[1].is_repair]
             if wanted:
-                self._act(service, seen, wanted, now_s)
+                self._act(service, seen, repairs or wanted[:1], now_s)
 
     def _ask_policy(
         self, alarm: AlarmRecord, view: ServiceView, history: Sequence[object], now_s: float

@@ -6,6 +6,7 @@ It shares what it found with the deciding half by replacing whole values, never 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ __all__ = ["HISTORY", "Measuring", "subjects_of"]
 HISTORY = "history.db"
 _TIDY_S = 60.0
 _FORGET_S = 600.0
+_PATIENCE_S = 0.2
 _log = logging.getLogger("manor.assure")
 
 Observation = Mapping[str, Mapping[str, Observed]]
@@ -51,6 +53,7 @@ class Measuring:
         self._tidied_s = self._heartbeat_s = clock()
         self._gave: set[str] = set()
         self.heartbeats = Heartbeats(rt)
+        self._hearing: threading.Thread | None = None
         self.guests = Guests(rt, clock=clock)
         self.probing = Probing(rt, clock=clock)
         self.performance = Performance(rt, clock=clock)
@@ -96,9 +99,13 @@ class Measuring:
         self._sent.take(_sent(rows), now_s)
         if self._learning is not None:
             self._learning.take(services, self.rows, now_s)
-        if now_s - self._heartbeat_s >= settings.heartbeat_s:
+        if now_s - self._heartbeat_s >= settings.heartbeat_s and not (self._hearing and self._hearing.is_alive()):
             self._heartbeat_s = now_s
-            self.heartbeats.ask(services, running, self._clock)
+            # Who hangs must not hold up what is measured; who answers does so at once.
+            arguments = (services, running, self._clock)
+            self._hearing = threading.Thread(target=self.heartbeats.ask, args=arguments, daemon=True)
+            self._hearing.start()
+            self._hearing.join(_PATIENCE_S)
 
     @property
     def at_work(self) -> dict[str, float]:

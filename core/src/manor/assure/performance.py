@@ -59,7 +59,7 @@ def _symptoms(threshold: Threshold) -> Iterator[Symptom]:
             managed_object_id=threshold.object_instance_id,
             resource_key=key,
             cause=f"{CAUSE} {metric}",
-            rank=Rank.LEARNED,
+            rank=Rank.THRESHOLD,
             severity=threshold.severity,
             event_type=EventType.QOS_ALARM,
             resource_type=FaultyResourceType.COMPUTE if "/vnf/" in key else FaultyResourceType.NETWORK,

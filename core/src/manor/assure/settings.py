@@ -13,9 +13,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from manor.api.assure import HealAction
 from manor.errors import UsageError
 
-__all__ = ["FILE", "AssuranceSettings", "Mode", "ServiceSettings", "Window", "read_settings"]
+__all__ = ["FILE", "AssuranceSettings", "Mode", "Rule", "ServiceSettings", "Window", "read_settings"]
 
 FILE = "assurance.yaml"
 
@@ -55,6 +56,18 @@ class ServiceSettings(_Settings):
     maintenance: tuple[Window, ...] = ()
 
 
+class Rule(_Settings):
+    """What is done about some alarms, whatever the policy would say. Names and causes may have ``*`` in them."""
+
+    cause: str
+    """Of the alarm, as ``manor alarm list`` shows it: ``node-stopped``, ``threshold-crossed v_cpu_usage_mean_vnf``."""
+    action: HealAction
+    service: str = "*"
+    vnf: str = "*"
+    aspect: str = ""
+    """For ``scale-out``: the VNF's scaling aspect; empty for one more VNF of the kind."""
+
+
 class AssuranceSettings(_Settings):
     """All of ``assurance.yaml``."""
 
@@ -82,6 +95,9 @@ class AssuranceSettings(_Settings):
     """For what a detector infers. Even in ``auto`` it needs an independent confirmation."""
     services: dict[str, ServiceSettings] = Field(default_factory=dict)
     """By the service's name."""
+
+    rules: tuple[Rule, ...] = ()
+    """The operator's own; the first that fits an alarm is followed."""
 
     detector: str = "combined"
     """Empty for none."""

@@ -30,7 +30,8 @@ class Rank(IntEnum):
     GUEST = 3
     LINK = 4
     CHAIN = 5
-    LEARNED = 6
+    THRESHOLD = 6
+    LEARNED = 7
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -30,6 +30,8 @@ class Action(StrEnum):
 
     RESTART = "restart"
     RECREATE = "recreate"
+    SCALE_OUT = "scale-out"
+    REROUTE = "reroute"
 
 
 @app.command("list")
