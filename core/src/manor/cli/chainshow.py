@@ -111,7 +111,8 @@ def _table(s: Session, picture: ServiceTopology, chain: TopologyChain) -> None:
 
     def place(key: str) -> tuple[str, str, str]:
         if key not in ports:
-            return "outside", "", ""
+            host, _, device = chain.outside.get(key, "").partition("/")
+            return f"SAP {key.rpartition('/')[2]}" if device else "outside", device, host
         vnf, vnfc, port = ports[key]
         return f"{vnf.name}/{machine_name(vnf, vnfc)}", port.name, vnfc.host
 

@@ -117,7 +117,7 @@ def _walked(
     way = " > ".join([port_name(source), *names, port_name(target)])
     what = f"{classifier_text(classifier)}: {way}"
     try:
-        walk = fabric.send(source.host, source.device, frame)
+        walk = fabric.send(source.host, source.device, _tagged(source, frame))
     except Ambiguous as error:
         return Check(what=what, ok=False, why=str(error))
     in_order = len(walk.through) == len(wanted) and all(d in w for d, w in zip(walk.through, wanted, strict=True))
@@ -138,10 +138,15 @@ def _untouched(chain: ChainSpec, fabric: Fabric) -> Iterator[Check]:
     other["ip_proto"] = _UNNAMED_PROTOCOL
     if any(not rule.protocol for rule in chain.classifiers):
         return
-    walk = fabric.send(source.host, source.device, other)
+    walk = fabric.send(source.host, source.device, _tagged(source, other))
     ok = walk.through == () and walk.devices == {target.device}
     what = f"other traffic: {port_name(source)} > {port_name(target)}"
     yield Check(what=what, ok=ok, why="" if ok else _told(chain, walk))
+
+
+def _tagged(source: SdnPort, frame: Packet) -> Packet:
+    """As it comes in by a port that is a VLAN of a cable."""
+    return {**frame, "vlan_vid": 0x1000 | source.vlan} if source.vlan else frame
 
 
 def _told(chain: ChainSpec, walk: Walk) -> str:

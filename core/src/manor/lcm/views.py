@@ -149,6 +149,11 @@ def _chain(spec: ChainSpec, state: str, seen: Observed | None) -> TopologyChain:
             for position in spec.positions
         ),
         destinations=tuple(port.key for port in spec.destinations),
+        outside={
+            port.key: f"{port.host}/{port.device}"
+            for port in (*spec.sources, *spec.destinations)
+            if "/sap/" in port.key
+        },
         symmetric=spec.symmetric,
         precedence=spec.precedence,
         state=state,

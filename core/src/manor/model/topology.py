@@ -106,6 +106,8 @@ class TopologyChain:
     """Keys of TopologyPorts."""
     hops: tuple[TopologyHop, ...] = ()
     destinations: tuple[str, ...] = ()
+    outside: Mapping[str, str] = field(default_factory=dict)
+    """Host-side interface by key of those ends that are ports of no machine (SAPs), the host before a slash."""
     symmetric: bool = True
     """The way back takes the hops in reverse."""
     precedence: int = 0

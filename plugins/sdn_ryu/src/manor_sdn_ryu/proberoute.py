@@ -16,7 +16,7 @@ from manor_sdn_ryu.fields import BITS, Field, exact, merge, parse, parse_match, 
 from manor_sdn_ryu.names import word
 from manor_sdn_ryu.pipeline import LOCAL, Table, cookie, metadata_of
 from manor_sdn_ryu.probeframe import MARK_DSCP, Packet
-from manor_sdn_ryu.segment import DROP
+from manor_sdn_ryu.segment import DROP, is_outside
 
 __all__ = ["CONTROLLER", "Leg", "Route", "Stage", "probe_cookie", "route", "siblings"]
 
@@ -135,7 +135,8 @@ class _Walk:
             marked["ip_dscp"] = MARK_DSCP
             fields["ip_dscp"] = exact("ip_dscp", MARK_DSCP)
         is_end = port in (*self.spec.sources, *self.spec.destinations)
-        metadata = metadata_of(self.spec.owner, self.spec.segment) | LOCAL if is_end and port.security else None
+        behind = is_end and (port.security or is_outside(port))  # no connection, no tag
+        metadata = metadata_of(self.spec.owner, self.spec.segment) | LOCAL if behind else None
         host, device, table = port.host, port.device, int(Table.ADMIT)
         if metadata is not None:
             table = int(Table.CLASSIFY)

@@ -113,9 +113,9 @@ def into_chain(spec: ChainSpec, packet: Mapping[str, str | int]) -> tuple[SdnPor
         source, target = _from_port(spec, str(packet["in_port"]))
     for one in spec.sources:
         for other in spec.destinations:
-            if given.get("eth_src") == exact("eth_src", other.mac) and spec.symmetric:
+            if given.get("eth_src") == exact("eth_src", other.mac or _NO_MAC) and spec.symmetric:
                 source, target = other, one
-            elif given.get("eth_src") == exact("eth_src", one.mac):
+            elif given.get("eth_src") == exact("eth_src", one.mac or _NO_MAC):
                 source, target = one, other
     return source, _filled(source, target, given)
 
@@ -143,6 +143,8 @@ def _filled(source: SdnPort, target: SdnPort | None, given: Packet) -> Packet:
         address = next((a for a in port.addresses if (":" in a) == (family == "ipv6")), "")
         if family and address:
             filled[f"{family}_{side}"] = exact(f"{family}_{side}", address)
+    if source.vlan:
+        filled["vlan_vid"] = exact("vlan_vid", 0x1000 | source.vlan)
     return {**filled, "eth_type": kind, **given}
 
 

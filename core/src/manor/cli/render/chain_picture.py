@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +86,9 @@ def chain_picture(
     ports = service.ports()
 
     def stand(into: str, out: str) -> Stand:
+        if into in chain.outside:
+            host, _, device = chain.outside[into].partition("/")
+            return Stand(name=into.rpartition("/")[2], host=host, state="", ports=device)
         if into not in ports:
             return _OUTSIDE
         vnf, vnfc, port = ports[into]
@@ -93,8 +96,9 @@ def chain_picture(
         words = port.name if into == out or out not in ports else f"{port.name} > {ports[out][2].name}"
         return Stand(name=name, host=vnfc.host, state=vnfc.state, ports=words)
 
-    def devices(keys: Iterable[str]) -> frozenset[str]:
-        return frozenset(ports[key][2].device for key in keys if key in ports)
+    def devices(keys: Collection[str]) -> frozenset[str]:
+        found = {ports[key][2].device for key in keys if key in ports}
+        return frozenset(found | {chain.outside[key].partition("/")[2] for key in keys if key in chain.outside})
 
     ends = [
         tuple(TopologyElement(ingress=key, egress=key) for key in end) for end in (chain.sources, chain.destinations)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ class HopCount:
     bits_per_s: float | None = None
     lost: int | None = None
     """Packets that went into the function before this hop and did not come out of it; None for the first hop."""
+    latency_s: float | None = None
+    """How long the last probes were in the function before this hop, the slowest of its elements."""
 
 
 def hop_counts(
@@ -35,15 +37,25 @@ def hop_counts(
     rules: Iterable[Mapping[str, Any]],
     before: Sequence[HopCount] = (),
     elapsed_s: float = 0.0,
+    latencies: Mapping[str, float] | None = None,
 ) -> list[HopCount]:
-    """Counts by hop of the rules that a controller observed; with ``before`` (``elapsed_s`` ago) also rates."""
+    """Counts by hop of the rules that a controller observed; with ``before`` (``elapsed_s`` ago) also rates.
+
+    ``latencies`` are those of probes in seconds, by the key of the port that they went into.
+    """
     ports = picture.ports()
 
-    def devices(keys: Iterable[str]) -> frozenset[str]:
-        return frozenset(ports[key][2].device for key in keys if key in ports)
+    def devices(keys: Collection[str]) -> frozenset[str]:
+        found = {ports[key][2].device for key in keys if key in ports}
+        return frozenset(found | {chain.outside[key].partition("/")[2] for key in keys if key in chain.outside})
 
     def names(keys: Iterable[str]) -> str:
-        return "|".join(dict.fromkeys(ports[key][0].name if key in ports else "outside" for key in keys))
+        return "|".join(dict.fromkeys(name(key) for key in keys))
+
+    def name(key: str) -> str:
+        if key in ports:
+            return ports[key][0].name
+        return key.rpartition("/")[2] if key in chain.outside else "outside"
 
     stops = [
         (chain.sources, chain.sources),
@@ -75,6 +87,7 @@ def hop_counts(
                     packets_per_s=(packets - was.packets) / elapsed_s if rate and was else None,
                     bits_per_s=8 * (octets - was.bytes) / elapsed_s if rate and was else None,
                     lost=None if upstream is None else upstream - packets,
+                    latency_s=max((seconds for key, seconds in (latencies or {}).items() if key in into), default=None),
                 )
             )
             upstream = packets

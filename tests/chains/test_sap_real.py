@@ -1,0 +1,96 @@
+"""A chain from the outside: a port of the host's bridge, one VLAN of it, is where the service's path begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manor.testing.ovs import PrivateOvs, missing_for_ovs
+
+from .conftest import BRIDGE, Stage
+from .test_refused import written
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+HOST, VLAN = "host-1", 100
+SAP = """    door:
+      type: tosca.nodes.nfv.Sap
+      requirements: [{internal_virtual_link: lan}]
+    at_door:
+      type: tosca.nodes.nfv.NfpPosition
+      requirements: [{element: door_element}]
+    door_element:
+      type: tosca.nodes.nfv.NfpPositionElement
+      requirements: [{profile_element: door}]
+"""
+BEFORE = "    client:\n      type: manor.demo.Client"
+
+
+@pytest.fixture
+def outer(manor: Any, packages: Path, tmp_path: Path) -> Iterator[Stage]:
+    """A bridge, a fake VIM, and the demo's packages with a path that begins at a SAP."""
+    if reason := missing_for_ovs():
+        pytest.skip(reason)
+    with PrivateOvs() as ovs:
+        try:
+            manor.good("vim", "add", "lab", "--driver", "fake")
+            settings = [f"host={HOST}", f"ovsdb={ovs.ovsdb}", f"bridge={BRIDGE}", "runtime=os-ken", "settle_s=0.05"]
+            manor.good("sdn", "add", "net", "--driver", "ryu", *(word for o in settings for word in ("-o", o)))
+            ovs.add_bridge(BRIDGE)
+            manor.good("package", "onboard", str(packages))
+            ends = ("        - nfp_position: at_client", "        - nfp_position: at_door")
+            manor.good("package", "onboard", str(written(tmp_path, (BEFORE, SAP + BEFORE), ends)))
+            yield Stage(manor, ovs, tmp_path)
+        finally:
+            for name in ("web", "other"):
+                manor("ns", "delete", name, "--force", "--yes")
+            manor("sdn", "remove", "net", "--force")
+
+
+def test_a_path_begins_at_a_vlan_of_a_port_of_the_host(outer: Stage) -> None:
+    manor, ovs = outer.manor, outer.ovs
+    at = [f"host={HOST}", "device=card", f"vlan={VLAN}"]
+    params = [word for text in at for word in ("--param", f"sap.door.{text}")]
+    manor.good("ns", "create", "changed-nsd", "--name", "web", *params)
+
+    refused = manor("ns", "plan", "web")
+    assert refused.code == 4
+    assert f"SAP door: the switch of {HOST} has no port card" in refused.err
+    assert "ovs-vsctl add-port" in refused.err
+
+    outside = ovs.add_netns("out")
+    ovs.add_bridge("br-out")
+    ovs.vsctl("set-fail-mode", "br-out", "standalone")
+    ovs.add_veth("br-out", "access", outside, cidrs=["10.10.0.200/24"])
+    ovs.vsctl("set", "port", "access", f"tag={VLAN}")
+    for bridge, device, peer in ((BRIDGE, "card", "trunk"), ("br-out", "trunk", "card")):
+        ovs.vsctl("add-port", bridge, device, "--", "set", "interface", device, "type=patch", f"options:peer={peer}")
+    outer.eventually(lambda: manor("ns", "plan", "web").code == 0, "the port is seen")
+    outer.instantiate("web")
+
+    assert outer.eventually(lambda: outside.pings(outer.addresses["web"]), "the web server answers the outside")
+    shown = manor.good("chain", "show", "web", "path").out
+    assert "door" in shown
+    counted = outer.eventually(
+        lambda: [h for h in manor.good("--json", "chain", "counters", "web").json["hops"] if h["packets"]],
+        "by way of the chain",
+    )
+    assert {hop["way"] for hop in counted} == {"there", "back"}
+    verified = manor("chain", "verify", "web", "path")
+    assert verified.code == 0, verified.out + verified.err
+
+    traced = manor.good("chain", "trace", "web", "--packet", "tcp,dst_port=80,src_mac=02:00:00:00:00:99").out
+    assert [f"there, {hop}" in traced for hop in ("card to firewall", "firewall to monitor", "monitor to web")] == [
+        True,
+        True,
+        True,
+    ], traced
+    assert traced.rstrip().splitlines()[-1].startswith("it arrives at web/")
+
+    manor.good("ns", "create", "changed-nsd", "--name", "other", *params)
+    refused = manor("ns", "plan", "other")
+    assert refused.code == 4
+    assert f"SAP door: card on {HOST} (VLAN {VLAN}) is service web's already" in refused.err
