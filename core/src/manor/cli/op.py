@@ -69,10 +69,13 @@ def list_(
 def show(ctx: typer.Context, operation: Operation) -> None:
     """Show an operation with its steps, what failed, and what can be done now."""
     from manor.cli.render.steps import seconds, step_name
+    from manor.lcm.problem import problem_of, ways
 
     s = session(ctx)
     op = find_operation(s, operation)
     steps = _journal(s, op)
+    problem = problem_of(steps, lambda endpoint: _driver(s, endpoint))
+    possible = ways(op, steps)
 
     def human() -> None:
         s.out.fields(
@@ -85,10 +88,12 @@ def show(ctx: typer.Context, operation: Operation) -> None:
                 ("state since", when(op.state_entered_s)),
                 ("attempt", op.attempt if op.attempt > 1 else ""),
                 ("cancel asked", op.cancel_mode if op.is_cancel_pending else ""),
+                ("update type", op.params.get("updateType", "")),
                 ("error", op.error),
+                ("cause", f"{problem.cause} of driver {problem.driver}" if problem else ""),
                 ("hint", op.hint),
                 ("left behind", ", ".join(op.orphans)),
-                ("possible now", ", ".join(_ways(op.state))),
+                ("possible now", ", ".join(possible)),
             ]
         )
         s.out.line()
@@ -109,13 +114,19 @@ def show(ctx: typer.Context, operation: Operation) -> None:
             empty="it has no steps",
         )
 
-    s.out.result({"operation": op, "possible": _ways(op.state), "steps": steps}, human)
+    s.out.result({"operation": op, "problem": problem, "possible": possible, "steps": steps}, human)
 
 
-def _ways(state: OperationState) -> list[str]:
-    if state is OperationState.FAILED_TEMP:
-        return ["retry", "rollback", "continue", "fail"]
-    return ["watch", "cancel"] if state in (OperationState.PROCESSING, OperationState.ROLLING_BACK) else []
+def _driver(s: Session, endpoint: str) -> str:
+    """Name of the driver behind an endpoint; that of the endpoint where it is not registered any more."""
+    from manor.errors import ManorError
+    from manor.model.instance import EndpointKind
+
+    kind, _, name = endpoint.partition(":")
+    try:
+        return s.runtime.endpoint(EndpointKind(kind), name).driver
+    except (ManorError, ValueError):
+        return name
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from manor.api.plan import Verb
@@ -10,7 +10,7 @@ from manor.lcm.states import Trigger, advance
 from manor.lcm.wave import End, Mode, left_planned, lost
 from manor.model.instance import OnFailure, OperationState, StepRecord, StepState
 
-__all__ = ["Turn", "beyond_return", "first_failure", "turn"]
+__all__ = ["Turn", "beyond_return", "first_failure", "turn", "worst"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,13 +60,18 @@ def beyond_return(gone: Sequence[str]) -> str:
 
 def first_failure(rows: Mapping[str, StepRecord]) -> tuple[str, str]:
     """Error and hint of the step that failed first: an undo that failed before all, for it is what blocks."""
-    failed = [row for row in rows.values() if row.error and row.state is not StepState.DONE]
-    if not failed:
+    found = worst(rows.values())
+    if found is None:
         return "", ""
-    worst = min(failed, key=lambda row: (row.state is not StepState.UNDO_FAILED, row.ended_s))
-    what = f"undoing {worst.step.id}" if worst.state is StepState.UNDO_FAILED else worst.step.id
-    place = " on ".join(part for part in (worst.step.endpoint, worst.step.host) if part)
-    return f"{what} ({place}): {worst.error}", worst.hint
+    what = f"undoing {found.step.id}" if found.state is StepState.UNDO_FAILED else found.step.id
+    place = " on ".join(part for part in (found.step.endpoint, found.step.host) if part)
+    return f"{what} ({place}): {found.error}", found.hint
+
+
+def worst(records: Iterable[StepRecord]) -> StepRecord | None:
+    """The failure that stands in the way: an undo that failed before all, else what failed first."""
+    failed = [row for row in records if row.error and row.state is not StepState.DONE]
+    return min(failed, key=lambda row: (row.state is not StepState.UNDO_FAILED, row.ended_s), default=None)
 
 
 def _is_left_over(row: StepRecord) -> bool:
