@@ -142,6 +142,10 @@ def test_a_chain_over_three_hypervisors(
     largest = region.inside("shop/client", "ping", "-c", "3", "-W", "5", "-s", str(MTU - _HEADERS), at["web"])
     assert largest.returncode == 0, largest.stdout
 
+    legs = region.ask("chain", "show", "shop", "--format", "json")["legs"]
+    assert [leg["wrong"] for leg in legs] == [0] * 6
+    assert any(leg["tunnels"] for leg in legs)
+    assert {link["state"] for link in region.ask("sdn", "links", "net")} == {"built"}
     traced = region.ask("chain", "trace", "shop", "--packet", "tcp,dst_port=80")
     assert traced["arrives"] is True
     met = [hop["port"].partition("/")[0] for hop in traced["hops"] if hop["table"] is None and hop["port"]]

@@ -19,10 +19,10 @@ from manor_sdn_ryu.claims import Claims
 from manor_sdn_ryu.compile import compile_spec
 from manor_sdn_ryu.config import RyuConfig
 from manor_sdn_ryu.fields import BITS, intersects, merge, parse, parse_match, render
+from manor_sdn_ryu.passage import flow_text, read_trace
 from manor_sdn_ryu.pipeline import OWNER_MASK, cookie, owner_bits
 from manor_sdn_ryu.protocol import at_path, decode, failure, raise_failure, read_line
 from manor_sdn_ryu.store import Store
-from manor_sdn_ryu.passage import flow_text, read_trace
 
 MATCHES = st.dictionaries(
     st.sampled_from(["ip_proto", "tcp_dst", "eth_type"]),
@@ -88,7 +88,9 @@ def test_settings_in_short_and_in_full(given_: dict[str, object], hosts: list[st
 @pytest.mark.parametrize(
     "bad",
     [{"switches": [{"host": "a"}, {"host": "a"}]}, {"host": "a", "switches": [{"host": "b"}]}, {"host": "a;b"},
-     {"host": "a", "ovsdb": "tcp:10.0.0.1:6640"}, {"runtime": "floodlight"}, {"colour": 1}, {"bridge": "a" * 16}],
+     {"host": "a", "ovsdb": "tcp:10.0.0.1:6640"}, {"runtime": "floodlight"}, {"colour": 1}, {"bridge": "a" * 16},
+     {"ovsdb": "ssl:a:6640", "openflow": "ssl:a:6653"}, {"openflow": "ssl:a:6653"},
+     {"openflow": "ssl:a:6653", "pki_dir": "pki"}, {"audit_s": -1}],
 )  # fmt: skip
 def test_bad_settings_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

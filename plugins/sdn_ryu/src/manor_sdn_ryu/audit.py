@@ -85,18 +85,24 @@ class Auditor:
             threading.Thread(target=self._go_on, name="audit", daemon=True).start()
 
     def _go_on(self) -> None:
-        pause, began = threading.Event(), time.monotonic()
+        pause = threading.Event()
         while True:
-            pause.wait(max(self._audit_s, (time.monotonic() - began) / _SHARE))
-            began = time.monotonic()
-            for host in self._switches.ready(self._switches.hosts()):
-                try:
-                    self.look(host, time.monotonic() + ANSWER_S)
-                except DriverError as error:
-                    _LOG.warning("host %s: could not be audited: %s", host, error)
-                except Exception:  # the audit has to outlive any mistake, which the trace tells of
-                    _LOG.exception("host %s: could not be audited", host)
+            hosts = self._switches.ready(self._switches.hosts())
+            for host in hosts:
+                began = time.monotonic()
+                self._guarded(host)
+                pause.wait(max(self._audit_s / len(hosts), (time.monotonic() - began) / _SHARE))
             self._repairs.forget({cookie_of(program) for program in self._desired.programs})
+            if not hosts:
+                pause.wait(self._audit_s)
+
+    def _guarded(self, host: str) -> None:
+        try:
+            self.look(host, time.monotonic() + ANSWER_S)
+        except DriverError as error:
+            _LOG.warning("host %s: could not be audited: %s", host, error)
+        except Exception:  # the audit has to outlive any mistake, which the trace tells of
+            _LOG.exception("host %s: could not be audited", host)
 
     def look(self, host: str, deadline: float) -> None:
         """Compare everything of ours on a host's switch, and put right what differs."""

@@ -52,6 +52,13 @@ class SwitchConfig(BaseModel):
             raise ValueError(f"host {self.host}: an ssl: address needs pki_dir")
         return self
 
+    @field_validator("pki_dir")
+    @classmethod
+    def _from_the_root(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_absolute():
+            raise ValueError("give the whole path: the agent works elsewhere")
+        return value
+
     @field_validator("underlay")
     @classmethod
     def _an_address(cls, value: str) -> str:

@@ -172,8 +172,13 @@ class Converger:
                 time.sleep(0)  # as in Session: let the door answer meanwhile
                 wanted |= self._wanted(session, host, self._effective(program), deadline)
         sent = changes.difference(installed, wanted)
+        puts = [change for change in sent if not change.delete]
         try:
-            session.send(sent, left_s(deadline))
+            session.send(puts, left_s(deadline))
+            if len(puts) < len(sent):
+                # Who died amid a change may have left frames inside functions that only an old rule brings out.
+                threading.Event().wait(self._settle_s)
+            session.send([change for change in sent if change.delete], left_s(deadline))
         except Permanent as error:
             _LOG.error("host %s: %s; going on program by program", host, error)
             session.send([change for change in sent if change.delete], left_s(deadline))
