@@ -15,7 +15,7 @@ PYPROJECTS := pyproject.toml uv.lock $(wildcard core/pyproject.toml plugins/*/py
 PACKAGES = $(shell sed -e 's/\#.*//' debian-packages.txt)
 MISSING = $(shell for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)
 
-.PHONY: help setup demo test test-fast test-long lint fix docs bench clean
+.PHONY: help setup demo demo-heal test test-fast test-long lint fix docs bench clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,6 +24,9 @@ setup: $(STAMPS)/debian $(STAMPS)/workspace ## install Debian packages and the P
 
 demo: setup ## deploy descriptors/secure-web for real, prove it by traffic, remove it (KEEP=1 leaves it up)
 	$(VENV)/python descriptors/secure-web/demo.py $(if $(KEEP),--keep)
+
+demo-heal: setup ## break secure-web's firewall twice, for real, and see it healed: QEMU killed, then a sick guest
+	$(VENV)/python descriptors/secure-web/demo_heal.py
 
 test: setup lint test-fast ## the whole suite, on real libvirt, QEMU and Open vSwitch; needs root
 	$(VENV)/pytest -m "(real or slow) and not long"
