@@ -77,6 +77,34 @@ def test_a_hanging_observer_stalls_nobody() -> None:
     release.set()
 
 
+def test_a_hanging_observer_keeps_nothing_from_the_others_and_is_seen() -> None:
+    release, heard = threading.Event(), threading.Event()
+    plugins = host(stuck=lambda event: release.wait(30), well=lambda event: heard.set())
+    plugins._observers._slow_s = 0.05  # as if a tenth of a second were long
+    plugins.emit_operation_event(event(1))
+    assert heard.wait(30)
+    while not plugins.counters.in_flight(overdue=True):
+        time.sleep(0.01)
+    assert [call.plugin for call in plugins.counters.in_flight(overdue=True)] == ["stuck"]
+    release.set()
+    assert plugins.close()
+
+
+def test_a_slow_observer_is_muted() -> None:
+    heard: list[str] = []
+
+    def slow(event: OperationEvent) -> None:
+        heard.append(event.operation_id)
+        time.sleep(0.02)
+
+    plugins = host(slow=slow)
+    plugins._observers._slow_s = 0.01
+    for number in range(4 * MUTE_AFTER):
+        plugins.emit_operation_event(event(number))
+    assert plugins.close(30)
+    assert len(heard) == MUTE_AFTER
+
+
 def test_without_observers_there_is_no_thread() -> None:
     before = set(threading.enumerate())
     plugins = host()

@@ -7,20 +7,15 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import onboarded
 import pytest
-import secure_web
-from pydantic import TypeAdapter
 
 from manor.api import OperationKind
-from manor.lcm import endpoints, ns, work
+from manor.lcm import endpoints, ns
 from manor.lcm.runtime import Runtime, open_runtime
-from manor.model.instance import EndpointKind, OperationalState, OperationState, PackageInfo, PackageKind
-from manor.model.nsd import Nsd
-from manor.model.vnfd import Vnfd
+from manor.model.instance import EndpointKind, OperationState
 from manor.plugin import Plugins, PluginSettings
-from manor.store import packages
 
 pytestmark = pytest.mark.slow
 
@@ -86,30 +81,8 @@ def rt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
     monkeypatch.setattr("manor.catalog.contents.artifact_path", lambda _home, _sha256: image)
     plugins = Plugins(settings=PluginSettings(isolate=frozenset({"fragile"})))
     with open_runtime(tmp_path / "home", plugins=plugins) as runtime:
-        onboard(runtime)
+        onboarded.onboard(runtime)
         yield runtime
-
-
-def onboard(rt: Runtime) -> None:
-    kept: list[tuple[PackageKind, Any, dict[str, str]]] = [(PackageKind.NS, secure_web.NSD, {})]
-    kept += [(PackageKind.VNF, d, {"vmlinuz": "a" * 64, "initramfs": "b" * 64}) for d in secure_web.VNFDS.values()]
-    with rt.store.begin() as tx:
-        for kind, descriptor, artifacts in kept:
-            info = PackageInfo(
-                id=f"pkg-{descriptor.id}",
-                kind=kind,
-                descriptor_id=descriptor.id,
-                name=descriptor.id,
-                operational_state=OperationalState.ENABLED,
-                artifacts=artifacts,
-            )
-            model: Any = Nsd if kind is PackageKind.NS else Vnfd
-            packages.add(tx, info, descriptor=TypeAdapter(model).dump_python(descriptor, mode="json"))
-
-
-def run(rt: Runtime, operation: OperationKind) -> OperationState:
-    with work.working(rt):
-        return work.follow(rt, ns.start(rt, ns.propose(rt, "demo", operation))).state
 
 
 def made(rt: Runtime) -> tuple[int, int]:
@@ -125,12 +98,12 @@ def test_operation_survives_its_driver(rt: Runtime, where: str, after: bool) -> 
     for kind, name in ((EndpointKind.VIM, "lab"), (EndpointKind.SDN, "net")):
         endpoints.add(rt, kind, name, driver="fragile", config={"breaks": where, "after": after})
     ns.create(rt, "secure-web", name="demo")
-    assert run(rt, OperationKind.INSTANTIATE) is OperationState.COMPLETED
+    assert onboarded.run(rt, OperationKind.INSTANTIATE) is OperationState.COMPLETED
     assert len(list(rt.home.rglob("broke"))) == 1, "the null pointer was not met"
     there, ever = made(rt)
     assert there == ever, "something was made twice"
     assert ns.propose(rt, "demo", OperationKind.REPAIR).plan.steps == ()
-    assert run(rt, OperationKind.TERMINATE) is OperationState.COMPLETED
+    assert onboarded.run(rt, OperationKind.TERMINATE) is OperationState.COMPLETED
     assert ns.delete(rt, "demo") == ()
 
 
@@ -138,8 +111,8 @@ def test_a_removal_that_kills_its_driver_is_finished_too(rt: Runtime) -> None:
     endpoints.add(rt, EndpointKind.VIM, "lab", driver="fragile", config={"breaks": "remove node", "after": True})
     endpoints.add(rt, EndpointKind.SDN, "net", driver="fragile", config={"breaks": "remove chain"})
     ns.create(rt, "secure-web", name="demo")
-    assert run(rt, OperationKind.INSTANTIATE) is OperationState.COMPLETED
-    assert run(rt, OperationKind.TERMINATE) is OperationState.COMPLETED
+    assert onboarded.run(rt, OperationKind.INSTANTIATE) is OperationState.COMPLETED
+    assert onboarded.run(rt, OperationKind.TERMINATE) is OperationState.COMPLETED
     assert len(list(rt.home.rglob("broke"))) == 2
     assert ns.delete(rt, "demo") == ()
     found, silent = endpoints.orphans(rt)

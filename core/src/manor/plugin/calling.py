@@ -75,23 +75,37 @@ class Implementation:
 
 
 def call_all(
-    hook: str, implementations: Iterable[Implementation], arguments: Mapping[str, Any], counters: Counters
+    hook: str,
+    implementations: Iterable[Implementation],
+    arguments: Mapping[str, Any],
+    counters: Counters,
+    *,
+    deadline_s: float | None = None,
 ) -> list[Outcome]:
-    """Run every implementation and report on each. TypeError where *core* gave wrong arguments."""
+    """Run every implementation and report on each. TypeError where *core* gave wrong arguments.
+
+    One that is not back by ``deadline_s`` (monotonic) is counted as stuck.
+    """
     if hook not in HOOKS:
         raise TypeError(f"there is no hook {hook}")
     if set(arguments) != set(HOOKS[hook]):
         raise TypeError(f"{hook} takes ({', '.join(HOOKS[hook])}), not ({', '.join(arguments)})")
-    return [_call(hook, implementation, arguments, counters) for implementation in implementations]
+    return [_call(hook, implementation, arguments, counters, deadline_s) for implementation in implementations]
 
 
-def _call(hook: str, implementation: Implementation, arguments: Mapping[str, Any], counters: Counters) -> Outcome:
+def _call(
+    hook: str,
+    implementation: Implementation,
+    arguments: Mapping[str, Any],
+    counters: Counters,
+    deadline_s: float | None,
+) -> Outcome:
     candidate = implementation.candidate
     value: tuple[Provided[Any], ...] = ()
     problem: PluginError | None = None
     started_s = time.monotonic()
     try:
-        with counters.timing(candidate.name, hook):
+        with counters.timing(candidate.name, hook, deadline_s=deadline_s):
             wanted = inspect.signature(implementation.function).parameters
             result = implementation.function(**{n: v for n, v in arguments.items() if n in wanted})
             value = tuple(
