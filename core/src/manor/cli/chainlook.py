@@ -264,7 +264,8 @@ def counters(
     interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
     times: Annotated[int, typer.Option(min=0, help="End --watch after so many looks; 0 never.", hidden=True)] = 0,
 ) -> None:
-    """Show how many packets took each hop of a chain, and how many a function kept, as the switches counted them."""
+    """Show how many packets took each hop of a chain, and how many a function kept, as the switches counted them,
+    and the milliseconds that the last probes spent in the function before that hop."""
     s = session(ctx)
     picture, found = find_chain(s, service, chain)
     _, _, endpoint = _desired(s, picture.id, found.key)
@@ -276,23 +277,25 @@ def counters(
         parts: dict[str, int] = {}
         for rule in rules:
             parts[str(rule.get("note"))] = parts.get(str(rule.get("note")), 0) + int(rule.get("packets", 0))
-        return hop_counts(picture, found, rules, before, now - since if before else 0.0), parts, now
+        measured = seen.detail.get("probed", {}).get("latency_s", {}) if seen else {}
+        return hop_counts(picture, found, rules, before, now - since if before else 0.0, measured), parts, now
 
     if watch:
         _watch(s, look, interval, times)
         return
     counts, parts, _ = look((), 0.0)
     shown = {"service": picture.name, "chain": found.name, "hops": counts, "packets": parts}
-    s.out.result(shown, lambda: s.out.table(_HEADERS[:6], [_row(c)[:6] for c in counts], right=_RIGHT))
+    s.out.result(shown, lambda: s.out.table(_HEADERS[:7], [_row(c)[:7] for c in counts], right=_RIGHT))
 
 
-_HEADERS = ("way", "hop", "path", "packets", "bytes", "kept", "packets/s", "Mbit/s")
-_RIGHT = ("hop", "packets", "bytes", "kept", "packets/s", "Mbit/s")
+_HEADERS = ("way", "hop", "path", "packets", "bytes", "kept", "ms", "packets/s", "Mbit/s")
+_RIGHT = ("hop", "packets", "bytes", "kept", "ms", "packets/s", "Mbit/s")
 
 
 def _row(count: HopCount) -> tuple[object, ...]:
     return (
         count.way, count.hop, count.path, count.packets, count.bytes, "" if count.lost is None else max(0, count.lost),
+        "" if count.latency_s is None else f"{count.latency_s * 1000:.1f}",
         "" if count.packets_per_s is None else f"{count.packets_per_s:.0f}",
         "" if count.bits_per_s is None else f"{count.bits_per_s / 1e6:.2f}",
     )  # fmt: skip

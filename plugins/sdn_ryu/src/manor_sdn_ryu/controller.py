@@ -170,7 +170,10 @@ class Controller:
         self.switches.await_ready(hosts_of(program), deadline)
         segment = self._desired.programs.find(owner, ResourceKind.SEGMENT, spec.segment)
         effective = self._desired.effective(program)
-        return Probing(effective, segment, self._desired.topology(), self.switches.session, deadline).run(packets)
+        probing = Probing(effective, segment, self._desired.topology(), self.switches.session, deadline)
+        outcome = probing.run(packets)
+        self._observer.probed(cookie_of(program), probing.latencies())
+        return outcome
 
     def devices(self) -> dict[str, list[str]]:
         """Every device that the rules of any program name, by host."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,15 @@ class Observer:
         self._desired = desired
         self._switches = switches
         self._repairs = repairs
+        self._probed: dict[int, dict[str, Any]] = {}
+        """What the last probes measured, by cookie."""
+
+    def probed(self, number: int, latencies: Mapping[str, float]) -> None:
+        """Keep what probes of this cookie found, for whoever looks at its counters."""
+        before = self._probed.get(number, {}).get("latency_s", {})
+        held = {cookie_of(program) for program in self._desired.programs}
+        self._probed = {cookie: told for cookie, told in self._probed.items() if cookie in held}
+        self._probed[number] = {"time_s": time.time(), "latency_s": {**before, **latencies}}
 
     def all(self, query: Query, deadline: float) -> list[dict[str, Any]]:
         """What the switches hold of the resources asked for."""
@@ -56,7 +66,7 @@ class Observer:
             except DriverError as error:
                 report.unreachable.append(str(error))
         phase = Phase.DEGRADED if report.missing or report.extra else Phase.ACTIVE
-        repaired = self._repairs.of(number)
+        repaired, probed = self._repairs.of(number), self._probed.get(number, {})
         return {
             "kind": program.kind,
             "key": program.key,
@@ -64,7 +74,13 @@ class Observer:
             "native_id": f"0x{number:016x}",
             "phase": Phase.UNKNOWN if report.unreachable else phase,
             "spec_hash": program.spec_hash,
-            "detail": {"name": program.name, "mtu": program.spec.get("mtu"), **vars(report), "repairs": repaired},
+            "detail": {
+                "name": program.name,
+                "mtu": program.spec.get("mtu"),
+                **vars(report),
+                "repairs": repaired,
+                "probed": probed,
+            },
         }
 
     def _read_owner(self, owner: str, deadline: float) -> _Records:

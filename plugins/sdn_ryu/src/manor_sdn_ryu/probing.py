@@ -78,6 +78,12 @@ class Probing:
             self._fly(sessions)
         return [self._told(number) for number in range(len(self._routes))]
 
+    def latencies(self) -> dict[str, float]:
+        """Seconds that probes spent in each function, by the key of the port that they went into."""
+        told = (hop for number in range(len(self._routes)) for hop in self._told(number)["hops"])
+        functions = {leg.key for way in self._routes for leg in way.legs if leg.function}
+        return {hop["key"]: hop["latency_s"] for hop in told if hop["key"] in functions and hop["latency_s"]}
+
     def _expect(self, sessions: Mapping[str, Session]) -> None:
         for number, way in enumerate(self._routes):
             nonce = nonce_of(way.packet).to_bytes(4, "big")
