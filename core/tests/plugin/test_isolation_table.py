@@ -240,3 +240,17 @@ def test_strict_makes_it_fatal_and_doctor_names_it(
     monkeypatch.setenv("MANOR_PLUGINS_STRICT", "1")
     assert main(["plugin", "list"]) == 7
     assert "stranger" in capsys.readouterr().err
+
+
+def test_reviews_see_what_the_operator_says_of_a_service(site: Open) -> None:
+    seen: list[dict[str, str]] = []
+
+    def review(plan: Any, service: Any) -> tuple[()]:
+        seen.append(dict(service.labels))
+        return ()
+
+    rt = site(looks=plugin(manor_review_plan=review))
+    ns.create(rt, "secure-web", name="gold", parameters={"labels": {"tier": "gold", "rank": 1}})
+    ns.propose(rt, "gold", OperationKind.INSTANTIATE)
+    ns.propose(rt, "demo", OperationKind.INSTANTIATE)
+    assert seen == [{"tier": "gold", "rank": "1"}, {}]

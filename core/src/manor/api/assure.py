@@ -129,6 +129,7 @@ class ServiceView:
     state: str
     resources: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    """What its operator says of it, as ``manor ns create --param labels.tier=gold``."""
 
 
 class HealAction(StrEnum):

@@ -52,6 +52,7 @@ class Services:
                         name=ns.name,
                         nsd_id=ns.nsd_id,
                         desired=desired,
+                        labels=ns.labels,
                         last_operation=ns.last_operation,
                         is_changing=moving,
                         held_by=active.id if active is not None and not moving else "",

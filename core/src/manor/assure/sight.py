@@ -19,6 +19,7 @@ class Service:
     name: str
     nsd_id: str
     desired: DesiredState
+    labels: Mapping[str, str] = field(default_factory=dict)
     last_operation: str = ""
     is_changing: bool = False
     """An operation runs: what is not there may be on its way."""

@@ -183,6 +183,12 @@ class NsInstance:
     created_s: float = 0.0
     last_operation: str = ""
 
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What the operator tells policies and reviews of this service: its parameters ``labels.<name>``."""
+        given = self.parameters.get("labels")
+        return {str(name): str(value) for name, value in given.items()} if isinstance(given, Mapping) else {}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepRecord:
