@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["alive", "notify", "serve"]
 
 _AGAIN_S = 0.5
+_STOP_S = 30.0
+"""Longer than any part of stopping takes, unless the database neither answers nor refuses."""
 _AWAKE_S = 1.0
 """A signal that another thread takes in is seen when this one wakes."""
 _log = logging.getLogger("manor.serve")
@@ -59,9 +61,10 @@ def serve(rt: Runtime, stop: threading.Event, *, metrics: tuple[str, int] | None
         finally:
             notify("STOPPING=1")
             _log.info("stopping at the next step; what is not finished is resumed later")
-            delivery.stop()
-            assurance.stop()
-            rt.release_worker()
+            with _at_most(_STOP_S):
+                delivery.stop()
+                assurance.stop()
+                rt.release_worker()
 
 
 def alive(home: Path) -> int:
@@ -93,6 +96,23 @@ def _watchdog_s() -> float | None:
     """How often to say that we are alive: half of what systemd allows; None where it does not ask."""
     given = os.environ.get("WATCHDOG_USEC", "")
     return int(given) / 2e6 if given.isdigit() and int(given) else None
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """End the process as a crash would where this takes longer: the journal is made for that, waiting helps nobody."""
+
+    def leave() -> None:
+        _log.warning("something hangs, perhaps the database; leaving what is not finished to the next process")
+        os._exit(1)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

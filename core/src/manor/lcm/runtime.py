@@ -51,6 +51,7 @@ class Runtime:
         self._connected: dict[str, Any] = {}
         self._known: dict[str, tuple[Endpoint, float]] = {}
         """What is connected, and when it was last seen to be registered so."""
+        self._doors: dict[str, threading.RLock] = {}
         self._worker: Worker | None = None
         self.watchers: list[Callable[[Progress], None]] = []
         """Told of every change of an operation or step that this process makes, after its commit."""
@@ -155,6 +156,12 @@ class Runtime:
         """The guarded VNF manager of this name: a registered one, or a driver that needs no settings."""
         return cast(Vnfm, self._connect(EndpointKind.VNFM, name))
 
+    def tokens_given(self, operation_id: str) -> frozenset[str]:
+        """Tokens of secrets that the operator gave for this operation and its service."""
+        from manor.lcm.tokens import tokens_given
+
+        return tokens_given(self, operation_id)
+
     def driver(self, endpoint: str) -> Any:
         """The connection for a step's endpoint, as ``vim:lab``."""
         kind, _, name = endpoint.partition(":")
@@ -172,9 +179,13 @@ class Runtime:
                 return endpoints.find(tx, kind, name) or Endpoint(kind=kind, name=name, driver=name)
             return endpoints.get(tx, kind, name)
 
+    def _door(self, key: str) -> threading.RLock:
+        with self._lock:
+            return self._doors.setdefault(key, threading.RLock())
+
     def _connect(self, kind: EndpointKind, name: str) -> Any:
         key = endpoint_id(kind, name)
-        with self._lock:
+        with self._door(key):  # of this endpoint alone: one that hangs must not keep others from theirs
             known, seen_s = self._known.get(key, (None, 0.0))
             if known is None or time.monotonic() > seen_s + FRESH_S:
                 try:
@@ -198,7 +209,7 @@ class Runtime:
 
     def disconnect(self, kind: EndpointKind, name: str) -> None:
         """Let go of one connection; the next use connects anew."""
-        with self._lock:
+        with self._door(endpoint_id(kind, name)):
             driver = self._connected.pop(endpoint_id(kind, name), None)
             self._known.pop(endpoint_id(kind, name), None)
         if driver is not None:

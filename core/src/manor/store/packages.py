@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from manor.api.records import Finding, Severity
 from manor.errors import UsageError
@@ -38,11 +39,14 @@ def add(
             f"{package.kind} descriptor {package.descriptor_id} is on-boarded already, as {known.name} ({known.id})",
             hint=f"manor package delete {known.id}",
         )
-    tx.execute(
-        insert(_T).values(
-            **rows.package_values(package), descriptor=dict(descriptor), findings=[asdict(item) for item in findings]
-        )
-    )
+    values = {**rows.package_values(package), "descriptor": dict(descriptor)}
+    try:
+        tx.execute(insert(_T).values(**values, findings=[asdict(item) for item in findings]))
+    except IntegrityError as cause:  # another process was quicker
+        raise UsageError(
+            f"{package.kind} descriptor {package.descriptor_id} is on-boarded already, just now",
+            hint="manor package list",
+        ) from cause
     notifications.add(tx, [package_changed(package, "onboarded")])
 
 
