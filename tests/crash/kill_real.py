@@ -153,9 +153,12 @@ class Trial:
         before = self.last()
         worker = self.begin(*OPERATIONS[name], "--yes")
         killed = 0
+        if self.dice.random() < 0.9:  # else it may die before it was accepted, which must leave nothing either
+            while worker.poll() is None and self.at_work() is None:
+                time.sleep(0.2)
         while killed < kills:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.wait(self.dice.uniform(0.5, 7.0))
+                worker.wait(self.dice.uniform(0.0, 3.5))
                 break
             under_way = self.at_work()
             os.killpg(worker.pid, signal.SIGKILL)
@@ -241,7 +244,7 @@ def run(*, kills: int, seed: int) -> dict[str, Any]:
         while trial.kills < kills:
             name = service.next(dice)
             since = time.monotonic()
-            operation, killed = trial.work_off(name, min(dice.randint(1, 4), kills - trial.kills))
+            operation, killed = trial.work_off(name, min(dice.randint(2, 6), kills - trial.kills))
             trial.kills += killed
             trial.by_operation[name] = trial.by_operation.get(name, 0) + killed
             state = str(operation.state) if operation else "never begun"
