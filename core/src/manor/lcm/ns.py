@@ -15,6 +15,7 @@ from typing import Any
 from manor.api import Finding, OperationKind, Plan, ServiceView, Severity
 from manor.errors import PlanRefused, UsageError
 from manor.lcm.chainplan import refuse_astray
+from manor.lcm.chainplan import refuse_astray
 from manor.lcm.claims import Seen
 from manor.lcm.diff import diff
 from manor.lcm.leftovers import for_good, left_behind, merged, without_absent
@@ -156,6 +157,7 @@ def propose(
         target = stored
     elif operation is not OperationKind.TERMINATE:
         target, vnfs, seen = planned(rt, ns, wishes, stored, vnfs)
+        refuse_astray(rt.driver, stored, target)
         refuse_astray(rt.driver, stored, target)
         target = dataclasses.replace(target, wishes=wishes_to_json(lasting(wishes, [vnf.name for vnf in vnfs])))
     observed, found_at = observe(rt, ns.id, previous, target, tolerant=tolerant)
