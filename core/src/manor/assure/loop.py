@@ -251,7 +251,9 @@ class Assurance:
                 for alarm in (*changes.changed, *changes.cleared):
                     # An operator may have acknowledged it since it was read.
                     now = alarms.find(tx, alarm.id) or alarm
-                    acked = {name: getattr(now, name) for name in ("ack_state", "alarm_acknowledged_time_s")}
+                    acked = {
+                        name: getattr(now, name) for name in ("ack_state", "alarm_acknowledged_time_s", "judged_true")
+                    }
                     alarms.save(tx, replace(alarm, **acked))
                 changes = replace(changes, raised=raised)
             with self._rt.store.read() as tx:
@@ -310,7 +312,12 @@ class Assurance:
                 continue
             seen = {key: one for endpoint, node in service.nodes() if (one := sight.seen(endpoint, key := node.key))}
             view = ServiceView(
-                id=service.id, name=service.name, nsd_id=service.nsd_id, state="INSTANTIATED", resources=service.keys()
+                id=service.id,
+                name=service.name,
+                nsd_id=service.nsd_id,
+                state="INSTANTIATED",
+                resources=service.keys(),
+                labels=service.labels,
             )
             wanted: list[tuple[AlarmRecord, Verdict]] = []
             for alarm in (alarm for alarm in active if alarm.ns_id == ns_id and alarm.is_root_cause):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from manor.cli.balance import report
 from manor.cli.find import complete_ns, find_ns
 from manor.cli.markers import when
 from manor.cli.session import Session, new_app, session
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = new_app("Alarms: list, show, explain, ack, approve, watch.")
+app = new_app("Alarms: list, show, explain, ack, approve, watch, report.")
+app.command()(report)
 
 _POLL_S = 0.5
 Alarm = Annotated[str, typer.Argument(metavar="ALARM", help="Its id, or the start of it.")]
@@ -88,6 +90,7 @@ def show(ctx: typer.Context, alarm: Alarm) -> None:
                 ("changed", when(found.alarm_changed_time_s)),
                 ("cleared", when(found.alarm_cleared_time_s)),
                 ("acknowledged", when(found.alarm_acknowledged_time_s)),
+                ("judged", {True: "a fault", False: "no fault", None: ""}[found.judged_true]),
                 ("root cause", "yes" if found.is_root_cause else f"no, of {', '.join(found.correlated_alarm_ids)}"),
             ]
         )
@@ -152,6 +155,9 @@ def ack(
     ctx: typer.Context,
     alarm: Annotated[list[str], typer.Argument(metavar="ALARM...", help="Ids, or starts of ids.")],
     undo: Annotated[bool, typer.Option("--undo", help="Take the acknowledgement back.")] = False,
+    judged: Annotated[
+        bool | None, typer.Option("--true/--false", help="Say that there was a fault, or none: for the report.")
+    ] = None,
 ) -> None:
     """Acknowledge alarms: somebody has seen them. Healing does not depend on it."""
     from dataclasses import replace
@@ -165,8 +171,10 @@ def ack(
     with s.runtime.store.begin() as tx:
         for name in alarm:
             found = alarms.get(tx, name)
-            if found.ack_state is not state:
-                found = replace(found, ack_state=state, alarm_acknowledged_time_s=0.0 if undo else time.time())
+            says = None if undo else judged if judged is not None else found.judged_true
+            if (found.ack_state, found.judged_true) != (state, says):
+                at_s = 0.0 if undo else found.alarm_acknowledged_time_s or time.time()
+                found = replace(found, ack_state=state, alarm_acknowledged_time_s=at_s, judged_true=says)
                 alarms.save(tx, found)
             done.append(found)
     s.out.result(done, lambda: [s.out.line(f"{one.id} {one.ack_state}") for one in done] and None)

@@ -42,6 +42,9 @@ BUILTIN: dict[str, tuple[str, str]] = {
 }
 """Where each built-in command lives, and its line in the help."""
 
+GRAFTED = {"assurance": {"report": ("manor.cli.balance:app", "How well alarms and heals did over a period")}}
+"""Core's own commands in groups that plugins bring, by the group's name."""
+
 
 def hoist(argv: Sequence[str]) -> list[str]:
     """``argv`` with the global flags of output in front, so that they may stand anywhere before ``--``.
@@ -81,6 +84,9 @@ class PluginLazy(Lazy):
 
         real = get_command(import_target(str(self.name)))
         real.name = self.name
+        if isinstance(real, TyperGroup):
+            for name, rest in GRAFTED.get(str(self.name), {}).items():
+                real.commands.setdefault(name, Lazy(name, *rest))
         return real.make_context(info_name, args, parent=parent, **extra)
 
 

@@ -66,6 +66,8 @@ class AlarmRecord:
     confirmations: tuple[str, ...] = ()
     """Independent signs that agree with a learned alarm, in words."""
     ack_state: AckState = AckState.UNACKNOWLEDGED
+    judged_true: bool | None = None
+    """What an operator said of it: that there was a fault, that there was none, or nothing."""
     event_time_s: float = 0.0
     """When the fault was first seen."""
     alarm_raised_time_s: float = 0.0

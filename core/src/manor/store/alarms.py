@@ -34,8 +34,10 @@ __all__ = [
     "listing",
     "prune",
     "rulings",
+    "rulings_since",
     "save",
     "save_ruling",
+    "since",
 ]
 
 _ALARM = AlarmRow.__table__  # type: ignore[attr-defined]
@@ -124,6 +126,18 @@ def heals(tx: Connection, *, since_s: float) -> tuple[Ruling, ...]:
         .where(_RULING.c.time_s >= since_s, _RULING.c.operation_id != "")
         .order_by(_RULING.c.time_s, _RULING.c.id)
     )
+    return tuple(_ruling(record) for record in tx.execute(query).scalars())
+
+
+def since(tx: Connection, since_s: float) -> tuple[AlarmRecord, ...]:
+    """Alarms raised since then, in order."""
+    query = select(_ALARM.c.record).where(_ALARM.c.raised_s >= since_s).order_by(_ALARM.c.raised_s, _ALARM.c.id)
+    return tuple(_alarm(record) for record in tx.execute(query).scalars())
+
+
+def rulings_since(tx: Connection, since_s: float) -> tuple[Ruling, ...]:
+    """Decisions since then, in order."""
+    query = select(_RULING.c.record).where(_RULING.c.time_s >= since_s).order_by(_RULING.c.time_s, _RULING.c.id)
     return tuple(_ruling(record) for record in tx.execute(query).scalars())
 
 
