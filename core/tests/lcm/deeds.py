@@ -14,11 +14,13 @@ from service_world import VNFDS as WHOLE_VNFDS
 from sim_site import SimSite
 
 from manor.api import NodeSpec, OperationKind, PowerState
-from manor.lcm import ns
+from manor.lcm import ns, snapshots
+from manor.lcm.changing import change_ext_conn, change_flavour, modify_information
 from manor.lcm.healing import heal
 from manor.lcm.ns import Proposal
 from manor.lcm.operate import operate
 from manor.lcm.scaling import scale_ns, scale_vnf
+from manor.lcm.updates import update_ns
 from manor.lcm.updating import change_package, update
 from manor.model.nsd import Nsd
 from manor.model.vnfd import Vnfd
@@ -53,7 +55,15 @@ def _web(version: str) -> Vnfd:
         plain,
         id="web-vnfd" if version == "1" else f"web-vnfd-{version}",
         version=version,
-        flavours=(dataclasses.replace(df, vdus=(vdu,)),),
+        flavours=(
+            dataclasses.replace(df, vdus=(vdu,)),
+            dataclasses.replace(
+                df,
+                id="plus",
+                vdus=(vdu, dataclasses.replace(vdu, id="cache", int_cpds=())),
+                initial_deltas={"main": 2, "cache": 1},
+            ),
+        ),
     )
 
 
@@ -109,6 +119,10 @@ def _greeted(site: SimSite, name: str) -> Proposal:
     return update(site.rt, name, parameters={"greeting": int(was) + 1})
 
 
+def _updated(update_type: str, **data: object) -> Callable[[SimSite, str], Proposal]:
+    return lambda site, name: update_ns(site.rt, name, update_type, data)
+
+
 def _upgraded(site: SimSite, name: str) -> Proposal:
     """The other one of two packages."""
     state = site.desired(name)
@@ -145,6 +159,38 @@ DEEDS: Mapping[str, Deed] = {
     "chain-on": Deed(ask=lambda s, n: update(s.rt, n, chains_on=["to-web"]), before=("instantiate", "chain-off")),
     "upgrade": Deed(ask=_upgraded),
     "upgrade-several": Deed(ask=_upgraded, before=("instantiate", "scale-vnf-out")),
+    "blue-green": Deed(
+        ask=lambda s, n: change_package(s.rt, n, "web", "web-vnfd-2", strategy="blue-green", discard_data=True),
+        before=("instantiate", "scale-vnf-out"),
+    ),
+    "canary": Deed(
+        ask=lambda s, n: change_package(s.rt, n, "web", "web-vnfd-2", strategy="canary", fraction=0.5),
+        before=("instantiate", "scale-vnf-out"),
+    ),
+    "change-flavour": Deed(ask=lambda s, n: change_flavour(s.rt, n, "web", "plus")),
+    "modify-information": Deed(
+        ask=lambda s, n: modify_information(s.rt, n, "web", name="front", properties={"greeting": "good day"})
+    ),
+    "add-vnf": Deed(ask=_updated("INSTANTIATE_VNF", vnfProfileId="firewall")),
+    "add-vnf-of-a-new-profile": Deed(
+        ask=_updated("INSTANTIATE_VNF", vnfProfileId="second", vnfdId="client-vnfd", extVirtualLinks={"eth": "lan"})
+    ),
+    "remove-vnf": Deed(ask=_updated("REMOVE_VNF", removeVnfInstanceId="firewall"), before=("instantiate", "add-vnf")),
+    "create-link": Deed(ask=_updated("CREATE_NS_VIRTUAL_LINK", virtualLinkId="dmz", cidr="10.99.0.0/24")),
+    "change-ext-conn": Deed(
+        ask=lambda s, n: change_ext_conn(s.rt, n, "firewall", {"in": "dmz"}), before=("instantiate", "create-link")
+    ),
+    "remove-vnffg": Deed(ask=_updated("REMOVE_VNFFG", removeVnffgId="graph")),
+    "snapshot": Deed(ask=lambda s, n: snapshots.create(s.rt, n, "web", "one"), before=("instantiate", "scale-vnf-out")),
+    "revert": Deed(
+        ask=lambda s, n: snapshots.revert(s.rt, n, "web", "one"), before=("instantiate", "scale-vnf-out", "snapshot")
+    ),
+    "delete-snapshot": Deed(
+        ask=lambda s, n: snapshots.delete(s.rt, n, "one"), before=("instantiate", "scale-vnf-out", "snapshot")
+    ),
+    "terminate-with-snapshot": Deed(
+        ask=_plain(OperationKind.TERMINATE), before=("instantiate", "scale-vnf-out", "snapshot")
+    ),
     "repair-node": Deed(ask=_plain(OperationKind.REPAIR), damage=_damage("web/main-0")),
     "repair-crashed": Deed(ask=_plain(OperationKind.REPAIR), damage=_crashed("firewall/main-0")),
     "repair-disk": Deed(ask=_plain(OperationKind.REPAIR), damage=_damage("web/main-0/disk/data", "web/main-0")),
