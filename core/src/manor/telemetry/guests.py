@@ -17,10 +17,22 @@ from manor.api.telemetry import Sample, SampleKind
 from manor.api.vim import GuestResult
 from manor.errors import ManorError
 
-__all__ = ["MOST_BYTES", "MOST_SERIES", "GuestTarget", "Indicator", "Run", "ask_guest", "read_indicator", "read_system"]
+__all__ = [
+    "MOST_BYTES",
+    "MOST_INDICATORS",
+    "MOST_SERIES",
+    "GuestTarget",
+    "Indicator",
+    "Run",
+    "ask_guest",
+    "read_indicator",
+    "read_system",
+]
 
 MOST_BYTES = 256 << 10
 """Longest answer of one command that is read."""
+MOST_INDICATORS = 16
+"""Indicators of one machine that are read."""
 MOST_SERIES = 64
 """Values of one indicator; further ones are left out."""
 _SYSTEM = ("cat", "/proc/meminfo", "/proc/loadavg")
@@ -58,7 +70,7 @@ def ask_guest(target: GuestTarget, run: Run, clock: Callable[[], float]) -> list
     key = target.ref.key
     system = [_said(run, argv) for argv in (_SYSTEM, _DISKS)]
     samples += read_system(key, "\n".join(text for text in system if text), clock())
-    for indicator in target.indicators:
+    for indicator in target.indicators[:MOST_INDICATORS]:
         text = _said(run, indicator.command)
         if text:
             samples += read_indicator(key, indicator.id, text, clock())
