@@ -13,6 +13,7 @@ import pytest
 
 from manor.api import (
     CallContext,
+    Classifier,
     DriverEnvironment,
     FlowRule,
     Phase,
@@ -370,7 +371,19 @@ def test_two_chains_that_claim_the_same_frames_are_refused_and_ranked_ones_are_n
     with pytest.raises(Conflict, match="s/chain/rival and chain s/chain/web claim the same frames"):
         rig.apply(rival)
     assert rig.flows() == held
-    assert rig.apply(dataclasses.replace(rival, precedence=1)).phase is Phase.ACTIVE
+    with pytest.raises(
+        Conflict, match="chain s/chain/web would get nothing: chain s/chain/rival takes all"
+    ) as shadowed:
+        rig.apply(dataclasses.replace(rival, precedence=1))
+    assert "to fw" in shadowed.value.message
+    assert "to mon" in shadowed.value.message
+    assert rig.flows() == held
+    narrower = dataclasses.replace(rival, precedence=1, classifiers=(Classifier(protocol="icmp"),))
+    with pytest.raises(Conflict, match="would get nothing"):
+        rig.apply(narrower)  # the other chain has a rule for just that
+    to_one = PortRange(lower=53, upper=53)
+    narrower = dataclasses.replace(narrower, classifiers=(Classifier(protocol="udp", destination_port_range=to_one),))
+    assert rig.apply(narrower).phase is Phase.ACTIVE
 
 
 def test_several_drivers_share_one_agent_and_it_ends_only_when_empty(one_rig: Rig) -> None:

@@ -50,6 +50,26 @@ def test_claims_find_exactly_the_rules_that_meet(held: list[tuple[int, dict[str,
     assert list(claims.rivals(99, rule(new))) == []
 
 
+@given(MATCHES, MATCHES, st.booleans())
+def test_a_rule_that_another_leaves_nothing_is_found(
+    one: dict[str, str | int], other: dict[str, str | int], higher: bool
+) -> None:
+    def rule(match: dict[str, str | int], priority: int, out: str) -> FlowRule:
+        return FlowRule(host="h", table=0, priority=priority, match=tuple(match.items()), actions=(("output", out),))
+
+    claims = Claims()
+    claims.add(7, rule(one, 5, "a"))
+    mine = rule(other, 9 if higher else 1, "b")
+    low, high = (one, other) if higher else (other, one)
+    fields, wider = parse_match(low.items()), parse_match(high.items())
+    # What both match is all that the lower one matches.
+    covered = intersects(fields, wider) and merge(fields, wider) == fields
+    same_place = (one.get("in_port"), one.get("metadata")) == (other.get("in_port"), other.get("metadata"))
+    assert [owner for owner, _ in claims.shadows(1, mine)] == ([7] if covered and same_place else [])
+    assert list(claims.shadows(7, mine)) == []
+    assert list(claims.shadows(1, rule(other, mine.priority, "a"))) == [], "equal actions do no harm"
+
+
 @given(st.sampled_from(sorted(BITS)), st.data())
 def test_field_values_survive_text(name: str, data: st.DataObject) -> None:
     top = (1 << BITS[name]) - 1

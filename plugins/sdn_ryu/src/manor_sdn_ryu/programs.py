@@ -41,6 +41,10 @@ def spec_of(program: FlowProgram | None) -> SegmentSpec | ChainSpec | None:
     return facts(program).spec if program else None
 
 
+def _steers(program: FlowProgram) -> bool:
+    return program.kind is ResourceKind.CHAIN
+
+
 class Programs:
     """The desired state of one agent."""
 
@@ -112,7 +116,19 @@ class Programs:
                     f" precedence ({rule.note!r}, {their_rule.note!r})",
                     replace=False,
                     fields=("classifiers", "precedence"),
-                    hint="narrow a classifier, or give one chain a higher precedence",
+                    hint="narrow a classifier, and give its chain the higher precedence",
+                )
+            for other, their_rule in self._claims.shadows(number, rule) if _steers(program) else ():
+                rival = self._by_cookie[other]
+                if not _steers(rival):
+                    continue  # a segment's rules are for what no chain wants
+                high, low = (program, rival) if rule.priority > their_rule.priority else (rival, program)
+                raise Conflict(
+                    f"chain {low.key} would get nothing: {high.kind} {high.key} takes all that its rule is for"
+                    f" ({rule.note!r}, {their_rule.note!r})",
+                    replace=False,
+                    fields=("classifiers", "precedence"),
+                    hint="give the chain with the narrower classifier the higher precedence",
                 )
 
     def _hold(self, program: FlowProgram) -> None:
