@@ -13,6 +13,8 @@ from manor.api import (
     FlowProgram,
     Observed,
     Phase,
+    Probed,
+    ProbeVerdict,
     ResourceKind,
     ResourceRef,
     Sdn,
@@ -207,6 +209,36 @@ class SdnConformance(SdnFlowTests, Conformance):
             assert {position.elements[0].ingress.device, position.elements[0].egress.device} & set(devices), devices
         assert server.device in devices
         assert segment.key != chain.key
+
+    def test_probes_are_seen_and_leave_nothing(self, sdn: Sdn, specs: SdnSpecs, ctx: CallContext) -> None:
+        claim = sdn.capabilities(ctx).has(SdnCapability.PROBE)
+        if claim is Support.UNSUPPORTED and isinstance(sdn, Probed):
+            with pytest.raises((Unsupported, NotFound)):
+                sdn.probe(f"{specs.run}/chain/none", [], ctx)
+        require(sdn, SdnCapability.PROBE, ctx)
+        assert isinstance(sdn, Probed)
+        with pytest.raises(NotFound):
+            sdn.probe(f"{specs.run}/chain/none", [], ctx)
+        (client, server), _, chain = applied_service(sdn, specs, ctx)
+        before = [(o.ref, o.spec_hash, notes(o)) for o in sdn.observe(specs.everything(), ctx)]
+        sent = {**frame(client, server), "in_port": client.device}
+        into = [position.elements[0].ingress for position in chain.positions]
+        (probe,) = sdn.probe(chain.key, [sent], ctx)
+        keys = [hop.key for hop in probe.hops if hop.key]
+        assert keys == [client.key, *(port.key for port in into), server.key][: len(keys)], "every stop, in order"
+        assert probe.hops[0].verdict is ProbeVerdict.PASSED, "the chain takes what its classifier names"
+        # Whether a function lets a probe out again is its own affair, and here there may be none behind the ports.
+        assert all(hop.verdict is not ProbeVerdict.LOST for hop in probe.hops)
+        assert probe.arrived == all(hop.verdict is ProbeVerdict.PASSED for hop in probe.hops)
+        first, second = chain.positions[0].elements[0], chain.positions[1].elements[0]
+        onwards, alone = sdn.probe(
+            chain.key,
+            [{**sent, "in_port": first.egress.device}, {**frame(client, server), "into": into[0].device}],
+            ctx,
+        )
+        assert [hop.key for hop in onwards.hops][1] == second.ingress.key, "it goes on behind a function"
+        assert [hop.key for hop in alone.hops] == [first.ingress.key], "one function alone"
+        assert [(o.ref, o.spec_hash, notes(o)) for o in sdn.observe(specs.everything(), ctx)] == before
 
 
 def applied_service(
