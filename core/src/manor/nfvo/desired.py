@@ -6,6 +6,7 @@ import dataclasses
 import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from manor.api.placement import Placement
 from manor.api.plan import Verb
@@ -33,6 +34,7 @@ from manor.nfvo.chains import Path, chains
 from manor.nfvo.request import ServiceRequest
 from manor.nfvo.saps import attached
 from manor.nfvo.storage import ImageUse, StoragePlan, image_key, plan_storage
+from manor.nfvo.views import peers, vnf_view
 from manor.vnfm.members import Vnf, Vnfc, VnfcPort, identity, slug
 
 __all__ = ["BootDataOf", "desired"]
@@ -70,6 +72,8 @@ class _Draft:
     checks: list[DesiredCheck] = field(default_factory=list)
     sdn_ports: dict[str, SdnPort] = field(default_factory=dict)
     addresses: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    peers: Mapping[str, Any] = field(default_factory=dict)
+    """What VNFs may know of each other."""
 
     def add(self, resource: DesiredResource) -> str:
         self.resources.setdefault(resource.spec.key, resource)
@@ -92,6 +96,7 @@ def desired(request: ServiceRequest, vnfs: Sequence[Vnf], placement: Placement, 
     for link in links:
         _add_link(draft, link)
     after = _start_order(request, vnfs)
+    draft.peers = peers(vnfs, draft.addresses)
     for vnf in vnfs:
         _add_vnf(draft, vnf, links, after.get(vnf.key, ()), boot_data)
     for link in links:
@@ -286,7 +291,7 @@ def _start_order(request: ServiceRequest, vnfs: Sequence[Vnf]) -> dict[str, tupl
 
 def _add_vnf(draft: _Draft, vnf: Vnf, links: Sequence[_Link], after: tuple[str, ...], boot_data: BootDataOf) -> None:
     vnfm = draft.request.vnfms.get(vnf.vnfd.id, "generic")
-    view = _view(draft, vnf)
+    view = vnf_view(draft.request, vnf, draft.addresses, draft.peers)
     mtus = {link.key: link for link in links}
     nodes = []
     for vnfc, vnfc_view in zip(vnf.vnfcs, view.vnfcs, strict=True):
@@ -311,33 +316,6 @@ def _add_vnf(draft: _Draft, vnf: Vnf, links: Sequence[_Link], after: tuple[str, 
             )
         )
         verify_after = (*verify_after, key)
-
-
-def _view(draft: _Draft, vnf: Vnf) -> VnfView:
-    return VnfView(
-        id=vnf.key,
-        name=vnf.name,
-        service=draft.request.ns.name,
-        vnfd_id=vnf.vnfd.id,
-        flavour_id=vnf.df.id,
-        vnfcs=tuple(
-            VnfcView(
-                key=vnfc.key,
-                name=vnfc.name,
-                vdu_id=vnfc.vdu.id,
-                index=vnfc.index,
-                addresses={port.cpd.id: draft.addresses.get(port.key, ()) for port in vnfc.ports},
-            )
-            for vnfc in vnf.vnfcs
-        ),
-        parameters={
-            **vnf.profile.parameters,
-            **draft.request.ns.parameters,
-            **draft.request.properties.get(vnf.name, {}),
-        },
-        boot_templates={vdu.id: vdu.boot_data for vdu in vnf.df.vdus if vdu.boot_data},
-        day1={vdu.id: vdu.day1 for vdu in vnf.df.vdus if vdu.day1},
-    )
 
 
 def _add_node(

@@ -1,0 +1,95 @@
+"""A VNF as its manager sees it, with values of other VNFs where its package or its parameters ask for them. Pure.
+
+Addresses are made by core before anything runs, so a value needs no order: ``vnfs.db.addresses.eth`` is the list of the
+addresses behind the external CP ``eth`` of the VNF ``db``, machine by machine, without prefix length. It may stand in
+boot data and day-1 commands, and in a parameter: ``--param 'peer={{ vnfs.db.addresses.eth[0] }}'``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from manor.api.vnfm import VnfcView, VnfView
+from manor.errors import PlanRefused
+from manor.nfvo.request import ServiceRequest
+from manor.vnfm.members import Vnf
+
+__all__ = ["peers", "vnf_view"]
+
+_ASKS = re.compile(r"\{[{%][^}]*\bvnfs\b")
+"""Text that wants to know of the other VNFs. Who does not ask is not told: no check of his changes with them."""
+
+
+def peers(vnfs: Sequence[Vnf], addresses: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    """By VNF name, what others may know of it; ``addresses`` are by port key."""
+    return {
+        vnf.name: {
+            "addresses": {
+                cpd: [text.split("/")[0] for port in vnf.ports_of(cpd) for text in addresses.get(port.key, ())]
+                for cpd in dict.fromkeys(port.ext_cpd for vnfc in vnf.vnfcs for port in vnfc.ports if port.ext_cpd)
+            }
+        }
+        for vnf in vnfs
+    }
+
+
+def vnf_view(
+    request: ServiceRequest, vnf: Vnf, addresses: Mapping[str, tuple[str, ...]], others: Mapping[str, Any]
+) -> VnfView:
+    """The view of one VNF. Raises PlanRefused where a parameter or a command names a value that there is not."""
+    given: dict[str, Any] = {
+        **vnf.profile.parameters,
+        **request.ns.parameters,
+        **request.properties.get(vnf.name, {}),
+    }
+    parameters = {name: _resolved(f"parameter {name}", value, vnf, {"vnfs": others}) for name, value in given.items()}
+    templates = {vdu.id: vdu.boot_data for vdu in vnf.df.vdus if vdu.boot_data}
+    commands = {vdu.id: vdu.day1 for vdu in vnf.df.vdus if vdu.day1}
+    values = {**parameters, "vnfs": others}
+    if any(_ASKS.search(text) for text in templates.values()):
+        parameters["vnfs"] = others
+    return VnfView(
+        id=vnf.key,
+        name=vnf.name,
+        service=request.ns.name,
+        vnfd_id=vnf.vnfd.id,
+        flavour_id=vnf.df.id,
+        vnfcs=tuple(
+            VnfcView(
+                key=vnfc.key,
+                name=vnfc.name,
+                vdu_id=vnfc.vdu.id,
+                index=vnfc.index,
+                addresses={port.cpd.id: addresses.get(port.key, ()) for port in vnfc.ports},
+            )
+            for vnfc in vnf.vnfcs
+        ),
+        parameters=parameters,
+        boot_templates=templates,
+        day1={
+            vdu: tuple(
+                tuple(str(_resolved(f"day 1 of VDU {vdu}", word, vnf, values)) for word in argv) for argv in argvs
+            )
+            for vdu, argvs in commands.items()
+        },
+    )
+
+
+def _resolved(what: str, value: Any, vnf: Vnf, values: Mapping[str, Any]) -> Any:
+    """The value, with what it asks of other VNFs filled in; a string alone can ask."""
+    if isinstance(value, Mapping):
+        return {name: _resolved(f"{what}.{name}", one, vnf, values) for name, one in value.items()}
+    if not isinstance(value, str) or not _ASKS.search(value):
+        return value
+    import jinja2
+    import jinja2.sandbox
+
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+    try:
+        return environment.from_string(value).render(values)
+    # A template is a stranger's program: it may divide by zero as well as misspell a name.
+    except Exception as error:
+        known = ", ".join(values["vnfs"])
+        raise PlanRefused(f"{what} of {vnf.name}: {error}", hint=f"vnfs there are: {known}") from error
