@@ -221,7 +221,7 @@ def plot(
     if output is None:
         width = max(_LEAST_WIDTH, min(s.out.console.width if s.out.is_terminal else _WIDTH, 160))
         drawn = terminal(series.name, panels, shades, width=width, colour=s.out.is_terminal)
-        s.out.result({**value, "drawing": drawn}, lambda: s.out.stdout.write(drawn) and None)
+        s.out.result({**value, "drawing": drawn}, lambda: s.out.document(drawn))
         return
     save(output, series.name, panels, shades)
     s.out.result({**value, "file": str(output)}, lambda: s.out.note(f"written to {output}"))

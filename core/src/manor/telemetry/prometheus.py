@@ -81,8 +81,8 @@ class PrometheusHistory:
             with urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
                 data = answer.read(_MOST_BYTES + 1)
         except HTTPError as error:
-            reason = _reason(error.read(10_000)) or error.reason
-            raise StoreError(f"Prometheus at {self.url} refuses: {reason}") from error
+            refusal = _reason(error.read(10_000)) or error.reason
+            raise StoreError(f"Prometheus at {self.url} refuses: {refusal}") from error
         except (URLError, OSError) as error:
             reason = getattr(error, "reason", None) or error
             raise StoreError(
