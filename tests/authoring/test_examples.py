@@ -22,11 +22,17 @@ NETNS = ROOT / "examples/manor-vim-netns"
 pytestmark = [pytest.mark.slow]
 
 
-def run(*argv: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None, timeout_s: float = 180) -> str:
+def run(
+    *argv: str | Path,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+    timeout_s: float = 180,
+    fails: bool = False,
+) -> str:
     done = subprocess.run(
         [str(a) for a in argv], capture_output=True, text=True, cwd=cwd, env=env, check=False, timeout=timeout_s
     )
-    assert done.returncode == 0, f"{argv}: {done.stdout[-4000:]}{done.stderr[-4000:]}"
+    assert (done.returncode != 0) is fails, f"{argv}: {done.stdout[-4000:]}{done.stderr[-4000:]}"
     return done.stdout
 
 
@@ -73,9 +79,9 @@ def manor(python: Path, tmp_path: Path) -> Callable[..., Any]:
     """The command, with a home of its own; its answer."""
     env = {**os.environ, "MANOR_HOME": str(tmp_path / "home")}
 
-    def manor(*argv: str, plain: bool = False) -> Any:
+    def manor(*argv: str, plain: bool = False, fails: bool = False) -> Any:
         script = "import sys; from manor.cli import main; sys.exit(main())"
-        said = run(python, "-c", script, *([] if plain else ["--json"]), *argv, env=env)
+        said = run(python, "-c", script, *([] if plain else ["--json"]), *argv, env=env, fails=fails)
         return said if plain else json.loads(said)
 
     return manor
@@ -119,6 +125,15 @@ def test_the_demo_runs_without_a_hypervisor(
         monitor = json.loads(manor("vnf", "exec", "shop/monitor", "--", "vnf-counters", plain=True))
         assert firewall["web_forward"] == monitor["forward"] > 0
         assert firewall["web_backward"] == monitor["backward"] > 0
+        # The denied port: the server listens there, the firewall stops it, and the monitor behind it sees nothing.
+        get = ("timeout", "4", "wget", "-q", "-O", "-")
+        manor("vnf", "exec", "shop/web", "--", *get, "http://127.0.0.1:2323/", plain=True)
+        denied = manor("vnf", "exec", "shop/client", "--", *get, f"http://{address}:2323/", plain=True, fails=True)
+        assert not denied
+        after = json.loads(manor("vnf", "exec", "shop/firewall", "--", "vnf-counters", plain=True))
+        behind = json.loads(manor("vnf", "exec", "shop/monitor", "--", "vnf-counters", plain=True))
+        assert after["denied_forward"] > firewall["denied_forward"]
+        assert behind["connections_forward"] == monitor["connections_forward"]
     finally:
         manor("ns", "terminate", "shop", "--yes", plain=True)
         manor("ns", "delete", "shop", plain=True)
