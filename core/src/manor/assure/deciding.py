@@ -6,7 +6,7 @@ Every no has its reason in words, because «why was it not healed» is asked as 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from manor.api.assure import Alarm, HealAction, HealDecision, HealRecord
@@ -36,6 +36,8 @@ class Situation:
     """Decisions that became operations, of all services, over the last day at least."""
     settings: AssuranceSettings
     now_s: float
+    sites: Mapping[str, Set[str]] = field(default_factory=dict)
+    """VIMs that hold a service's machines, by the service's id."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,12 +131,22 @@ def budget(situation: Situation, targets: Sequence[str]) -> str:
             return (
                 f"it was healed {len(mine)} times within the hour, and {settings.heals_per_resource_hour} are allowed"
             )
-    own = {heal.operation_id for heal in recent if heal.ns_id == service.id}
-    if len(own) >= settings.heals_per_service_hour:
-        return f"{service.name} had {len(own)} heals within the hour, and {settings.heals_per_service_hour} are allowed"
-    everywhere = {heal.operation_id for heal in recent}
-    if len(everywhere) >= settings.heals_per_hour:
-        return f"there were {len(everywhere)} heals within the hour, and {settings.heals_per_hour} are allowed"
+    vnfs = {key.rpartition("/")[0] for key in targets}
+    sites = {endpoint for endpoint, node in service.nodes() if node.key in targets}
+    counted = (
+        ("its VNF", settings.heals_per_vnf_hour, lambda heal: heal.resource_key.rpartition("/")[0] in vnfs),
+        (service.name, settings.heals_per_service_hour, lambda heal: heal.ns_id == service.id),
+        (
+            ", ".join(sorted(sites)),
+            settings.heals_per_site_hour,
+            lambda heal: situation.sites.get(heal.ns_id, sites) & sites,
+        ),
+        ("this installation", settings.heals_per_hour, lambda _: True),
+    )
+    for what, allowed, is_one in counted:
+        heals = {heal.operation_id for heal in recent if is_one(heal)}
+        if len(heals) >= allowed:
+            return f"{what} had {len(heals)} heals within the hour, and {allowed} are allowed"
     return ""
 
 

@@ -306,6 +306,7 @@ class Assurance:
         """Rule on every alarm that is a root; what is to be done for one service is one operation."""
         by_id = {service.id: service for service in services}
         history = heal_records(heals)
+        sites = {service.id: {endpoint for endpoint, _ in service.nodes()} for service in services}
         for ns_id in dict.fromkeys(alarm.ns_id for alarm in active if alarm.is_root_cause):
             service = by_id.get(ns_id)
             if service is None or service.is_changing:
@@ -322,7 +323,13 @@ class Assurance:
             wanted: list[tuple[AlarmRecord, Verdict]] = []
             for alarm in (alarm for alarm in active if alarm.ns_id == ns_id and alarm.is_root_cause):
                 situation = Situation(
-                    alarm=alarm, service=service, seen=seen, heals=heals, settings=self._settings, now_s=now_s
+                    alarm=alarm,
+                    service=service,
+                    seen=seen,
+                    heals=heals,
+                    settings=self._settings,
+                    now_s=now_s,
+                    sites=sites,
                 )
                 rules = self._settings.rules
                 decision = by_rule(alarm, service, rules) or self._ask_policy(alarm, view, history, now_s)

@@ -110,7 +110,10 @@ class AssuranceSettings(_Settings):
     """Base URL of a Prometheus that scrapes this ``serve``: then KPIs are kept there alone, and read from there."""
 
     heals_per_resource_hour: int = Field(default=4, ge=0)
+    heals_per_vnf_hour: int = Field(default=5, ge=0)
     heals_per_service_hour: int = Field(default=6, ge=0)
+    heals_per_site_hour: int = Field(default=20, ge=0)
+    """Of all that one VIM holds."""
     heals_per_hour: int = Field(default=30, ge=0)
     """Of the whole installation. Each budget counts operations that were begun."""
     cool_down_s: float = Field(default=30.0, ge=0)

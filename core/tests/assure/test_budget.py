@@ -1,0 +1,108 @@
+"""Who may be healed how often, and how much of a group at once: each bound holds alone, and says its own name."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from manor.api import HealAction, HealDecision, NodeSpec, Observed, PerceivedSeverity, Phase, ResourceKind, ResourceRef
+from manor.assure.deciding import Situation, decide
+from manor.assure.settings import AssuranceSettings
+from manor.assure.sight import Service
+from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType, Outcome, Ruling
+from manor.model.desired import DesiredResource, DesiredState
+
+NOW_S = 1_000_000.0
+KEYS = [f"1a2b3c4d/vnf/{vnf}/main-{index}" for vnf in ("fw", "web") for index in range(4)]
+DEAD = KEYS[0]
+RESTART = HealDecision(action=HealAction.RESTART, targets=(DEAD,), reason="it is dead")
+
+
+def node(key: str) -> NodeSpec:
+    return NodeSpec(
+        key=key, owner="manor/t", host="h1", name=key[-4:], vcpus=1, memory_bytes=1, labels=(("vdu", "main"),)
+    )
+
+
+def seen(key: str, phase: Phase = Phase.ACTIVE) -> Observed:
+    return Observed(
+        ref=ResourceRef(kind=ResourceKind.NODE, key=key), phase=phase, owner="manor/t", native_id="", spec_hash=""
+    )
+
+
+def heal(key: str, *, ago_s: float = 600.0, ns_id: str = "1a2b3c4d", operation_id: str = "") -> Ruling:
+    return Ruling(
+        id=f"{key}{ago_s}", alarm_id="before", ns_id=ns_id, resource_key=key, time_s=NOW_S - ago_s,
+        action=HealAction.RESTART, outcome=Outcome.STARTED, reason="", operation_id=operation_id or f"{key}{ago_s}",
+        ended_s=NOW_S - ago_s + 10, succeeded=True, helped=True,
+    )  # fmt: skip
+
+
+def situation(*heals: Ruling, out: tuple[str, ...] = (DEAD,), **settings: Any) -> Situation:
+    desired = DesiredState(
+        service_id="1a2b3c4d",
+        service_name="shop",
+        resources=tuple(DesiredResource(endpoint="vim:lab", spec=node(key)) for key in KEYS),
+    )
+    alarm = AlarmRecord(
+        id="now", ns_id="1a2b3c4d", managed_object_id="1a2b3c4d/vnf/fw", resource_key=DEAD,
+        faulty_resource_type=FaultyResourceType.COMPUTE, perceived_severity=PerceivedSeverity.CRITICAL,
+        event_type=EventType.PROCESSING_ERROR_ALARM, probable_cause="crashed",
+    )  # fmt: skip
+    return Situation(
+        alarm=alarm,
+        service=Service(id="1a2b3c4d", name="shop", nsd_id="n", desired=desired),
+        seen={key: seen(key) for key in KEYS if key not in out},
+        heals=heals,
+        settings=AssuranceSettings(**settings),
+        now_s=NOW_S,
+        sites={"1a2b3c4d": {"vim:lab"}, "ffffffff": {"vim:lab"}, "eeeeeeee": {"vim:far"}},
+    )
+
+
+def test_nothing_holds_a_first_heal() -> None:
+    assert decide(situation(), RESTART).outcome is Outcome.STARTED
+
+
+@pytest.mark.parametrize(
+    ("heals", "settings", "says"),
+    [
+        ([heal(DEAD, ago_s=20.0)], {}, "healed less than 30 s ago"),
+        ([heal(DEAD)], {"heals_per_resource_hour": 1}, "it was healed 1 times within the hour"),
+        ([heal(KEYS[1])], {"heals_per_vnf_hour": 1}, "its VNF had 1 heals"),
+        ([heal(KEYS[5])], {"heals_per_service_hour": 1}, "shop had 1 heals"),
+        ([heal("ffffffff/vnf/x/m-0", ns_id="ffffffff")], {"heals_per_site_hour": 1}, "vim:lab had 1 heals"),
+        ([heal("eeeeeeee/vnf/x/m-0", ns_id="eeeeeeee")], {"heals_per_hour": 1}, "this installation had 1 heals"),
+    ],
+)
+def test_each_budget_holds_alone_and_says_which(heals: list[Ruling], settings: dict[str, int], says: str) -> None:
+    verdict = decide(situation(*heals, **settings), RESTART)
+    assert verdict.outcome is Outcome.HELD
+    assert says in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("heals", "settings"),
+    [
+        ([heal(KEYS[5])], {"heals_per_vnf_hour": 1, "heals_per_resource_hour": 1}),
+        ([heal("eeeeeeee/vnf/x/m-0", ns_id="eeeeeeee")], {"heals_per_site_hour": 1, "heals_per_service_hour": 1}),
+        ([heal(DEAD, ago_s=4000.0)], {"heals_per_resource_hour": 1, "heals_per_hour": 1}),
+        ([heal(key, operation_id="one") for key in KEYS[:4]], {"heals_per_service_hour": 2}),
+    ],
+)
+def test_what_is_elsewhere_or_long_ago_or_one_operation_does_not_count_twice(
+    heals: list[Ruling], settings: dict[str, int]
+) -> None:
+    assert decide(situation(*heals, **settings), RESTART).outcome is Outcome.STARTED
+
+
+def test_no_more_than_a_part_of_a_group_is_taken_down_at_once() -> None:
+    sick = replace(RESTART, targets=(KEYS[1],))
+    held = decide(situation(out=(KEYS[0], KEYS[2])), sick)
+    assert (held.outcome, "2 of 4 machines of main" in held.reason) == (Outcome.HELD, True)
+    assert decide(situation(out=(KEYS[0],)), sick).outcome is Outcome.STARTED
+    assert decide(situation(out=(*KEYS[:3],)), RESTART).outcome is Outcome.STARTED, "the dead cost nothing more"
+    more = replace(RESTART, action=HealAction.SCALE_OUT, targets=(KEYS[1],))
+    assert decide(situation(out=(KEYS[0], KEYS[2])), more).outcome is Outcome.STARTED, (
+        "who scales out takes nobody down"
+    )
