@@ -10,7 +10,10 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 def test_from_package_to_machine_through_drift_and_back_to_nothing(site: Any, packages: Path, tmp_path: Path) -> None:
     site.manor("package", "onboard", *map(str, sorted((packages / "hello-vm").glob("*.csar"))))
-    site.manor("ns", "create", "hello-vm", "--name", "hello")
+    greeting = tmp_path / "greeting"
+    greeting.write_text("Psst")
+    greeting.chmod(0o600)
+    site.manor("ns", "create", "hello-vm", "--name", "hello", "--secret", f"greeting={greeting}")
     plan = tmp_path / "plan.json"
     site.manor("ns", "plan", "hello", "--save", str(plan))
     site.manor("ns", "instantiate", "hello", "--plan", str(plan))
@@ -23,6 +26,10 @@ def test_from_package_to_machine_through_drift_and_back_to_nothing(site: Any, pa
 
     picture = site.manor("ns", "topology", "hello", "--format", "svg")
     assert picture.lstrip().startswith(("<?xml", "<svg"))
+
+    # A secret is in the machine, and nowhere in what Manor keeps.
+    assert site.inside(f"hello/{vnf['name']}", "cat", "/www/index.html").stdout.startswith("Psst from hello")
+    assert not [path for path in site.home.rglob("*") if path.is_file() and b"Psst" in path.read_bytes()]
 
     # Day 2: what the package offers is done inside, and proven inside.
     assert "greet" in site.manor("vnf", "action", f"hello/{vnf['name']}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,9 @@ class CallContext:
     is_cancelled: Callable[[], bool] = _never
     """True once the operation's cancel flag is seen; a long call may stop early with Transient."""
 
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What stands behind the tokens in this call's specs; for :meth:`reveal` alone, never to be logged or kept."""
+
     @classmethod
     def within(cls, seconds: float, *, operation: str = "", attempt: int = 1) -> CallContext:
         """A context whose deadline is ``seconds`` from now."""
@@ -43,6 +46,12 @@ class CallContext:
     def remaining_s(self) -> float:
         """Seconds left, never negative."""
         return max(0.0, self.deadline - self.clock())
+
+    def reveal(self, text: str) -> str:
+        """Boot data with its secrets in place: for what goes into the machine, and nowhere else."""
+        for token, secret in self.secrets.items():
+            text = text.replace(token, secret)
+        return text
 
     def check(self, doing: str) -> None:
         """Raise :class:`~manor.errors.DeadlineExceeded` when no time is left for ``doing``."""

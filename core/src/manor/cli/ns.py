@@ -12,7 +12,7 @@ from manor.cli import nschange
 from manor.cli.exits import ExitCode
 from manor.cli.find import complete_package, find_ns, pairs
 from manor.cli.markers import pack_marker, unpack_marker, when
-from manor.cli.options import Failing, NoWait, Service, Yes
+from manor.cli.options import Failing, NoWait, Secrets, Service, Yes
 from manor.cli.planfile import load_plan, plan_document, save_plan
 from manor.cli.render.topology import machine_name
 from manor.cli.session import new_app, session
@@ -69,9 +69,10 @@ def create(
     flavour: Annotated[str, typer.Option(help="Deployment flavour; default: the first.")] = "",
     description: Annotated[str, typer.Option(help="For people.")] = "",
     param: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A parameter; repeatable.")] = None,
+    secret: Secrets = None,
 ) -> None:
     """Create a service from an on-boarded NSD; nothing runs yet."""
-    from manor.cli.settings import settings
+    from manor.cli.settings import secrets, settings
     from manor.lcm import ns
 
     s = session(ctx)
@@ -81,7 +82,7 @@ def create(
         name=name,
         flavour_id=flavour,
         description=description,
-        parameters=settings(None, param or ()),
+        parameters={**settings(None, param or ()), **secrets(secret or ())},
     )
     s.out.result(
         made, lambda: s.out.line(f"{made.name} ({made.id}) created; go on with: manor ns instantiate {made.name}")

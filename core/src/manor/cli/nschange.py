@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from manor.cli.find import find_ns, pairs
-from manor.cli.options import Failing, NoWait, Service, Yes
+from manor.cli.options import Failing, NoWait, Secrets, Service, Yes
 from manor.cli.session import new_app, session
 from manor.errors import UsageError
 from manor.model.instance import OnFailure
@@ -84,6 +84,7 @@ def update(
     param: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="A parameter to change; repeatable.")
     ] = None,
+    secret: Secrets = None,
     update_type: Annotated[
         str, typer.Option("--type", metavar="UPDATETYPE", help="ETSI's updateType, as CREATE_NS_VIRTUAL_LINK.")
     ] = "",
@@ -100,16 +101,16 @@ def update(
     Machines whose boot data change are made anew, one after the other.
     """
     from manor.cli.running import carry_out
-    from manor.cli.settings import settings
+    from manor.cli.settings import secrets, settings
     from manor.lcm.updates import update_ns
     from manor.lcm.updating import update as updated
 
-    if bool(update_type) == bool(param):
+    if bool(update_type) == bool(param or secret):
         raise UsageError("what to change?", hint="--param KEY=VALUE, or --type UPDATETYPE with --set or --data")
     s = session(ctx)
     found = find_ns(s, service).id
     if update_type:
         proposal = update_ns(s.runtime, found, update_type, settings(data, set_ or ()))
     else:
-        proposal = updated(s.runtime, found, parameters=settings(None, param or ()))
+        proposal = updated(s.runtime, found, parameters={**settings(None, param or ()), **secrets(secret or ())})
     carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)

@@ -10,7 +10,7 @@ from typing import Any
 from manor.cli.find import pairs
 from manor.errors import UsageError
 
-__all__ = ["redacted", "settings"]
+__all__ = ["redacted", "secrets", "settings"]
 
 _SECRET = re.compile(r"pass|secret|token|credential|private|key$", re.IGNORECASE)
 
@@ -48,6 +48,13 @@ def settings(config: Path | None, options: Iterable[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             place[last] = text
     return found
+
+
+def secrets(given: Iterable[str]) -> dict[str, str]:
+    """Parameters whose values are in files, from ``key=file``: a token for each. Raises UsageError for a bad file."""
+    from manor.secrets import token_of
+
+    return {key: token_of(path) for key, path in pairs(given, option="--secret").items()}
 
 
 def redacted(config: Any) -> Any:

@@ -34,13 +34,14 @@ def create(
     ] = None,
 ) -> None:
     """Tell an address of everything that happens from now on. `manor serve` delivers."""
-    from manor.notify.webhook import checked_uri, read_key, shown_uri
+    from manor.notify.webhook import checked_uri, shown_uri
+    from manor.secrets import read_secret
     from manor.store import instances, notifications
 
     s = session(ctx)
     secret = str(secret_file.absolute()) if secret_file else ""
     if secret:
-        read_key(secret)
+        read_secret(secret)
     checked_uri(uri)
     types = wanted_types(type or [])
     with s.runtime.store.begin() as tx:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from manor.cli.find import find_vnf, pairs
-from manor.cli.options import Failing, NoWait, Vnf, Yes
+from manor.cli.options import Failing, NoWait, Secrets, Vnf, Yes
 from manor.cli.session import new_app, session
 from manor.model.instance import OnFailure
 
@@ -90,12 +90,14 @@ def action(
     param: Annotated[
         list[str] | None, typer.Option("--param", metavar="KEY=VALUE", help="A parameter of it; repeatable.")
     ] = None,
+    secret: Secrets = None,
     yes: Yes = False,
     on_failure: Failing = OnFailure.HOLD,
     no_wait: NoWait = False,
 ) -> None:
     """Have a VNF do something that its package offers: an operation of its own interfaces."""
     from manor.cli.running import carry_out
+    from manor.cli.settings import secrets
     from manor.lcm import changing
     from manor.lcm.scripts import actions
 
@@ -112,7 +114,8 @@ def action(
             values, lambda: s.out.table(("action", "kind", "parameters"), rows, empty=f"{found.name} has no action")
         )
         return
-    proposal = changing.act(s.runtime, found.ns_id, found.name, name, pairs(param or [], option="--param"))
+    given = {**pairs(param or [], option="--param"), **secrets(secret or ())}
+    proposal = changing.act(s.runtime, found.ns_id, found.name, name, given)
     carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from manor.api import (
@@ -25,10 +25,12 @@ from manor.api import (
     VnfView,
     spec_from_json,
 )
-from manor.errors import DeadlineExceeded, DriverError, Permanent, Transient, Unsupported
+from manor.errors import DeadlineExceeded, DriverError, ManorError, Permanent, Transient, Unsupported
 from manor.lcm.chainprobe import fault, probe_chain, probes
 from manor.lcm.gating import stand
 from manor.lcm.scripts import script_from_json
+from manor.lcm.tokens import given_secrets, revealed, view_revealed
+from manor.secrets import hide
 
 __all__ = ["Connections", "Driving", "VimGuest", "vnf_view"]
 
@@ -48,6 +50,10 @@ class Connections(Protocol):
 
     def driver(self, endpoint: str) -> Any:
         """The guarded connection for a step's endpoint, as ``vim:lab``."""
+        ...
+
+    def tokens_given(self, operation_id: str) -> frozenset[str]:
+        """Tokens that the operator gave for this operation and its service."""
         ...
 
 
@@ -94,6 +100,17 @@ class Driving:
 
     def perform(self, step: Step, ctx: CallContext) -> Observed | None:
         """Do what the step says. Raises DriverError."""
+        secrets = given_secrets(self.rt, step, ctx)
+        if not secrets:
+            return self._perform(step, ctx)
+        try:
+            return self._perform(step, replace(ctx, secrets=secrets))
+        except ManorError as error:
+            error.message = hide(error.message, secrets.values())
+            error.args = (error.message,)
+            raise
+
+    def _perform(self, step: Step, ctx: CallContext) -> Observed | None:
         if step.verb is Verb.ENSURE:
             return self._ensure(step, ctx)
         if step.verb is Verb.REMOVE:
@@ -125,13 +142,13 @@ class Driving:
         return observed
 
     def _configured(self, step: Step, ctx: CallContext) -> None:
-        view, guests = self._inside(step)
+        view, guests = self._inside(step, ctx)
         data = step.spec or {}
         if "script" not in data:
             self.rt.driver(step.endpoint).configure(view, guests, ctx)
             return
         try:
-            self.rt.driver(step.endpoint).run_script(view, guests, script_from_json(data["script"]), ctx)
+            self.rt.driver(step.endpoint).run_script(view, guests, revealed(script_from_json(data["script"]), ctx), ctx)
         except DriverError as error:
             if not data.get("forgiving"):
                 raise
@@ -141,7 +158,7 @@ class Driving:
         """Drain as far as it goes: what fails or lasts too long holds up no removal."""
         if ctx.patience_s == 0:
             return
-        view, guests = self._inside(step)
+        view, guests = self._inside(step, ctx)
         try:
             self.rt.driver(step.endpoint).quiesce(view, guests, ctx)
         except DriverError as error:
@@ -213,7 +230,7 @@ class Driving:
             raise Transient(wrong, hint="manor chain verify shows every hop; is the function up, and does it forward?")
 
     def _healthy(self, step: Step, ctx: CallContext) -> None:
-        view, guests = self._inside(step)
+        view, guests = self._inside(step, ctx)
         try:
             health = self.rt.driver(step.endpoint).health(view, guests, ctx)
         except DeadlineExceeded as error:
@@ -221,9 +238,9 @@ class Driving:
         if not health.ready:
             raise Transient(health.reason or "not ready", hint=f"manor vnf console {view.service}/{view.name}")
 
-    def _inside(self, step: Step) -> tuple[VnfView, dict[str, VimGuest]]:
+    def _inside(self, step: Step, ctx: CallContext) -> tuple[VnfView, dict[str, VimGuest]]:
         data = step.spec or {}
-        view = vnf_view(data["view"])
+        view = view_revealed(vnf_view(data["view"]), ctx)
         guests = {
             key: VimGuest(vim=self.rt.driver(endpoint), ref=ResourceRef(kind=ResourceKind.NODE, key=key))
             for key, endpoint in data.get("nodes", {}).items()

@@ -11,16 +11,15 @@ import functools
 import hashlib
 import hmac
 import json
-import os
-import stat
 import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from manor.errors import Permanent, Transient, UsageError
+from manor.secrets import read_secret
 
-__all__ = ["checked_uri", "read_key", "send", "shown_uri", "signature"]
+__all__ = ["checked_uri", "send", "shown_uri", "signature"]
 
 _TIMEOUT_S = 10.0
 _ANSWER_BYTES = 4096
@@ -41,21 +40,6 @@ def shown_uri(text: str) -> str:
     return text.partition("?")[0]
 
 
-def read_key(path: str) -> bytes:
-    """The key of the signature. Raises UsageError where the file cannot be read, is empty, or is open to others."""
-    try:
-        with open(path, "rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            key = file.read(4096).strip()
-    except OSError as error:
-        raise UsageError(f"cannot read the key {path}: {error.strerror}", hint="check --secret-file") from error
-    if mode & 0o077:
-        raise UsageError(f"the key {path} is open to others (mode {mode:o})", hint=f"chmod 600 {path}")
-    if not key:
-        raise UsageError(f"the key {path} is empty", hint=f"openssl rand -hex 32 > {path}")
-    return key
-
-
 def signature(key: bytes, body: bytes, time_s: int) -> str:
     """The value of ``Manor-Signature``."""
     return f"t={time_s},v1={hmac.new(key, b'%d.%s' % (time_s, body), hashlib.sha256).hexdigest()}"
@@ -73,7 +57,7 @@ def send(uri: str, document: Mapping[str, Any], *, secret_file: str = "", timeou
     headers = {"Content-Type": "application/json", "User-Agent": "manor"}
     try:
         if secret_file:
-            headers["Manor-Signature"] = signature(read_key(secret_file), body, int(time.time()))
+            headers["Manor-Signature"] = signature(read_secret(secret_file).encode(), body, int(time.time()))
         answer = _pool().request(
             "POST",
             uri,

@@ -112,6 +112,7 @@ class _Work:
             attempt=told["attempt"],
             patience_s=told["patience_s"],
             log=logging.getLogger(told["log"]),
+            secrets=told["secrets"],
             is_cancelled=cancelled.is_set,
         )
 

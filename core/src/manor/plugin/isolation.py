@@ -225,6 +225,7 @@ def _context(ctx: CallContext | None) -> dict[str, Any] | None:
         "attempt": ctx.attempt,
         "patience_s": ctx.patience_s,
         "log": ctx.log.name,
+        "secrets": dict(ctx.secrets),
     }
 
 

@@ -1,5 +1,5 @@
 #!/bin/sh -e
 # A web server that says who it is.
 mkdir -p /www
-echo "Hello from $(hostname)." >/www/index.html
+echo "{{ greeting | default('Hello') }} from $(hostname)." >/www/index.html
 httpd -p 80 -h /www

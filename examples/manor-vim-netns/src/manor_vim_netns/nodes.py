@@ -60,7 +60,7 @@ class Nodes:
         place = self._directory / name
         place.mkdir(mode=0o700, exist_ok=True)
         script = place.with_suffix(".boot")
-        script.write_text(boot_script(spec["user_data"], spec["key"]))
+        script.write_text(ctx.reveal(boot_script(spec["user_data"], spec["key"])))
         script.chmod(0o600)
         groups = Limits(name).make(memory_bytes=spec["memory_bytes"], vcpus=spec["vcpus"])
         init = ["/bin/sh", str(resources.files("manor_vim_netns") / "init.sh"), str(place), lower]

@@ -131,7 +131,8 @@ class _Maker:
         path = self.pool.path_of(name)
         if current is not None and any(source.get("file") == path for source in current.findall("devices/disk/source")):
             return path
-        image = seed_image(content)
+        # The name is of what was asked for, so that a secret neither shows in it nor changes it.
+        image = seed_image({**content, "user-data": self.ctx.reveal(content["user-data"])})
         self.pool.upload(name, iter([image]), len(image), ctx=self.ctx, replaces=name in names)
         return path
 

@@ -1,0 +1,128 @@
+"""A secret is where it is needed for one call, and nowhere else: not in the database, a plan, a log or an error."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from service_world import VNFDS, Site, opened
+
+from manor.api import GuestResult, OperationKind
+from manor.errors import UsageError
+from manor.lcm import changing, ns
+from manor.lcm.plans import plan_to_json
+from manor.lcm.updating import change_package, update
+from manor.model.instance import OperationState
+from manor.model.vnfd import VnfAction, Vnfd
+from manor.plugin import unguarded
+from manor.secrets import token_of, tokens_in
+
+SECRET = "correct-horse-battery"
+FILE = "vmlinuz"
+
+
+def secretive(boot_data: str) -> Vnfd:
+    """A newer web server with this boot data and one action."""
+    old = VNFDS["web-vnfd"]
+    (df,) = old.flavours
+    df = dataclasses.replace(df, vdus=(dataclasses.replace(df.vdus[0], boot_data=boot_data),))
+    action = VnfAction(name="rotate", script=FILE, dsl=".sh", inputs={"password": None})
+    return dataclasses.replace(old, id="web-vnfd-2", version="2", flavours=(df,), actions=(action,))
+
+
+@pytest.fixture
+def site(fast_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    with opened(fast_path, monkeypatch) as site:
+        yield site
+
+
+@pytest.fixture
+def token(fast_path: Path) -> str:
+    file = fast_path / "password"
+    file.write_text(f"{SECRET}\n")
+    file.chmod(0o600)
+    return token_of(str(file))
+
+
+class Inside:
+    """Guests that repeat what they are told."""
+
+    def __init__(self, site: Site, exit_code: int = 0) -> None:
+        self.heard: list[str] = []
+        self.exit_code = exit_code
+        unguarded(site.rt.vim("lab"))._guest_script = self  # type: ignore[attr-defined]
+
+    def __call__(self, _key: str, _argv: Sequence[str], stdin: bytes) -> GuestResult:
+        self.heard.append(stdin.decode())
+        return GuestResult(exit_code=self.exit_code, stdout=b"", stderr=stdin)
+
+
+def files_with(secret: str, *roots: Path) -> list[str]:
+    return [str(p) for root in roots for p in root.rglob("*") if p.is_file() and secret.encode() in p.read_bytes()]
+
+
+def test_it_reaches_the_machine_and_is_kept_nowhere(
+    site: Site, token: str, fast_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    site.onboard(secretive("#!/bin/sh\nlogin {{ password }}\n"))
+    site.done(update(site.rt, "demo", parameters={"password": token}))
+    proposal = change_package(site.rt, "demo", "web", "web-vnfd-2")
+    inside = Inside(site)
+    site.done(proposal)
+    assert token in json.dumps(plan_to_json(proposal.plan))
+    assert SECRET not in json.dumps(plan_to_json(proposal.plan))
+    site.done(changing.act(site.rt, "demo", "web", "rotate", {"password": token}))
+    assert f"export password={SECRET}\n" in inside.heard[-1]
+    assert site.drift() == ()
+    assert SECRET not in caplog.text
+    assert files_with(SECRET, fast_path) == [str(fast_path / "password")]
+
+
+def test_an_error_does_not_tell_it(site: Site, token: str, fast_path: Path) -> None:
+    site.onboard(secretive(""))
+    site.done(change_package(site.rt, "demo", "web", "web-vnfd-2"))
+    Inside(site, exit_code=1)
+    operation = site.run(changing.act(site.rt, "demo", "web", "rotate", {"password": token}))
+    assert "export password=***" in operation.error
+    assert files_with(SECRET, fast_path) == [str(fast_path / "password")]
+
+
+def test_a_package_gets_no_file_that_it_names_itself(site: Site, fast_path: Path) -> None:
+    other = fast_path / "shadow"
+    other.write_text("root:x")
+    other.chmod(0o600)
+    site.onboard(secretive(f"#!/bin/sh\n{token_of(str(other))}\n"))
+    operation = site.run(change_package(site.rt, "demo", "web", "web-vnfd-2"))
+    assert operation.state is OperationState.ROLLED_BACK
+    assert "is no secret of this service" in operation.error
+
+
+def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text(SECRET)
+    file.chmod(0o640)
+    with pytest.raises(UsageError) as refused:
+        token_of(str(file))
+    assert SECRET not in refused.value.message
+    assert refused.value.hint == f"chmod 600 {file}"
+
+
+def test_a_secret_that_is_gone_fails_the_step_before_anything_is_done(site: Site, token: str) -> None:
+    site.onboard(secretive("#!/bin/sh\nlogin {{ password }}\n"))
+    site.done(update(site.rt, "demo", parameters={"password": token}))
+    proposal = change_package(site.rt, "demo", "web", "web-vnfd-2")
+    Path(token.removeprefix("@secret:").removesuffix("@")).unlink()
+    operation = site.run(proposal)
+    assert operation.state is OperationState.ROLLED_BACK
+    assert "cannot read the secret" in operation.error
+    assert ns.propose(site.rt, "demo", OperationKind.REPAIR).plan.steps == ()
+
+
+def test_tokens_are_found_however_deep() -> None:
+    assert tokens_in({"a": ["x @secret:/k@ y", {"b": "@secret:/l@"}]}, "@secret:relative@") == {
+        "@secret:/k@",
+        "@secret:/l@",
+    }
