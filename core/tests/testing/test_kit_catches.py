@@ -329,6 +329,19 @@ class HidesCounters(FakeSdn):
         return [dataclasses.replace(observed, detail={}) for observed in super().observe(query, ctx)]
 
 
+class TakesNothingTwice(FakeSdn):
+    """The newest program counts as done, also after a late repeat of an older one."""
+
+    def apply(self, program: FlowProgram, ctx: CallContext) -> Observed:
+        order: list[str] = self.__dict__.setdefault("order", [])
+        seen = self.observe(Query(owner=self._owner, keys=frozenset({program.key})), ctx)
+        if seen and order and order[-1] == program.spec_hash:
+            return seen[0]
+        if program.spec_hash not in order:
+            order.append(program.spec_hash)
+        return super().apply(program, ctx)
+
+
 SDNS: Mapping[type[FakeSdn], str] = {
     DrawsLots: "test_compile_is_pure",
     SkipsAFunction: "test_chain_goes_through_each_function_once_in_order",
@@ -339,6 +352,7 @@ SDNS: Mapping[type[FakeSdn], str] = {
     LeavesRules: "test_removed_is_gone_and_twice_succeeds",
     AddsUp: "test_apply_twice_is_once",
     HidesCounters: "test_observe_sees_what_was_applied",
+    TakesNothingTwice: "test_late_and_repeated_messages_converge",
 }
 
 
@@ -407,6 +421,27 @@ def test_defective_vim_is_caught(suite: Suite, defective: type[FakeVim]) -> None
 @pytest.mark.parametrize("defective", SDNS, ids=lambda cls: cls.__name__)
 def test_defective_controller_is_caught(suite: Suite, defective: type[FakeSdn]) -> None:
     assert suite(SDN_SUITE.format(name=defective.__name__), SDNS[defective]).get("failed", 0) > 0
+
+
+STEPS = """
+class StepSpecs(SdnSpecs):
+    def steps(self, before, after):
+        old, new = (list(program.rules) if program else [] for program in (before, after))
+        {steps}
+"""
+CAREFUL = "return [new]"
+CARELESS = {
+    "breaks before it makes": "return [old, [], new]",
+    "mixes ways": "return [old, *([r for r in old if r not in new][n:] + new[:n] for n in range(len(new))), new]",
+    "forgets the end": "return [old, new, old]",
+}
+
+
+@pytest.mark.parametrize("steps", [CAREFUL, *CARELESS.values()], ids=["careful", *CARELESS])
+def test_careless_order_of_messages_is_caught(suite: Suite, steps: str) -> None:
+    text = STEPS.format(steps=steps) + SDN_SUITE.format(name="FakeSdn").replace("SdnSpecs(", "StepSpecs(")
+    found = suite(text, "every_step_of_a_change")
+    assert bool(found.get("failed")) is (steps != CAREFUL), found
 
 
 def test_the_same_suites_pass_on_sound_drivers(suite: Suite) -> None:

@@ -92,7 +92,7 @@ _HOMES = {
 
 if "pytest" in sys.modules:
     # Before any of them is imported, so that a failing assert of the kit shows its values in the author's run.
-    _KIT = ("conformance", "vim_basic", "vim_capabilities", "vim_checks", "vim_misfortune", "sdn_flows")
+    _KIT = ("conformance", "vim_basic", "vim_capabilities", "vim_checks", "vim_misfortune", "sdn_changes", "sdn_flows")
     sys.modules["pytest"].register_assert_rewrite(
         *(f"{__name__}.{module}" for module in sorted({*_KIT, *_HOMES.values()}))
     )

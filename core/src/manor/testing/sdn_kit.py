@@ -27,6 +27,7 @@ from manor.api import (
 )
 from manor.errors import DeadlineExceeded, NotFound, Transient, Unsupported
 from manor.testing.conformance import Conformance, require
+from manor.testing.sdn_changes import SdnChangeTests
 from manor.testing.sdn_flows import SdnFlowTests, service
 from manor.testing.sdn_specs import SdnSpecs, frame
 from manor.testing.vim_checks import at_once, eventually
@@ -34,7 +35,7 @@ from manor.testing.vim_checks import at_once, eventually
 __all__ = ["SdnConformance"]
 
 
-class SdnConformance(SdnFlowTests, Conformance):
+class SdnConformance(SdnFlowTests, SdnChangeTests, Conformance):
     """Subclass it, and give the fixtures ``driver`` and ``specs``, and where there are others ``stranger``."""
 
     @pytest.fixture

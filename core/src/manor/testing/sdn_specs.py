@@ -14,6 +14,7 @@ from manor.api import (
     ChainSpec,
     Classifier,
     FlowProgram,
+    FlowRule,
     PortRange,
     Query,
     SdnPort,
@@ -48,6 +49,13 @@ class SdnSpecs:
 
     def plug(self, ports: Iterable[SdnPort]) -> None:
         """Make these ports exist on their switches; for controllers of real switches."""
+
+    def steps(self, before: FlowProgram | None, after: FlowProgram | None) -> Sequence[Sequence[FlowRule]] | None:
+        """All rules of a program that the switches hold after each message of its change, in the controller's order;
+        None for no program. For controllers whose ``apply`` is many messages; None says that it takes effect in one go.
+        """
+        del before, after
+        return None
 
     def everything(self, **narrower: Any) -> Query:
         """A query for all that this test made."""
