@@ -14,7 +14,7 @@ from prometheus_client import generate_latest
 
 from manor.plugin import CallCount
 from manor.telemetry.export import registry
-from manor.telemetry.families import AssuranceFigures, Assured, family_of, kpi_of
+from manor.telemetry.families import OWN, AssuranceFigures, Assured, family_of, kpi_of
 from manor.telemetry.kpis import KpiRow, Subject
 from manor.telemetry.work import WorkFigures
 
@@ -121,6 +121,31 @@ def test_a_dashboard_is_complete_and_no_panel_covers_another() -> None:
             assert not cells & taken, panel["title"]
             assert at["x"] + at["w"] <= 24
             taken |= cells
+
+
+def test_no_kpi_takes_the_name_of_a_family_of_manors_own(page: str) -> None:
+    names = {name for name, _ in re.findall(r"^# TYPE manor_(\S+) (\S+)$", page, re.M)}
+    kpis = {family_of(kpi)[0].removeprefix("manor_") for kpi in KPIS | FLOWS}
+    assert {name.removesuffix("_total") for name in names if not name.endswith("_created")} - kpis == OWN
+    assert family_of("alarms") == ("manor_kpi_alarms", 1.0)
+    assert kpi_of("manor_kpi_alarms") == ("alarms", 1.0)
+
+
+def test_what_guests_say_is_left_out_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manor.telemetry.families.MOST_SERIES", 30)
+    flood = {f"vnf_indicator:n{number}": 1.0 for number in range(40)}
+    rows = tuple(
+        KpiRow(subject=Subject(key=name, kind="vnfc", labels={"vnfc": name}), time_s=1.0, values=values)
+        for name, values in (("a", flood), ("b", {"v_cpu_usage_mean_vnf": 50.0}))
+    )
+    made = registry(
+        version="0", calls=dict, stuck=lambda: 0, operations=dict, services=dict,
+        more=[Assured(lambda: AssuranceFigures(rows=rows))],
+    )  # fmt: skip
+    assert made.get_sample_value("manor_telemetry_series_left_out") == 11
+    said = generate_latest(made).decode()
+    assert 'manor_v_cpu_usage_mean_vnf_ratio{chain="",link="",part="",service="",vnf="",vnfc="b"} 0.5' in said
+    assert said.count("manor_vnf_indicator{") == 29
 
 
 def test_a_family_is_turned_back_into_its_kpi() -> None:

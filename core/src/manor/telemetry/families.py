@@ -10,16 +10,28 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from manor.api.assure import HealAction
 from manor.model.alarm import Outcome
 from manor.telemetry.kpis import KpiRow, split, unit_of
 
-__all__ = ["KPI_LABELS", "MOST_SERIES", "AssuranceFigures", "Assured", "family_of", "kpi_of"]
+__all__ = ["KPI_LABELS", "MOST_SERIES", "OWN", "AssuranceFigures", "Assured", "family_of", "kpi_of"]
 
 MOST_SERIES = 50_000
 """KPI series in one scrape; what is over is counted and left out."""
+OWN = frozenset(
+    {
+        "alarms", "build_info", "detector_lag_seconds", "heal_decisions", "operation_duration_seconds", "operations",
+        "operations_ended", "plugin_call_errors", "plugin_call_seconds", "plugin_calls", "plugin_calls_stuck",
+        "services", "step_duration_seconds", "telemetry_collect_seconds", "telemetry_samples",
+        "telemetry_series_left_out", "telemetry_silent_endpoints",
+    }
+)  # fmt: skip
+"""Families of Manor itself, without ``manor_`` and ``_total``."""
+_TOLD = "vnf_indicator:"
+"""What guests say of themselves is left out before anything that was measured."""
 KPI_LABELS = ("service", "vnf", "vnfc", "link", "chain", "part")
 _SUFFIX = {
     "%": ("ratio", 0.01),
@@ -51,16 +63,18 @@ class AssuranceFigures:
     """Endpoints that did not answer when last asked."""
 
 
+@lru_cache(maxsize=4096)
 def family_of(kpi: str) -> tuple[str, float]:
-    """Name of the KPI's family, and what its value is multiplied by."""
+    """Name of the KPI's family, and what its value is multiplied by. None has the name of a family of Manor's own."""
     metric = re.sub(r"[^a-z0-9_]", "_", split(kpi)[0].lower())
     suffix, factor = _SUFFIX.get(unit_of(kpi), ("", 1.0))
-    return f"manor_{metric}" + (f"_{suffix}" if suffix else ""), factor
+    stem = f"{metric}_{suffix}" if suffix else metric
+    return f"manor_{'kpi_' if stem in OWN or stem.startswith('kpi_') else ''}{stem}", factor
 
 
 def kpi_of(family: str) -> tuple[str, float]:
     """The KPI that a family was made from, and what its value was multiplied by: :func:`family_of` backwards."""
-    stem = family.removeprefix("manor_")
+    stem = family.removeprefix("manor_").removeprefix("kpi_")
     for suffix, factor in _SUFFIX.values():
         kpi = stem.removesuffix(f"_{suffix}")
         if kpi != stem and family_of(kpi) == (family, factor):
@@ -111,16 +125,27 @@ def _kpi_families(rows: Iterable[KpiRow]) -> tuple[list[Any], int]:
 
     made: dict[str, Any] = {}
     series = left_out = 0
+    told: list[tuple[KpiRow, str, float]] = []
+
+    def add(row: KpiRow, kpi: str, value: float) -> None:
+        nonlocal series, left_out
+        if series >= MOST_SERIES:
+            left_out += 1
+            return
+        series += 1
+        metric, part = split(kpi)
+        name, factor = family_of(metric)
+        if name not in made:
+            made[name] = GaugeMetricFamily(name, f"KPI {metric}.", labels=KPI_LABELS)
+        known = row.subject.labels
+        made[name].add_metric([*(known.get(label, "") for label in KPI_LABELS[:-1]), part], value * factor)
+
     for row in rows:
         for kpi, value in row.values.items():
-            if series >= MOST_SERIES:
-                left_out += 1
-                continue
-            series += 1
-            name, factor = family_of(kpi)
-            metric, part = split(kpi)
-            if name not in made:
-                made[name] = GaugeMetricFamily(name, f"KPI {metric}.", labels=KPI_LABELS)
-            labels = [part if label == "part" else row.subject.labels.get(label, "") for label in KPI_LABELS]
-            made[name].add_metric(labels, value * factor)
+            if kpi.startswith(_TOLD):
+                told.append((row, kpi, value))
+            else:
+                add(row, kpi, value)
+    for row, kpi, value in told:
+        add(row, kpi, value)
     return [made[name] for name in sorted(made)], left_out
