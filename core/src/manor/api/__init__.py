@@ -3,6 +3,8 @@
 API version 1. Records and specs are frozen and keyword-only; verbs are synchronous and carry a deadline.
 """
 
+from typing import Any
+
 from manor.api.assure import (
     Alarm,
     Detector,
@@ -21,6 +23,7 @@ from manor.api.context import (
     CallContext,
     DriverEnvironment,
 )
+from manor.api.deprecations import find as _deprecated
 from manor.api.hooks import (
     ENTRY_POINT_GROUP,
     EventSpecs,
@@ -275,3 +278,14 @@ __all__ = [
     "hookimpl",
     "hookspec",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A name that was renamed, until its last release is over; importing it warns and says by when."""
+    known = _deprecated(name)
+    if known is None or known.instead not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import warnings
+
+    warnings.warn(f"manor.api.{known}", DeprecationWarning, stacklevel=2)
+    return globals()[known.instead]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from manor.api import ENTRY_POINT_GROUP, is_legal_name
-from manor.authoring.probe import IMPORT_BUDGET_S, Probe, probe, wrong_imports
+from manor.authoring.probe import IMPORT_BUDGET_S, Probe, deprecated_uses, probe, wrong_imports
 from manor.errors import PluginError, UsageError
 from manor.plugin import PluginInfo, Plugins, PluginSettings
 
@@ -110,6 +110,8 @@ def check_plugin(subject: Subject) -> Iterator[Checked]:
         files = sorted(Path(str(import_module(subject.module).__file__)).parent.rglob("*.py"))
         wrong = wrong_imports(files)
         yield _said("imports of manor", not wrong, ", ".join(wrong) or "manor.api and manor.errors only")
+        old = deprecated_uses(files)
+        yield _said("deprecated names", True, "; ".join(old) or "none")
 
 
 def _import_checks(imported: Probe) -> Iterator[Checked]:

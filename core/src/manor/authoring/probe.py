@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from manor.api import deprecations
 from manor.errors import PluginError
 
-__all__ = ["HEAVY", "IMPORT_BUDGET_S", "SHOWN", "Probe", "probe", "wrong_imports"]
+__all__ = ["HEAVY", "IMPORT_BUDGET_S", "SHOWN", "Probe", "deprecated_uses", "probe", "wrong_imports"]
 
 _DATABASES = {"dbos", "sqlalchemy", "sqlmodel"}
 _PLATFORMS = {"eventlet", "libvirt", "os_ken", "ovs", "ryu"}
@@ -111,6 +112,27 @@ def wrong_imports(files: Iterable[Path], shown: frozenset[str] = SHOWN) -> list[
         for line, name in _imports(path)
         if name.split(".")[0] == "manor" and not any(f"{name}.".startswith(f"{ok}.") for ok in shown)
     ]
+
+
+def deprecated_uses(files: Iterable[Path]) -> list[str]:
+    """``file:line`` with what is said of every deprecated hook, or name of ``manor.api``, that the files use."""
+    return [
+        f"{path.name}:{line}: {known}"
+        for path in files
+        for line, name in _names(path)
+        if (known := deprecations.find(name)) is not None
+    ]
+
+
+def _names(path: Path) -> Iterator[tuple[int, str]]:
+    """Names imported from ``manor.api``, taken from it as attributes, and functions defined, with their lines."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.module == "manor.api":
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("api", "manor.api"):
+            yield node.lineno, node.attr
+        elif isinstance(node, ast.FunctionDef):
+            yield node.lineno, node.name
 
 
 def _imports(path: Path) -> Iterator[tuple[int, str]]:

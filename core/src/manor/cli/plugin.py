@@ -45,6 +45,8 @@ def list_(ctx: typer.Context) -> None:
                 s.out.line(f"{info.name}: {info.error}")
                 if info.hint:
                     s.out.line(f"    hint: {info.hint}")
+            for notice in info.notices:
+                s.out.line(f"{info.name}: {notice}")
 
     s.out.result(found, show)
 

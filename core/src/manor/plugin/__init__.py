@@ -7,7 +7,8 @@ from manor.plugin.calling import Outcome, Provided
 from manor.plugin.counters import CallCount, Counters, InFlight
 from manor.plugin.discovery import BUILTIN, PluginSettings
 from manor.plugin.guard import guard, unguarded
-from manor.plugin.host import PluginInfo, Plugins, PluginState
+from manor.plugin.host import Plugins
+from manor.plugin.listing import PluginInfo, PluginState
 
 __all__ = [
     "BUILTIN",

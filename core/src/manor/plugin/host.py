@@ -7,15 +7,13 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import partial
 from typing import Any
 
 import pluggy
 
 from manor import api
-from manor.api import DriverEnvironment, Finding, Severity
+from manor.api import DriverEnvironment, Finding, Severity, deprecations
 from manor.errors import PluginConflict, PluginError
 from manor.plugin.calling import Implementation, Outcome, Provided, call_all, unique
 from manor.plugin.connecting import connect
@@ -23,40 +21,12 @@ from manor.plugin.counters import Counters
 from manor.plugin.discovery import API_VERSION, BUILTIN, Candidate, PluginSettings, find, load
 from manor.plugin.events import Observers
 from manor.plugin.guard import describe
+from manor.plugin.listing import PluginInfo, PluginState, conflicts_of
 from manor.plugin.validation import PROVIDERS, REVIEWS, implemented, validate
 
-__all__ = ["PluginInfo", "PluginState", "Plugins"]
+__all__ = ["Plugins"]
 
 _log = logging.getLogger("manor.plugin")
-
-
-class PluginState(StrEnum):
-    """What became of a plugin that was found."""
-
-    READY = "ready"
-    QUARANTINED = "quarantined"
-    """It cannot import, lies about a hook, raised, or clashes; ``PluginInfo.error`` says which."""
-    DISABLED = "disabled"
-    """The operator's settings keep it out."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PluginInfo:
-    """One line of ``manor plugin list``."""
-
-    name: str
-    distribution: str
-    version: str
-    api: str
-    """Major version of the plugin API that it was found under."""
-    builtin: bool
-    state: PluginState
-    provides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Names of records by provider hook; hooks that return none of those are there with nothing."""
-    error: str = ""
-    hint: str = ""
-    isolated: bool = False
-    """What it connects runs in a process of its own."""
 
 
 class Plugins:
@@ -191,10 +161,10 @@ class Plugins:
                             self._quarantine(candidate, outcome.error)
             return self._outcomes[hook]
 
+    # providers, by name
+
     def _provided(self, hook: str) -> dict[str, Provided[Any]]:
         return unique(hook, self._collect(hook))
-
-    # providers, by name
 
     def vim_drivers(self) -> Mapping[str, Provided[api.VimDriver]]:
         """Kinds of VIM."""
@@ -283,10 +253,10 @@ class Plugins:
     def _isolated(
         self, hook: str, provided: Provided[Any], config: Mapping[str, Any], environment: DriverEnvironment
     ) -> object:
-        from manor.plugin.isolation import isolated
+        from manor.plugin import isolation
 
         target = next(c.target for c in self._found() if c.name == provided.plugin)
-        return isolated(provided, hook, target, config, environment)
+        return isolation.isolated(provided, hook, target, config, environment)
 
     # reviews
 
@@ -338,7 +308,7 @@ class Plugins:
             outcomes = self._collect(hook)
             for outcome in outcomes:
                 provides[outcome.plugin][hook] = tuple(p.record.name for p in outcome.value)
-            conflicts |= _conflicts(hook, outcomes)
+            conflicts |= conflicts_of(hook, outcomes)
         return tuple(
             self._info(candidate, provides.get(candidate.name, {}), conflicts.get(candidate.name))
             for candidate in self._found()
@@ -369,6 +339,7 @@ class Plugins:
             error=refused or (str(error) if error else ""),
             hint=error.hint if error and not refused else "",
             isolated=candidate.name in self.settings.isolate,
+            notices=tuple(str(known) for hook in sorted(provides) if (known := deprecations.find(hook))),
         )
 
 
@@ -378,17 +349,6 @@ def _alone(candidate: Candidate, candidates: Sequence[Candidate]) -> None:
     if len(same) > 1:
         who = " and ".join(sorted(other.provenance for other in same))
         raise PluginConflict(f"plugin name {candidate.name!r} is claimed by {who}", hint="uninstall one of them")
-
-
-def _conflicts(hook: str, outcomes: Sequence[Outcome]) -> dict[str, PluginConflict]:
-    """The conflict of one hook, by each plugin that takes part in it."""
-    try:
-        unique(hook, outcomes)
-    except PluginConflict as conflict:
-        names = [p.record.name for outcome in outcomes for p in outcome.value]
-        twice = {name for name in names if names.count(name) > 1}
-        return {p.plugin: conflict for o in outcomes for p in o.value if p.record.name in twice}
-    return {}
 
 
 def _unheard(plugin: str, why: str) -> Finding:
