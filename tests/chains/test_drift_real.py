@@ -17,17 +17,15 @@ STRANGER = "table=30,priority=7,cookie=0x5,actions=drop"
 def _alter(stage: Any) -> None:
     """Take one rule of the chain away, change another, add one under the link's cookie."""
     flows = stage.ovs.flows(stage.bridge)
-    chain = [flow for flow in flows if "priority=45" in flow]
-    cookie, link = (
-        next(m[1] for f in flows if (m := re.search(r"cookie=(0x[0-9a-f]+)", f)) and word in f)
-        for word in ("priority=45", "table=30")
-    )
+    chain = [flow for flow in flows if re.search(r"priority=3\d{4}\b", flow)]
+    cookies = [re.search(r"cookie=(0x[0-9a-f]+)", flow) for flow in (chain[0], *(f for f in flows if "table=30" in f))]
+    ours, link = (found[1] for found in cookies[:2] if found)
     gone, changed = (re.search(r"(table=\d+, )?(priority=.*) actions=", flow) for flow in chain[:2])
     assert gone
     assert changed
     for command, found, actions in (("del-flows", gone, ""), ("mod-flows", changed, ",actions=drop")):
         table = (found[1] or "table=0,").replace(" ", "")
-        stage.ovs.ofctl("--strict", command, stage.bridge, f"{table}cookie={cookie}/-1,{found[2]}{actions}")
+        stage.ovs.ofctl("--strict", command, stage.bridge, f"{table}cookie={ours}/-1,{found[2]}{actions}")
     stage.ovs.ofctl("add-flow", stage.bridge, f"table=50,priority=9,cookie={link},actions=drop")
 
 

@@ -41,7 +41,8 @@ def test_a_chain_is_verified_traced_and_counted_in_the_operators_words(stage: An
     assert [(h["way"], h["path"]) for h in counted["hops"]][:3] == [
         ("there", "client > firewall"), ("there", "firewall > monitor"), ("there", "monitor > web"),
     ]  # fmt: skip
-    assert all(hop["lost"] in (None, 0) for hop in counted["hops"])
+    # Probes of `chain verify` enter where a packet classified would, so a hop may have seen more than the one before.
+    assert all((hop["lost"] or 0) <= 0 for hop in counted["hops"]), counted["hops"]
     watched = manor.good("chain", "counters", "web", "--watch", "--times", "2", "--interval", "0.2").out
     assert "packets/s=" in watched
 
@@ -63,7 +64,7 @@ def _counted(answer: Any, least: int) -> Any:
 def test_what_was_altered_by_hand_is_named(stage: Any) -> None:
     manor, ovs = stage.manor, stage.ovs
     number = ovs.vsctl("get", "Interface", stage.devices["firewall"][1], "ofport")
-    flow = next(f for f in ovs.flows(stage.bridge) if f"in_port={number}," in f and "priority=4" in f)
+    flow = next(f for f in ovs.flows(stage.bridge) if f"in_port={number}," in f and "priority=3" in f)
     match = re.search(r"priority=(\d+),(.*) actions=", flow)
     assert match is not None
     ovs.ofctl("--strict", "del-flows", stage.bridge, f"table=0,priority={match[1]},{match[2]}")
