@@ -43,7 +43,7 @@ __all__ = ["RyuSdn"]
 
 _LACKING = {
     SdnCapability.OVERLAY: "no two hosts have an underlay address: manor sdn add … (setting underlay)",
-    SdnCapability.NSH: "the userspace datapath's NSH is not used",
+    SdnCapability.NSH: "the header would hide from rules and probes what a frame is",
 }
 _SEEN_S = 5.0
 """How long the agent may take to see a tunnel that was built."""
