@@ -187,6 +187,7 @@ def opened(
     nsd: Nsd = NSD,
     vnfds: Mapping[str, Vnfd] = VNFDS,
     hosts: Sequence[str] = ("host-1",),
+    nsd_name: str = "secure-web",
     instantiate: bool = True,
 ) -> Iterator[Site]:
     """A site with its service running."""
@@ -200,7 +201,7 @@ def opened(
         endpoints.add(rt, EndpointKind.SDN, "net", driver="fake", config={**shared, "follow_nodes": True})
         for descriptor in (nsd, *vnfds.values()):
             site.onboard(descriptor)
-        ns.create(rt, "secure-web", name="demo")
+        ns.create(rt, nsd_name, name="demo")
         with work.working(rt):
             if instantiate:
                 site.done(ns.propose(rt, "demo", OperationKind.INSTANTIATE))

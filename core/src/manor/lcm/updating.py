@@ -11,8 +11,9 @@ from manor.errors import PlanRefused, UsageError
 from manor.lcm.ns import Proposal, propose
 from manor.lcm.rollout import Strategy, rollout_of
 from manor.lcm.runtime import Runtime
-from manor.lcm.wishes import Standing, Wishes, request, standing
+from manor.lcm.wishes import Standing, Wishes, described, request, standing
 from manor.model.instance import PackageInfo, PackageKind, VnfInstance
+from manor.nfvo.amend import amended, amendment_from_json
 
 __all__ = ["beside", "change_package", "update", "with_vnfd"]
 
@@ -74,19 +75,18 @@ def change_package(
         raise UsageError("which VNFs to upgrade?", hint="name each once")
     with rt.store.read() as tx:
         chosen = packages.get(tx, package, kind=PackageKind.VNF)
-        nsd = packages.descriptor(tx, now.ns.nsd_package)
         new = packages.descriptor(tx, chosen.id)
         old = {
             one.vnfd_id: packages.descriptor(tx, info.id)
             for one in found
             if (info := packages.by_descriptor(tx, PackageKind.VNF, one.vnfd_id)) is not None
         }
+    nsd = amended(described(rt, now.ns), amendment_from_json(now.wishes.amendment))
+    profiles = [profile for df in nsd.flavours for profile in df.vnf_profiles]
     wishes = now.wishes
     for one in found:
         _must_be_same_product(one, chosen, old.get(one.vnfd_id, {}), new)
-        amendments = now.wishes.amendment.get("vnf_profiles", ())
-        profiles = [*(p for df in nsd["flavours"] for p in df["vnf_profiles"]), *amendments]
-        in_nsd = next(p["vnfd_id"] for p in profiles if p["id"] == one.profile_id)
+        in_nsd = next(p.vnfd_id for p in profiles if p.id == one.profile_id)
         wishes = with_vnfd(wishes, now.vnfs, one, chosen.descriptor_id, in_nsd)
     names = tuple(one.name for one in found if one.vnfd_id != chosen.descriptor_id)
     rollout = {"strategy": strategy, "vnfs": names, "fraction": fraction, "gate": list(gate), "soak_s": soak_s}

@@ -26,10 +26,12 @@ from manor.model.instance import (
 from manor.model.nsd import Nsd
 from manor.model.vnfd import Vnfd
 from manor.nfvo.amend import amended, amendment_from_json
+from manor.nfvo.compose import composed, needed
 from manor.nfvo.request import Artifact, ServiceRequest
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
+    from sqlalchemy import Connection
 
 _Said = TypeVar("_Said")
 
@@ -204,8 +206,7 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
     from manor.store import packages
 
     with rt.store.read() as tx:
-        plain: Nsd = _reader(Nsd).validate_python(packages.descriptor(tx, ns.nsd_package))
-        nsd = changed(amended(plain, amendment_from_json(wishes.amendment)), wishes.profile_vnfds)
+        nsd = changed(amended(_flat(tx, ns), amendment_from_json(wishes.amendment)), wishes.profile_vnfds)
         wanted = {profile.vnfd_id for df in nsd.flavours for profile in df.vnf_profiles} | set(wishes.vnfds.values())
         vnfds: dict[str, Vnfd] = {}
         artifacts: dict[tuple[str, str], Artifact] = {}
@@ -257,12 +258,26 @@ def snapshot_specs(snapshots: Mapping[str, Any]) -> Iterator[tuple[str, Snapshot
 
 
 def described(rt: Runtime, ns: NsInstance) -> Nsd:
-    """The service's NSD as its package has it."""
+    """The service's NSD as its package has it, with those that it nests laid out in it."""
+    with rt.store.read() as tx:
+        return _flat(tx, ns)
+
+
+def _flat(tx: Connection, ns: NsInstance) -> Nsd:
     from manor.store import packages
 
-    with rt.store.read() as tx:
-        nsd: Nsd = _reader(Nsd).validate_python(packages.descriptor(tx, ns.nsd_package))
-    return nsd
+    reader = _reader(Nsd)
+    plain: Nsd = reader.validate_python(packages.descriptor(tx, ns.nsd_package))
+    nested: dict[str, Nsd] = {}
+    wanted = list(needed(plain))
+    while wanted:
+        nsd_id = wanted.pop()
+        info = packages.by_descriptor(tx, PackageKind.NS, nsd_id)
+        if nsd_id not in nested and info is not None:
+            _must_be_enabled(info)
+            nested[nsd_id] = reader.validate_python(packages.descriptor(tx, info.id))
+            wanted += needed(nested[nsd_id])
+    return composed(plain, nested)
 
 
 def vnfd_of(rt: Runtime, vnfd_id: str) -> tuple[Vnfd | None, Mapping[str, str]]:

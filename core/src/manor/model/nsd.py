@@ -17,6 +17,7 @@ __all__ = [
     "NfpPositionElement",
     "NsDf",
     "NsInstantiationLevel",
+    "NsProfile",
     "NsScalingAspect",
     "NsVirtualLinkDesc",
     "Nsd",
@@ -85,6 +86,17 @@ class VnfProfile:
     instantiation_level: str = ""
     min_number_of_instances: int = 1
     max_number_of_instances: int = 1
+    connectivity: tuple[VirtualLinkConnectivity, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NsProfile:
+    """nsProfile: a nested service, its SAPs (as ``cpds``) on the parent's links."""
+
+    id: str
+    nsd_id: str
+    flavour_id: str = ""
     connectivity: tuple[VirtualLinkConnectivity, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
@@ -191,7 +203,7 @@ class NsScalingAspect:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dependency:
-    """``secondary`` starts after ``primary``; both are VNF profile ids."""
+    """``secondary`` starts after ``primary``; both are VNF profile or nested NS profile ids."""
 
     primary: str
     secondary: str
@@ -204,6 +216,7 @@ class NsDf:
     id: str
     description: str = ""
     vnf_profiles: tuple[VnfProfile, ...] = ()
+    ns_profiles: tuple[NsProfile, ...] = ()
     instantiation_levels: tuple[NsInstantiationLevel, ...] = ()
     default_instantiation_level: str = ""
     scaling_aspects: tuple[NsScalingAspect, ...] = ()

@@ -18,6 +18,7 @@ from manor.model.nsd import (
     Nsd,
     NsDf,
     NsInstantiationLevel,
+    NsProfile,
     NsScalingAspect,
     NsVirtualLinkDesc,
     Sapd,
@@ -155,6 +156,8 @@ def _flavour(template: Template, properties: Reading) -> NsDf:
     flavour_id = named.get("flavour_id").text() if named.is_map else ""
     given = properties.get("flavour_id")
     vnfs = template.of(Role.VNF)
+    own = _own(template)
+    nested = [node for node in template.of(Role.NS) if own is None or node.name != own.name]
     profiles = [_profile(template, node) for node in vnfs]
     if not profiles:
         profiles = _listed(properties)
@@ -167,11 +170,23 @@ def _flavour(template: Template, properties: Reading) -> NsDf:
         id=flavour_id or ("" if given.is_open else given.text()) or "default",
         description=properties.get("flavour_description").note(),
         vnf_profiles=tuple(profiles),
+        ns_profiles=tuple(_nested(template, node) for node in nested),
         instantiation_levels=levels,
         default_instantiation_level=default,
         scaling_aspects=_scaling(template),
         affinity=tuple(affinity),
-        dependencies=tuple(_dependencies(vnfs)),
+        dependencies=tuple(_dependencies((*vnfs, *nested))),
+    )
+
+
+def _nested(template: Template, node: TemplateNode) -> NsProfile:
+    """A service inside this one; the names of its link requirements are those of its SAPs."""
+    flavour = node.properties.get("flavour_id")
+    return NsProfile(
+        id=node.name,
+        nsd_id=node.properties.get("descriptor_id", "id", "name").text(node.name),
+        flavour_id="" if flavour.is_open else flavour.text(),
+        connectivity=_connectivity(template, node),
     )
 
 

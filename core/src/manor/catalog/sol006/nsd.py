@@ -18,6 +18,7 @@ from manor.model.nsd import (
     Nsd,
     NsDf,
     NsInstantiationLevel,
+    NsProfile,
     NsScalingAspect,
     NsVirtualLinkDesc,
     Sapd,
@@ -132,6 +133,8 @@ def _flavour(
 ) -> NsDf:
     given = known(item.get("vnf-profile"), "vnf-profile")
     profiles = [_profile(name, each, links, of_profile, vnfd_ids) for name, each in given.items()]
+    inside = known(item.get("ns-profile"), "ns-profile")
+    nested = [_nested(name, each, links, of_profile) for name, each in inside.items()]
     ids = dict.fromkeys(profile.id for profile in profiles)
     levels = {}
     for level_id, level in known(item.get("ns-instantiation-level"), "ns-instantiation-level").items():
@@ -153,13 +156,14 @@ def _flavour(
         id=df_id,
         description=item.get("description").note(),
         vnf_profiles=tuple(profiles),
+        ns_profiles=tuple(nested),
         instantiation_levels=tuple(levels.values()),
         default_instantiation_level=item.get("default-instantiation-level", "default-ns-instantiation-level-id").one_of(
             levels, "ns-instantiation-level"
         ),
         scaling_aspects=tuple(aspects),
         affinity=affinity(item, given),
-        dependencies=tuple(_dependencies(item, ids)),
+        dependencies=tuple(_dependencies(item, {**ids, **dict.fromkeys(each.id for each in nested)})),
     )
 
 
@@ -182,6 +186,34 @@ def _profile(
     vnfd = item.get("vnfd-id")
     if not vnfd:
         item.error("reference-missing", f"VNF profile {name[:80]} names no VNFD")
+    least = item.get("min-number-of-instances").whole(1, most=100_000)
+    return VnfProfile(
+        id=name,
+        vnfd_id=vnfd.one_of(vnfd_ids, "vnfd-id of the NSD") if vnfd_ids else vnfd.text(),
+        flavour_id=item.get("flavour-id", "vnf-df-id").text(),
+        instantiation_level=item.get("instantiation-level").text(),
+        min_number_of_instances=least,
+        max_number_of_instances=max(least, item.get("max-number-of-instances").whole(max(1, least), most=100_000)),
+        connectivity=_connectivity(name, item, links, of_profile),
+    )
+
+
+def _nested(name: str, item: Reading, links: Mapping[str, Reading], of_profile: Mapping[str, str]) -> NsProfile:
+    """A service inside this one; its constituent CPs are its SAPs."""
+    nsd = item.get("nsd-id")
+    if not nsd:
+        item.error("reference-missing", f"NS profile {name[:80]} names no NSD")
+    return NsProfile(
+        id=name,
+        nsd_id=nsd.text(),
+        flavour_id=item.get("ns-df-id", "flavour-id").text(),
+        connectivity=_connectivity(name, item, links, of_profile),
+    )
+
+
+def _connectivity(
+    name: str, item: Reading, links: Mapping[str, Reading], of_profile: Mapping[str, str]
+) -> tuple[VirtualLinkConnectivity, ...]:
     by_link: dict[str, list[str]] = {}
     for each in item.get("virtual-link-connectivity").each():
         wanted = each.get("virtual-link-profile-id", "virtual-link-desc-id")
@@ -191,25 +223,14 @@ def _profile(
             if point.is_map:
                 base = point.get("constituent-base-element-id")
                 if base and base.text() != name:
-                    message = f"constituent {base.text()[:80]} is not VNF profile {name[:80]}, which it stands in"
+                    message = f"constituent {base.text()[:80]} is not profile {name[:80]}, which it stands in"
                     base.warning("reference-dangling", message)
                 cpd = point.get("constituent-cpd-id")
                 if point.has("ip-address"):
                     point.get("ip-address").info("unhandled", "ip-address of a constituent is kept and not acted on")
             if link and cpd.text():
                 by_link.setdefault(link, []).append(cpd.text())
-    least = item.get("min-number-of-instances").whole(1, most=100_000)
-    return VnfProfile(
-        id=name,
-        vnfd_id=vnfd.one_of(vnfd_ids, "vnfd-id of the NSD") if vnfd_ids else vnfd.text(),
-        flavour_id=item.get("flavour-id", "vnf-df-id").text(),
-        instantiation_level=item.get("instantiation-level").text(),
-        min_number_of_instances=least,
-        max_number_of_instances=max(least, item.get("max-number-of-instances").whole(max(1, least), most=100_000)),
-        connectivity=tuple(
-            VirtualLinkConnectivity(virtual_link=link, cpds=tuple(cpds)) for link, cpds in by_link.items()
-        ),
-    )
+    return tuple(VirtualLinkConnectivity(virtual_link=link, cpds=tuple(cpds)) for link, cpds in by_link.items())
 
 
 def _dependencies(item: Reading, profiles: Collection[str]) -> list[Dependency]:

@@ -1,0 +1,136 @@
+"""A service made of services: nested NSDs on-boarded apart, deployed, changed and ended as one."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from service_world import NSD, Site, opened
+
+from manor.api import ChainSpec, OperationKind, ResourceKind, Subnet
+from manor.errors import PlanRefused
+from manor.lcm import ns
+from manor.lcm.scaling import scale_ns
+from manor.lcm.updating import change_package
+from manor.model.instance import OperationState
+from manor.model.nsd import (
+    Dependency,
+    Nsd,
+    NsDf,
+    NsProfile,
+    NsVirtualLinkDesc,
+    Sapd,
+    VirtualLinkConnectivity,
+    VnfProfile,
+)
+from manor.nfvo.compose import composed
+
+INNER = dataclasses.replace(NSD, id="secured-web", sapds=(Sapd(id="front", virtual_link="lan"),))
+OUTER = Nsd(
+    id="shop",
+    virtual_links=(NsVirtualLinkDesc(id="city", subnets=(Subnet(cidr="10.50.0.0/24"),)),),
+    flavours=(
+        NsDf(
+            id="default",
+            vnf_profiles=(
+                VnfProfile(
+                    id="buyer",
+                    vnfd_id="client-vnfd",
+                    connectivity=(VirtualLinkConnectivity(virtual_link="city", cpds=("eth",)),),
+                ),
+            ),
+            ns_profiles=(
+                NsProfile(
+                    id="east",
+                    nsd_id="secured-web",
+                    connectivity=(VirtualLinkConnectivity(virtual_link="city", cpds=("front",)),),
+                    parameters={"side": "east"},
+                ),
+                NsProfile(id="west", nsd_id="secured-web"),
+            ),
+            dependencies=(Dependency(primary="east", secondary="buyer"),),
+        ),
+    ),
+)
+
+
+@pytest.fixture
+def site(fast_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    with opened(fast_path, monkeypatch, nsd=OUTER, nsd_name="shop", instantiate=False) as site:
+        site.onboard(INNER)
+        yield site
+
+
+def test_deployed_in_order_joined_at_its_saps_scaled_upgraded_and_ended(site: Site) -> None:
+    proposal = ns.propose(site.rt, "demo", OperationKind.INSTANTIATE)
+    order = [step.id.partition("/")[2] for step in proposal.plan.steps]
+    assert order.index("vnf/east.web") < order.index("vnf/buyer/main-0"), "the buyer starts after all of east works"
+    site.done(proposal)
+    inside = {"client", "firewall", "monitor", "web"}
+    vnfs = {name.split("/")[1] for name in site.nodes()}
+    assert vnfs == {"buyer", *(f"east.{v}" for v in inside), *(f"west.{v}" for v in inside)}
+    assert set(site.seen(ResourceKind.SEGMENT)) == {"vl/city", "vl/west.lan"}
+    east, buyer = site.node("east.web/main-0").ports[0], site.node("buyer/main-0").ports[0]
+    assert east.network == buyer.network
+    assert east.addresses[0].startswith("10.50.0.")
+    chains = [r.spec for r in site.state().resources if isinstance(r.spec, ChainSpec)]
+    assert {chain.name: chain.segment.partition("/")[2] for chain in chains} == {
+        "east.to-web": "vl/city",
+        "west.to-web": "vl/west.lan",
+    }
+    site.done(scale_ns(site.rt, "demo", aspect="west.security", to_level=1))
+    assert "vnf/west.firewall-2/main-0" in site.nodes()
+    from test_update import newer
+
+    site.onboard(newer("firewall"))
+    site.done(change_package(site.rt, "demo", "east.firewall", "firewall-vnfd-2"))
+    assert site.vnf("east.firewall").vnfd_id == "firewall-vnfd-2"
+    assert site.run(ns.propose(site.rt, "demo", OperationKind.TERMINATE)).state is OperationState.COMPLETED
+    assert site.nodes() == set()
+
+
+def _nesting(**changes: object) -> Nsd:
+    (df,) = OUTER.flavours
+    part = dataclasses.replace(df.ns_profiles[0], **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(OUTER, flavours=(dataclasses.replace(df, ns_profiles=(part,)),))
+
+
+def test_what_cannot_be_nested_is_refused_in_words() -> None:
+    known = {"secured-web": INNER, "shop": OUTER}
+    with pytest.raises(PlanRefused, match="east needs NSD secured-web, which is not on-boarded"):
+        composed(OUTER, {})
+    with pytest.raises(PlanRefused, match="NSD shop nests itself: shop in shop"):
+        composed(_nesting(nsd_id="shop"), {"shop": _nesting(nsd_id="shop")})
+    wrong = (VirtualLinkConnectivity(virtual_link="city", cpds=("back",)),)
+    with pytest.raises(PlanRefused, match="NSD secured-web has no SAP back"):
+        composed(_nesting(connectivity=wrong), known)
+    with pytest.raises(PlanRefused, match="has no flavour 'gold'"):
+        composed(_nesting(flavour_id="gold"), known)
+
+
+def test_three_deep_and_a_sap_that_is_a_vnfs_own_point() -> None:
+    middle = dataclasses.replace(_nesting(connectivity=()), id="middle", sapds=(Sapd(id="door", virtual_link="city"),))
+    (df,) = OUTER.flavours
+    top = dataclasses.replace(
+        OUTER,
+        id="top",
+        flavours=(
+            dataclasses.replace(
+                df,
+                ns_profiles=(
+                    NsProfile(
+                        id="m",
+                        nsd_id="middle",
+                        connectivity=(VirtualLinkConnectivity(virtual_link="city", cpds=("door",)),),
+                    ),
+                ),
+                dependencies=(),
+            ),
+        ),
+    )
+    flat = composed(top, {"middle": middle, "secured-web": INNER})
+    (laid,) = flat.flavours
+    links = {p.id: {c.virtual_link for c in p.connectivity} for p in laid.vnf_profiles}
+    assert links["m.buyer"] == {"city"}, "the middle's link is the top's"
+    assert links["m.east.web"] == {"m.east.lan"}
+    assert [graph.nfpds[0].id for graph in flat.vnffgds] == ["m.east.to-web"]
