@@ -49,6 +49,10 @@ def test_an_alarm_is_listed_shown_explained_and_acknowledged(make_site: Make, ma
     assert "no alarm" in manor(site, "alarm", "show", "zz", expect=2)
 
 
+def operations_of(rulings: list[dict[str, Any]]) -> list[str]:
+    return [ruling["operation_id"] for ruling in rulings if ruling["operation_id"]]
+
+
 def test_in_ask_mode_the_operator_says_when(make_site: Make, manor: Callable[..., Any]) -> None:
     site = make_site(static_mode="ask")
     web = site.node("web")
@@ -56,9 +60,14 @@ def test_in_ask_mode_the_operator_says_when(make_site: Make, manor: Callable[...
     site.rounds(3)
     (alarm,) = site.alarms()
     assert f"manor alarm approve {alarm.id}" in manor(site, "alarm", "explain", alarm.id)
+    assert [one["alarm_id"] for one in manor(site, "--json", "heal", "list", "--waiting", "--days", "9999")] == [
+        alarm.id
+    ]
     site.rt.release_worker()
-    manor(site, "alarm", "approve", alarm.id)
+    manor(site, "heal", "approve", alarm.id)
     assert site.is_whole()
+    assert manor(site, "--json", "heal", "list", "demo", "--waiting", "--days", "9999") == []
+    assert operations_of(manor(site, "--json", "heal", "list", "demo", "--days", "9999"))
     (operation,) = site.operations()
     assert not operation.is_automatic
     site.rounds(10)

@@ -27,6 +27,7 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "vnf": ("manor.cli.vnf:app", "VNFs: list, show, console, run a program inside"),
     "chain": ("manor.cli.chain:app", "Service function chains: list, show, counters"),
     "alarm": ("manor.cli.alarm:app", "Alarms: what is wrong, what was decided about it, and why"),
+    "heal": ("manor.cli.heal:app", "Heals: what was decided about alarms, and your word where it waits for it"),
     "kpi": ("manor.cli.kpi:app", "KPIs of machines, links and chains: list, show, plot, export"),
     "pm": ("manor.cli.pm:app", "Performance management: PM jobs with reports, thresholds that raise alarms"),
     "metrics": ("manor.cli.metrics:app", "What Prometheus and Grafana need: rules, dashboards, service discovery"),
