@@ -97,7 +97,9 @@ def test_history_is_read_from_a_prometheus_that_scrapes_us(site: Cli, scraped: s
     assert isinstance(found, dict)
     assert found["kpis"]["v_cpu_usage_mean_vnf"] == {"unit": "%", "last": 1.0}, "in the KPI's own unit again"
     assert found["kpis"]["v_memory_usage_mean_vnf"]["last"] == pytest.approx(20.0)
-    assert "v_cpu_usage_mean_vnf" in site.good("kpi", "plot", machine, "--since", "5m").out
+    plotted = site.good("--json", "kpi", "plot", machine, "--since", "5m").json
+    assert "v_cpu_usage_mean_vnf" in plotted["drawing"]
+    assert plotted["resource_key"].endswith("/firewall-0"), "the alarms of the machine itself are shaded"
     assert "v_cpu_usage_mean_vnf" in site.good("kpi", "export", machine, "--since", "5m").out
     assert not (site.home / "history.db").exists(), "what Prometheus keeps is not kept twice"
     assert ask(scraped, 'manor_services{state="INSTANTIATED"}')[0]["value"][1] == "1"  # type: ignore[index]

@@ -200,7 +200,8 @@ def plot(
         raise UsageError(
             f"{what} was not measured of {series.name} in the last {since}", hint=f"manor kpi show {series.name}"
         )
-    alarms = _alarms(s, series, rows[0].time_s)
+    key = _key(s, series)
+    alarms = _alarms(s, key, rows[0].time_s)
     accused = blamed(list(courses), alarms)
     moving = sorted(courses, key=lambda name: (len({v for v in courses[name] if v is not None}) < 2, name))
     chosen = list(dict.fromkeys(kpi or (*accused, *moving)))[:most]
@@ -217,7 +218,7 @@ def plot(
         )
         for alarm in alarms
     ]
-    value = {"subject": series, "kpis": chosen, "blamed": accused, "alarms": alarms}
+    value = {"subject": series, "resource_key": key, "kpis": chosen, "blamed": accused, "alarms": alarms}
     if output is None:
         width = max(_LEAST_WIDTH, min(s.out.console.width if s.out.is_terminal else _WIDTH, 160))
         drawn = terminal(series.name, panels, shades, width=width, colour=s.out.is_terminal)
@@ -227,29 +228,27 @@ def plot(
     s.out.result({**value, "file": str(output)}, lambda: s.out.note(f"written to {output}"))
 
 
-def _alarms(s: Session, series: Series, since_s: float) -> list[AlarmRecord]:
-    """Alarms about the subject that were active in the span, the newest first."""
+def _alarms(s: Session, key: str, since_s: float) -> list[AlarmRecord]:
+    """Alarms about the resource that were active in the span, the newest first."""
     from manor.store import alarms
 
     with s.runtime.store.read() as tx:
         found = alarms.listing(tx, cleared=True, limit=10_000)
-    service = series.labels.get("service", "")
-    known = {series.key}
-    if "/" in series.key and series.key.startswith(f"{service}/"):  # named by Prometheus's labels, not by its key
-        ns_id = find_ns(s, service).id
-        known = {alarm.resource_key for alarm in found if _is(series, ns_id, alarm.resource_key)}
     return [
-        alarm
-        for alarm in found
-        if alarm.resource_key in known and (alarm.alarm_cleared_time_s or time.time()) >= since_s
+        alarm for alarm in found if alarm.resource_key == key and (alarm.alarm_cleared_time_s or time.time()) >= since_s
     ]
 
 
-def _is(series: Series, ns_id: str, key: str) -> bool:
-    """Whether a resource key is the subject that these labels name."""
-    labels = series.labels
-    own = [labels.get("vnf", ""), labels.get("vnfc", "") or labels.get("link", "") or labels.get("chain", "")]
-    return key.startswith(f"{ns_id}/") and key.endswith("/" + "/".join(part for part in own if part))
+def _key(s: Session, series: Series) -> str:
+    """The resource's key; a Prometheus knows its labels only."""
+    from manor.assure.looking import Services
+    from manor.assure.measuring import subjects_of
+
+    if series.key != series.name:
+        return series.key
+    subjects = subjects_of(Services(s.runtime).read())
+    same = (one.key for one in subjects if {k: one.labels.get(k) for k in series.labels} == dict(series.labels))
+    return next(same, series.key)
 
 
 def blamed(kpis: Sequence[str], alarms: Sequence[AlarmRecord]) -> list[str]:
