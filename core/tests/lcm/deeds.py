@@ -86,6 +86,9 @@ class Deed:
     damage: Callable[[SimSite, str], None] = _untouched
     """What somebody broke just before, behind our back."""
 
+    is_long: bool = False
+    """Its like is in the matrix already: lived through in the long runs only."""
+
     @property
     def is_damaged(self) -> bool:
         """Whether something is broken before it begins."""
@@ -166,30 +169,37 @@ DEEDS: Mapping[str, Deed] = {
     "canary": Deed(
         ask=lambda s, n: change_package(s.rt, n, "web", "web-vnfd-2", strategy="canary", fraction=0.5),
         before=("instantiate", "scale-vnf-out"),
+        is_long=True,
     ),
-    "change-flavour": Deed(ask=lambda s, n: change_flavour(s.rt, n, "web", "plus")),
+    "change-flavour": Deed(ask=lambda s, n: change_flavour(s.rt, n, "web", "plus"), is_long=True),
     "modify-information": Deed(
-        ask=lambda s, n: modify_information(s.rt, n, "web", name="front", properties={"greeting": "good day"})
+        ask=lambda s, n: modify_information(s.rt, n, "web", name="front", properties={"greeting": "good day"}),
+        is_long=True,
     ),
-    "add-vnf": Deed(ask=_updated("INSTANTIATE_VNF", vnfProfileId="firewall")),
+    "add-vnf": Deed(ask=_updated("INSTANTIATE_VNF", vnfProfileId="firewall"), is_long=True),
     "add-vnf-of-a-new-profile": Deed(
-        ask=_updated("INSTANTIATE_VNF", vnfProfileId="second", vnfdId="client-vnfd", extVirtualLinks={"eth": "lan"})
+        ask=_updated("INSTANTIATE_VNF", vnfProfileId="second", vnfdId="client-vnfd", extVirtualLinks={"eth": "lan"}),
+        is_long=True,
     ),
     "remove-vnf": Deed(ask=_updated("REMOVE_VNF", removeVnfInstanceId="firewall"), before=("instantiate", "add-vnf")),
-    "create-link": Deed(ask=_updated("CREATE_NS_VIRTUAL_LINK", virtualLinkId="dmz", cidr="10.99.0.0/24")),
+    "create-link": Deed(ask=_updated("CREATE_NS_VIRTUAL_LINK", virtualLinkId="dmz", cidr="10.99.0.0/24"), is_long=True),
     "change-ext-conn": Deed(
         ask=lambda s, n: change_ext_conn(s.rt, n, "firewall", {"in": "dmz"}), before=("instantiate", "create-link")
     ),
-    "remove-vnffg": Deed(ask=_updated("REMOVE_VNFFG", removeVnffgId="graph")),
-    "snapshot": Deed(ask=lambda s, n: snapshots.create(s.rt, n, "web", "one"), before=("instantiate", "scale-vnf-out")),
+    "remove-vnffg": Deed(ask=_updated("REMOVE_VNFFG", removeVnffgId="graph"), is_long=True),
+    "snapshot": Deed(
+        ask=lambda s, n: snapshots.create(s.rt, n, "web", "one"), before=("instantiate", "scale-vnf-out"), is_long=True
+    ),
     "revert": Deed(
         ask=lambda s, n: snapshots.revert(s.rt, n, "web", "one"), before=("instantiate", "scale-vnf-out", "snapshot")
     ),
     "delete-snapshot": Deed(
-        ask=lambda s, n: snapshots.delete(s.rt, n, "one"), before=("instantiate", "scale-vnf-out", "snapshot")
+        ask=lambda s, n: snapshots.delete(s.rt, n, "one"),
+        before=("instantiate", "scale-vnf-out", "snapshot"),
+        is_long=True,
     ),
     "terminate-with-snapshot": Deed(
-        ask=_plain(OperationKind.TERMINATE), before=("instantiate", "scale-vnf-out", "snapshot")
+        ask=_plain(OperationKind.TERMINATE), before=("instantiate", "scale-vnf-out", "snapshot"), is_long=True
     ),
     "repair-node": Deed(ask=_plain(OperationKind.REPAIR), damage=_damage("web/main-0")),
     "repair-crashed": Deed(ask=_plain(OperationKind.REPAIR), damage=_crashed("firewall/main-0")),

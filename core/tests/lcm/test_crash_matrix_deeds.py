@@ -28,6 +28,9 @@ _LATE_S = 100_000.0
 """Longer than any deadline: the call has been given up when it comes back."""
 
 
+ROWS = [pytest.param(name, marks=pytest.mark.long) if deed.is_long else name for name, deed in DEEDS.items()]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
     """An operation accepted and not begun, to be lived through again and again."""
@@ -117,7 +120,7 @@ def _die_at(stage: Stage, deed: str, at: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize("deed", ROWS)
 def test_death_at_every_boundary(stage: Stage, deed: str) -> None:
     for at in range(stage.prepared(deed).boundaries):
         _die_at(stage, deed, at)
@@ -177,7 +180,7 @@ def _suffer(stage: Stage, deed: str, call: Moment, misfortune: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("misfortune", MISFORTUNES)
-@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize("deed", ROWS)
 def test_every_call_goes_wrong(stage: Stage, deed: str, misfortune: str) -> None:
     when = MISFORTUNES[misfortune].when
     for call in (*stage.prepared(deed).calls, *(LOOKS if when is When.BEFORE else ())):
