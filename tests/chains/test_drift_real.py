@@ -78,5 +78,7 @@ def test_under_serve_it_is_put_right_by_itself(served: Any, capsys: pytest.Captu
     said = stage.manor.good("ns", "drift", "web").out
     assert "put right by the controller" in said
     assert "chain path on host-1" in said
+    (switch,) = stage.manor.good("--json", "sdn", "switches", "net").json
+    assert (switch["wrong"], switch["repaired"]) == (0, 3 * len(took))
     with capsys.disabled():
         print(f"\nrepair under serve: {', '.join(f'{s:.2f}' for s in sorted(took))} s")

@@ -4,6 +4,7 @@ Switches know numbers; these views say which service, chain and VNF they stand f
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,13 +63,19 @@ def _rules(seen: Observed) -> Iterator[Mapping[str, Any]]:
 
 @app.command()
 def switches(ctx: typer.Context, name: Name) -> None:
-    """List a controller's switches, with how many ports, tunnels and rules of ours each has."""
+    """List a controller's switches, with how many ports, tunnels and rules of ours each has, how many rules are missing
+    or altered now, and how many were and have been put right."""
     s = session(ctx)
     topology = _topology(s, name)
-    rules: dict[str, int] = {}
+    rules: Counter[str] = Counter()
+    wrong: Counter[str] = Counter()
+    repaired: Counter[str] = Counter()
     for seen in _observed(s, name):
         for rule in _rules(seen):
-            rules[str(rule.get("host", ""))] = rules.get(str(rule.get("host", "")), 0) + 1
+            rules[str(rule.get("host", ""))] += 1
+            wrong[str(rule.get("host", ""))] += rule.get("state", "active") != "active"
+        for repair in seen.detail.get("repairs", ()):
+            repaired[str(repair["host"])] += int(repair["rules"])
     devices = devices_of(s)
     found = [
         {
@@ -77,11 +84,13 @@ def switches(ctx: typer.Context, name: Name) -> None:
             "connected": switch.connected,
             "ports": sum(device in devices for device in switch.ports),
             "tunnels": sum(link.host == switch.host and link.device in switch.ports for link in topology.links),
-            "rules": rules.get(switch.host, 0),
+            "rules": rules[switch.host],
+            "wrong": wrong[switch.host],
+            "repaired": repaired[switch.host],
         }
         for switch in topology.switches
     ]
-    headers = ("host", "datapath", "connected", "machines' ports", "tunnels", "rules")
+    headers = ("host", "datapath", "connected", "machines' ports", "tunnels", "rules", "wrong", "put right")
     rows = [tuple("yes" if v is True else "no" if v is False else v for v in one.values()) for one in found]
     empty = "it has no switch yet"
     s.out.result(found, lambda: s.out.table(headers, rows, right=headers[3:], empty=empty))
