@@ -253,6 +253,7 @@ def test_a_one_way_chain_leaves_the_way_back_alone() -> None:
         (Classifier(destination_ip_address_prefix="10.0.0.2/32"), {}, {"ipv4_dst": "10.0.0.3"}),
         (Classifier(protocol="icmp"), {"ip_proto": 1}, {"ip_proto": 6}),
         (Classifier(protocol="132"), {"ip_proto": 132}, {"ip_proto": 6}),
+        (Classifier(protocol="ipv6"), {"ip_proto": 41}, {"ip_proto": 6}),
     ],
 )  # fmt: skip
 def test_every_field_of_an_nfp_rule(

@@ -49,6 +49,7 @@ def compile_chain(spec: ChainSpec, topology: Topology, dead: Collection[str] = (
     """
     _refuse_unsound(spec)
     ranked = _ranked(spec)
+    ahead = _RANKS // 2 if _both_ways(spec) else 0
     rules: dict[tuple[object, ...], FlowRule] = {}
     for way in (True, False) if spec.symmetric else (True,):
         for rank, clause in ranked:
@@ -56,7 +57,8 @@ def compile_chain(spec: ChainSpec, topology: Topology, dead: Collection[str] = (
                 for target in spec.destinations:
                     if source.device == target.device and source.host == target.host:
                         continue
-                    for rule in _Way(spec, topology, dead, way, rank, clause, source, target).rules():
+                    own = rank + ahead if way else rank
+                    for rule in _Way(spec, topology, dead, way, own, clause, source, target).rules():
                         rules.setdefault((rule.host, rule.table, rule.priority, rule.match), rule)
     if not any(rule.table == Table.CLASSIFY for rule in rules.values()):
         raise Permanent(
@@ -282,13 +284,12 @@ class _Way:
 
     def rule(self, port: SdnPort, table: Table, match: _Clause, actions: Actions, note: str) -> FlowRule:
         """A rule for frames out of ``port``."""
-        rank = self.rank + (_RANKS // 2 if self.forth and _both_ways(self.spec) else 0)
         start, end = (self.source, self.target) if self.forth else (self.target, self.source)
-        priority = Priority.STEER + _SLOTS * self.spec.precedence + rank
+        priority = Priority.STEER + _SLOTS * self.spec.precedence + self.rank
         if table is not Table.CLASSIFY:
             priority += _RANKS * (2 * bool(start.mac) + bool(end.mac))
         elif not end.mac:
-            priority = Priority.OUTSIDE + _RANKS * self.spec.precedence + rank
+            priority = Priority.OUTSIDE + _RANKS * self.spec.precedence + self.rank
         if table is Table.CLASSIFY and is_outside(start):  # several links may have VLANs of this port
             segment = metadata_of(self.spec.owner, self.spec.segment)
             match = {**match, "metadata": (segment, SEGMENT_MASK)}

@@ -30,8 +30,13 @@ __all__ = [
 ]
 
 PROTOCOLS: Mapping[str, int] = {
-    "icmp": 1, "igmp": 2, "ipip": 4, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "icmp6": 58, "icmpv6": 58,
-    "ipv6-icmp": 58, "ospf": 89, "ospfigp": 89, "pim": 103, "vrrp": 112, "l2tp": 115, "sctp": 132, "udplite": 136,
+    "hopopt": 0, "icmp": 1, "igmp": 2, "ggp": 3, "ipv4": 4, "ipip": 4, "st": 5, "tcp": 6, "egp": 8, "igp": 9, "udp": 17,
+    "hmp": 20, "rdp": 27, "iso-tp4": 29, "dccp": 33, "ipv6": 41, "ipv6-route": 43, "ipv6-frag": 44, "idrp": 45,
+    "rsvp": 46, "gre": 47, "esp": 50, "ah": 51, "icmp6": 58, "icmpv6": 58, "ipv6-icmp": 58, "ipv6-nonxt": 59,
+    "ipv6-opts": 60, "vmtp": 81, "eigrp": 88, "ospf": 89, "ospfigp": 89, "ax.25": 93, "etherip": 97, "encap": 98,
+    "pim": 103, "ipcomp": 108, "vrrp": 112, "l2tp": 115, "pgm": 113, "isis": 124, "sctp": 132, "fc": 133,
+    "mobility": 135, "udplite": 136, "mpls-in-ip": 137, "manet": 138, "hip": 139, "shim6": 140, "wesp": 141,
+    "rohc": 142, "ethernet": 143,
 }  # fmt: skip
 """IANA keywords that a descriptor may use; a number is taken too."""
 _ETHER = {"ipv4": 0x0800, "ipv6": 0x86DD}
