@@ -173,9 +173,24 @@ def test_a_chain_crosses_hosts_in_any_order_both_ways_also_where_its_segment_is_
             *(functions[name].ingress.device for name in order), "p2",
         ]  # fmt: skip
         assert not any("somebody else" in hop.note for hop in hops), [hop.note for hop in hops]
+        probes = site.driver.probe(web.key, [_packet(p1, p2, 50000, 5000), _packet(p2, p1, 5000, 50000)], site.ctx())
+        assert all(probe.arrived for probe in probes), [probe.hops for probe in probes]
+        assert [hop.device for hop in probes[0].hops if hop.key] == [
+            "p1", *(functions[name].ingress.device for name in order), "p2",
+        ]  # fmt: skip
+        assert any(hop.note.startswith("from host") for probe in probes for hop in probe.hops), (
+            "links are parts of the way"
+        )
     assert one.netns.pings("10.0.0.2", count=5), "other traffic does not take the chain"
     site.remove(web)
     assert site.tunnels() == 2, "those to h3 were the chain's alone"
+
+
+def _packet(source: SdnPort, target: SdnPort, sport: int, dport: int) -> dict[str, str | int]:
+    return {
+        "in_port": source.device, "eth_src": source.mac, "eth_dst": target.mac, "eth_type": 0x0800, "ip_proto": 17,
+        "ipv4_src": source.addresses[0], "ipv4_dst": target.addresses[0], "udp_src": sport, "udp_dst": dport,
+    }  # fmt: skip
 
 
 def _seen(site: Site, key: str) -> dict[str, int]:
