@@ -148,9 +148,26 @@ def test_a_chain_may_not_end_on_another_link_than_it_starts() -> None:
     (df,) = NSD.flavours
     web = dataclasses.replace(
         profile("web", "eth"),
-        connectivity=(dataclasses.replace(profile("web", "eth").connectivity[0], virtual_link="other"),),
+        connectivity=(dataclasses.dataclasses.replace(profile("web", "eth").connectivity[0], virtual_link="other"),),
     )
-    df = dataclasses.replace(df, vnf_profiles=(*df.vnf_profiles[:3], web))
-    links = (*NSD.virtual_links, dataclasses.replace(NSD.virtual_links[0], id="other"))
+    df = dataclasses.dataclasses.replace(df, vnf_profiles=(*df.vnf_profiles[:3], web))
+    links = (*NSD.virtual_links, dataclasses.dataclasses.replace(NSD.virtual_links[0], id="other"))
     with pytest.raises(PlanRefused, match="different links"):
-        state(request(nsd=dataclasses.replace(NSD, flavours=(df,), virtual_links=links)))
+        state(request(nsd=dataclasses.dataclasses.replace(NSD, flavours=(df,), virtual_links=links)))
+
+
+def test_where_there_is_no_agent_the_way_in_is_ssh_to_the_first_address() -> None:
+    wish = request()
+    vnfds = dict(wish.vnfds)
+    for name in ("web-vnfd", "firewall-vnfd"):
+        (df,) = vnfds[name].flavours
+        vdu = dataclasses.replace(df.vdus[0], guest_agent=False, ssh_user="admin")
+        vnfds[name] = dataclasses.replace(vnfds[name], flavours=(dataclasses.replace(df, vdus=(vdu,)),))
+    checks = {
+        check.view["name"]: check
+        for check in state(dataclasses.replace(wish, vnfds=vnfds)).checks
+        if check.kind == "vnf"
+    }
+    assert list(checks["web"].nodes.values()) == ["ssh://admin@10.10.0.11"]
+    assert checks["firewall"].nodes == {}, "without an address there is no way"
+    assert list(checks["client"].nodes.values()) == ["vim:lab"]

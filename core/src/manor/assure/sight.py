@@ -50,7 +50,8 @@ class Service:
 
     def guests(self) -> frozenset[str]:
         """Machines that have an agent inside, which answered when the service was made."""
-        return frozenset(key for check in self.desired.checks if check.kind == "vnf" for key in check.nodes)
+        checks = (check for check in self.desired.checks if check.kind == "vnf")
+        return frozenset(key for check in checks for key, way in check.nodes.items() if way.startswith("vim:"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

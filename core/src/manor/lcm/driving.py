@@ -6,11 +6,13 @@ import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from manor.api import (
     CallContext,
     ChainSpec,
+    Guest,
     GuestAccess,
     GuestResult,
     Observed,
@@ -29,11 +31,13 @@ from manor.errors import DeadlineExceeded, DriverError, ManorError, Permanent, T
 from manor.lcm.chainprobe import fault, probe_chain, probes
 from manor.lcm.gating import stand
 from manor.lcm.scripts import script_from_json
+from manor.lcm.ssh import SshGuest, forget
 from manor.lcm.tokens import given_secrets, revealed, view_revealed
 from manor.secrets import hide
 
 __all__ = ["Connections", "Driving", "VimGuest", "vnf_view"]
 
+_ANEW = ("create", "replace", "repair")
 _POLL_FIRST_S = 0.05
 _POLL_MOST_S = 1.0
 _PROBE_S = 30.0
@@ -50,6 +54,11 @@ class Connections(Protocol):
 
     def driver(self, endpoint: str) -> Any:
         """The guarded connection for a step's endpoint, as ``vim:lab``."""
+        ...
+
+    @property
+    def home(self) -> Path:
+        """Where Manor keeps its state."""
         ...
 
     def tokens_given(self, operation_id: str) -> frozenset[str]:
@@ -138,6 +147,8 @@ class Driving:
         if isinstance(spec, SegmentSpec | ChainSpec):
             observed: Observed = driver.apply(driver.compile(spec, driver.topology(ctx)), ctx)
         else:
+            if spec.kind is ResourceKind.NODE and step.change in _ANEW:
+                forget(self.rt.home, spec.key)
             observed = driver.ensure(spec, ctx)
         return observed
 
@@ -238,12 +249,14 @@ class Driving:
         if not health.ready:
             raise Transient(health.reason or "not ready", hint=f"manor vnf console {view.service}/{view.name}")
 
-    def _inside(self, step: Step, ctx: CallContext) -> tuple[VnfView, dict[str, VimGuest]]:
+    def _inside(self, step: Step, ctx: CallContext) -> tuple[VnfView, dict[str, Guest]]:
         data = step.spec or {}
         view = view_revealed(vnf_view(data["view"]), ctx)
-        guests = {
-            key: VimGuest(vim=self.rt.driver(endpoint), ref=ResourceRef(kind=ResourceKind.NODE, key=key))
-            for key, endpoint in data.get("nodes", {}).items()
+        guests: dict[str, Guest] = {
+            key: SshGuest(uri=way, key=key, home=self.rt.home)
+            if way.startswith("ssh://")
+            else VimGuest(vim=self.rt.driver(way), ref=ResourceRef(kind=ResourceKind.NODE, key=key))
+            for key, way in data.get("nodes", {}).items()
         }
         return view, guests
 

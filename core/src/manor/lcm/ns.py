@@ -15,7 +15,6 @@ from typing import Any
 from manor.api import Finding, OperationKind, Plan, ServiceView, Severity
 from manor.errors import PlanRefused, UsageError
 from manor.lcm.chainplan import refuse_astray
-from manor.lcm.chainplan import refuse_astray
 from manor.lcm.claims import Seen
 from manor.lcm.diff import diff
 from manor.lcm.leftovers import for_good, left_behind, merged, without_absent

@@ -46,7 +46,7 @@ class DesiredCheck:
     view: Mapping[str, Any] = field(default_factory=dict)
     """The VnfView as JSON, for a VNF; else ``{"resource": key}`` of what is to be observed ACTIVE."""
     nodes: Mapping[str, str] = field(default_factory=dict)
-    """``vim:<name>`` by key of each of the VNF's nodes, for the way into the guests."""
+    """The way into each of the VNF's nodes by its key: ``vim:<name>`` for the agent, or ``ssh://<user>@<address>``."""
     depends_on: tuple[str, ...] = ()
     why: str = ""
 

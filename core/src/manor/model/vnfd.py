@@ -139,6 +139,8 @@ class Vdu:
     firmware: str = ""
     guest_agent: bool = False
     """The image runs qemu-guest-agent: health is asked of it. Where False, a started machine counts as healthy."""
+    ssh_user: str = ""
+    """Who logs in by SSH, where there is no guest agent but a way to its address; empty for nobody."""
     watchdog: bool = False
     int_cpds: tuple[IntCpd, ...] = ()
     """In interface order."""

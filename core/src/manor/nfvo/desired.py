@@ -299,7 +299,7 @@ def _add_vnf(draft: _Draft, vnf: Vnf, links: Sequence[_Link], after: tuple[str, 
         nodes.append(_add_node(draft, vnf, vnfc, mtus, user_data, after))
     if vnf.is_stopped:
         return  # nothing runs in it that could be configured or healthy
-    guests = {vnfc.key: f"vim:{draft.where(vnfc)[0]}" for vnfc in vnf.vnfcs if vnfc.vdu.guest_agent}
+    guests = {vnfc.key: way for vnfc in vnf.vnfcs if (way := _way_in(draft, vnfc))}
     # The VNF's own key always stands for "the VNF is ready", also where its machines' start is all there is to see.
     verify_after = tuple(nodes)
     for verb in (Verb.CONFIGURE, Verb.VERIFY) if view.day1 else (Verb.VERIFY,):
@@ -316,6 +316,17 @@ def _add_vnf(draft: _Draft, vnf: Vnf, links: Sequence[_Link], after: tuple[str, 
             )
         )
         verify_after = (*verify_after, key)
+
+
+def _way_in(draft: _Draft, vnfc: Vnfc) -> str:
+    """How to get inside: ``vim:<name>`` for the guest agent, ``ssh://<user>@<address>``, or empty."""
+    if vnfc.vdu.guest_agent:
+        return f"vim:{draft.where(vnfc)[0]}"
+    addresses = [address for port in vnfc.ports for address in draft.addresses.get(port.key, ())]
+    if not vnfc.vdu.ssh_user or not addresses:
+        return ""
+    address = addresses[0].partition("/")[0]
+    return f"ssh://{vnfc.vdu.ssh_user}@{f'[{address}]' if ':' in address else address}"
 
 
 def _add_node(

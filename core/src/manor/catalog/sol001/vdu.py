@@ -188,7 +188,7 @@ def vdu(
     """A Vdu.Compute node (or a container's), with what is bound to it.
 
     ``metadata`` of the node template is Manor's place for what TOSCA has no property for: ``kernel_cmdline``,
-    ``firmware`` (``bios`` or ``uefi``), ``guest_agent``, ``watchdog``, and ``day1``, commands one a line.
+    ``firmware`` (``bios`` or ``uefi``), ``guest_agent``, ``ssh_user``, ``watchdog``, and ``day1``, commands one a line.
     """
     given = node.properties
     extra = node.reading.get("metadata")
@@ -225,6 +225,7 @@ def vdu(
         kernel_cmdline=extra.get("kernel_cmdline").text(),
         firmware=extra.get("firmware").choice(("bios", "uefi")),
         guest_agent=extra.get("guest_agent").flag(),
+        ssh_user=extra.get("ssh_user").text(),
         watchdog=extra.get("watchdog").flag(),
         int_cpds=cpds,
         monitoring_parameters=monitoring(given.get("monitoring_parameters")),

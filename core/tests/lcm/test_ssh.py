@@ -1,0 +1,131 @@
+"""Inside by SSH: a real sshd on loopback, the same code as for a machine."""
+
+import getpass
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from manor.api import CallContext
+from manor.errors import DeadlineExceeded, Permanent, Transient, Unauthorized
+from manor.lcm.ssh import KEY, SshGuest, forget
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+NODE = "0a0b0c0d/vnf/web/main-0"
+
+
+def keygen(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+
+
+@dataclass
+class Sshd:
+    """A server of our own."""
+
+    place: Path
+    port: int
+    process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """With a host key that was never seen; returns when it listens."""
+        self.stop()
+        for old in self.place.glob("host*"):
+            old.unlink()
+        keygen(self.place / "host")
+        Path("/run/sshd").mkdir(exist_ok=True)
+        config = self.place / "sshd_config"
+        config.write_text(
+            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.place / 'host'}\nPidFile none\nUsePAM no\n"
+            f"AuthorizedKeysFile {self.place / 'authorized_keys'}\nStrictModes no\nPasswordAuthentication no\n"
+        )
+        self.process = subprocess.Popen(
+            ["/usr/sbin/sshd", "-D", "-e", "-f", str(config)], stderr=subprocess.PIPE, text=True
+        )
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            if "listening on" in line:
+                return
+        raise AssertionError("sshd ended")
+
+    def stop(self) -> None:
+        """End it."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.communicate(timeout=20)
+            self.process = None
+
+
+@pytest.fixture
+def sshd(tmp_path: Path) -> Iterator[Sshd]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home = tmp_path / "home"
+    keygen(home / KEY)
+    place = tmp_path / "sshd"
+    place.mkdir()
+    shutil.copy(f"{home / KEY}.pub", place / "authorized_keys")
+    server = Sshd(place, port)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def guest(sshd: Sshd, tmp_path: Path) -> SshGuest:
+    return SshGuest(uri=f"ssh://{getpass.getuser()}@127.0.0.1:{sshd.port}", key=NODE, home=tmp_path / "home")
+
+
+def ctx(seconds: float = 60.0) -> CallContext:
+    return CallContext.within(seconds)
+
+
+def test_a_program_runs_with_its_words_as_they_are(guest: SshGuest) -> None:
+    assert guest.ping(ctx())
+    done = guest.run(["printf", "%s|", "a b", "$HOME", "it's; exit 9"], ctx())
+    assert (done.exit_code, done.stdout) == (0, b"a b|$HOME|it's; exit 9|")
+    done = guest.run(["/bin/sh", "-s"], ctx(), stdin=b"echo heard >&2; exit 3")
+    assert (done.exit_code, done.stderr) == (3, b"heard\n")
+
+
+def test_another_machine_at_the_same_address_is_not_talked_to(guest: SshGuest, sshd: Sshd) -> None:
+    assert guest.ping(ctx())
+    sshd.start()
+    with pytest.raises(Unauthorized, match="host key changed"):
+        guest.ping(ctx())
+    forget(guest.home, NODE)  # as when it is made anew
+    assert guest.ping(ctx())
+
+
+def test_who_does_not_know_the_key_says_what_to_do(guest: SshGuest, sshd: Sshd) -> None:
+    (sshd.place / "authorized_keys").write_text("")
+    with pytest.raises(Unauthorized) as refused:
+        guest.ping(ctx())
+    assert "id_manor.pub" in refused.value.hint
+    (guest.home / KEY).unlink()
+    with pytest.raises(Unauthorized) as missing:
+        guest.ping(ctx())
+    assert "ssh-keygen" in missing.value.hint
+
+
+def test_silence_and_flood_end(guest: SshGuest, sshd: Sshd) -> None:
+    with pytest.raises(DeadlineExceeded):
+        guest.run(["sleep", "600"], ctx(10))
+    with pytest.raises(Permanent, match="more than 1 MiB"):
+        guest.run(["cat", "/dev/zero"], ctx())
+    sshd.stop()
+    with pytest.raises(Transient, match="does not answer"):
+        guest.ping(ctx())
+
+
+@pytest.mark.parametrize("user", ["-oProxyCommand=touch /tmp/x", "Root", "a b"])
+def test_a_user_that_is_none_is_refused(guest: SshGuest, user: str) -> None:
+    hostile = SshGuest(uri=f"ssh://{user}@127.0.0.1", key=NODE, home=guest.home)
+    with pytest.raises(Permanent, match="no way in"):
+        hostile.ping(ctx())
