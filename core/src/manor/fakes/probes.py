@@ -31,6 +31,10 @@ def walked(spec: ChainSpec, fabric: Fabric, packet: Mapping[str, str | int], kee
     walk = fabric.send(start.host, start.device, frame)
     hops = [_hop(start, ProbeVerdict.PASSED if walk.through or walk.arrivals else ProbeVerdict.LOST)]
     for passed in walk.through:
+        if passed not in out:
+            note = "the rules of another chain take it"
+            hops.append(ProbeHop(key="", host="", device=passed, verdict=ProbeVerdict.LOST, note=note))
+            return Probe(packet=packet, hops=tuple(hops))
         hops.append(_through(out[passed][0], keepers))
         if hops[-1].verdict is ProbeVerdict.KEPT:
             return Probe(packet=packet, hops=tuple(hops))
