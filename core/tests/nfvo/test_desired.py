@@ -148,12 +148,12 @@ def test_a_chain_may_not_end_on_another_link_than_it_starts() -> None:
     (df,) = NSD.flavours
     web = dataclasses.replace(
         profile("web", "eth"),
-        connectivity=(dataclasses.dataclasses.replace(profile("web", "eth").connectivity[0], virtual_link="other"),),
+        connectivity=(dataclasses.replace(profile("web", "eth").connectivity[0], virtual_link="other"),),
     )
-    df = dataclasses.dataclasses.replace(df, vnf_profiles=(*df.vnf_profiles[:3], web))
-    links = (*NSD.virtual_links, dataclasses.dataclasses.replace(NSD.virtual_links[0], id="other"))
+    df = dataclasses.replace(df, vnf_profiles=(*df.vnf_profiles[:3], web))
+    links = (*NSD.virtual_links, dataclasses.replace(NSD.virtual_links[0], id="other"))
     with pytest.raises(PlanRefused, match="different links"):
-        state(request(nsd=dataclasses.dataclasses.replace(NSD, flavours=(df,), virtual_links=links)))
+        state(request(nsd=dataclasses.replace(NSD, flavours=(df,), virtual_links=links)))
 
 
 def test_where_there_is_no_agent_the_way_in_is_ssh_to_the_first_address() -> None:
