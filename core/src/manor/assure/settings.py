@@ -11,10 +11,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from manor.api.assure import HealAction
-from manor.errors import UsageError
+from manor.homefile import checked, loaded
 
 __all__ = ["FILE", "AssuranceSettings", "Mode", "Rule", "ServiceSettings", "Window", "read_settings"]
 
@@ -80,6 +80,8 @@ class AssuranceSettings(_Settings):
     """How often each guest agent is asked whether it is there."""
     guest_s: float = Field(default=15.0, ge=1, le=300)
     """How often each guest is asked for its own KPIs and its VNF's indicators."""
+    scrape: bool = False
+    """Whether exporters that VNFDs declare are asked over the network, at the VNFs' management addresses."""
     probe_s: float = Field(default=30.0, ge=0, le=3600)
     """How often marked frames are sent along each chain; 0 for never."""
     heartbeat_lost_s: float = Field(default=45.0, gt=0)
@@ -143,22 +145,5 @@ class AssuranceSettings(_Settings):
 
 def read_settings(home: Path) -> AssuranceSettings:
     """The file's settings, or the defaults where there is no file. Raises UsageError naming what is wrong in it."""
-    import yaml
-
     path = home / FILE
-    try:
-        loaded = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        return AssuranceSettings()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is no text'}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        raise UsageError(f"{path}{where}: {getattr(error, 'problem', None) or 'not YAML'}") from error
-    try:
-        return AssuranceSettings.model_validate(loaded or {})
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "settings"
-        raise UsageError(f"{path}: {place}: {first['msg']}", hint="docs/assurance.md lists the settings") from None
+    return checked(AssuranceSettings, loaded(path), path, hint="docs/assurance.md lists the settings")

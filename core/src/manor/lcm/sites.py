@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from manor.api import Candidate, Demand, SiteLink
 from manor.errors import UsageError
+from manor.homefile import checked, loaded
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -87,36 +88,21 @@ def spent(tx: Connection, *, but_ns: str) -> dict[tuple[str, str], int]:
 
 def read_sites(home: Path) -> Sites:
     """The file's sites, none where there is no file. Raises UsageError naming what is wrong in it."""
-    loaded = _yaml(home / FILE)
-    return _checked(loaded, home / FILE) if loaded else Sites()
+    content = loaded(home / FILE)
+    return _checked(content, home / FILE) if content else Sites()
 
 
 def placement_settings(home: Path, policy: str) -> Mapping[str, Any]:
     """The operator's settings of a placement policy: its part of ``placement.yaml``."""
-    loaded = _yaml(home / PLACEMENT_FILE)
-    own = loaded.get(policy, {}) if isinstance(loaded, dict) else None
+    content = loaded(home / PLACEMENT_FILE)
+    own = content.get(policy, {}) if isinstance(content, dict) else None
     if not isinstance(own, dict):
         raise UsageError(f"{home / PLACEMENT_FILE}: not settings by policy", hint="as: balanced: {cpu_overcommit: 4}")
     return own
 
 
-def _yaml(path: Path) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text()) or {}
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is no text'}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        raise UsageError(f"{path}{where}: {getattr(error, 'problem', None) or 'not YAML'}") from error
-
-
-def _checked(loaded: Any, path: Path) -> Sites:
-    from pydantic import BaseModel, ConfigDict, Field, ValidationError
+def _checked(content: Any, path: Path) -> Sites:
+    from pydantic import BaseModel, ConfigDict, Field
 
     class _SiteFile(BaseModel):
         model_config = ConfigDict(extra="forbid")
@@ -134,12 +120,7 @@ def _checked(loaded: Any, path: Path) -> Sites:
         sites: dict[str, _SiteFile]
         links: list[_LinkFile] = Field(default_factory=list)
 
-    try:
-        file = _File.model_validate(loaded)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "sites"
-        raise UsageError(f"{path}: {place}: {first['msg']}", hint="docs/operating.md shows one") from None
+    file = checked(_File, content, path, hint="docs/operating.md shows one")
     owner: dict[str, str] = {}
     for name, site in file.sites.items():
         if not name or " " in name:
