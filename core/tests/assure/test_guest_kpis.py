@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
 from assured_site import Site, unguarded
 from sqlalchemy import update
 
@@ -74,3 +75,34 @@ def test_a_guest_that_hangs_holds_up_nothing(make_site: Make) -> None:
     assert asked.wait(10)
     assert site.assurance._measuring.rows[firewall].values == {"v_cpu_usage_mean_vnf": 10.0}
     answer.set()
+
+
+def test_exporters_are_asked_over_the_network_only_where_the_operator_wants_it(
+    make_site: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, object]] = []
+
+    def scrape(address: str, place: object, **_: object) -> bytes:
+        asked.append((address, place))
+        return b"7\n"
+
+    monkeypatch.setattr("manor.telemetry.guests.scrape", scrape)
+    site = make_site()
+    declare(site, "web", "sessions", "http://:9100/metrics")
+    web = site.node("web")
+    measuring = site.assurance._measuring
+
+    def go() -> dict[str, float]:
+        for _ in range(4):
+            site.rounds(1, step_s=16, measure=True)
+            measuring.guests.wait(10)
+        return dict(measuring.rows[web].values)
+
+    assert "vnf_indicator:sessions" not in go()
+    assert asked == []
+    site.settings(detector="", scrape=True)
+    assert go()["vnf_indicator:sessions"] == 7.0
+    addresses = {address for address, _ in asked}
+    (desired,) = [service.desired for service in site.assurance._services.read()]
+    ports = [port for r in desired.resources if r.spec.key == web for port in r.spec.ports]  # type: ignore[union-attr]
+    assert addresses == {ports[0].addresses[0].partition("/")[0]}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from manor.api import CallContext, GuestAccess, GuestResult, Observed, Phase, ResourceKind, ResourceRef, Sample
+from manor.api import CallContext, GuestAccess, GuestResult, Observed, Phase, ResourceKind, ResourceRef, Sample, Verb
 from manor.assure.beside import Answers, Beside
 from manor.assure.sight import Service
 from manor.errors import ManorError, Transient
@@ -16,6 +16,7 @@ from manor.model.instance import PackageKind
 from manor.telemetry.guests import GuestTarget, Indicator, ask_guest
 from manor.telemetry.kpis import KpiRow, Subject, kpi_rows
 from manor.telemetry.rates import Rates
+from manor.telemetry.scrape import place_of
 
 __all__ = ["Guests"]
 
@@ -25,6 +26,19 @@ _FORGET_S = 600.0
 _log = logging.getLogger("manor.assure")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Declared:
+    """What a VNFD says about asking its machines."""
+
+    indicators: tuple[Indicator, ...]
+    management: frozenset[str]
+    """Connection points for management."""
+
+    @property
+    def is_scraped(self) -> bool:
+        return any(place_of(one.command) for one in self.indicators)
+
+
 class Guests:
     """The newest word of each guest, by machine. One thread at a time calls it."""
 
@@ -32,7 +46,7 @@ class Guests:
         self._rt = rt
         self._clock = clock
         self._rates = Rates()
-        self._indicators: dict[str, tuple[Indicator, ...]] = {}
+        self._declared: dict[str, _Declared] = {}
         self._beside = Beside("manor-guests", clock=clock)
 
     def tick(
@@ -41,10 +55,12 @@ class Guests:
         running: Mapping[str, Mapping[str, Observed]],
         subjects: Sequence[Subject],
         period_s: float,
+        *,
+        scrape: bool = False,
     ) -> None:
-        """Begin a round where one is due. Does not wait."""
+        """Begin a round where one is due, of exporters too with ``scrape``. Does not wait."""
         if self._beside.is_due():
-            targets = [target for service in services for target in self._targets(service, running)]
+            targets = [target for service in services for target in self._targets(service, running, scrape)]
             if targets:
                 known = list(subjects)
                 self._beside.begin(lambda: self._ask(targets, known), period_s)
@@ -61,33 +77,52 @@ class Guests:
         """Begin no more rounds."""
         self._beside.close()
 
-    def _targets(self, service: Service, running: Mapping[str, Mapping[str, Observed]]) -> list[GuestTarget]:
-        found = []
+    def _targets(
+        self, service: Service, running: Mapping[str, Mapping[str, Observed]], scrape: bool
+    ) -> Iterator[GuestTarget]:
+        """Machines that run and have an agent inside, or an exporter at an address."""
+        places = {node.key: endpoint for endpoint, node in service.nodes()}
         for check in service.desired.checks if not service.is_changing else ():
-            if check.kind != "vnf":
+            if check.kind != "vnf" or check.verb is not Verb.VERIFY:
                 continue
-            indicators = self._of(str(check.view.get("vnfd_id", "")))
-            for key, endpoint in check.nodes.items():
+            declared = self._of(str(check.view.get("vnfd_id", "")))
+            for vnfc in check.view.get("vnfcs", ()):
+                key, has_agent = vnfc["key"], vnfc["key"] in check.nodes
+                endpoint = places.get(key, "")
                 seen = running.get(endpoint, {}).get(key)
-                if seen is not None and seen.phase is Phase.ACTIVE:
-                    ref = ResourceRef(kind=ResourceKind.NODE, key=key, host=seen.ref.host)
-                    found.append(GuestTarget(ref=ref, endpoint=endpoint, indicators=indicators))
-        return found
+                if (
+                    seen is None
+                    or seen.phase is not Phase.ACTIVE
+                    or not (has_agent or (scrape and declared.is_scraped))
+                ):
+                    continue
+                yield GuestTarget(
+                    ref=ResourceRef(kind=ResourceKind.NODE, key=key, host=seen.ref.host),
+                    endpoint=endpoint,
+                    indicators=declared.indicators,
+                    has_agent=has_agent,
+                    address=_address(vnfc.get("addresses", {}), declared.management) if scrape else "",
+                )
 
-    def _of(self, vnfd_id: str) -> tuple[Indicator, ...]:
-        """Indicators of a VNFD that name a command; a VNFD does not change while it is in use."""
-        if vnfd_id not in self._indicators:
+    def _of(self, vnfd_id: str) -> _Declared:
+        """What a VNFD declares; it does not change while it is in use."""
+        if vnfd_id not in self._declared:
             from manor.store import packages
 
             with self._rt.store.read() as tx:
                 package = packages.by_descriptor(tx, PackageKind.VNF, vnfd_id)
-                descriptor = packages.descriptor(tx, package.id) if package is not None else {}
-            self._indicators[vnfd_id] = tuple(
-                Indicator(id=str(item["id"]), command=tuple(item["command"]))
-                for item in descriptor.get("indicators", ())
-                if item.get("command")
+                vnfd = packages.descriptor(tx, package.id) if package is not None else {}
+            self._declared[vnfd_id] = _Declared(
+                indicators=tuple(
+                    Indicator(id=str(item["id"]), command=tuple(item["command"]))
+                    for item in vnfd.get("indicators", ())
+                    if item.get("command")
+                ),
+                management=frozenset(
+                    cp["int_cpd"] for cp in vnfd.get("ext_cpds", ()) if cp.get("management") and cp.get("int_cpd")
+                ),
             )
-        return self._indicators[vnfd_id]
+        return self._declared[vnfd_id]
 
     def _ask(self, targets: Sequence[GuestTarget], subjects: Sequence[Subject]) -> Answers:
         with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="manor-guest") as pool:
@@ -102,15 +137,22 @@ class Guests:
                 return []
             vim = self._rt.driver(target.endpoint)
             if not isinstance(vim, GuestAccess):
-                return []
+                target = replace(target, has_agent=False)
 
             def run(argv: Sequence[str]) -> GuestResult:
                 if closing.is_set():
                     raise Transient("no longer asked for: the process stops")
                 ctx = replace(CallContext.within(_CALL_S), is_cancelled=closing.is_set)
-                return vim.guest_exec(target.ref, argv, ctx)
+                result: GuestResult = vim.guest_exec(target.ref, argv, ctx)
+                return result
 
             return ask_guest(target, run, self._clock)
         except ManorError as error:
             _log.debug("no word of guest %s: %s", target.ref.key, error.message)
             return []
+
+
+def _address(addresses: Mapping[str, Sequence[str]], management: frozenset[str]) -> str:
+    """The first address of a management connection point, else the first of any."""
+    ordered = sorted(addresses.items(), key=lambda item: item[0] not in management)
+    return next((address.partition("/")[0] for _, found in ordered for address in found), "")

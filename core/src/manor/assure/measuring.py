@@ -86,7 +86,7 @@ class Measuring:
         found = collect(vims, self._rt.driver, sources=self._sources, targets=_targets(services))
         self._hear(vims, {sample.key for sample in found.samples}, found.silent)
         rows = kpi_rows(subjects, (*found.samples, *flow_samples(flows, now_s)), self._rates)
-        self.guests.tick(services, running, subjects, settings.guest_s)
+        self.guests.tick(services, running, subjects, settings.guest_s, scrape=settings.scrape)
         self.probing.tick(services, settings.probe_s)
         rows = self.probing.add_to(self.guests.add_to(rows, now_s), now_s)
         self.rows = {row.subject.key: row for row in rows}

@@ -1,4 +1,4 @@
-"""What a machine says of itself, asked through the agent inside: memory, load, file systems, and its VNF's indicators.
+"""What a machine says of itself: memory, load, file systems by the agent inside, and its VNF's indicators.
 
 Everything here was written by a guest, so it is bounded and parsed, never trusted: an answer is cut off at a size, a
 command at its time, an indicator at a number of values, and no answer can take the name of a KPI that Manor measures.
@@ -16,6 +16,7 @@ from manor.api.resources import ResourceRef
 from manor.api.telemetry import Sample, SampleKind
 from manor.api.vim import GuestResult
 from manor.errors import ManorError
+from manor.telemetry.scrape import place_of, scrape
 
 __all__ = [
     "MOST_BYTES",
@@ -35,6 +36,7 @@ MOST_INDICATORS = 16
 """Indicators of one machine that are read."""
 MOST_SERIES = 64
 """Values of one indicator; further ones are left out."""
+_SCRAPE_S = 5.0
 _SYSTEM = ("cat", "/proc/meminfo", "/proc/loadavg")
 _DISKS = ("df", "-kP")
 _LOAD = re.compile(r"^(\d+\.\d+) \d+\.\d+ \d+\.\d+ \d+/\d+ \d+$", re.M)
@@ -53,25 +55,30 @@ class Indicator:
 
     id: str
     command: tuple[str, ...]
+    """A program in the guest with its arguments, or ``http://:PORT/PATH`` at its management address."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GuestTarget:
-    """A machine with an agent inside."""
+    """A machine to ask."""
 
     ref: ResourceRef
     endpoint: str
     indicators: tuple[Indicator, ...] = ()
+    has_agent: bool = True
+    address: str = ""
+    """Where its exporter is asked; empty where it has none."""
 
 
 def ask_guest(target: GuestTarget, run: Run, clock: Callable[[], float]) -> list[Sample]:
     """Samples of one guest. A command that fails costs its own values only."""
     samples: list[Sample] = []
     key = target.ref.key
-    system = [_said(run, argv) for argv in (_SYSTEM, _DISKS)]
-    samples += read_system(key, "\n".join(text for text in system if text), clock())
+    if target.has_agent:
+        system = [_said(run, argv) for argv in (_SYSTEM, _DISKS)]
+        samples += read_system(key, "\n".join(text for text in system if text), clock())
     for indicator in target.indicators[:MOST_INDICATORS]:
-        text = _said(run, indicator.command)
+        text = _indicated(target, indicator, run)
         if text:
             samples += read_indicator(key, indicator.id, text, clock())
     return samples
@@ -147,6 +154,18 @@ def _number(word: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+def _indicated(target: GuestTarget, indicator: Indicator, run: Run) -> str:
+    place = place_of(indicator.command)
+    if place is None:
+        return _said(run, indicator.command) if target.has_agent else ""
+    if not target.address:
+        return ""
+    try:
+        return scrape(target.address, place, most_bytes=MOST_BYTES, within_s=_SCRAPE_S).decode(errors="replace")
+    except ManorError:
+        return ""
 
 
 def _said(run: Run, argv: Sequence[str]) -> str:
