@@ -17,15 +17,30 @@ from manor.model.nsd import Nfpd
 
 __all__ = ["refuse_overlaps"]
 
-_Way = tuple[tuple[SdnPort, ...], tuple[SdnPort, ...], tuple[Classifier, ...]]
+_Wanted = tuple[Nfpd, bool, tuple[Classifier, ...]]
+"""Path, whether it is its way back, and what it wants on that way."""
 
 
 def refuse_overlaps(paths: Sequence[tuple[Nfpd, ChainSpec]]) -> None:
     """Raise PlanRefused where two paths of equal precedence want one packet; it names both rules and their places."""
-    for (one, one_spec), (other, other_spec) in itertools.combinations(paths, 2):
-        if one_spec.precedence != other_spec.precedence:
-            continue
-        for a, b in _meeting(one_spec, other_spec):
+    wanted: dict[tuple[int, str, str], list[_Wanted]] = {}
+    for nfp, spec in paths:
+        for is_back, (froms, tos, rules) in enumerate(_ways(spec)):
+            starts, ends = (dict.fromkeys(port.key for port in froms), dict.fromkeys(map(_met, tos)))
+            for start, end in itertools.product(starts, ends):
+                if start == end:
+                    continue
+                here = wanted.setdefault((spec.precedence, start, end), [])
+                for other, other_is_back, other_rules in here:
+                    # The ways back of both meet just where the ways there do.
+                    if other is not nfp and not (is_back and other_is_back):
+                        _compare(other, other_rules, nfp, rules)
+                here.append((nfp, bool(is_back), rules))
+
+
+def _compare(one: Nfpd, rules: Sequence[Classifier], other: Nfpd, other_rules: Sequence[Classifier]) -> None:
+    for (a, rule), (b, other_rule) in itertools.product(enumerate(rules), enumerate(other_rules)):
+        if meet(rule, other_rule):
             raise _refusal(one, other, a, b)
 
 
@@ -51,30 +66,12 @@ def _refusal(one: Nfpd, other: Nfpd, a: int, b: int) -> PlanRefused:
     )
 
 
-def _meeting(one: ChainSpec, other: ChainSpec) -> Iterator[tuple[int, int]]:
-    """Numbers of the rules of each that one packet between the same ends can match."""
-    # The ways back of both, which would be the fourth pair, meet just where the ways there do.
-    pairs = itertools.islice(itertools.product(_ways(one), _ways(other)), 3)
-    for (froms, tos, rules), (their_froms, their_tos, their_rules) in pairs:
-        if _share(froms, tos, their_froms, their_tos):
-            for (a, rule), (b, their_rule) in itertools.product(enumerate(rules), enumerate(their_rules)):
-                if meet(rule, their_rule):
-                    yield a, b
-
-
-def _ways(spec: ChainSpec) -> Iterator[_Way]:
+def _ways(
+    spec: ChainSpec,
+) -> Iterator[tuple[tuple[SdnPort, ...], tuple[SdnPort, ...], tuple[Classifier, ...]]]:
     yield spec.sources, spec.destinations, spec.classifiers
     if spec.symmetric:
         yield spec.destinations, spec.sources, tuple(map(reversed_classifier, spec.classifiers))
-
-
-def _share(
-    froms: Sequence[SdnPort], tos: Sequence[SdnPort], their_froms: Sequence[SdnPort], their_tos: Sequence[SdnPort]
-) -> bool:
-    """Whether some packet can go between ends that both have."""
-    starts = {port.key for port in froms} & {port.key for port in their_froms}
-    ends = set(map(_met, tos)) & set(map(_met, their_tos))
-    return any(start != end for start, end in itertools.product(starts, ends))
 
 
 def _met(port: SdnPort) -> str:
