@@ -137,6 +137,20 @@ def test_each_element_of_a_shared_position_is_met_also_where_no_address_leads_to
     assert "went in and did not come out" in fault(net.chain, net.run())
 
 
+def test_a_wide_classifier_is_proven_by_what_no_narrower_chain_takes() -> None:
+    net = Net(classifiers=(Classifier(protocol="tcp", destination_port_range=PortRange(lower=80, upper=89)),))
+    other = [SPECS.element("proxy", "host-1")]
+    narrow = dataclasses.replace(
+        SPECS.chain(SPECS.segment(()), (net.chain.sources[0], net.chain.destinations[0]), [other], name="narrow"),
+        segment=net.chain.segment, precedence=10,
+        classifiers=(Classifier(protocol="tcp", destination_port_range=PortRange(lower=80, upper=80)),),
+    )  # fmt: skip
+    net.sdn.apply(net.sdn.compile(narrow, net.sdn.topology(CTX)), CTX)
+    ways = net.run()
+    assert fault(net.chain, ways) == ""
+    assert ways[0].what != "tcp/80"
+
+
 def test_a_controller_without_probes_is_asked_for_none() -> None:
     assert probes(FakeSdn(), CTX)
     assert not probes(FakeSdn(unsupported=["probe"]), CTX)

@@ -104,10 +104,7 @@ def _candidates(classifier: Classifier, source: SdnPort, target: SdnPort, chance
     found: list[Packet] = []
     name = classifier.protocol.lower()
     for kind in (name,) if name else _KINDS:
-        span = classifier.destination_port_range
-        usual = [p for p in _USUAL.get(kind, ()) if span is None or span.lower <= p <= span.upper]
-        ports = (usual or [span.lower if span else 9])[: 1 if not name and found else 3] if kind in _USUAL else [0]
-        for port in ports:
+        for port in _ports(kind, classifier.destination_port_range)[: 1 if not name and found else None]:
             narrowed = dataclasses.replace(
                 classifier,
                 protocol=kind,
@@ -118,6 +115,17 @@ def _candidates(classifier: Classifier, source: SdnPort, target: SdnPort, chance
             if frame is not None:
                 found.append(frame)
     return found
+
+
+def _ports(kind: str, span: PortRange | None) -> list[int]:
+    """Destination ports to try, of a span also ones that no narrower chain may have; one 0 where there are none."""
+    usual = _USUAL.get(kind)
+    if usual is None:
+        return [0]
+    if span is None:
+        return list(usual)
+    within = [port for port in usual if span.lower <= port <= span.upper]
+    return list(dict.fromkeys([*within, span.lower, span.upper, (span.lower + span.upper) // 2]))
 
 
 def _one_of(span: PortRange | None, chance: random.Random) -> PortRange:
