@@ -131,6 +131,47 @@ class SdnFlowTests:
             walk = net.send(client.host, client.device, frame(client, server, port=port))
             assert len(walk.through) == len(chain.positions), f"port {port} is the classifier's"
 
+    @pytest.mark.parametrize("vlan", [0, 100])
+    def test_what_nobody_on_the_segment_has_is_outside(
+        self, sdn: Sdn, specs: SdnSpecs, ctx: CallContext, vlan: int
+    ) -> None:
+        require(sdn, SdnCapability.EXTERNAL_PORT, ctx)
+        a, b, stranger = (specs.port(name) for name in ("a", "b", "stranger"))
+        door = dataclasses.replace(specs.port("door"), mac="", addresses=(), vlan=vlan)
+        tag = {"vlan_vid": 0x1000 | vlan} if vlan else {}
+        topology = specs.topology()
+        net = fabric(topology, [sdn.compile(specs.segment([a, b, door]), topology)])
+        out = net.send(a.host, a.device, frame(a, stranger))
+        assert out.devices == {door.device}
+        assert out.arrivals[0].packet.get("vlan_vid", 0) == tag.get("vlan_vid", 0)
+        assert net.send(a.host, a.device, frame(a, b)).devices == {b.device}, "what the segment has stays inside"
+        assert net.send(a.host, a.device, group_frame(a)).devices == {b.device, door.device}
+        came = net.send(door.host, door.device, {**frame(stranger, b), **tag})
+        assert came.devices == {b.device}
+        assert not came.arrivals[0].packet.get("vlan_vid", 0)
+        for forged in ({"eth_src": a.mac}, {"ipv4_src": a.addresses[0]}, {"vlan_vid": 0x1007}):
+            wrong = net.send(door.host, door.device, {**frame(stranger, b), **tag, **forged})
+            assert wrong.devices == set(), f"{forged} is not from outside"
+
+    def test_a_chain_ends_outside(self, sdn: Sdn, specs: SdnSpecs, ctx: CallContext) -> None:
+        require(sdn, SdnCapability.EXTERNAL_PORT, ctx)
+        require(sdn, SdnCapability.CHAIN_SYMMETRIC, ctx)
+        (client, server), _, chain = service(specs)
+        stranger = specs.port("stranger")
+        door = dataclasses.replace(specs.port("door"), mac="", addresses=())
+        segment = specs.segment((client, server, door))
+        chain = dataclasses.replace(chain, segment=segment.key, destinations=(door,))
+        topology = specs.topology()
+        net = fabric(topology, [sdn.compile(segment, topology), sdn.compile(chain, topology)], chain)
+        forth = net.send(client.host, client.device, frame(client, stranger))
+        assert forth.through == tuple(position.elements[0].ingress.device for position in chain.positions)
+        assert forth.devices == {door.device}
+        back = net.send(door.host, door.device, frame(stranger, client, reply=True))
+        assert back.through == tuple(position.elements[0].egress.device for position in reversed(chain.positions))
+        assert back.devices == {client.device}
+        inside = net.send(client.host, client.device, frame(client, server))
+        assert (inside.through, inside.devices) == ((), {server.device}), "what the segment has is not outside"
+
     def test_load_is_shared_and_a_connection_keeps_its_function(
         self, sdn: Sdn, specs: SdnSpecs, ctx: CallContext
     ) -> None:
