@@ -38,7 +38,9 @@ def turn(state: OperationState, mode: Mode, end: End, rows: Mapping[str, StepRec
         )
     if end is End.SUCCEEDED:
         if mode is Mode.BACKWARD:
-            return Turn(states=(advance(state, Trigger.SUCCEEDED),), error=error, hint=hint)
+            # What an operation before this one had left behind, and this one could not remove either, is told again.
+            left = sorted({row.step.key for row in rows.values() if _was_left_over(row)})
+            return Turn(states=(advance(state, Trigger.SUCCEEDED),), error=error, hint=hint, orphans=tuple(left))
         partly = any(row.state is not StepState.DONE for row in rows.values())
         event = Trigger.PARTLY_SUCCEEDED if partly else Trigger.SUCCEEDED
         return Turn(states=(advance(state, event),), error=error, hint=hint, orphans=_orphans(rows, mode))
@@ -72,6 +74,12 @@ def worst(records: Iterable[StepRecord]) -> StepRecord | None:
     """The failure that stands in the way: an undo that failed before all, else what failed first."""
     failed = [row for row in records if row.error and row.state is not StepState.DONE]
     return min(failed, key=lambda row: (row.state is not StepState.UNDO_FAILED, row.ended_s), default=None)
+
+
+def _was_left_over(row: StepRecord) -> bool:
+    """Whether a removal that nothing takes back has not happened: it failed, or was never begun."""
+    is_removal = row.step.verb is Verb.REMOVE and row.step.before is None
+    return is_removal and bool(row.error or not row.attempt)
 
 
 def _is_left_over(row: StepRecord) -> bool:
