@@ -17,7 +17,11 @@ def test_a_chain_is_verified_traced_and_counted_in_the_operators_words(stage: An
     verified = manor.good("chain", "verify", "web", "path")
     assert "client > firewall > monitor > web" in verified.out
     assert "web > monitor > firewall > client" in verified.out
-    assert manor.good("--json", "chain", "verify", "web").json["ok"] is True
+    proven = manor.good("--json", "chain", "verify", "web").json
+    assert proven["ok"] is True
+    assert [(way["way"], [hop["verdict"] for hop in way["hops"]]) for way in proven["probes"]] == [
+        ("there", ["passed"] * 4), ("back", ["passed"] * 4),
+    ]  # fmt: skip
 
     traced = manor.good("chain", "trace", "web", "--packet", "tcp,dst_port=80").out
     wanted = ["path: there, client to firewall", "path: there, firewall to monitor", "path: there, monitor to web"]
@@ -41,8 +45,9 @@ def test_a_chain_is_verified_traced_and_counted_in_the_operators_words(stage: An
     assert [(h["way"], h["path"]) for h in counted["hops"]][:3] == [
         ("there", "client > firewall"), ("there", "firewall > monitor"), ("there", "monitor > web"),
     ]  # fmt: skip
-    # Probes of `chain verify` enter where a packet classified would, so a hop may have seen more than the one before.
+    # A probe that came late, after its own rules, is counted by the chain's, so a hop may have seen more than the last.
     assert all((hop["lost"] or 0) <= 0 for hop in counted["hops"]), counted["hops"]
+    stage.eventually(lambda: _measured(manor), "the functions' latencies are as the probes of verify found")
     watched = manor.good("chain", "counters", "web", "--watch", "--times", "2", "--interval", "0.2").out
     assert "packets/s=" in watched
 
@@ -55,6 +60,24 @@ def test_a_chain_is_verified_traced_and_counted_in_the_operators_words(stage: An
     assert manor.good("--json", "sdn", "links", "net").json == []
     shown = manor.good("sdn", "show", "net").out
     assert "vcpus" not in shown
+
+
+def _measured(manor: Any) -> bool:
+    """A probe that had to be sent twice measures nothing; then another verify does."""
+    manor.good("chain", "verify", "web")
+    hops = manor.good("--json", "chain", "counters", "web").json["hops"]
+    return all(hop["latency_s"] for hop in hops if hop["hop"] > 1)
+
+
+def test_a_function_that_lets_nothing_out_is_named(stage: Any) -> None:
+    manor, monitor = stage.manor, stage.machines["monitor"]
+    monitor.run("ip", "link", "set", "eth1", "down")
+    deaf = manor("chain", "verify", "web")
+    assert deaf.code == 1
+    assert "went in, did not come out" in deaf.out
+    assert manor("chain", "verify", "web", "--no-probe").code == 0, "the switches are as they should be"
+    monitor.run("ip", "link", "set", "eth1", "up")
+    stage.eventually(lambda: manor("chain", "verify", "web").code == 0, "it is proven again")
 
 
 def _counted(answer: Any, least: int) -> Any:

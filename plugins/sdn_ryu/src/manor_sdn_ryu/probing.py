@@ -27,6 +27,7 @@ __all__ = ["Probing"]
 _WAIT_S = 1.5
 """How long a probe may take; a machine that is only emulated is slow."""
 _AGAIN_S = 0.4
+_DRAIN_S = 0.5
 _LIFE_S = 15
 _ATTEMPTS_MAX = 256
 
@@ -52,6 +53,8 @@ class Probing:
         self._seen: list[dict[int, float]] = []
         self._first_sent: list[float] = []
         self._sent: list[int] = []
+        self._ended: list[int] = []
+        """How many copies of each were seen where its way ends."""
         self._stages: dict[tuple[str, bytes, int, int], list[tuple[int, int]]] = {}
         """(number of the probe, of the stage) by host, nonce, table and port: equal packets are equal probes."""
         self._news = threading.Condition()
@@ -64,6 +67,7 @@ class Probing:
         self._routes = [route(spec, self._chain, self._segment, packet, self._topology) for packet in packets]  # type: ignore[arg-type]
         self._seen = [{} for _ in self._routes]
         self._sent = [0] * len(self._routes)
+        self._ended = [0] * len(self._routes)
         self._first_sent = [0.0] * len(self._routes)
         hosts = sorted({stage.host for way in self._routes for stage in way.stages} | {w.host for w in self._routes})
         sessions = {host: self._session(host) for host in hosts}
@@ -76,6 +80,7 @@ class Probing:
                 undo.callback(self._sweep, session, [Change(entry=e, delete=True) for e, _ in entries[host]])
                 session.send([Change(entry=entry) for entry, _ in entries[host]], self._left(), lifetime_s=_LIFE_S)
             self._fly(sessions)
+            self._drain()
         return [self._told(number) for number in range(len(self._routes))]
 
     def latencies(self) -> dict[str, float]:
@@ -104,6 +109,7 @@ class Probing:
                     with self._news:
                         for number, count in found:
                             self._seen[number].setdefault(count, what.time_s)
+                            self._ended[number] += count == len(self._routes[number].stages) - 1
                         self._news.notify()
 
         return shown
@@ -115,6 +121,15 @@ class Probing:
                 self._inject(number, sessions[self._routes[number].host])
             with self._news:
                 self._news.wait_for(lambda: not self._missing(), max(0.0, min(until, now + _AGAIN_S) - now))
+
+    def _drain(self) -> None:
+        """Copies that are still under way are waited for a little: without the siblings an end would get them."""
+
+        def none_left() -> bool:
+            return all(sent <= ended for sent, ended in zip(self._sent, self._ended, strict=True))
+
+        with self._news:
+            self._news.wait_for(none_left, min(_DRAIN_S, self._left()))
 
     def _missing(self) -> list[int]:
         return [number for number, way in enumerate(self._routes) if len(way.stages) - 1 not in self._seen[number]]
