@@ -38,10 +38,10 @@ collect_s: 1
 guest_s: 2
 cool_down_s: 5
 learned_mode: auto          # the default is shadow: it would only say what it would have done
-detector_settings: {warmup_s: 60, budget_per_day: 24, clear_s: 10}
+detector_settings: {warmup_s: 60, budget_per_day: 48, margin: 1.1, clear_s: 10}
 policy_settings: {settle_s: 20}
 """
-LEARN_S = 100
+LEARN_S = 150
 LOOP = "while :; do timeout 3 wget -q -O /dev/null http://{at}/; usleep $((200000 + RANDOM % 300000)); done"
 SICK = (
     "setsid sh -c 'while :; do :; done' >/dev/null 2>&1 </dev/null & "
@@ -131,9 +131,9 @@ def sicken(demo: Demo, watched: Watched) -> None:
     wait("learning", lambda: time.monotonic() > end, LEARN_S + 5)
     demo.title("The firewall falls sick: burns CPU, leaks memory, drops 30 % of its packets")
     sick_pid = firewall_pid()
-    demo.inside("firewall", "sh", "-c", SICK)
     sick_s = time.time()
-    seen = wait("waiting for suspicion", lambda: [a for a in watched.alarms(0) if a["learned"]])
+    demo.inside("firewall", "sh", "-c", SICK)
+    seen = wait("waiting for suspicion", lambda: [a for a in watched.alarms(sick_s) if a["learned"]])
     demo.check("no machine died, no rule of anybody's fired: it was suspected", bool(seen) and firewall_pid() > 0)
     heal = wait("waiting for the heal", lambda: watched.healed(sick_s))
     demo.check("healed by Manor itself", bool(heal) and heal["is_automatic"])

