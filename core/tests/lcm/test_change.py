@@ -82,7 +82,10 @@ def test_a_connection_point_goes_to_another_link_and_back(site: Site) -> None:
         "vl/dmz@lab/host-1",
         "vl/lan@lab/host-1",
     ]
-    site.done(change_ext_conn(site.rt, "demo", "monitor", {"in": "lan"}))
+    back = change_ext_conn(site.rt, "demo", "monitor", {"in": "lan"})
+    order = [step.id.partition("/")[2] for step in back.plan.steps]
+    assert [name for name in order if name in ("vl/dmz", "vl/lan")] == ["vl/dmz", "vl/lan"], "one lets go first"
+    site.done(back)
     assert standing(site.rt, "demo").wishes.connections == {}
     assert site.node("client/main-0").ports == (before,)
     assert "vl/dmz" not in site.seen(ResourceKind.SEGMENT), "a link that nothing is on is no more"

@@ -147,6 +147,7 @@ class _Differ:
                 self._add_check(item)
         self._order_removals()
         turns.stopped_after(self.wanted, self.before, self.ensured, self.soft)
+        turns.ports_let_go(self.wanted, self.before, self.ensured, self.removed, self.soft)
         if self.operation is OperationKind.UPDATE:
             turns.one_by_one(self.desired.checks, self.steps, self.ensured, self.removed, self.soft, self.rollout)
             turns.beside(self.rollout, self.wanted, self.desired.checks, self.steps, self.removed, self.soft)

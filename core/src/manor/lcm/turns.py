@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from manor.api.plan import Step, Undo, Verb
-from manor.api.resources import NodeSpec, Observed, Phase, PowerState, ResourceKind
+from manor.api.resources import NodeSpec, Observed, Phase, PowerState, ResourceKind, SegmentSpec
 from manor.lcm.rollout import Rollout
 from manor.model.desired import DesiredCheck, DesiredResource
 
-__all__ = ["QUIESCE_S", "beside", "disks_last", "drained_first", "one_by_one", "stopped_after"]
+__all__ = ["QUIESCE_S", "beside", "disks_last", "drained_first", "one_by_one", "ports_let_go", "stopped_after"]
 
 QUIESCE_S = 30.0
 """Time to drain a machine where the operator says nothing."""
@@ -51,6 +51,24 @@ def stopped_after(
                 for user, old in before.items()
                 if key in old.depends_on and user in ensured and key not in wanted[user].depends_on
             ]
+
+
+def ports_let_go(
+    wanted: Mapping[str, DesiredResource],
+    before: Mapping[str, DesiredResource],
+    ensured: Mapping[str, tuple[str, ...]],
+    removed: Mapping[str, str],
+    soft: _Soft,
+) -> None:
+    """A port is taken into a link after the link that it was on has let go of it: no frame may be claimed by two."""
+    was = {port.key: key for key, old in before.items() if isinstance(old.spec, SegmentSpec) for port in old.spec.ports}
+    for key, resource in wanted.items():
+        if not isinstance(resource.spec, SegmentSpec) or key not in ensured:
+            continue
+        left = dict.fromkeys(was[port.key] for port in resource.spec.ports if was.get(port.key, key) != key)
+        lets_go = [removed.get(old) or ensured[old][0] for old in left if old in removed or old in ensured]
+        if lets_go:
+            soft[ensured[key][0]] = [*soft.get(ensured[key][0], ()), *lets_go]
 
 
 def one_by_one(
