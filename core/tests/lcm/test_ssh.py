@@ -5,14 +5,18 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from manor.api import CallContext
-from manor.errors import DeadlineExceeded, Permanent, Transient, Unauthorized
+from manor.api import CallContext, Script, VnfcView, VnfView
+from manor.errors import DeadlineExceeded, Permanent, Transient, Unauthorized, Unsupported
+from manor.lcm.playbooks import run_playbook
 from manor.lcm.ssh import KEY, SshGuest, forget
+from manor.model.instance import PackageInfo, PackageKind
+from manor.store import packages
+from manor.store.database import Database
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -129,3 +133,57 @@ def test_a_user_that_is_none_is_refused(guest: SshGuest, user: str) -> None:
     hostile = SshGuest(uri=f"ssh://{user}@127.0.0.1", key=NODE, home=guest.home)
     with pytest.raises(Permanent, match="no way in"):
         hostile.ping(ctx())
+
+
+PYTHON = {"ansible_python_interpreter": "/usr/bin/python3"}
+PLAYBOOK = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: leave a mark
+      ansible.builtin.copy:
+        dest: "{{ mark }}"
+        content: "{{ manor_vnf }} {{ inventory_hostname }}"
+        mode: "0600"
+"""
+
+
+class Store:
+    """What a runtime knows of one package."""
+
+    def __init__(self, home: Path) -> None:
+        self.store = Database.open(home / "manor.db")
+        with self.store.begin() as tx:
+            info = PackageInfo(id="p", kind=PackageKind.VNF, descriptor_id="vnfd", name="web", content_sha256="abc")
+            packages.add(tx, info, descriptor={})
+
+    def allow(self, *, allowed: bool) -> None:
+        with self.store.begin() as tx:
+            packages.allow_playbooks(tx, "abc", allowed=allowed)
+
+
+def test_a_playbook_runs_only_where_its_package_was_allowed_to(guest: SshGuest, tmp_path: Path) -> None:
+    rt = Store(tmp_path)
+    vnfc = VnfcView(key=NODE, name="web-0", vdu_id="main", index=0)
+    view = VnfView(id="x", name="web", service="shop", vnfd_id="vnfd", flavour_id="", vnfcs=(vnfc,))
+    mark = tmp_path / "mark"
+    script = Script(
+        name="mark",
+        kind="tosca.artifacts.Implementation.Ansible",
+        content=PLAYBOOK,
+        parameters={"mark": str(mark), **PYTHON},
+    )
+    guests = {NODE: guest}
+    with pytest.raises(Unsupported, match="manor package allow web"):
+        run_playbook(rt, view, guests, script, ctx())  # type: ignore[arg-type]
+    assert not mark.exists()
+    rt.allow(allowed=True)
+    run_playbook(rt, view, guests, script, ctx(120))  # type: ignore[arg-type]
+    assert mark.read_text() == "web web-0"
+    wrong = replace(script, parameters={"mark": "/nonexistent/place", **PYTHON})
+    with pytest.raises(Permanent, match="failed in task 'leave a mark' on web-0: Destination directory"):
+        run_playbook(rt, view, guests, wrong, ctx(120))  # type: ignore[arg-type]
+    rt.allow(allowed=False)
+    with pytest.raises(Unsupported):
+        run_playbook(rt, view, guests, script, ctx())  # type: ignore[arg-type]
+    rt.store.close()

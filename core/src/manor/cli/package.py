@@ -166,6 +166,25 @@ def disable(ctx: typer.Context, package: Package) -> None:
     _switch(session(ctx), package, OperationalState.DISABLED)
 
 
+@app.command()
+def allow(
+    ctx: typer.Context,
+    package: Package,
+    revoke: Annotated[bool, typer.Option("--revoke", help="No longer.")] = False,
+) -> None:
+    """Let a package's Ansible playbooks run on this host, for exactly this content; nothing else of a package does."""
+    from manor.store import packages
+
+    s = session(ctx)
+    info = find_package(s, package)
+    with s.runtime.store.begin() as tx:
+        packages.allow_playbooks(tx, info.content_sha256, allowed=not revoke)
+    words = "may no longer" if revoke else "may"
+    s.out.result(
+        {"package": info.id, "allowed": not revoke}, lambda: s.out.line(f"playbooks of {info.name} {words} run here")
+    )
+
+
 def _switch(s: Session, typed: str, state: OperationalState) -> None:
     from manor.store import packages
 

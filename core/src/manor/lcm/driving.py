@@ -21,6 +21,7 @@ from manor.api import (
     Query,
     ResourceKind,
     ResourceRef,
+    Script,
     SegmentSpec,
     Step,
     Verb,
@@ -30,6 +31,7 @@ from manor.api import (
 from manor.errors import DeadlineExceeded, DriverError, ManorError, Permanent, Transient, Unsupported
 from manor.lcm.chainprobe import fault, probe_chain, probes
 from manor.lcm.gating import stand
+from manor.lcm.playbooks import is_playbook
 from manor.lcm.scripts import script_from_json
 from manor.lcm.ssh import SshGuest, forget
 from manor.lcm.tokens import given_secrets, revealed, view_revealed
@@ -59,6 +61,10 @@ class Connections(Protocol):
     @property
     def home(self) -> Path:
         """Where Manor keeps its state."""
+        ...
+
+    def play(self, view: VnfView, guests: Mapping[str, Any], script: Script, ctx: CallContext) -> None:
+        """Run a playbook, where it is allowed."""
         ...
 
     def tokens_given(self, operation_id: str) -> frozenset[str]:
@@ -159,7 +165,11 @@ class Driving:
             self.rt.driver(step.endpoint).configure(view, guests, ctx)
             return
         try:
-            self.rt.driver(step.endpoint).run_script(view, guests, revealed(script_from_json(data["script"]), ctx), ctx)
+            script = revealed(script_from_json(data["script"]), ctx)
+            if is_playbook(script):
+                self.rt.play(view, guests, script, ctx)
+            else:
+                self.rt.driver(step.endpoint).run_script(view, guests, script, ctx)
         except DriverError as error:
             if not data.get("forgiving"):
                 raise

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
-from manor.api import DriverEnvironment, OperationEvent, Sdn, Vim, Vnfm
+from manor.api import CallContext, DriverEnvironment, OperationEvent, Script, Sdn, Vim, Vnfm, VnfView
 from manor.errors import NotFound, StoreError
 from manor.model.instance import Endpoint, EndpointKind
 from manor.plugin import Plugins
@@ -155,6 +155,12 @@ class Runtime:
     def vnfm(self, name: str) -> Vnfm:
         """The guarded VNF manager of this name: a registered one, or a driver that needs no settings."""
         return cast(Vnfm, self._connect(EndpointKind.VNFM, name))
+
+    def play(self, view: VnfView, guests: Mapping[str, Any], script: Script, ctx: CallContext) -> None:
+        """Run a playbook against a VNF's machines, where the operator allowed its package to."""
+        from manor.lcm.playbooks import run_playbook
+
+        run_playbook(self, view, guests, script, ctx)
 
     def tokens_given(self, operation_id: str) -> frozenset[str]:
         """Tokens of secrets that the operator gave for this operation and its service."""

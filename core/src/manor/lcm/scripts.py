@@ -1,8 +1,9 @@
 """Programs that a package brings along: lifecycle scripts around an operation, and named actions of day 2.
 
-A script runs inside the machines, through the VNF's manager; never on this host. ``<operation>_start`` runs before
-anything of the VNF is touched, ``<operation>_end`` after all of it, each as a step that the journal knows. Where the
-VNF may be dead or goes anyway (heal, terminate), a start script that fails holds up nothing.
+A script runs inside the machines, through the VNF's manager; on this host nothing but a playbook that the operator
+allowed (:mod:`manor.lcm.playbooks`). ``<operation>_start`` runs before anything of the VNF is touched,
+``<operation>_end`` after all of it, each as a step that the journal knows. Where the VNF may be dead or goes anyway
+(heal, terminate), a start script that fails holds up nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from manor.api import OperationKind, Plan, Script, Scripted, Step, Undo, Verb
 from manor.errors import PlanRefused, UsageError
+from manor.lcm.playbooks import is_playbook, why_not
 from manor.lcm.wishes import Wishes
 from manor.model.desired import DesiredCheck, DesiredState
 
@@ -39,6 +41,7 @@ _UPDATES = {
     "MODIFY_VNF_INFORMATION": "modify_information",
     "CHANGE_VNFPKG": "change_current_package",
 }
+_NO_FILE = "its file is not in the package"
 _FORGIVING = frozenset({"heal_start", "terminate_start"})
 
 
@@ -137,12 +140,14 @@ def _script_for(brought: Mapping[str, Brought], check: DesiredCheck, event: str)
 
 
 def _why_not(rt: Runtime, check: DesiredCheck, script: Script) -> str:
+    if is_playbook(script):
+        return why_not(rt, str(check.view["vnfd_id"]), check.nodes) or ("" if script.content else _NO_FILE)
     manager = rt.vnfm(check.endpoint.partition(":")[2])
     if not isinstance(manager, Scripted) or not manager.runs(script.kind):
         return f"{check.endpoint} runs no {script.kind or 'script of unknown kind'}"
     if script.vdu_id and all(vnfc["vdu_id"] != script.vdu_id for vnfc in check.view["vnfcs"]):
         return f"it has no machine of VDU {script.vdu_id}"
-    return "" if script.content else "its file is not in the package"
+    return "" if script.content else _NO_FILE
 
 
 def _step(check: DesiredCheck, script: Script, *, after: Iterable[str], word: str = "script") -> Step:

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from manor.api import CallContext, GuestResult
 from manor.errors import DeadlineExceeded, Permanent, Transient, Unauthorized
@@ -69,16 +69,51 @@ class SshGuest:
             raise self._failed(complained.decode(errors="replace"))
         return GuestResult(exit_code=process.returncode, stdout=said, stderr=complained)
 
+    def as_ansible_host(self) -> dict[str, object]:
+        """The same way in, as an inventory's variables."""
+        parts, options = self._checked(), self._options(_CONNECT_S)
+        key = options.pop("IdentityFile")
+        return {
+            "ansible_host": parts.hostname,
+            "ansible_port": parts.port or 22,
+            "ansible_user": parts.username,
+            "ansible_ssh_private_key_file": key,
+            "ansible_ssh_common_args": shlex.join(
+                ["-F", "none", *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
+            ),
+        }
+
     def _command(self, argv: Sequence[str], connect_s: int) -> list[str]:
+        parts = self._checked()
+        told = [word for name, value in self._options(connect_s).items() for word in ("-o", f"{name}={value}")]
+        port = ["-p", str(parts.port)] if parts.port else []
+        # What follows the host is one line for the user's shell there: quoted, so that it is these words and no others.
+        return [
+            "ssh",
+            "-F",
+            "none",
+            *told,
+            *port,
+            "-l",
+            str(parts.username),
+            "--",
+            str(parts.hostname),
+            shlex.join(argv),
+        ]
+
+    def _checked(self) -> SplitResult:
         parts = urlsplit(self.uri)
         if not parts.hostname or not _USER.fullmatch(parts.username or ""):
             raise Permanent(f"{self.key}: {self.uri!r} is no way in", hint="correct ssh_user in the descriptor")
+        return parts
+
+    def _options(self, connect_s: int) -> dict[str, str]:
         key = self.home / KEY
         if not key.is_file():
             raise Unauthorized(f"there is no key {key}", hint=f"ssh-keygen -t ed25519 -N '' -f {key}")
         known = _known(self.home, self.key)
         known.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        options = {
+        return {
             "BatchMode": "yes",
             "ConnectTimeout": str(connect_s),
             "IdentitiesOnly": "yes",
@@ -87,10 +122,6 @@ class SshGuest:
             "StrictHostKeyChecking": "accept-new",
             "UserKnownHostsFile": str(known),
         }
-        told = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-        port = ["-p", str(parts.port)] if parts.port else []
-        # What follows the host is one line for the user's shell there: quoted, so that it is these words and no others.
-        return ["ssh", "-F", "none", *told, *port, "-l", str(parts.username), "--", parts.hostname, shlex.join(argv)]
 
     def _failed(self, complained: str) -> Transient | Unauthorized:
         lines = [line.strip() for line in complained.splitlines() if line.strip(" @")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -14,18 +15,30 @@ from manor.errors import UsageError
 from manor.model.instance import PackageInfo, PackageKind, UsageState
 from manor.model.notification import package_changed
 from manor.store import notifications, rows
-from manor.store.tables import ACTIVE_STATES, NsRow, OperationRow, PackageRow, VnfRow
+from manor.store.tables import ACTIVE_STATES, Meta, NsRow, OperationRow, PackageRow, VnfRow
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["add", "all_of", "by_content", "by_descriptor", "content_in_use", "descriptor", "findings", "get"]
-__all__ += ["refresh_usage", "remove", "save", "used_by"]
+__all__ = [
+    "add",
+    "all_of",
+    "allow_playbooks",
+    "by_content",
+    "by_descriptor",
+    "content_in_use",
+    "descriptor",
+    "findings",
+    "get",
+]
+__all__ += ["playbooks_allowed", "refresh_usage", "remove", "save", "used_by"]
 
 _T = PackageRow.__table__  # type: ignore[attr-defined]
 _NS = NsRow.__table__  # type: ignore[attr-defined]
 _VNF = VnfRow.__table__  # type: ignore[attr-defined]
 _OP = OperationRow.__table__  # type: ignore[attr-defined]
+_META = Meta.__table__  # type: ignore[attr-defined]
+_PLAYBOOKS = "playbooks_allowed"
 _INFO = [column for column in _T.c if column.name not in ("descriptor", "findings")]
 
 
@@ -129,6 +142,20 @@ def refresh_usage(tx: Connection) -> None:
 def content_in_use(tx: Connection, sha256: str) -> int:
     """How many packages have this content."""
     return int(tx.execute(select(func.count()).select_from(_T).where(_T.c.content_sha256 == sha256)).scalar_one())
+
+
+def playbooks_allowed(tx: Connection) -> frozenset[str]:
+    """Contents (sha256) of the packages whose playbooks may run on this host."""
+    value = tx.execute(select(_META.c.value).where(_META.c.key == _PLAYBOOKS)).scalar()
+    return frozenset(json.loads(value)) if value else frozenset()
+
+
+def allow_playbooks(tx: Connection, sha256: str, *, allowed: bool) -> None:
+    """Allow a package's content to run playbooks on this host, or no more."""
+    now = playbooks_allowed(tx)
+    value = json.dumps(sorted(now | {sha256} if allowed else now - {sha256}))
+    tx.execute(delete(_META).where(_META.c.key == _PLAYBOOKS))
+    tx.execute(insert(_META).values(key=_PLAYBOOKS, value=value))
 
 
 def remove(tx: Connection, package_id: str) -> None:
