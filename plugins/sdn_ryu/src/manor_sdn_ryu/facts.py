@@ -52,7 +52,9 @@ _known: dict[int, Facts] = {}
 
 
 def facts(program: FlowProgram) -> Facts:
-    """What is known of the program."""
+    """What is known of the program. Only what has a spec is kept long enough to be worth remembering."""
+    if not program.spec:
+        return _found(program)
     found = _known.get(id(program))
     if found is None:
         if len(_known) >= _KEPT:

@@ -41,6 +41,9 @@ def spec_of(program: FlowProgram | None) -> SegmentSpec | ChainSpec | None:
     return facts(program).spec if program else None
 
 
+_Why = tuple[FlowProgram, frozenset[str], Topology]
+
+
 def _steers(program: FlowProgram) -> bool:
     return program.kind is ResourceKind.CHAIN
 
@@ -52,6 +55,8 @@ class Programs:
         self._store = store
         self._by_cookie: dict[int, FlowProgram] = {}
         self._claims = Claims()
+        self._bent: dict[int, tuple[_Why, FlowProgram]] = {}
+        """What a program is while devices of it are gone, by its cookie, with what that was found from."""
         self._limits: dict[int, dict[str, Limits]] = {}
         """What is held to a rate, by the cookie of the program that says so."""
 
@@ -143,6 +148,7 @@ class Programs:
     def _release(self, number: int) -> None:
         program = self._by_cookie.pop(number, None)
         self._limits.pop(number, None)
+        self._bent.pop(number, None)
         for rule in program.rules if program else ():
             self._claims.drop(number, rule)
 
@@ -151,10 +157,21 @@ class Programs:
         spec = spec_of(program)
         if not gone or not isinstance(spec, ChainSpec):
             return program
-        dead = function_devices(spec) & set(gone)
-        try:
-            if not dead or compile_spec(spec, topology).rules != program.rules:
-                return program
-            return replace(compile_spec(spec, topology, dead=dead), spec_hash=program.spec_hash)
-        except DriverError:
+        dead = function_devices(spec).intersection(gone)
+        if not dead:
             return program
+        number = cookie_of(program)
+        why = program, dead, topology
+        last = self._bent.get(number)
+        if last is None or last[0] != why:
+            last = self._bent[number] = why, _bent(program, spec, topology, dead)
+        return last[1]
+
+
+def _bent(program: FlowProgram, spec: ChainSpec, topology: Topology, dead: frozenset[str]) -> FlowProgram:
+    try:
+        if compile_spec(spec, topology).rules != program.rules:
+            return program
+        return replace(compile_spec(spec, topology, dead=dead), spec_hash=program.spec_hash)
+    except DriverError:
+        return program
