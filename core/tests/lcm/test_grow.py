@@ -178,3 +178,16 @@ def test_data_that_cannot_be_meant_are_refused_in_words(site: Site) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             update_ns(site.rt, "demo", update_type, data)
+
+
+def test_a_range_that_was_given_stays_whatever_links_come_and_go(site: Site) -> None:
+    for link in ("one", "two"):
+        update(site, UpdateType.CREATE_NS_VIRTUAL_LINK, virtualLinkId=link)
+        cache = {"vnfProfileId": f"on-{link}", "vnfdId": "client-vnfd", "extVirtualLinks": {"eth": link}}
+        update(site, UpdateType.INSTANTIATE_VNF, **cache)
+    kept = site.node("on-two/main-0")
+    update(site, UpdateType.REMOVE_VNF, removeVnfInstanceId="on-one")
+    assert site.node("on-two/main-0") == kept
+    update(site, UpdateType.INSTANTIATE_VNF, vnfProfileId="late", vnfdId="client-vnfd", extVirtualLinks={"eth": "one"})
+    assert site.node("on-two/main-0") == kept
+    assert site.node("late/main-0").ports[0].addresses != kept.ports[0].addresses

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from manor.api import SnapshotSpec, spec_from_json
 from manor.errors import DescriptorError, UsageError
 from manor.lcm.runtime import Runtime
-from manor.lcm.world import addresses, registered
+from manor.lcm.world import addresses, registered, subnets
 from manor.model.desired import DesiredState
 from manor.model.instance import (
     EndpointKind,
@@ -245,6 +245,7 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
         vnf_locations=wishes.vnf_locations,
         locations=wishes.locations,
         held_addresses=addresses(previous),
+        held_subnets=subnets(previous),
     )
 
 

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from manor.api import CallContext, Candidate, Host, NodeSpec, Observed, Query, ResourceKind
+from manor.api import CallContext, Candidate, Host, NetworkSpec, NodeSpec, Observed, Query, ResourceKind, Subnet
 from manor.errors import DriverError, ManorError
 from manor.lcm.runtime import Runtime
 from manor.model.desired import DesiredState
 from manor.model.instance import EndpointKind
 from manor.vnfm.members import identity
 
-__all__ = ["OBSERVE_S", "addresses", "candidates", "endpoints_of", "observe", "registered"]
+__all__ = ["OBSERVE_S", "addresses", "candidates", "endpoints_of", "observe", "registered", "subnets"]
 
 OBSERVE_S = 30.0
 """Time for one look at one endpoint."""
@@ -87,6 +87,15 @@ def _at_once(ask: Any, subjects: list[str]) -> list[Any]:
         return [ask(subject) for subject in subjects]
     with ThreadPoolExecutor(max_workers=min(8, len(subjects))) as pool:
         return list(pool.map(ask, subjects))
+
+
+def subnets(state: DesiredState | None) -> Mapping[str, tuple[Subnet, ...]]:
+    """Address ranges by link, as given before."""
+    return {
+        resource.spec.key.partition("@")[0]: resource.spec.subnets
+        for resource in (state.resources if state else ())
+        if isinstance(resource.spec, NetworkSpec)
+    }
 
 
 def addresses(state: DesiredState | None) -> Mapping[str, tuple[str, ...]]:

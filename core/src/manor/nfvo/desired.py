@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,43 +22,24 @@ from manor.api.resources import (
     ResourceKind,
     SdnPort,
     SegmentSpec,
-    Subnet,
     VolumeSpec,
 )
 from manor.api.vnfm import BootData, VnfcView, VnfView
 from manor.errors import PlanRefused
 from manor.model.desired import DesiredCheck, DesiredResource, DesiredState
-from manor.nfvo.addresses import allocate, default_subnet, device_name, mac_address
+from manor.nfvo.addresses import allocate, device_name, mac_address
 from manor.nfvo.chains import Path, chains
+from manor.nfvo.links import Link, is_frames_only, is_in_any, links_of, turning_links
 from manor.nfvo.request import ServiceRequest
 from manor.nfvo.saps import attached
 from manor.nfvo.storage import ImageUse, StoragePlan, image_key, plan_storage
 from manor.nfvo.views import peers, vnf_view
-from manor.vnfm.members import Vnf, Vnfc, VnfcPort, identity, slug
+from manor.vnfm.members import Vnf, Vnfc, identity
 
 __all__ = ["BootDataOf", "desired"]
 
 BootDataOf = Callable[[str, VnfView, VnfcView], BootData]
 """(VNF manager's name, VNF, machine) → day-0 data; a pure call into the manager."""
-
-_MTU = 1500
-_MTU_STEERED = 1450
-"""Of a link that a controller forwards: leaves room for a tunnel, since a machine may come to another host later and
-cannot be told a smaller MTU while it runs."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Link:
-    """A virtual link, of the service or inside a VNF."""
-
-    key: str
-    name: str
-    subnets: tuple[Subnet, ...]
-    mtu: int
-    ports: tuple[tuple[Vnfc, VnfcPort], ...]
-    outside: tuple[SdnPort, ...] = ()
-    """Ports of the SAPs that are attached to it."""
-    rate_bps: int = 0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -91,8 +71,8 @@ class _Draft:
 def desired(request: ServiceRequest, vnfs: Sequence[Vnf], placement: Placement, boot_data: BootDataOf) -> DesiredState:
     """The desired state. Raises PlanRefused where the descriptors ask for what cannot be had."""
     stopped = frozenset(vnfc.key for vnf in vnfs if vnf.is_stopped for vnfc in vnf.vnfcs)
-    draft = _Draft(request=request, placement=placement, stopped=stopped, turning=_turning(request, vnfs))
-    links = _links(request, vnfs)
+    draft = _Draft(request=request, placement=placement, stopped=stopped, turning=turning_links(request, vnfs))
+    links = links_of(request, vnfs)
     for link in links:
         _add_link(draft, link)
     after = _start_order(request, vnfs)
@@ -126,62 +106,12 @@ def desired(request: ServiceRequest, vnfs: Sequence[Vnf], placement: Placement, 
     )
 
 
-def _links(request: ServiceRequest, vnfs: Sequence[Vnf]) -> list[_Link]:
-    on_link: dict[str, list[tuple[Vnfc, VnfcPort]]] = {}
-    for vnf in vnfs:
-        for vnfc in vnf.vnfcs:
-            for port in vnfc.ports:
-                on_link.setdefault(port.link, []).append((vnfc, port))
-    described: dict[str, tuple[str, tuple[Subnet, ...], int, int]] = {
-        f"{request.ns.id}/vl/{slug(link.id)}": (link.id, link.subnets, link.mtu, link.max_bitrate_bps)
-        for link in request.nsd.virtual_links
-    }
-    for vnf in vnfs:
-        for link in vnf.vnfd.virtual_links:
-            if link.id in vnf.internal_links:
-                described[vnf.internal_links[link.id]] = (
-                    f"{vnf.name}/{link.id}",
-                    link.subnets,
-                    link.mtu,
-                    link.max_bitrate_bps,
-                )
-    usual = _MTU_STEERED if request.sdn else _MTU
-    outside: dict[str, list[SdnPort]] = {}
-    for sap_id, sap in attached(request).items():
-        link_id = next(sapd.virtual_link for sapd in request.nsd.sapds if sapd.id == sap_id)
-        outside.setdefault(f"{request.ns.id}/vl/{slug(link_id)}", []).append(sap)
-    links = []
-    for ordinal, (key, ports) in enumerate(on_link.items()):
-        if key not in described:
-            raise PlanRefused(f"NSD {request.nsd.id} connects VNFs to a virtual link it does not describe: {key}")
-        name, subnets, mtu, rate_bps = described[key]
-        if not subnets and not all(_is_frames_only(port) for _, port in ports):
-            subnets = (default_subnet(ordinal),)
-        links.append(
-            _Link(
-                key=key,
-                name=name,
-                subnets=subnets,
-                mtu=mtu or usual,
-                ports=tuple(ports),
-                outside=tuple(outside.get(key, ())),
-                rate_bps=rate_bps,
-            )
-        )
-    return links
-
-
-def _is_frames_only(port: VnfcPort) -> bool:
-    """A CP that speaks Ethernet and nothing above it: a bump in the wire, with no address."""
-    return port.cpd.layer_protocols == ("ethernet",)
-
-
-def _add_link(draft: _Draft, link: _Link) -> None:
+def _add_link(draft: _Draft, link: Link) -> None:
     request = draft.request
-    with_address = [(port.key, port.cpd.addresses) for _, port in link.ports if not _is_frames_only(port)]
+    with_address = [(port.key, port.cpd.addresses) for _, port in link.ports if not is_frames_only(port)]
     gateways = {subnet.gateway for subnet in link.subnets}
     for sap in link.outside:  # its addresses are somebody's, and given to no machine
-        theirs = [address for address in sap.addresses if address not in gateways and _in_any(address, link.subnets)]
+        theirs = [address for address in sap.addresses if address not in gateways and is_in_any(address, link.subnets)]
         with_address += [(sap.key, tuple(theirs))] if theirs else []
     held = {key: request.held_addresses.get(identity(key), ()) for key, _ in with_address}
     draft.addresses.update(allocate(link.name, link.subnets, with_address, held))
@@ -206,7 +136,7 @@ def _add_link(draft: _Draft, link: _Link) -> None:
             device=device_name(request.owner, port.key),
             mac=port.cpd.mac or mac_address(request.owner, port.identity),
             addresses=tuple(address.split("/")[0] for address in draft.addresses.get(port.key, ())),
-            transparent=_is_frames_only(port),
+            transparent=is_frames_only(port),
             security=port.cpd.security,
             rate_bps=port.cpd.bitrate_bps,
         )
@@ -238,22 +168,7 @@ def _add_link(draft: _Draft, link: _Link) -> None:
         )
 
 
-def _turning(request: ServiceRequest, vnfs: Sequence[Vnf]) -> dict[str, tuple[str, ...]]:
-    """Links that turn to new machines, with the keys of the VNFs whose health comes first."""
-    turning: dict[str, tuple[str, ...]] = {}
-    for vnf in vnfs:
-        if vnf.name in request.switched and not vnf.is_stopped:
-            for link in dict.fromkeys(port.link for vnfc in vnf.vnfcs for port in vnfc.ports):
-                turning[link] = (*turning.get(link, ()), vnf.key)
-    return turning
-
-
-def _in_any(address: str, subnets: Sequence[Subnet]) -> bool:
-    networks = (ipaddress.ip_network(subnet.cidr, strict=False) for subnet in subnets)
-    return any(ipaddress.ip_address(address) in network for network in networks)
-
-
-def _check_link(draft: _Draft, link: _Link) -> None:
+def _check_link(draft: _Draft, link: Link) -> None:
     """The segment's rules are only all live once every machine on it has brought its ports."""
     machines = [key for key in dict.fromkeys(vnfc.key for vnfc, _ in link.ports) if key not in draft.stopped]
     if draft.request.sdn and machines:
@@ -289,7 +204,7 @@ def _start_order(request: ServiceRequest, vnfs: Sequence[Vnf]) -> dict[str, tupl
     return result
 
 
-def _add_vnf(draft: _Draft, vnf: Vnf, links: Sequence[_Link], after: tuple[str, ...], boot_data: BootDataOf) -> None:
+def _add_vnf(draft: _Draft, vnf: Vnf, links: Sequence[Link], after: tuple[str, ...], boot_data: BootDataOf) -> None:
     vnfm = draft.request.vnfms.get(vnf.vnfd.id, "generic")
     view = vnf_view(draft.request, vnf, draft.addresses, draft.peers)
     mtus = {link.key: link for link in links}
@@ -330,7 +245,7 @@ def _way_in(draft: _Draft, vnfc: Vnfc) -> str:
 
 
 def _add_node(
-    draft: _Draft, vnf: Vnf, vnfc: Vnfc, links: Mapping[str, _Link], user_data: str, after: tuple[str, ...]
+    draft: _Draft, vnf: Vnf, vnfc: Vnfc, links: Mapping[str, Link], user_data: str, after: tuple[str, ...]
 ) -> str:
     request = draft.request
     place = draft.where(vnfc)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from typing import Any
 
-from manor.api.resources import SnapshotSpec
+from manor.api.resources import SnapshotSpec, Subnet
 from manor.errors import PlanRefused, UsageError
 from manor.model.instance import NsInstance
 from manor.model.nsd import Nsd, NsDf, VirtualLinkConnectivity, VnfProfile
@@ -77,6 +77,8 @@ class ServiceRequest:
     """Ids of the forwarding paths that are not to be (REMOVE_VNFFG)."""
     locations: Mapping[str, str] = field(default_factory=dict)
     """``<vim>``, ``<vim>/<host>`` or ``site:<site>`` by profile id; ``*`` for all."""
+    held_subnets: Mapping[str, tuple[Subnet, ...]] = field(default_factory=dict)
+    """Ranges that links without one of their own were given before, by the segment's key: they stay."""
     held_addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Addresses given before, by port key: they stay."""
 
