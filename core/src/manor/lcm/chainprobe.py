@@ -102,6 +102,8 @@ def probe_chain(driver: Probed, chain: ChainSpec, ctx: CallContext) -> tuple[Pro
 def _candidates(classifier: Classifier, source: SdnPort, target: SdnPort, chance: random.Random) -> list[Packet]:
     """Frames that the classifier names, the one that most likely comes through first."""
     found: list[Packet] = []
+    if classifier.extended_criteria:
+        return found  # bits that no field of a frame here has
     name = classifier.protocol.lower()
     for kind in (name,) if name else _KINDS:
         for port in _ports(kind, classifier.destination_port_range)[: 1 if not name and found else None]:
