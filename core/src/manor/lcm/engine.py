@@ -13,6 +13,7 @@ that a restart resumes its own work. On PostgreSQL each process has an id of its
 from __future__ import annotations
 
 import fcntl
+import importlib.metadata
 import logging
 import os
 import socket
@@ -36,6 +37,7 @@ __all__ = ["DbosEngine", "Engine", "QueueEntry", "QueueStatus"]
 
 _APP, _QUEUE, _WORKFLOW = "manor", "lcm", "manor-operation"
 _JOURNAL_VERSION = "journal-1"
+_TABLES = "queue_tables"
 _POLL_S = 0.2
 _OPERATIONS_AT_ONCE = 32
 
@@ -247,13 +249,17 @@ class DbosEngine:
             return self._client_made
 
     def _make_tables(self, dbos: Any) -> None:
-        from sqlalchemy import inspect
+        """The queue's tables as this release of DBOS wants them, made by one node at a time.
 
-        schema = None if self._database.is_sqlite else "dbos"
-        with self._database.read() as tx:
-            ready = inspect(tx).has_table("dbos_migrations", schema=schema)
-        if not ready:
-            dbos.DBOS.migrate(self._database.url)
+        That they are there says little: another node may be making them, or have died over it.
+        """
+        wanted = importlib.metadata.version("dbos")
+        if self._database.fact(_TABLES) == wanted:
+            return
+        with self._database.alone("manor-queue"):
+            if self._database.fact(_TABLES) != wanted:
+                dbos.DBOS.migrate(self._database.url)
+                self._database.keep_fact(_TABLES, wanted)
 
 
 def _private(path: str, flags: int) -> int:

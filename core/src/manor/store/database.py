@@ -151,6 +151,41 @@ class Database:
                 )
         return reached
 
+    def fact(self, name: str) -> str:
+        """Something that the installation remembers about itself; empty where it does not."""
+        from sqlalchemy import text
+
+        with self.read() as tx:
+            value = tx.execute(text("SELECT value FROM manor_meta WHERE key = :key"), {"key": name}).scalar()
+        return str(value or "")
+
+    def keep_fact(self, name: str, value: str) -> None:
+        """Remember it from now on."""
+        from sqlalchemy import text
+
+        with self.begin() as tx:
+            tx.execute(text("DELETE FROM manor_meta WHERE key = :key"), {"key": name})
+            tx.execute(text("INSERT INTO manor_meta (key, value) VALUES (:key, :value)"), {"key": name, "value": value})
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Keep other nodes from doing this meanwhile, over as many transactions as it takes.
+
+        On SQLite nothing needs it: one process at a time is the worker.
+        """
+        from sqlalchemy import text
+
+        if self.is_sqlite:
+            yield
+            return
+        with _store_errors(), self.engine.connect() as connection:
+            held = connection.execution_options(isolation_level="AUTOCOMMIT")
+            held.execute(text("SELECT pg_advisory_lock(hashtext(:what))"), {"what": what})
+            try:
+                yield
+            finally:
+                held.execute(text("SELECT pg_advisory_unlock(hashtext(:what))"), {"what": what})
+
     @property
     def installation_id(self) -> str:
         """12 hexadecimal digits, made with the database; the owner tag is ``manor/<installation id>``."""
