@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from manor.model.instance import NsLcmOpOcc
+from manor.model.instance import NsLcmOpOcc, OperationState
 from manor.store import operations
 from manor.store.database import Database
 from manor.testing.lab import LabHost
@@ -101,6 +101,8 @@ class Trial:
     dice: random.Random
     kills: int = 0
     """Of a process that had an operation at work."""
+    answered: int = 0
+    """Operations that stopped and were rolled back by hand."""
     ended: dict[str, int] = field(default_factory=dict)
     by_operation: dict[str, int] = field(default_factory=dict)
 
@@ -247,6 +249,11 @@ def run(*, kills: int, seed: int) -> dict[str, Any]:
             operation, killed = trial.work_off(name, min(dice.randint(2, 6), kills - trial.kills))
             trial.kills += killed
             trial.by_operation[name] = trial.by_operation.get(name, 0) + killed
+            if operation is not None and operation.state is OperationState.FAILED_TEMP:
+                print(f"    {name} stopped: {operation.error}", flush=True)
+                trial.manor("op", "rollback", operation.id, expect=tuple(range(10)))
+                trial.answered += 1
+                operation = trial.last()
             state = str(operation.state) if operation else "never begun"
             trial.ended[state] = trial.ended.get(state, 0) + 1
             if state == "COMPLETED":
@@ -275,6 +282,7 @@ def run(*, kills: int, seed: int) -> dict[str, Any]:
             "kills": trial.kills,
             "by_operation": trial.by_operation,
             "ended": trial.ended,
+            "rolled_back_by_hand": trial.answered,
             "seconds": round(time.monotonic() - began),
             "left": left,
         }

@@ -20,9 +20,12 @@ __all__ = ["WorkerProcess"]
 class WorkerProcess:
     """A worker process on a database and a world."""
 
-    def __init__(self, url: str, world: Path, *, once: bool = False, calls: Path | None = None) -> None:
+    def __init__(
+        self, url: str, world: Path, *, once: bool = False, calls: Path | None = None, usual_lease: bool = False
+    ) -> None:
         argv = [sys.executable, __file__, url, str(world), *(["--once"] if once else [])]
         argv += ["--calls", str(calls)] if calls else []
+        argv += ["--usual-lease"] if usual_lease else []
         self.process = Popen(argv, stdout=PIPE, text=True)
 
     def wait_for(self, word: str) -> None:
@@ -54,6 +57,7 @@ def main() -> None:
 
     from manor.api import CallContext, Step
     from manor.fakes import World
+    from manor.lcm.recovery import BEAT_S, LEASE_S
     from manor.lcm.worker import Worker
     from manor.store import operations
     from manor.store.database import Database
@@ -63,6 +67,7 @@ def main() -> None:
     parser.add_argument("world", type=Path)
     parser.add_argument("--once", action="store_true")
     parser.add_argument("--calls", type=Path)
+    parser.add_argument("--usual-lease", action="store_true", help="as the product beats, not as a hurried test does")
     args = parser.parse_args()
 
     class Telling(FakeExecutor):
@@ -75,7 +80,9 @@ def main() -> None:
             return super().perform(step, ctx)
 
     database = Database.open(args.url)
-    worker = Worker(database, Telling(World(state_file=args.world)), beat_s=0.3, lease_s=1.5, grace_s=2.0)
+    beat_s, lease_s = (BEAT_S, LEASE_S) if args.usual_lease else (0.3, 1.5)
+    world = World(state_file=args.world)
+    worker = Worker(database, Telling(world), beat_s=beat_s, lease_s=lease_s, grace_s=2.0)
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     while not worker.start():

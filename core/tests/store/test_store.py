@@ -91,6 +91,7 @@ PLAN = Plan(
 )
 
 
+@pytest.mark.sqlite
 def test_the_file_is_private_and_durable(database: Database) -> None:
     path = Path(database.url.removeprefix("sqlite:///"))
     for name in (path, path.with_name(f"{path.name}-wal")):
@@ -109,6 +110,7 @@ def test_an_installation_keeps_its_id(database: Database) -> None:
     again.close()
 
 
+@pytest.mark.sqlite
 def test_urls_and_paths(tmp_path: Path) -> None:
     assert normal_url(tmp_path / "a.db") == f"sqlite:///{tmp_path}/a.db"
     assert normal_url(f"sqlite:///{tmp_path}/a.db") == f"sqlite:///{tmp_path}/a.db"
@@ -127,6 +129,7 @@ def test_a_database_of_another_version_is_refused_by_name(database: Database) ->
             assert refused.value.hint == hint
 
 
+@pytest.mark.sqlite
 def test_what_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
     path = tmp_path / "manor.db"
     path.write_text("hello, I am not a database, although I am long enough to look like one" * 20)
@@ -137,6 +140,7 @@ def test_what_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
         Database.open(tmp_path / "none.db", create=False)
 
 
+@pytest.mark.sqlite
 def test_migrations_run_in_order_in_one_transaction(database: Database) -> None:
     from manor.store import migrations
 
@@ -174,6 +178,7 @@ def _shape(path: Path) -> dict[str, object]:
         return shape
 
 
+@pytest.mark.sqlite
 def test_an_old_database_migrated_is_what_a_new_one_is(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "old.db")) as connection:
         connection.executescript((Path(__file__).parent / "schema_v1.sql").read_text())
@@ -327,6 +332,7 @@ def test_lists_of_what_was_never_made_are_empty(tmp_path: Path) -> None:
     assert not (tmp_path / "none.db").exists()
 
 
+@pytest.mark.sqlite
 def test_lists_load_no_sql_toolkit(database: Database) -> None:
     code = (
         "import sys; from manor.store import reading; reading.ns_instances(sys.argv[1]);"

@@ -1,0 +1,54 @@
+"""``pytest -p on_postgresql …``: every database file that a test opens is a PostgreSQL database instead.
+
+A server of the run's own stands behind it. What is about SQLite's file itself, and what hands the file to another
+process, is marked ``sqlite`` and left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from manor.store import database
+from manor.store.database import Database
+from manor.testing.postgresql import new_database, private_postgresql
+
+_open = ExitStack()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    is_controller = not hasattr(config, "workerinput") and config.getoption("numprocesses", None)
+    if is_controller:
+        return  # the workers have servers of their own
+    server = _open.enter_context(private_postgresql())
+    plain = database.normal_url
+    template = plain(new_database(server))
+    Database.open(template).close()
+    database.normal_url = _redirected(plain, server, template.rpartition("/")[2])
+
+
+def pytest_unconfigure() -> None:
+    _open.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("sqlite"):
+            item.add_marker(pytest.mark.skip(reason="is about SQLite"))
+
+
+def _redirected(plain: Callable[[str | Path], str], server: str, template: str) -> Callable[[str | Path], str]:
+    urls: dict[str, str] = {}
+
+    def normal_url(url: str | Path) -> str:
+        normal = plain(url)
+        if not normal.startswith("sqlite:"):
+            return normal
+        if normal not in urls:
+            urls[normal] = plain(new_database(server, like=template))
+        return urls[normal]
+
+    return normal_url

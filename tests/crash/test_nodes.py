@@ -1,0 +1,81 @@
+"""Three nodes on one PostgreSQL with fifty operations under way, one of them killed: the others go on with its work."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from lcm_world import OWNER, FakeExecutor, service
+from processes import WorkerProcess
+
+from manor.api import OperationKind, ResourceKind
+from manor.fakes import Action, Fault, World
+from manor.lcm.diff import diff
+from manor.lcm.engine import DbosEngine, QueueStatus
+from manor.lcm.target import Target
+from manor.lcm.worker import Worker
+from manor.model.instance import NsInstance, NsState, OperationState
+from manor.store import instances
+from manor.store.database import Database
+
+pytestmark = [pytest.mark.slow, pytest.mark.real]
+
+NODES, OPERATIONS = 3, 50
+TAKEN_OVER_S = 15.0
+
+
+def test_a_killed_nodes_operations_are_taken_over(new_postgresql: str, tmp_path: Path) -> None:
+    world = World(state_file=tmp_path / "world.json")
+    world.inject(Fault(action=Action.DELAY, verb="ensure", kind="node", seconds=20.0, times=0))
+    database = Database.open(new_postgresql)
+    submitter = Worker(database, FakeExecutor(world))
+    engine = DbosEngine(database)
+    nodes = [WorkerProcess(new_postgresql, tmp_path / "world.json", usual_lease=True) for _ in range(NODES)]
+    try:
+        for node in nodes:
+            node.wait_for("working")
+        attempts = []
+        for number in range(OPERATIONS):
+            wanted = service(f"{number:08x}")
+            ns = NsInstance(id=wanted.service_id, name=wanted.service_name, nsd_id="n", nsd_package="p", flavour_id="f")
+            with database.begin() as tx:
+                instances.add(tx, ns)
+            plan = diff(wanted, {}, None, OperationKind.INSTANTIATE)
+            target = Target(ns_state=NsState.INSTANTIATED, desired=wanted)
+            attempts.append((submitter.operations.submit(plan, target).id, 1))
+
+        until = time.monotonic() + 120.0
+        while any(entry.status is QueueStatus.WAITING for entry in engine.status(attempts).values()):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        victim = nodes[0]
+        mine = [name for name, entry in engine.status(attempts).items() if f"-{victim.process.pid}-" in entry.worker]
+        assert mine, "the victim has work"
+        epochs = {name: submitter.operations.get(name)[0].epoch for name in mine}
+        victim.kill()
+        killed = time.monotonic()
+
+        def left() -> list[str]:
+            """What nobody has claimed since, and has not ended."""
+            now = {name: submitter.operations.get(name)[0] for name in mine}
+            return [n for n, op in now.items() if op.epoch == epochs[n] and op.state is OperationState.PROCESSING]
+
+        while left():
+            assert time.monotonic() < killed + 60.0
+            time.sleep(0.05)
+        took_s = time.monotonic() - killed
+        print(f"{len(mine)} of {OPERATIONS} operations of a killed node were taken over in {took_s:.1f} s")
+        assert took_s <= TAKEN_OVER_S
+        world.heal()
+        states = {submitter.operations.wait(name).state for name, _ in attempts}
+        assert states == {OperationState.COMPLETED}
+        keys = [n.spec.key for n in world.natives(OWNER) if n.spec.kind is not ResourceKind.IMAGE]
+        assert len(keys) == len(set(keys)) == 4 * OPERATIONS
+    finally:
+        for node in nodes:
+            if node.process.poll() is None:
+                node.kill()
+        engine.close()
+        submitter.close()
+        database.close()
