@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["BUSY_TIMEOUT_S", "Database", "normal_url", "sqlite_path"]
 
 BUSY_TIMEOUT_S = 30.0
+_AGAIN_S = 0.2
 
 IDLE_TRANSACTION_S = 5.0
 """After this PostgreSQL ends a transaction whose client has gone still: a frozen node must not hold the locks that
@@ -180,7 +182,9 @@ class Database:
             return
         with _store_errors(), self.engine.connect() as connection:
             held = connection.execution_options(isolation_level="AUTOCOMMIT")
-            held.execute(text("SELECT pg_advisory_lock(hashtext(:what))"), {"what": what})
+            # Asked again and again, because who waits inside a statement holds up indexes that are made concurrently.
+            while not held.execute(text("SELECT pg_try_advisory_lock(hashtext(:what))"), {"what": what}).scalar():
+                time.sleep(_AGAIN_S)
             try:
                 yield
             finally:
