@@ -4,7 +4,6 @@ that is named here; and the sound ones pass everything."""
 from __future__ import annotations
 
 import dataclasses
-import random
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -326,10 +325,13 @@ class DropsWhatFindsNoPlace(SoundPlacement):
         return Placement(hosts=super().place(demands, rules, candidates, fixed).hosts)
 
 
-class Shuffles(SoundPlacement):
+class TakesTurns(SoundPlacement):
+    turn = 0
+
     def place(self, demands: Any, rules: Any, candidates: Any, fixed: Any) -> Placement:
-        mixed = random.sample(demands, len(demands))
-        return super().place(mixed, rules, random.sample(candidates, len(candidates)), fixed)
+        self.turn += 1
+        at = self.turn % max(1, len(candidates))
+        return super().place(demands, rules, [*candidates[at:], *candidates[:at]], fixed)
 
 
 class SortsWhatItIsGiven(SoundPlacement):
@@ -348,7 +350,7 @@ PLACEMENTS: Mapping[type[Any], str] = {
     KnowsBetter: "test_goes_where_it_is_wanted",
     SaysNo: "test_refusal_names_every_host",
     DropsWhatFindsNoPlace: "test_without_hosts_all_is_refused_with_a_reason",
-    Shuffles: "test_pure",
+    TakesTurns: "test_pure",
     SortsWhatItIsGiven: "test_pure",
 }
 

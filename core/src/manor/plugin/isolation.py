@@ -178,7 +178,7 @@ class _Process:
                     waiting = self._waiting.get(head["answer"] if "answer" in head else head["call"])
                 if waiting is not None:
                     waiting.put((head, body))
-        except (EOFError, OSError, ValueError, KeyError):
+        except (EOFError, OSError, ValueError, KeyError, TypeError):
             # Gone, or talking nonsense, which comes to the same: everyone who waits has to know.
             self._is_retired = True
             with self._lock:
