@@ -2,7 +2,8 @@
 
 The guest's own boot time is what bare libvirt needs on the same host: from ``create`` of the same domain to the first
 answer of its agent. The time to repair is from the kill of QEMU to the first packet that comes through the chain again,
-as the host's counters of the web server's interface have it. The median over several turns of each, in turns.
+as the host's counters of the web server's interface have it. Both in turns, for a busy machine is slow at both; the
+ratio is the median of the turns' ratios.
 """
 
 import json
@@ -20,13 +21,13 @@ from typing import Any
 
 from figure import report
 
-ROUNDS = 5
+ROUNDS = 3
 TARGET = 1.3
 ROOT = Path(__file__).parents[1]
 MANOR = str(Path(sys.executable).parent / "manor")
 SETTINGS = (
-    "{detector: '', cool_down_s: 0, heals_per_resource_hour: 100, heals_per_service_hour: 100, "
-    "heals_per_hour: 100, policy_settings: {max_heals: 100}}"
+    "{services: {shop: {locked: %s}}, detector: '', probe_s: 0, cool_down_s: 0, heals_per_resource_hour: 100, "
+    "heals_per_vnf_hour: 100, heals_per_service_hour: 100, heals_per_hour: 100, policy_settings: {max_heals: 100}}"
 )
 LOOP = "while :; do timeout 1 wget -q -O /dev/null http://{at}/; usleep 20000; done"
 
@@ -87,7 +88,7 @@ def main() -> None:
 
 
 def _measure(host: Host) -> None:
-    (host.home / "assurance.yaml").write_text(SETTINGS)
+    _lock(host, is_locked=True)
     host.manor("package", "onboard", *map(str, sorted((ROOT / "build/secure-web").glob("*.csar"))))
     host.manor("ns", "create", "secure-web", "--name", "shop")
     host.manor("ns", "instantiate", "shop", "--yes")
@@ -96,26 +97,35 @@ def _measure(host: Host) -> None:
     host.device = port["device"]
     loop = LOOP.format(at=port["addresses"][0].split("/")[0])
     host.manor("vnf", "exec", "shop/client", "--", "sh", "-c", f"setsid sh -c '{loop}' >/dev/null 2>&1 </dev/null &")
-    boots = [_boot_s(host) for _ in range(ROUNDS)]
-    host.manor("ns", "heal", "shop", "--yes")
     env = {**os.environ, "MANOR_HOME": str(host.home)}
     serving = subprocess.Popen([MANOR, "serve"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    turns = []
     try:
-        repairs, known = zip(*(_repair_s(host) for _ in range(ROUNDS)), strict=True)
+        for _ in range(ROUNDS):
+            _lock(host, is_locked=True)
+            boot_s = _boot_s(host)
+            _lock(host, is_locked=False)
+            turns.append((boot_s, *_repair_s(host)))
     finally:
         serving.send_signal(signal.SIGTERM)
         serving.wait(60)
-    boot_s, repair_s = statistics.median(boots), statistics.median(repairs)
+    boot_s, repair_s, alarm_s = (statistics.median(column) for column in zip(*turns, strict=True))
     report(
         "mttr",
-        repair_s / boot_s,
+        statistics.median(repair_s / boot_s for boot_s, repair_s, _ in turns),
         "ratio",
         TARGET,
         repair_s=round(repair_s, 2),
         boot_s=round(boot_s, 2),
-        alarm_s=round(statistics.median(known), 3),
+        alarm_s=round(alarm_s, 3),
         rounds=ROUNDS,
     )
+
+
+def _lock(host: Host, *, is_locked: bool) -> None:
+    """Whether Manor may heal. The pause is longer than it takes to be read."""
+    (host.home / "assurance.yaml").write_text(SETTINGS % str(is_locked).lower())
+    time.sleep(3.0)
 
 
 def _boot_s(host: Host) -> float:

@@ -41,7 +41,7 @@ learned_mode: auto          # the default is shadow: it would only say what it w
 detector_settings: {warmup_s: 60, budget_per_day: 48, margin: 1.1, clear_s: 10}
 policy_settings: {settle_s: 20}
 """
-LEARN_S = 150
+LEARN_S = 280
 LOOP = "while :; do timeout 3 wget -q -O /dev/null http://{at}/; usleep $((200000 + RANDOM % 300000)); done"
 SICK = (
     "setsid sh -c 'while :; do :; done' >/dev/null 2>&1 </dev/null & "

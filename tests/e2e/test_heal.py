@@ -41,8 +41,8 @@ LEARNING: dict[str, Any] = {
     # A detector that is a minute old has to be told that false alarms are cheap here.
     "detector_settings": {"warmup_s": 60.0, "budget_per_day": 48.0, "margin": 1.1, "clear_s": 5.0},
 }
-WARM_ROWS = 150
-"""It fits anew at 128 rows, and knows its own scores by then."""
+WARM_ROWS = 270
+"""It fits anew at 256 rows, and knows its own scores by then."""
 LOOP = "while :; do timeout 3 wget -q -O /dev/null http://{at}/; usleep $((300000 + RANDOM % 300000)); done"
 
 
