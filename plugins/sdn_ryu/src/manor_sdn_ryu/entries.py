@@ -20,6 +20,7 @@ from manor_sdn_ryu.pipeline import Table
 __all__ = [
     "IN_PORT",
     "METERS",
+    "TO_US",
     "Action",
     "Entry",
     "Identity",
@@ -31,18 +32,19 @@ __all__ = [
     "resolve",
 ]
 
+Action = tuple[str | int, ...]
+
 _NO_TABLE = 255
 IN_PORT = 0xFFFFFFF8
 """OFPP_IN_PORT: back out of the port it came from."""
-_TO_US = 0xFFFFFFFD
-"""OFPP_CONTROLLER: what a probe's rule shows (no program has it)."""
+TO_US: Action = ("output", 0xFFFFFFFD)
+"""To OFPP_CONTROLLER: what a probe's rule shows (no program has it)."""
 
 METERS = range(0x10000, 0x30000)
 """Our meters' numbers: from its begin on those of ports, by the port's number; from :data:`_LINKS` on those of links,
 by the number of a port that is on no other link."""
 _LINKS = 0x20000
 
-Action = tuple[str | int, ...]
 Identity = tuple[int, int, tuple[tuple[str, int, int], ...]]
 
 
@@ -77,10 +79,13 @@ class Resolved:
     """Devices whose rate limit this switch cannot enforce."""
 
 
-def resolve(program: FlowProgram, host: str, ports: Mapping[str, int], *, metering: bool = True) -> Resolved:
+def resolve(
+    program: FlowProgram, host: str, ports: Mapping[str, int], *, metering: bool = True, writes_nd: bool = True
+) -> Resolved:
     """What ``host``'s switch must hold. A rule out of a missing port waits for it; one into a missing port drops.
 
-    (If it were left out, a chain's traffic would fall to the segment and pass its functions by.)
+    (If it were left out, a chain's traffic would fall to the segment and pass its functions by.) Where the switch cannot
+    write neighbour discovery, the rules that would answer are left out; those below them pass the question on.
     """
     number = facts(program).cookie
     entries: dict[Identity, tuple[Entry, FlowRule]] = {}
@@ -92,7 +97,7 @@ def resolve(program: FlowProgram, host: str, ports: Mapping[str, int], *, meteri
         rule, in_port = told.rule, told.in_port
         gone = [name for name in told.devices if name not in ports]
         missing.update(dict.fromkeys(gone))
-        if in_port and in_port in gone:
+        if (in_port and in_port in gone) or (told.writes_nd and not writes_nd):
             continue
         match = _match(rule.match)
         if in_port:
@@ -190,7 +195,7 @@ def _action(name: str, argument: str | int, ports: Mapping[str, int]) -> Iterabl
         case "output" if argument == "in_port":
             yield "output", IN_PORT
         case "output" if argument == "controller":
-            yield "output", _TO_US
+            yield TO_US
         case "output":
             if str(argument) in ports:
                 yield "output", ports[str(argument)]

@@ -15,7 +15,7 @@ from typing import Any
 from manor.api import FlowProgram, Topology
 from manor.errors import DriverError, Permanent, Transient
 from manor_sdn_ryu.changes import Change
-from manor_sdn_ryu.entries import resolve
+from manor_sdn_ryu.entries import TO_US, Entry, resolve
 from manor_sdn_ryu.pipeline import Table
 from manor_sdn_ryu.probeframe import frame_of, nonce_of
 from manor_sdn_ryu.proberoute import Leg, Route, probe_cookie, route, siblings
@@ -24,7 +24,7 @@ from manor_sdn_ryu.session import Session, Shown
 
 __all__ = ["Probing"]
 
-_WAIT_S = 1.5
+_WAIT_S = 3.0
 """How long a probe may take; a machine that is only emulated is slow."""
 _AGAIN_S = 0.4
 _DRAIN_S = 0.5
@@ -77,7 +77,7 @@ class Probing:
         with contextlib.ExitStack() as undo:
             for host, session in sessions.items():
                 undo.enter_context(session.watching(self._watcher(host)))
-                undo.callback(self._sweep, session, [Change(entry=e, delete=True) for e, _ in entries[host]])
+                undo.callback(self._sweep, session, [entry for entry, _ in entries[host]])
                 session.send([Change(entry=entry) for entry, _ in entries[host]], self._left(), lifetime_s=_LIFE_S)
             self._fly(sessions)
             self._drain()
@@ -123,13 +123,12 @@ class Probing:
                 self._news.wait_for(lambda: not self._missing(), max(0.0, min(until, now + _AGAIN_S) - now))
 
     def _drain(self) -> None:
-        """Copies that are still under way are waited for a little: without the siblings an end would get them."""
-
-        def none_left() -> bool:
-            return all(sent <= ended for sent, ended in zip(self._sent, self._ended, strict=True))
-
+        """Copies that are still under way are waited for a little."""
         with self._news:
-            self._news.wait_for(none_left, min(_DRAIN_S, self._left()))
+            self._news.wait_for(self._none_left, min(_DRAIN_S, self._left()))
+
+    def _none_left(self) -> bool:
+        return all(sent <= ended for sent, ended in zip(self._sent, self._ended, strict=True))
 
     def _missing(self) -> list[int]:
         return [number for number, way in enumerate(self._routes) if len(way.stages) - 1 not in self._seen[number]]
@@ -150,9 +149,12 @@ class Probing:
             behind = None if way.metadata is None else (int(Table.CLASSIFY), way.metadata)
             session.put_in(frame, way.device, behind, self._left())
 
-    def _sweep(self, session: Session, changes: Sequence[Change]) -> None:
+    def _sweep(self, session: Session, entries: Sequence[Entry]) -> None:
+        """Take the siblings out. While a copy may still be inside a function, what keeps it from an end stays, until
+        its life in the switch is over."""
+        gone = [entry for entry in entries if self._none_left() or entry.actions[-1] != TO_US]
         with contextlib.suppress(DriverError):  # they die by themselves
-            session.send(changes, max(1.0, self._left()))
+            session.send([Change(entry=entry, delete=True) for entry in gone], max(1.0, self._left()))
 
     def _left(self) -> float:
         return max(0.05, self._deadline - time.monotonic())
