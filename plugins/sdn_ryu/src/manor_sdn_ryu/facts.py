@@ -6,6 +6,7 @@ changes, so what was found stays true as long as the program itself is kept.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ __all__ = ["Facts", "Told", "facts"]
 
 _KEPT = 1 << 14
 _NO_DEVICE = ("in_port", "controller")
+_ND = re.compile(r"^nd_(reserved|options_type)=|->ipv6_nd_")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +31,8 @@ class Told:
     """All that must be there for the rule to do all it should, ``in_port`` first."""
     rate_bps: int
     """What frames that meet the rule are held to, 0 for no limit."""
+    writes_nd: bool
+    """Whether it writes what only Open vSwitch's userspace datapath can: flags and options of neighbour discovery."""
     is_fixed: bool
     """Whether its actions are the same whatever numbers ports have."""
 
@@ -85,6 +89,7 @@ def _told(rule: FlowRule) -> Told:
         in_port=in_port,
         devices=(in_port, *outputs) if in_port else tuple(outputs),
         rate_bps=next((int(rate) for name, rate in rule.actions if name == "meter"), 0),
+        writes_nd=any(_ND.search(str(argument)) for name, argument in rule.actions if name in ("set_field", "move")),
         is_fixed=not outputs and not by_number,
     )
 
