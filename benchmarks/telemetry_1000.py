@@ -21,13 +21,13 @@ DOMAIN = """<domain type='test'><name>vm{0}</name><memory unit='MiB'>256</memory
 def main() -> None:
     """CPU a machine and period, the part of one core, and the ratio to the bare bulk call."""
     import libvirt
-    from manor_vim_libvirt.metering import read_samples, stats_flags
     from prometheus_client import CollectorRegistry, generate_latest
 
     from manor.store.history import History
     from manor.telemetry.families import AssuranceFigures, Assured
     from manor.telemetry.kpis import KpiRow, Subject, kpi_rows
     from manor.telemetry.rates import Rates
+    from manor_vim_libvirt.metering import read_samples, stats_flags
 
     spent: dict[str, float] = {}
 
