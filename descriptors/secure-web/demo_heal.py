@@ -86,9 +86,11 @@ class Watched:
 
 
 def firewall_pid() -> int:
-    """QEMU's process of the firewall."""
-    names = [name for name in host("virsh", "-q", "list", "--name").split() if name.endswith("firewall-firewall-0")]
-    return int(Path(f"/run/libvirt/qemu/{names[0]}.pid").read_text()) if names else 0
+    """QEMU's process of the firewall; 0 while there is none."""
+    for name in host("virsh", "-q", "list", "--name").split():
+        if "-vnf-firewall-firewall-0" in name:
+            return int(Path(f"/run/libvirt/qemu/{name}.pid").read_text())
+    return 0
 
 
 def wait(what: str, so: Callable[[], Any], timeout_s: float = 90.0) -> Any:
@@ -106,6 +108,8 @@ def kill(demo: Demo, watched: Watched) -> None:
     demo.title("The firewall's QEMU is killed with signal 9")
     demo.check("traffic passes before", watched.rate() > 4, f"{watched.rate():.0f} packets/s")
     pid = firewall_pid()
+    if not pid:  # to kill 0 would be to kill ourselves
+        raise SystemExit("the firewall does not run")
     print(f"\033[36m$ kill -9 {pid}\033[0m", flush=True)
     os.kill(pid, signal.SIGKILL)
     killed_s = time.time()
