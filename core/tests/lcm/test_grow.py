@@ -191,3 +191,26 @@ def test_a_range_that_was_given_stays_whatever_links_come_and_go(site: Site) -> 
     update(site, UpdateType.INSTANTIATE_VNF, vnfProfileId="late", vnfdId="client-vnfd", extVirtualLinks={"eth": "one"})
     assert site.node("on-two/main-0") == kept
     assert site.node("late/main-0").ports[0].addresses != kept.ports[0].addresses
+
+
+@pytest.mark.parametrize(
+    ("update_type", "data", "said"),
+    [
+        (
+            "CHANGE_VNFPKG",
+            {"vnfInstanceId": "web", "vnfdId": "x", "fraction": "most"},
+            "fraction is 'most', not of",
+        ),
+        ("CHANGE_VNFPKG", {"vnfInstanceId": 5.5, "vnfdId": "x"}, "vnfInstanceId is 5.5"),
+        ("REMOVE_VNF", {"removeVnfInstanceId": "web", "gracefulTerminationTimeout": "x"}, "not of type"),
+        ("INSTANTIATE_VNF", {"vnfProfileId": "a", "extVirtualLinks": {"eth": ["lan"]}}, "extVirtualLinks.eth"),
+        (
+            "CHANGE_EXTERNAL_VNF_CONNECTIVITY",
+            {"vnfInstanceId": "a", "extVirtualLinks": {"e": 5}},
+            "extVirtualLinks.e",
+        ),
+    ],
+)
+def test_data_of_another_type_is_refused_in_words(update_type: str, data: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        update_ns(None, "demo", update_type, data)  # type: ignore[arg-type]

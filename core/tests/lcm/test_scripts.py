@@ -9,7 +9,7 @@ from service_world import VNFDS, Site, opened
 
 from manor.api import GuestResult, OperationKind
 from manor.errors import PlanRefused, UsageError
-from manor.lcm import changing, ns
+from manor.lcm import changing, ns, scripts
 from manor.lcm.scaling import scale_vnf
 from manor.lcm.updating import change_package
 from manor.model.instance import OperationState
@@ -114,7 +114,28 @@ def test_what_cannot_be_asked_for_is_refused(site: Site, inside: Inside) -> None
         changing.act(site.rt, "demo", "web", "backup")
     with pytest.raises(PlanRefused, match="vnfm:generic runs no tosca"):
         changing.act(site.rt, "demo", "web", "drive")
+    with pytest.raises(UsageError, match="firewall has no action dance") as refused:
+        changing.act(site.rt, "demo", "firewall", "dance")
+    assert refused.value.hint == "it has: none"
     assert inside.machines() == []
+
+
+def test_an_action_in_a_service_without_a_way_in_is_refused_not_forgotten(
+    fast_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(fast_path, monkeypatch) as site:
+        monkeypatch.setattr(scripts, "_checks", lambda _state: {})
+        with pytest.raises(PlanRefused, match="no machine that can be looked into"):
+            changing.act(site.rt, "demo", "web", "backup")
+
+
+def test_an_action_is_never_forgiven_whatever_it_is_called(site: Site) -> None:
+    site.onboard(brings(id="web-vnfd-3", version="3", actions=(VnfAction(name="heal_start", script=FILE, dsl=BASH),)))
+    inside = Inside(site)
+    site.done(change_package(site.rt, "demo", "web", "web-vnfd-3"))
+    inside.exit_code = 3
+    operation = site.run(changing.act(site.rt, "demo", "web", "heal_start"))
+    assert operation.state is not OperationState.COMPLETED
 
 
 def test_a_script_of_a_dead_machine_holds_up_no_heal(site: Site, inside: Inside) -> None:

@@ -1,12 +1,14 @@
 """The generic manager: day 0 from templates that may be hostile, health from the guests' own word."""
 
+import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from manor.api.context import CallContext
 from manor.api.vim import GuestResult
-from manor.api.vnfm import VnfcView, VnfView
+from manor.api.vnfm import Script, VnfcView, VnfView
 from manor.errors import Permanent, PlanRefused, Transient
 from manor.vnfm.generic import GenericVnfm
 
@@ -77,3 +79,36 @@ def test_a_failing_day_1_command_names_machine_command_and_output() -> None:
     with pytest.raises(Permanent, match=r"web-main-0: setup exited 3: no such thing"):
         GenericVnfm().configure(view(day1={"main": (("setup", "-x"),)}), {VNFC.key: guest}, CallContext.within(5))
     assert guest.ran == [("setup", "-x")]
+
+
+class Shell:
+    """A guest that runs what it is told, here."""
+
+    def run(self, argv: Sequence[str], ctx: CallContext, *, stdin: bytes = b"") -> GuestResult:
+        done = subprocess.run(argv, input=stdin, capture_output=True, check=False, timeout=30)
+        return GuestResult(exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["cat >/dev/null\nexit 3", "cat <<END\nexit 0\nEND\nread line || exit 3\n", "# nothing\n\n(exit 3)", "exit 3 # }"],
+)
+def test_a_script_is_run_to_its_end_though_something_in_it_reads(text: str) -> None:
+    script = Script(name="scale_end", kind=".sh", content=text, parameters={"a": "it's"})
+    with pytest.raises(Permanent, match="scale_end exited 3"):
+        GenericVnfm().run_script(view(), {VNFC.key: Shell()}, script, CallContext.within(30))  # type: ignore[dict-item]
+
+
+def test_a_script_that_is_cut_off_on_its_way_does_nothing(tmp_path: Path) -> None:
+    heard: list[bytes] = []
+
+    class Ear(Inside):
+        def run(self, argv: Sequence[str], ctx: CallContext, *, stdin: bytes = b"") -> GuestResult:
+            heard.append(stdin)
+            return GuestResult(exit_code=0, stdout=b"", stderr=b"")
+
+    script = Script(name="x", kind=".sh", content=f"touch {tmp_path}/half\ntouch {tmp_path}/whole\n", parameters={})
+    GenericVnfm().run_script(view(), {VNFC.key: Ear()}, script, CallContext.within(30))
+    half = heard[0][: heard[0].index(b"half") + 5]
+    assert subprocess.run(["/bin/sh", "-s"], input=half, capture_output=True, check=False).returncode != 0
+    assert list(tmp_path.iterdir()) == []

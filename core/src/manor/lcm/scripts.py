@@ -75,7 +75,7 @@ def scripted(
     wanted = str(wishes.action.get("vnf", ""))
     touched = {key: _steps_of(plan, key) for key in {**old, **new}}
     concerned = {key: check for key, check in {**old, **new}.items() if touched[key] or key.endswith(f"/vnf/{wanted}")}
-    if not concerned:
+    if not concerned and not wishes.action:
         return plan
     brought = _brought(rt, {str(check.view["vnfd_id"]) for check in (*old.values(), *new.values())})
     steps = {step.id: step for step in plan.steps}
@@ -164,7 +164,8 @@ def _step(check: DesiredCheck, script: Script, *, after: Iterable[str], word: st
             "view": dict(check.view),
             "nodes": dict(check.nodes),
             "script": dataclasses.asdict(script),
-            "forgiving": script.name in _FORGIVING,
+            # An action that was asked for is never forgiven, whatever it is called.
+            "forgiving": word == "script" and script.name in _FORGIVING,
         },
         undo=Undo.NONE,
         deadline_s=_SCRIPT_S,
@@ -182,7 +183,8 @@ def _action(
     check = next((check for check in checks.values() if check.view["name"] == name), None)
     if check is None:
         raise PlanRefused(f"{name} has no machine that can be looked into", hint="its image needs a guest agent")
-    known = brought[str(check.view["vnfd_id"])].actions
+    own = brought.get(str(check.view["vnfd_id"]))
+    known = own.actions if own else {}
     script = known.get(asked)
     if script is None:
         raise UsageError(f"{name} has no action {asked}", hint=f"it has: {', '.join(sorted(known)) or 'none'}")

@@ -60,7 +60,8 @@ class _Data:
         if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
         if not isinstance(value, kind):
-            raise UsageError(f"{self._type}: {name} is {value!r}, not of type {kind.__name__}")
+            wanted = kind.__name__ if isinstance(kind, type) else kind  # a union has no name, and says what it is
+            raise UsageError(f"{self._type}: {name} is {value!r}, not of type {wanted}")
         return value
 
     def maybe(self, name: str, kind: type[Any] = str) -> Any:
@@ -69,6 +70,14 @@ class _Data:
             return self.one(name, kind)
         self._known.append(name)
         return None
+
+    def links(self, name: str, default: Mapping[str, str] | None = None) -> Mapping[str, str]:
+        """Link by connection point. Raises UsageError where one is no name."""
+        found: Mapping[str, Any] = self.one(name, dict, default)
+        for cpd, link in found.items():
+            if not isinstance(link, str):
+                raise UsageError(f"{self._type}: {name}.{cpd} is {link!r}, not the name of a virtual link")
+        return found
 
     def end(self) -> None:
         """Raise UsageError where something was not taken."""
@@ -97,7 +106,7 @@ _Make = Callable[[Runtime, str], Proposal]
 def _instantiate_vnf(data: _Data) -> _Make:
     profile = data.one("vnfProfileId")
     vnfd, flavour, level = (data.one(name, default="") for name in ("vnfdId", "vnfFlavourId", "instantiationLevelId"))
-    links = data.one("extVirtualLinks", dict, {})
+    links = data.links("extVirtualLinks", {})
     return lambda rt, ns: growing.add_vnf(rt, ns, profile, vnfd=vnfd, flavour=flavour, level=level, links=links)
 
 
@@ -137,7 +146,7 @@ def _change_df(data: _Data) -> _Make:
 
 
 def _change_ext_conn(data: _Data) -> _Make:
-    vnf, links = data.one("vnfInstanceId"), data.one("extVirtualLinks", dict)
+    vnf, links = data.one("vnfInstanceId"), data.links("extVirtualLinks")
     return lambda rt, ns: changing.change_ext_conn(rt, ns, vnf, links)
 
 

@@ -90,7 +90,7 @@ class GenericVnfm:
             if vnfc.key not in guests or script.vdu_id not in ("", vnfc.vdu_id):
                 continue
             given = {**values, "MANOR_VNFC": vnfc.name, "MANOR_INDEX": str(vnfc.index)}
-            result = guests[vnfc.key].run(argv, ctx, stdin=_with_values(given) + script.content.encode())
+            result = guests[vnfc.key].run(argv, ctx, stdin=_with_values(given) + _whole(script.content))
             if result.exit_code != 0:
                 said = (result.stderr or result.stdout).decode(errors="replace").strip()[:200]
                 raise Permanent(
@@ -136,6 +136,11 @@ def _with_values(values: Mapping[str, Any]) -> bytes:
         if _NAME.fullmatch(name) and isinstance(value, str | int | float)
     }
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in named.items()).encode()
+
+
+def _whole(script: str) -> bytes:
+    """The script as one command: nothing of it is run before all of it is there, and what it runs reads none of it."""
+    return f"{{ :\n{script}\n}} </dev/null\n".encode()
 
 
 def _config() -> type[BaseModel]:
