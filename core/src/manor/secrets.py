@@ -19,6 +19,8 @@ __all__ = ["hide", "read_secret", "tokens_in", "token_of"]
 
 _TOKEN = re.compile(r"@secret:/[^@\s\"\\]+@")
 _MOST_BYTES = 64 << 10
+_LEAST_LINE, _LEAST_START = 8, 4
+"""Characters of a line of a secret, or of the start of one, that are worth hiding."""
 
 
 def token_of(path: str) -> str:
@@ -62,7 +64,16 @@ def read_secret(path: str) -> str:
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """The text without the secrets in it."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "***")
+    """The text without the secrets in it, nor a line of one, nor the start of one that the text's end cuts off."""
+    parts = {part for secret in secrets for part in (secret, *_long_lines(secret))}
+    for part in sorted(parts, key=len, reverse=True):
+        text = text.replace(part, "***")
+    for part in parts:
+        cut = next((n for n in range(len(part) - 1, _LEAST_START - 1, -1) if text.endswith(part[:n])), 0)
+        text = f"{text[:-cut]}***" if cut else text
     return text
+
+
+def _long_lines(secret: str) -> Iterable[str]:
+    """Its lines that say something by themselves."""
+    return (line for line in map(str.strip, secret.splitlines()) if len(line) >= _LEAST_LINE)

@@ -15,7 +15,7 @@ from manor.lcm import changing, ns
 from manor.lcm.plans import plan_to_json
 from manor.lcm.updating import change_package, update
 from manor.model.instance import OperationState
-from manor.model.vnfd import VnfAction, Vnfd
+from manor.model.vnfd import LcmScript, VnfAction, Vnfd
 from manor.plugin import unguarded
 from manor.secrets import token_of, tokens_in
 
@@ -119,6 +119,27 @@ def test_a_secret_that_is_gone_fails_the_step_before_anything_is_done(site: Site
     assert operation.state is OperationState.ROLLED_BACK
     assert "cannot read the secret" in operation.error
     assert ns.propose(site.rt, "demo", OperationKind.REPAIR).plan.steps == ()
+
+
+def test_what_is_forgiven_tells_no_secret_either(site: Site, token: str, caplog: pytest.LogCaptureFixture) -> None:
+    script = LcmScript(event="terminate_start", script=FILE, dsl=".sh", inputs={"password": token})
+    site.onboard(dataclasses.replace(secretive(""), scripts=(script,)))
+    site.done(update(site.rt, "demo", parameters={"password": token}))
+    site.done(change_package(site.rt, "demo", "web", "web-vnfd-2"))
+    inside = Inside(site, exit_code=1)
+    assert site.run(ns.propose(site.rt, "demo", OperationKind.TERMINATE)).state is OperationState.COMPLETED
+    assert SECRET in inside.heard[-1]
+    assert "it goes without" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_a_secret_that_is_gone_holds_up_no_terminate(site: Site, token: str) -> None:
+    script = LcmScript(event="terminate_start", script=FILE, dsl=".sh", inputs={"password": token})
+    site.onboard(dataclasses.replace(secretive(""), scripts=(script,)))
+    site.done(update(site.rt, "demo", parameters={"password": token}))
+    site.done(change_package(site.rt, "demo", "web", "web-vnfd-2"))
+    Path(token.removeprefix("@secret:").removesuffix("@")).unlink()
+    assert site.run(ns.propose(site.rt, "demo", OperationKind.TERMINATE)).state is OperationState.COMPLETED
 
 
 def test_tokens_are_found_however_deep() -> None:

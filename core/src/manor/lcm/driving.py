@@ -39,7 +39,8 @@ from manor.secrets import hide
 
 __all__ = ["Connections", "Driving", "VimGuest", "vnf_view"]
 
-_ANEW = ("create", "replace", "repair")
+_ANEW = ("create", "replace", "repair", "remove")
+"""Changes after which a machine may have another host key; what is ensured after a removal takes the removal back."""
 _POLL_FIRST_S = 0.05
 _POLL_MOST_S = 1.0
 _PROBE_S = 30.0
@@ -70,6 +71,11 @@ class Connections(Protocol):
     def tokens_given(self, operation_id: str) -> frozenset[str]:
         """Tokens that the operator gave for this operation and its service."""
         ...
+
+
+def _is_forgiving(step: Step) -> bool:
+    """Whether what fails here holds up nothing."""
+    return step.verb is Verb.QUIESCE or bool((step.spec or {}).get("forgiving"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,13 +121,19 @@ class Driving:
 
     def perform(self, step: Step, ctx: CallContext) -> Observed | None:
         """Do what the step says. Raises DriverError."""
-        secrets = given_secrets(self.rt, step, ctx)
+        try:
+            secrets = given_secrets(self.rt, step, ctx)
+        except Permanent as error:
+            if not _is_forgiving(step):
+                raise
+            ctx.log.warning("%s; it goes without", error.message)
+            return None
         if not secrets:
             return self._perform(step, ctx)
         try:
             return self._perform(step, replace(ctx, secrets=secrets))
         except ManorError as error:
-            error.message = hide(error.message, secrets.values())
+            error.message, error.hint = (hide(text, secrets.values()) for text in (error.message, error.hint))
             error.args = (error.message,)
             raise
 
@@ -171,9 +183,9 @@ class Driving:
             else:
                 self.rt.driver(step.endpoint).run_script(view, guests, script, ctx)
         except DriverError as error:
-            if not data.get("forgiving"):
+            if not _is_forgiving(step):
                 raise
-            ctx.log.warning("%s: %s; it goes without", step.id, error.message)
+            ctx.log.warning("%s: %s; it goes without", step.id, hide(error.message, ctx.secrets.values()))
 
     def _quiesce(self, step: Step, ctx: CallContext) -> None:
         """Drain as far as it goes: what fails or lasts too long holds up no removal."""
@@ -183,7 +195,7 @@ class Driving:
         try:
             self.rt.driver(step.endpoint).quiesce(view, guests, ctx)
         except DriverError as error:
-            ctx.log.warning("%s: %s; it goes undrained", step.id, error.message)
+            ctx.log.warning("%s: %s; it goes undrained", step.id, hide(error.message, ctx.secrets.values()))
 
     def _verify(self, step: Step, ctx: CallContext) -> Observed | None:
         """Wait until it is true. Raises DeadlineExceeded saying what was still wrong, Permanent where it broke."""

@@ -1,0 +1,57 @@
+"""What driving does beside the verb: host keys that go with their machine, gates of machines without an agent."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from manor.api import CallContext, NodeSpec, Step, Undo, Verb, spec_to_json
+from manor.errors import Permanent
+from manor.lcm.driving import Driving
+from manor.lcm.executor import inverse
+from manor.lcm.gating import stand
+from manor.lcm.ssh import _known
+
+KEY = "0a0b0c0d/vnf/web/main-0"
+
+
+def test_a_machine_that_a_rollback_makes_anew_may_have_another_host_key(tmp_path: Path) -> None:
+    known = _known(tmp_path, KEY)
+    known.parent.mkdir(parents=True)
+    known.write_text("the old one")
+    node = NodeSpec(key=KEY, owner="manor/test", host="h", name="web", vcpus=1, memory_bytes=1 << 20)
+    removal = Step(
+        id=f"remove node {KEY}",
+        verb=Verb.REMOVE,
+        kind="node",
+        key=KEY,
+        endpoint="vim:lab",
+        change="remove",
+        before=spec_to_json(node),
+        undo=Undo.RESTORE,
+    )
+    back = inverse(removal)
+    assert back is not None
+    made: list[Any] = []
+    vim = SimpleNamespace(ensure=lambda spec, _ctx: made.append(spec))
+    rt: Any = SimpleNamespace(home=tmp_path, driver=lambda _endpoint: vim)
+    Driving(rt=rt).perform(back, CallContext.within(5))
+    assert made == [node]
+    assert not known.exists()
+
+
+def test_a_gate_passes_over_a_way_in_that_measures_nothing(tmp_path: Path) -> None:
+    def driver(endpoint: str) -> Any:
+        raise AssertionError(f"{endpoint} was asked")
+
+    step = Step(
+        id="verify kpi",
+        verb=Verb.VERIFY,
+        kind="kpi",
+        key=KEY,
+        endpoint="vnfm:generic",
+        spec={"nodes": {KEY: "ssh://ops@192.0.2.1"}, "conditions": ["v_cpu_usage_mean<80"], "soak_s": 0.0},
+    )
+    with pytest.raises(Permanent, match="was not measured"):
+        stand(SimpleNamespace(home=tmp_path, driver=driver), step, CallContext.within(5), lambda _s: None)
