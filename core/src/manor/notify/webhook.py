@@ -27,7 +27,11 @@ _ANSWER_BYTES = 4096
 
 def checked_uri(text: str) -> str:
     """A callback address. Raises UsageError where it is not http or https, or holds a password."""
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018 - read for what it raises
+    except ValueError as error:
+        raise UsageError(f"'{text}' is no callback address: {error}", hint="check the host and the port") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or not text.isprintable():
         raise UsageError(f"'{text}' is no callback address", hint="for example https://oss.example/notifications")
     if parts.username is not None:
@@ -73,11 +77,12 @@ def send(uri: str, document: Mapping[str, Any], *, secret_file: str = "", timeou
     except urllib3.exceptions.HTTPError as error:
         raise Transient(f"{shown_uri(uri)} cannot be reached: {type(error).__name__}") from error
     try:
-        answer.read(_ANSWER_BYTES)
+        # As it comes: a few bytes could unpack into very many.
+        answer.read(_ANSWER_BYTES, decode_content=False)
     except urllib3.exceptions.HTTPError as error:
         raise Transient(f"{shown_uri(uri)} broke off its answer") from error
     finally:
-        answer.release_conn()
+        answer.close()  # one that was not read whole would have the rest of it taken for the next answer
     if 200 <= answer.status < 300:
         return
     said = f"{shown_uri(uri)} answered {answer.status}"
