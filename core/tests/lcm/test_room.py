@@ -1,7 +1,9 @@
 """Two services and one last place; sites and what lies between them, as the operator wrote them down."""
 
+import dataclasses
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +96,22 @@ def test_what_an_operation_under_way_will_take_is_set_aside(rt: Runtime) -> None
     with pytest.raises(PlanRefused) as refused:
         ns.propose(rt, "two", OperationKind.INSTANTIATE)
     assert "memory" in refused.value.findings[0].message
+
+
+def test_one_that_was_accepted_late_counts_though_it_started_before(rt: Runtime) -> None:
+    vim(rt, "big", 1 << 40)
+    size = machine_bytes(rt)
+    endpoints.remove(rt, EndpointKind.VIM, "big")
+    vim(rt, "lab", size * 3 // 2)
+    one, two = (
+        ns.propose(rt, ns.create(rt, "bench", name=name).id, OperationKind.INSTANTIATE) for name in ("one", "two")
+    )
+    begun = ns.start(rt, one)
+    assert two.seen is not None
+    # Its start was read, and then it waited for its turn while the other looked around.
+    late = dataclasses.replace(two, seen=dataclasses.replace(two.seen, time_s=time.time() + 5))
+    with pytest.raises(PlanRefused, match=begun):
+        ns.start(rt, late)
 
 
 SITES = """

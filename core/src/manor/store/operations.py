@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, insert, select, text, update
+from sqlalchemy import bindparam, insert, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from manor.api.plan import OperationKind, Plan, Step
@@ -143,13 +143,17 @@ def unfinished(tx: Connection) -> list[tuple[NsLcmOpOcc, tuple[Step, ...]]]:
 
 
 def accepted_since(tx: Connection, time_s: float) -> list[tuple[NsLcmOpOcc, tuple[Step, ...]]]:
-    """Operations accepted from then on that were not taken back, with all their steps.
+    """Operations accepted from then on that were not taken back, and those that go forward now, with all their steps.
+
+    An operation's start is read before it waits for its turn to be accepted, so one that started earlier may be new.
 
     On PostgreSQL nobody else is accepted until this transaction ends; on SQLite that is so anyway.
     """
     if tx.dialect.name == "postgresql":
         tx.execute(text("SELECT pg_advisory_xact_lock(hashtext('manor-room'))"))
-    query = select(*_LIGHT).where(_OP.c.start_s >= time_s, _OP.c.state.not_in(("ROLLED_BACK", "FAILED")))
+    query = select(*_LIGHT).where(
+        or_(_OP.c.start_s >= time_s, _OP.c.mode == "forward"), _OP.c.state.not_in(("ROLLED_BACK", "FAILED"))
+    )
     found = [rows.operation(row) for row in tx.execute(query).mappings()]  # type: ignore[arg-type]
     return [(one, _steps_of(tx, one.id)) for one in found]
 
