@@ -31,6 +31,8 @@ def refuse_astray(driver: Callable[[str], Any], before: DesiredState | None, aft
         chain = resource.spec
         if not isinstance(chain, ChainSpec) or known.get(chain.key) == chain or not _walkable(chain):
             continue
+        if resource.may_degrade:
+            continue  # a part of it is stopped, as is wanted: nothing passes there, and that is told elsewhere
         segments = [
             r.spec for r in after.resources if r.endpoint == resource.endpoint and isinstance(r.spec, SegmentSpec)
         ]
