@@ -105,3 +105,16 @@ def test_what_makes_no_sense_is_refused(make_site: Make, manor: Callable[..., An
     site = make_site()
     for args, word in REFUSED:
         assert word in manor(site, "pm", *args, expect=2), args
+
+
+def test_of_several_processes_one_reports(
+    make_site: Make, manor: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site()
+    site.clock.advance(time.time() - site.clock())
+    manor(site, "pm", "job", "create", "demo", "-m", "v_cpu_usage_mean_vnf", "--collect", "10s", "--report", "20s")
+    monkeypatch.setattr(site.assurance, "_leads", lambda: False)  # another process on the same PostgreSQL does
+    site.rounds(1)
+    site.world.metrics[site.node("firewall")] = {"v_cpu_usage_mean": 10.0}
+    site.rounds(8, step_s=5, measure=True)
+    assert told(site, "PerformanceInformationAvailableNotification") == []

@@ -3,12 +3,13 @@
 import dataclasses
 
 import pytest
-from secure_web import NSD, position, request
+from secure_web import NSD, VNFDS, position, request
 
 from manor.api.resources import ChainSpec, Classifier, PortRange, ResourceKind, SegmentSpec
 from manor.errors import PlanRefused, UsageError
 from manor.model.instance import NsInstance
 from manor.model.nsd import CpRef, Nfpd, NfpPosition, NfpPositionElement, Nsd, NsVirtualLinkDesc, Place, Sapd
+from manor.model.vnfd import VduProfile
 from manor.nfvo.request import ServiceRequest
 
 from .test_desired import of, state
@@ -115,6 +116,25 @@ def test_what_cannot_be_steered_is_refused_at_its_line(nfp: Nfpd, words: str, li
     assert words in error.message
     assert error.message.startswith(f"Definitions/ns.yaml:{line}: ")
     assert [(f.file, f.line) for f in error.findings] == [("Definitions/ns.yaml", line)]
+
+
+def test_a_function_with_more_ways_in_than_out_is_refused() -> None:
+    firewall = VNFDS["firewall-vnfd"]
+    (df,) = firewall.flavours
+    (vdu,) = df.vdus
+    into, out = vdu.int_cpds
+    two = dataclasses.replace(
+        df,
+        vdus=(
+            dataclasses.replace(vdu, int_cpds=(into,)),
+            dataclasses.replace(vdu, id="worker", int_cpds=(out,)),
+        ),
+        vdu_profiles=(*df.vdu_profiles, VduProfile(vdu_id="worker", min_number_of_instances=2)),
+    )
+    cpds = (firewall.ext_cpds[0], dataclasses.replace(firewall.ext_cpds[1], vdu_id="worker"))
+    split = dataclasses.replace(firewall, flavours=(two,), ext_cpds=cpds)
+    with pytest.raises(PlanRefused, match="firewall has 1 machines at in and 2 at out"):
+        state(request(vnfds={**VNFDS, "firewall-vnfd": split}))
 
 
 def test_a_path_over_a_link_that_does_not_join_its_ends_is_refused_by_name() -> None:

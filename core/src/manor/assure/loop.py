@@ -124,7 +124,10 @@ class Assurance:
     def round(self) -> None:
         """Look at everything once, and do what follows from it."""
         self._settings = self._fresh_settings()
-        if not self._settings.enabled or not self._leads():
+        if not self._settings.enabled:
+            return
+        self._measuring.leads = self._leads()
+        if not self._measuring.leads:
             return
         now_s = self._clock()
         before = self._services.read()

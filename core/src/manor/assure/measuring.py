@@ -64,6 +64,8 @@ class Measuring:
         self.rows: dict[str, KpiRow] = {}
         """The newest row of each subject."""
         self.mute: dict[str, str] = {}
+        self.leads = True
+        """Whether this process is the one of several that reports and judges thresholds."""
         self.samples = 0
         self.collect_s = 0.0
 
@@ -94,7 +96,8 @@ class Measuring:
         self.collect_s = found.seconds
         if not settings.prometheus:
             self._keep(rows, now_s)
-        self.performance.take(subjects, rows)
+        if self.leads:
+            self.performance.take(subjects, rows)
         self.flows.take(_through(services, self.rows), now_s)
         self._sent.take(_sent(rows), now_s)
         if self._learning is not None:

@@ -187,8 +187,15 @@ class _Draft:
             )
         result = []
         for vnf in self.found(into, position):
-            pairs = zip(self.ports(vnf, into, position), self.ports(vnf, out, position), strict=True)
-            for ingress, egress in pairs:
+            ways_in, ways_out = self.ports(vnf, into, position), self.ports(vnf, out, position)
+            if len(ways_in) != len(ways_out):
+                raise self.refused(
+                    position,
+                    f"forwarding path {self.nfp.id}, element {element.id}: {vnf.name} has {len(ways_in)} machines at "
+                    f"{into.cpd} and {len(ways_out)} at {out.cpd}",
+                    hint="name two connection points of one VDU, or of two with as many machines",
+                )
+            for ingress, egress in zip(ways_in, ways_out, strict=True):
                 ports = self.sdn_ports[ingress.key], self.sdn_ports[egress.key]
                 mode = _mode(*ports, position)
                 result.append((vnf, ChainElement(ingress=ports[0], egress=ports[1], mode=mode, weight=weight)))
