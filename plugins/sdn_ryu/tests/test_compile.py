@@ -151,14 +151,65 @@ def test_arp_is_answered_by_the_switch_and_never_floods() -> None:
     assert not walk(net, A, arp(A, "10.0.0.1", arp_spa="0.0.0.0")).devices, "its own duplicate address probe"
 
 
-def test_neighbour_solicitation_reaches_its_one_target() -> None:
-    solicit = {"eth_src": A.mac, "eth_dst": "33:33:ff:00:00:02", "eth_type": 0x86DD, "ip_proto": 58, "icmpv6_type": 135,
-               "ipv6_src": "fd00::1", "ipv6_dst": "ff02::1:ff00:2", "ipv6_nd_target": "fd00::2"}  # fmt: skip
+def solicit(source: SdnPort, target: str, **more: str | int) -> dict[str, str | int]:
+    """With the sender's MAC in an option, as RFC 4861 has it wherever the sender has an address."""
+    return {
+        "eth_src": source.mac, "eth_dst": "33:33:ff:00:00:02", "eth_type": 0x86DD, "ip_proto": 58, "icmpv6_type": 135,
+        "ipv6_src": source.addresses[1], "ipv6_dst": "ff02::1:ff00:2", "ipv6_nd_target": target, "nd_reserved": 0,
+        "nd_options_type": 1, "ipv6_nd_sll": source.mac, **more,
+    }  # fmt: skip
+
+
+FAR = port(5, host="h2")
+
+
+@pytest.mark.parametrize("target", [B, FAR, dataclasses.replace(B, security=(SecurityRule(direction="egress"),))])
+def test_neighbour_solicitation_is_answered_by_the_switch(target: SdnPort) -> None:
+    net = fabric(segment(A, target, C), topology=LINKED)
+    for address in (target.addresses[1], link_local(target.mac)):
+        (answer,) = walk(net, A, solicit(A, address)).arrivals
+        assert (answer.host, answer.device) == ("h1", "p1")
+        wanted = {"eth_src": target.mac, "eth_dst": A.mac, "ipv6_src": address, "ipv6_dst": "fd00::1",
+                  "icmpv6_type": 136, "ipv6_nd_target": address, "nd_reserved": 0x60000000, "nd_options_type": 2,
+                  "ipv6_nd_tll": target.mac}  # fmt: skip
+        assert {name: answer.packet[name] for name in wanted} == wanted
+
+
+def test_a_router_is_advertised_as_one_and_a_vlan_is_answered_with_its_tag() -> None:
+    lan = dataclasses.replace(segment(A, B), subnets=(Subnet(cidr="fd00::/64", gateway="fd00::2"),))
+    (answer,) = walk(fabric(lan), A, solicit(A, "fd00::2")).arrivals
+    assert answer.packet["nd_reserved"] == 0xE0000000
+    tagged = port(7, vlan=30)
+    net = fabric(segment(A, tagged))
+    (answer,) = walk(net, tagged, solicit(tagged, "fd00::1", vlan_vid=0x101E)).arrivals
+    assert (answer.device, answer.packet["vlan_vid"], answer.packet["ipv6_nd_tll"]) == ("p7", 0x101E, A.mac)
+    (answer,) = walk(net, A, solicit(A, "fd00::7")).arrivals
+    assert (answer.device, answer.packet.get("vlan_vid")) == ("p1", None)
+
+
+def test_what_cannot_be_answered_reaches_its_one_target_or_nobody() -> None:
     net = fabric(segment(A, B, C))
-    assert walk(net, A, solicit).devices == {"p2"}
-    assert not walk(net, A, {**solicit, "ipv6_nd_target": "fd00::99"}).devices
-    advertise = {**solicit, "eth_dst": A.mac, "icmpv6_type": 136, "eth_src": B.mac, "ipv6_src": "fd00::2"}
+    detects = solicit(A, "fd00::1", ipv6_src="::", nd_options_type=0)
+    assert not walk(net, A, detects).devices, "its own address"
+    assert walk(net, A, {**detects, "ipv6_nd_target": "fd00::2"}).devices == {"p2"}, "an address that another has"
+    nobody = walk(net, A, solicit(A, "fd00::99"))
+    assert not nobody.devices
+    assert "for an address that nobody has" in nobody.visits[-1].rule.note
+    advertise = {**solicit(B, "fd00::2"), "eth_dst": A.mac, "icmpv6_type": 136}
     assert walk(net, B, advertise).devices == {"p1"}
+
+
+def test_a_switch_that_cannot_write_neighbour_discovery_passes_solicitations_on() -> None:
+    program = compile_spec(segment(A, B, C), NOWHERE)
+    ports = {"p1": 1, "p2": 2, "p3": 3}
+    every, some = (resolve(program, "h1", ports, writes_nd=able).entries for able in (True, False))
+    left_out = [rule for identity, (_, rule) in every.items() if identity not in some]
+    assert {rule.note.partition(": ")[2].partition(" for ")[0] for rule in left_out} == {
+        "neighbour solicitation answered", "neighbour advertised"
+    }  # fmt: skip
+    net = Fabric(rules=[rule for _, rule in some.values()])
+    assert walk(net, A, solicit(A, "fd00::2")).devices == {"p2"}
+    assert not walk(net, A, solicit(A, "fd00::99")).devices
 
 
 def test_equal_addresses_in_two_segments_never_meet() -> None:

@@ -120,7 +120,7 @@ class Auditor:
             if host not in hosts_of(program) or not self._desired.stays(program):
                 continue
             effective = self._desired.effective(program)
-            wanted = resolve(effective, host, session.ports, metering=session.metering).entries
+            wanted = resolve(effective, host, session.ports, **session.able).entries
             if what := differences(theirs, wanted):
                 self._put_right(program, host, what, deadline)
         for number in held:

@@ -193,7 +193,7 @@ class Converger:
 
     def _wanted(self, session: Session, host: str, effective: FlowProgram, deadline: float) -> dict[Identity, Entry]:
         """The program's entries on this switch, whose meters are there from now on."""
-        resolved = resolve(effective, host, session.ports, metering=session.metering)
+        resolved = resolve(effective, host, session.ports, **session.able)
         session.set_meters(resolved.meters, left_s(deadline))
         return {identity: entry for identity, (entry, _) in resolved.entries.items()}
 

@@ -30,6 +30,8 @@ _KEPT = 1 << 16
 _PORT = 0xFFFFFFFF
 _FLOW_MOD_FIXED = _FLOW_MOD.size
 """Bytes of a flow mod up to the fields of its match."""
+_NOT_STANDARD = b"\x10\x00"
+"""The class of Open vSwitch's own fields of neighbour discovery."""
 _PADDING = tuple(bytes(-length % 8) for length in range(8))
 
 
@@ -55,7 +57,10 @@ class Encoder:
         # What a delete would have done does not matter, and need not be ours to express.
         instructions = b"" if delete else self._actions(entry.actions)
         field = self._field
-        fields = b"".join(sorted([field(*one) for one in entry.match]))
+        parts = sorted([field(*one) for one in entry.match])
+        if parts and parts[0][:2] == _NOT_STANDARD:  # sorts before the fields that it presupposes
+            parts.append(parts.pop(0))
+        fields = b"".join(parts)
         length = 4 + len(fields)
         padding = _PADDING[length % 8]
         size = _FLOW_MOD_FIXED + len(fields) + len(padding) + len(instructions)

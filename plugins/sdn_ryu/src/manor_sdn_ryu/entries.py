@@ -84,8 +84,10 @@ def resolve(
 ) -> Resolved:
     """What ``host``'s switch must hold. A rule out of a missing port waits for it; one into a missing port drops.
 
-    (If it were left out, a chain's traffic would fall to the segment and pass its functions by.) Where the switch cannot
-    write neighbour discovery, the rules that would answer are left out; those below them pass the question on.
+    (If it were left out, a chain's traffic would fall to the segment and pass its functions by.)
+
+    Where the switch cannot write neighbour discovery, the rules that answer it are left out, and those below them
+    pass the question on.
     """
     number = facts(program).cookie
     entries: dict[Identity, tuple[Entry, FlowRule]] = {}

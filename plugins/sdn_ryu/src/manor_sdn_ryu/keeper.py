@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from manor.api import CallContext
 from manor.errors import DriverError, Transient, Unauthorized
 from manor_sdn_ryu.protocol import at_path
 from manor_sdn_ryu.runtime import Library
@@ -21,6 +22,8 @@ __all__ = ["Address", "Keeper"]
 _LOG = logging.getLogger("manor.sdn.switch")
 _REDIAL_S = 0.3
 _GREET_S = 10.0
+_ASK_S = 2.5
+_ASK_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +36,22 @@ class Address:
     """16 hexadecimal digits that the switch must have; empty takes any."""
     pki_dir: str = ""
     """For ``ssl:``, see :class:`~manor_sdn_ryu.tls.Credentials`."""
+    ovsdb: str = ""
+    """The switch's database; empty where it is not known, and with it what kind of datapath the bridge has."""
+    bridge: str = ""
+
+    def is_userspace(self, timeout_s: float) -> bool:
+        """Whether the bridge is known to have the userspace datapath. Raises DriverError."""
+        if not self.ovsdb:
+            return False
+        from manor_sdn_ryu.config import SwitchConfig
+        from manor_sdn_ryu.ovsdb import Ovsdb
+
+        pki_dir = Path(self.pki_dir) if self.pki_dir else None
+        switch = SwitchConfig(
+            host=self.host, ovsdb=self.ovsdb, bridge=self.bridge, openflow=self.openflow, pki_dir=pki_dir
+        )
+        return Ovsdb(switch).is_userspace(CallContext.within(timeout_s))
 
     @property
     def bridge_absent(self) -> str:
@@ -81,6 +100,9 @@ class Keeper:
         self._converge = converge
         self._session: Session | None = None
         self._changed: set[str] = set()
+        self._is_userspace = False
+        self._anew = False
+        """Whether all of the switch is to be converged again."""
         self._wake = threading.Event()
         self._stopped = False
 
@@ -187,6 +209,7 @@ class Keeper:
             try:
                 if session is not greeted:
                     session.greet(_GREET_S)
+                    self._learn_datapath(session)
                     self._changed.clear()
                     self.ready.set()
                     self.tried.set()
@@ -194,6 +217,10 @@ class Keeper:
                     _LOG.info(
                         "host %s: switch %s connected, %d ports", self.address.host, session.id, len(session.ports)
                     )
+                    self._converge(self, None)
+                elif self._anew:
+                    self._anew = False
+                    self._changed.clear()
                     self._converge(self, None)
                 elif self._changed:
                     devices, self._changed = self._changed, set()
@@ -205,6 +232,26 @@ class Keeper:
                     threading.Timer(1.0, self._wake.set).start()
             except Exception:  # the line must be kept whatever happens; the trace says what to mend
                 _LOG.exception("host %s: converging failed", self.address.host)
+
+    def _learn_datapath(self, session: Session) -> None:
+        """Only the userspace datapath writes flags and options of neighbour discovery. While the database is away that
+        is as it was last, and asked again."""
+        try:
+            self._is_userspace = self.address.is_userspace(_ASK_S)
+        except DriverError as error:
+            _LOG.warning("host %s: its kind of datapath is not known for now: %s", self.address.host, error)
+            again = threading.Timer(_ASK_AGAIN_S, self._learn_again, (session,))
+            again.daemon = True
+            again.start()
+        session.writes_nd = self._is_userspace
+
+    def _learn_again(self, session: Session) -> None:
+        before = session.writes_nd
+        if session.alive and session is self._session and not self._stopped:
+            self._learn_datapath(session)
+        if session.writes_nd != before:
+            self._anew = True
+            self._wake.set()
 
     def status(self) -> dict[str, Any]:
         """What people and topology() are told."""

@@ -75,7 +75,7 @@ class AgentLink:
                 switches = [
                     {
                         "host": s.host, "openflow": s.openflow_address, "datapath_id": s.datapath_id,
-                        "pki_dir": str(s.pki_dir or ""),
+                        "pki_dir": str(s.pki_dir or ""), "ovsdb": s.ovsdb, "bridge": s.bridge,
                     }
                     for s in self._config.switches
                 ]  # fmt: skip

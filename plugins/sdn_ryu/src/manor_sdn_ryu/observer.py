@@ -62,7 +62,7 @@ class Observer:
                     records = session.flows(number, ALL_BITS, left_s(deadline))
                 else:
                     records = together.get((host, number), [])
-                report.add(host, program, effective, session.ports, records, metering=session.metering)
+                report.add(host, program, effective, session.ports, records, session.able)
             except DriverError as error:
                 report.unreachable.append(str(error))
         phase = Phase.DEGRADED if report.missing or report.extra else Phase.ACTIVE

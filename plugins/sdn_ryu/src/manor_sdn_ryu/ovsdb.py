@@ -124,6 +124,10 @@ class Ovsdb:
         table = json.loads(self._vsctl(ctx, "--format=json", f"--columns={columns}", *query))
         return {row[0]: dict(zip(table["headings"], row, strict=True)) for row in table["data"]}
 
+    def is_userspace(self, ctx: CallContext) -> bool:
+        """Whether the bridge is there and its datapath is Open vSwitch's own, not the kernel's."""
+        return (self._bridge(ctx) or {}).get("datapath_type") == "netdev"
+
     def _bridge(self, ctx: CallContext) -> dict[str, Any] | None:
         columns = "name,fail_mode,protocols,datapath_id,datapath_type"
         return self._rows(ctx, columns, "find", "Bridge", f"name={self._switch.bridge}").get(self._switch.bridge)

@@ -18,6 +18,7 @@ switch with no segment holds nothing of ours, and what no rule admits is dropped
      └───────┬────────────────────────────────────┘      │
      ┌───────▼────────────────────────────────────┐      │
      │ 20 ANSWER     ARP and ND from the plan     ├──────┼──► back out of in_port, or to the one it is about
+     │ 25 ADVERTISE  the rest of an answer to ND ─┼──────┼──► back out of in_port
      └───────┬────────────────────────────────────┘      │
      ┌───────▼───────────────────────────────────────────▼────────────────────────┐
      │ 30 FORWARD    known MAC: its port; group address: the segment's ports       │
@@ -57,9 +58,12 @@ CLASSIFY   STEER                    classified frame of a source to an end with 
            PASS                     all else of the segment, onwards
 ANSWER     ANSWER_OWN               a question about the asker's own address (duplicate detection): not answered;
                                     ARP from a VLAN: answered with its tag
-           ANSWER                   ARP request: answered here; neighbour solicitation: to its one target
+           ANSWER                   ARP request, and solicitation with room for an answer: answered here
+           ASKED                    other solicitations, and all where the switch cannot answer: to the one target
            ANSWER_NONE              ARP request or solicitation for an address that nobody has: counted, dropped
            PASS                     all else, onwards
+ADVERTISE  ANSWER_OWN               answer to a solicitation from a VLAN: with its tag, back where it came from
+           ANSWER                   answer to any other: back where it came from
 FORWARD    UNICAST                  to the one port with this MAC
            GROUP                    broadcast and multicast, to every port of the segment
            REFUSE                   to a MAC that nobody has: to the ports to the outside; without one counted, dropped
@@ -85,8 +89,14 @@ OpenFlow number, so that equal addresses of two tenants never share one.
 **Meters** stand before the actions of ADMIT's rules for ports with a rate limit, and of FORWARD's rules that deliver on
 this host for links with one: every frame meets exactly one of each.
 
-**Beyond OpenFlow 1.3** only what Open vSwitch has had for long: ``move`` (in the ARP answer), ``resubmit`` (a
-broadcast to several filtered ports), ``ct``, registers, and atomic bundles (ONF extension 230).
+**Neighbour discovery** is answered in two tables, since a switch writes the option of an advertisement only where the
+match says that it is one. A solicitation has room for the answer where it brings its sender's MAC, which duplicate
+address detection does not. Only Open vSwitch's userspace datapath writes flags and options; on others the rules that do
+are left out (:func:`~manor_sdn_ryu.entries.resolve`), and those at ASKED do all.
+
+**Beyond OpenFlow 1.3** only what Open vSwitch has had for long: ``move`` (in answers), ``resubmit`` (a broadcast to
+several filtered ports), ``ct``, registers, ``nd_reserved`` and ``nd_options_type``, and atomic bundles (ONF extension
+230).
 """
 
 from __future__ import annotations
@@ -112,7 +122,7 @@ __all__ = [
     "tunnel_id",
 ]
 
-COMPILER = 4
+COMPILER = 5
 """Raised whenever the pipeline changes, so that an agent compiles anew what an older release left."""
 
 ALL_BITS = (1 << 64) - 1
@@ -129,6 +139,7 @@ class Table(IntEnum):
     TRACK = 5
     CLASSIFY = 10
     ANSWER = 20
+    ADVERTISE = 25
     FORWARD = 30
     DELIVER = 40
     TRACKED = 45
@@ -146,6 +157,7 @@ class Priority(IntEnum):
     ANSWER_OWN = 20100
     OUTSIDE = 20000
     ANSWER = 20000
+    ASKED = 19000
     GROUP = 10000
     ANSWER_NONE = 9000
     REFUSE = 1000

@@ -31,7 +31,7 @@ __all__ = [
     "read_line",
 ]
 
-VERSION = 1
+VERSION = 2
 LINE_MAX_BYTES = 64 * 1024 * 1024
 _PATH_MAX = 100
 _EXTRA = ("capability", "replace", "fields", "retry_after_s")

@@ -30,16 +30,18 @@ class Report:
         effective: FlowProgram,
         ports: Mapping[str, int],
         records: Iterable[Any],
-        *,
-        metering: bool,
+        able: Mapping[str, bool],
     ) -> None:
-        """``records`` are the switch's entries under the program's cookie; ``effective`` is what is wanted just now."""
-        full = resolve(program, host, ports, metering=metering)
+        """``records`` are the switch's entries under the program's cookie; ``effective`` is what is wanted just now.
+
+        ``able`` is what the switch can do, see :meth:`~manor_sdn_ryu.session.Session.able`.
+        """
+        full = resolve(program, host, ports, **able)
         self.missing += [f"port {device} on {host}" for device in full.missing]
         why = "is not enforced: its switch has no meters"
         self.notes += [f"the rate limit of {device} on {host} {why}" for device in full.unmetered]
         held = {(entry := entry_of(record)).identity: (entry, record) for record in records}
-        for identity, (entry, rule) in resolve(effective, host, ports, metering=metering).entries.items():
+        for identity, (entry, rule) in resolve(effective, host, ports, **able).entries.items():
             there = held.pop(identity, None)
             state = "missing" if there is None else "active" if there[0] == entry else "altered"
             if state != "active":

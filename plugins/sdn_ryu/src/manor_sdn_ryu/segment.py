@@ -19,6 +19,8 @@ __all__ = ["DROP", "Actions", "addresses", "compile_segment", "goto", "is_outsid
 
 Actions = tuple[tuple[str, str | int], ...]
 _ARP, _IPV4, _IPV6 = 0x0806, 0x0800, 0x86DD
+_ROUTER, _SOLICITED, _OVERRIDE = 0x80000000, 0x40000000, 0x20000000
+"""Flags of a neighbour advertisement (RFC 4861)."""
 _GROUP: Field = (0x010000000000, 0x010000000000)
 
 
@@ -97,8 +99,7 @@ class _Host:
             yield from self.admit_outside(port, onwards)
             return
         if not port.transparent:
-            gateway = any(subnet.gateway and subnet.gateway in port.addresses for subnet in self.spec.subnets)
-            for match, priority, verdict, note in sends(port, gateway=gateway):
+            for match, priority, verdict, note in sends(port, gateway=self.is_router(port)):
                 actions = limited(port, self.act(port, verdict, onwards, Table.TRACK))
                 yield self.rule(Table.ADMIT, priority, match, actions, note, in_port=port.device)
             for match, priority, verdict, note in tracked(port, "egress") if port.security else ():
@@ -106,6 +107,10 @@ class _Host:
                 yield self.rule(Table.TRACK, priority, match, actions, note, in_port=port.device)
         why = "a function sent what no chain expects" if port.transparent else "spoofed or not allowed"
         yield self.rule(Table.ADMIT, Priority.REFUSE, {}, DROP, f"{why}, from {port.device}", in_port=port.device)
+
+    def is_router(self, port: SdnPort) -> bool:
+        """Whether the segment's machines may use it as their router: its gateway, or a machine outside."""
+        return is_outside(port) or any(s.gateway and s.gateway in port.addresses for s in self.spec.subnets)
 
     def admit_outside(self, port: SdnPort, onwards: Actions) -> Iterator[FlowRule]:
         """One VLAN of a port (or what has no tag) is the segment's; its other frames are none of its business."""
@@ -141,21 +146,14 @@ class _Host:
 
     def answer(self) -> Iterator[FlowRule]:
         asks_arp = {**self.here, "eth_type": exact("eth_type", _ARP), "arp_op": exact("arp_op", 1)}
-        asks_nd = {
-            **self.here, "eth_type": exact("eth_type", _IPV6), "ip_proto": exact("ip_proto", 58),
-            "icmpv6_type": exact("icmpv6_type", 135),
-        }  # fmt: skip
+        asks_nd = self.discovery(135)
         for port in self.ends:
             for address in addresses(port, 4):
                 yield from self.arp(port, address, {**asks_arp, "arp_tpa": exact("arp_tpa", address)})
             own = [link_local(port.mac)] if port.mac else []
             for address in dict.fromkeys([*addresses(port, 6), *own]):
-                target = {**asks_nd, "ipv6_nd_target": exact("ipv6_nd_target", address)}
-                if port.host == self.host:
-                    note = f"{address} asked about by itself"
-                    yield self.rule(Table.ANSWER, Priority.ANSWER_OWN, target, DROP, note, in_port=port.device)
-                note = f"neighbour solicitation for {address}"
-                yield self.rule(Table.ANSWER, Priority.ANSWER, target, self.towards(port), note)
+                yield from self.nd(port, address, {**asks_nd, "ipv6_nd_target": exact("ipv6_nd_target", address)})
+        yield from self.advertise()
         open_ended = [port for port in self.ends if not port.addresses]
         nobody = self.flood(open_ended) if open_ended else DROP
         note = "to the ports whose addresses are not known" if open_ended else "for an address that nobody has"
@@ -180,6 +178,40 @@ class _Host:
                 actions = (*reply, *tagged(asker), *back)
                 note = f"ARP answered for {address}, to VLAN {asker.vlan}"
                 yield self.rule(Table.ANSWER, Priority.ANSWER_OWN, match, actions, note, in_port=asker.device)
+
+    def discovery(self, kind: int) -> dict[str, Field]:
+        """Matches neighbour discovery of one type in the segment."""
+        ip = {"eth_type": exact("eth_type", _IPV6), "ip_proto": exact("ip_proto", 58)}
+        return {**self.here, **ip, "icmpv6_type": exact("icmpv6_type", kind)}
+
+    def nd(self, port: SdnPort, address: str, match: Mapping[str, Field]) -> Iterator[FlowRule]:
+        """The switch answers who brings its MAC; the option that held it will hold the answer."""
+        if port.host == self.host:
+            note = f"{address} asked about by itself"
+            yield self.rule(Table.ANSWER, Priority.ANSWER_OWN, match, DROP, note, in_port=port.device)
+        if port.mac:
+            flags = _SOLICITED | _OVERRIDE | (_ROUTER if self.is_router(port) else 0)
+            reply: Actions = (
+                ("move", "eth_src->eth_dst"), ("set_field", f"eth_src={port.mac}"),
+                ("move", "ipv6_src->ipv6_dst"), ("set_field", f"ipv6_src={address}"),
+                ("set_field", "icmpv6_type=136"), ("set_field", f"nd_reserved=0x{flags:x}"),
+                ("set_field", "nd_options_type=2"),
+            )  # fmt: skip
+            asks = {**match, "nd_options_type": exact("nd_options_type", 1)}
+            note = f"neighbour solicitation answered for {address}"
+            yield self.rule(Table.ANSWER, Priority.ANSWER, asks, (*reply, *goto(Table.ADVERTISE)), note)
+        note = f"neighbour solicitation passed on to {address}"
+        yield self.rule(Table.ANSWER, Priority.ASKED, match, self.towards(port), note)
+
+    def advertise(self) -> Iterator[FlowRule]:
+        match, told = self.discovery(136), (("move", "eth_src->ipv6_nd_tll"),)
+        back: Actions = (("output", "in_port"),)
+        yield self.rule(Table.ADVERTISE, Priority.ANSWER, match, (*told, *back), "neighbour advertised")
+        for asker in self.local:
+            if asker.vlan:
+                note = f"neighbour advertised to VLAN {asker.vlan}"
+                actions = (*told, *tagged(asker), *back)
+                yield self.rule(Table.ADVERTISE, Priority.ANSWER_OWN, match, actions, note, in_port=asker.device)
 
     # --- FORWARD: to the one port, or to the segment's ports
 

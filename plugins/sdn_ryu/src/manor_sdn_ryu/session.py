@@ -74,6 +74,8 @@ class Session:
         self.ports: dict[str, int] = {}
         self.metering = False
         """Whether the switch has meters."""
+        self.writes_nd = False
+        """Whether it can make an answer of a neighbour solicitation."""
         self.meters: dict[int, int] = {}
         """Our meters in the switch: kbit/s by number."""
         self.on_ports: Callable[[set[str]], None] = lambda _: None
@@ -133,6 +135,11 @@ class Session:
         self.on_ports({name})
 
     # --- called by others
+
+    @property
+    def able(self) -> dict[str, bool]:
+        """What this switch can do, as :func:`~manor_sdn_ryu.entries.resolve` asks for it."""
+        return {"metering": self.metering, "writes_nd": self.writes_nd}
 
     def greet(self, timeout_s: float) -> None:
         """Ask for port events (a dialled switch sends none unasked) and learn the ports."""

@@ -5,7 +5,8 @@ Knows the libraries' parser classes and nothing else; what to send is decided in
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import base64
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from manor_sdn_ryu.entries import Action, Entry
@@ -19,11 +20,16 @@ _BURST_LEAST_KBIT = 200
 _PORT_BITS = 0xFFFFFFFF
 _ZONE, _ZONE_BITS = "reg1", 15
 """The conntrack zone: the low 16 bits of this register (offset 0, 16 bits less 1)."""
+_UNNAMED: Mapping[str, str] = {"nd_reserved": "field_524289", "nd_options_type": "field_524290"}
+"""Fields of Open vSwitch (class 0x1000, numbers 1 and 2) that the libraries know by number only, and as base64."""
+_NAMED = {number: name for name, number in _UNNAMED.items()} | {"nd_tll": "ipv6_nd_tll"}
+"""Our names for what a switch's answer is called by the libraries."""
 
 
 def match_object(datapath: Any, match: Iterable[tuple[str, int, int]]) -> Any:
     """The library's match of these fields."""
-    return datapath.ofproto_parser.OFPMatch(**{name: _user(name, value, mask) for name, value, mask in match})
+    fields = {_UNNAMED.get(name, name): _user(name, value, mask) for name, value, mask in match}
+    return datapath.ofproto_parser.OFPMatch(**fields)
 
 
 def _user(name: str, value: int, mask: int) -> Any:
@@ -31,12 +37,18 @@ def _user(name: str, value: int, mask: int) -> Any:
     if name == "in_port":
         return value
     full = (1 << BITS[name]) - 1
+    if name in _UNNAMED:
+        return _base64(name, value) if mask == full else (_base64(name, value), _base64(name, mask))
     text = render(name, (value, full))
     text = value if not isinstance(text, str) or text.startswith("0x") else text
     if mask == full:
         return text
     bits = render(name, (mask, full))
     return text, mask if not isinstance(bits, str) or bits.startswith("0x") else bits
+
+
+def _base64(name: str, value: int) -> str:
+    return base64.b64encode(value.to_bytes(BITS[name] // 8, "big")).decode()
 
 
 def action_object(datapath: Any, action: Action) -> Any:
@@ -46,7 +58,7 @@ def action_object(datapath: Any, action: Action) -> Any:
         case ("output", int(port)):
             return parser.OFPActionOutput(port)
         case ("set_field", str(name), int(value)):
-            return parser.OFPActionSetField(**{name: _user(name, value, (1 << BITS[name]) - 1)})
+            return parser.OFPActionSetField(**{_UNNAMED.get(name, name): _user(name, value, (1 << BITS[name]) - 1)})
         case ("move", str(source), str(target)):
             return parser.NXActionRegMove(src_field=source, dst_field=target, n_bits=BITS[source])
         case ("push_vlan",):
@@ -95,7 +107,8 @@ def entry_of(stats: Any) -> Entry:
     match = []
     for name, given in stats.match.items():
         value, mask = given if isinstance(given, tuple) else (given, None)
-        match.append((name, *_numbers(name, value, mask)))
+        known = _NAMED.get(name, name)
+        match.append((known, *_numbers(known, value, mask)))
     actions: list[Action] = []
     first: list[Action] = []
     last: list[Action] = []
@@ -122,19 +135,29 @@ def _numbers(name: str, value: Any, mask: Any) -> tuple[int, int]:
         return int(value), _PORT_BITS
     if name not in BITS:
         return hash(str(value)) & 0xFFFF, 0
-    number, full = exact(name, value)
-    return (number, full) if mask is None else (number, exact(name, mask)[0])
+    number, full = _read(name, value), (1 << BITS[name]) - 1
+    return (number, full) if mask is None else (number, _read(name, mask))
+
+
+def _read(name: str, value: Any) -> int:
+    """A value as the libraries give it."""
+    return int.from_bytes(base64.b64decode(value), "big") if name in _UNNAMED else exact(name, value)[0]
+
+
+def _name(name: Any) -> str:
+    # Open vSwitch may name a field by its older number, which the libraries mark with a suffix.
+    plain = str(name).removesuffix("_nxm")
+    return _NAMED.get(plain, plain)
 
 
 def _from_wire(action: Any) -> Action:
     match type(action).__name__:
         case "OFPActionOutput":
             return "output", int(action.port)
-        case "OFPActionSetField" if action.key in BITS:
-            return "set_field", action.key, exact(action.key, action.value)[0]
+        case "OFPActionSetField" if (name := _name(action.key)) in BITS:
+            return "set_field", name, _read(name, action.value)
         case "NXActionRegMove":
-            # Open vSwitch may name a field by its older number, which the libraries mark with a suffix.
-            return "move", str(action.src_field).removesuffix("_nxm"), str(action.dst_field).removesuffix("_nxm")
+            return "move", _name(action.src_field), _name(action.dst_field)
         case "OFPActionPushVlan":
             return ("push_vlan",)
         case "OFPActionPopVlan":
