@@ -1,11 +1,12 @@
 """The balanced policy: nothing promised twice, rules kept, refusals that say why."""
 
+import dataclasses
 import time
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manor.api.placement import AffinityScope, Candidate, Demand, PlacementRule
+from manor.api.placement import AffinityScope, Candidate, Demand, LinkNeed, PlacementRule, SiteLink
 from manor.api.vim import Host
 from manor.nfvo.placement import Balanced
 
@@ -72,6 +73,24 @@ def test_a_refusal_names_each_host_and_its_reason() -> None:
     assert "lab/small: memory: 500 MiB wanted, 100 MiB free" in placed.refused["a"]
     assert "lab/dark: not reachable" in placed.refused["a"]
     assert "cannot do uefi" in placed.refused["b"]
+
+
+def test_what_is_promised_twice_keeps_out_only_who_wants_some_of_it() -> None:
+    full = dataclasses.replace(host("h1", 900), host=dataclasses.replace(host("h1", 900).host, storage_free_bytes=-MIB))
+    placed = Balanced().place([demand("a"), demand("b", storage_bytes=MIB)], [], [full], {})
+    assert placed.hosts == {"a": ("lab", "h1")}
+    assert "storage: 1 MiB wanted, 0 MiB free" in placed.refused["b"]
+
+
+def test_a_way_that_is_overbooked_is_open_to_a_link_without_a_rate() -> None:
+    way = SiteLink(latency_s=0.001, bandwidth_bps=-1)
+    paris, lyon = (
+        dataclasses.replace(host(name, 100), site=site, site_links={other: way})
+        for name, site, other in (("h1", "paris", "lyon"), ("h2", "lyon", "paris"))
+    )
+    links = (LinkNeed(name="lan"),)
+    placed = Balanced().place([demand("a", links=links), demand("b", links=links)], [], [paris, lyon], {})
+    assert len(set(placed.hosts.values())) == 2
 
 
 def test_a_refusal_names_the_least_that_would_help() -> None:

@@ -155,7 +155,7 @@ class Board:
                     cost=1.0,
                 )
             free = way.bandwidth_bps - self.spent.get((min(site, other), max(site, other)), 0)
-            if need.bitrate_bps > free:
+            if need.bitrate_bps and need.bitrate_bps > free:
                 yield Objection(
                     why=f"link {need.name}: {need.bitrate_bps / 1e6:g} Mbit/s wanted {between}, {free / 1e6:g} free",
                     relaxed=f"{(need.bitrate_bps - free) / 1e6:g} Mbit/s more {between}",
@@ -195,7 +195,7 @@ def _short(demand: Demand, room: Room, overcommit: float) -> Iterator[Objection]
         ("memory", demand.memory_bytes, room.memory_bytes),
         ("storage", demand.storage_bytes, room.storage_bytes),
     ):
-        if wanted > free:
+        if wanted and wanted > free:  # who wants none is not kept from a host that has less than none
             why = f"{what}: {wanted >> 20} MiB wanted, {max(0, free) >> 20} MiB free"
             short = -(-(wanted - free) // _MIB)
             yield Objection(why=why, relaxed=f"{short} MiB more {what} free", cost=(wanted - free) / wanted)
