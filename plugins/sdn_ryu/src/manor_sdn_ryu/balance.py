@@ -35,7 +35,7 @@ def slots(weights: Sequence[int]) -> list[int]:
         given[order[0]] += 1
         order.append(order.pop(0))
     while sum(given) > count:
-        given[max(range(len(given)), key=lambda i: (given[i] - exact[i], i))] -= 1
+        given[max(range(len(given)), key=lambda i: (given[i] > 1, given[i] - exact[i], i))] -= 1
     return given
 
 
