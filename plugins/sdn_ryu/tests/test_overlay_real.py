@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import ipaddress
 import itertools
 import re
 import secrets
@@ -130,12 +131,18 @@ def test_a_segment_spans_three_hosts_and_its_tunnels_go_with_it(site: Site) -> N
     machines = [site.machine(n, host) for n, host in enumerate(HOSTS, start=1)]
     ports = [port for _, port in machines]
     everywhere = lan(*ports)
+    hears = Tap(machines[1][0].netns, "eth0")
     eventually(lambda: site.apply(everywhere).phase is Phase.ACTIVE, "every rule is live")
     assert site.tunnels() == 6, "two ends between each two hosts"
     assert site.observe(everywhere.key).detail["mtu"] == MTU
     for (one, _), (_, other) in itertools.permutations(machines, 2):
         for address in other.addresses:
             eventually(lambda one=one, a=address: one.netns.pings(a), f"{address} answers")
+    # A solicitation for fd00::2 has no flags before the address; an advertisement has.
+    assert not hears.sees(bytes(4) + ipaddress.IPv6Address("fd00::2").packed, within_s=0.5), (
+        "answered where it is asked"
+    )
+    hears.close()
     eventually(lambda: machines[0][0].netns.pings("10.0.0.3", packet_bytes=MTU), "the largest packet passes whole")
     taps = [Tap(host.netns, "eth0") for host, _ in machines]
     token = secrets.token_bytes(16)
