@@ -276,7 +276,7 @@ def test_a_few_histories(stage: None) -> None:
     _live(20)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_histories(stage: None) -> None:
     asked = int(os.environ.get("MANOR_HISTORIES", "0"))
     _live(asked or 300, anew=bool(asked))

@@ -1,0 +1,73 @@
+"""What people and power cuts do behind our back is seen, and repaired, and the next operation works: on a real host."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MANOR = str(Path(sys.executable).parent / "manor")
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def hello(site: Any, packages: Any) -> Any:
+    site.manor("package", "onboard", *map(str, sorted((packages / "hello-vm").glob("*.csar"))))
+    site.manor("ns", "create", "hello-vm", "--name", "hi")
+    site.manor("ns", "instantiate", "hi", "--yes")
+    assert not drifted(site)
+    return site
+
+
+def drifted(site: Any) -> bool:
+    """Whether anything is not as it should be."""
+    command = [MANOR, "--json", "ns", "drift", "hi"]
+    done = subprocess.run(command, env=site.env, capture_output=True, text=True, timeout=100)
+    return bool(json.loads(done.stdout)["drift"])
+
+
+def repaired(site: Any) -> None:
+    """Brought back, proven by the guest's own answer."""
+    site.manor("ns", "drift", "hi", "--repair", "--yes")
+    assert not drifted(site)
+    assert site.inside("hi/hello", "true").returncode == 0
+
+
+def virsh(site: Any, *argv: str) -> str:
+    return str(site.lab.run("virsh", "-q", *argv))
+
+
+def test_a_machine_destroyed_or_forgotten_by_hand(hello: Any) -> None:
+    (domain,) = hello.domains()
+    virsh(hello, "destroy", domain)
+    assert drifted(hello)
+    repaired(hello)
+    virsh(hello, "destroy", domain)
+    virsh(hello, "undefine", domain)
+    assert drifted(hello)
+    repaired(hello)
+
+
+def test_a_tap_unplugged(hello: Any) -> None:
+    (domain,) = hello.domains()
+    tap = virsh(hello, "domiflist", domain).split()[0]
+    hello.lab.run("ovs-vsctl", "--if-exists", "del-port", tap)
+    assert drifted(hello)
+    repaired(hello)
+
+
+def test_a_file_deleted(hello: Any) -> None:
+    kernel = next(path for path in hello.lab.pool_dir.iterdir() if path.name.startswith("image+"))
+    kernel.unlink()
+    assert drifted(hello)
+    repaired(hello)
+
+
+def test_the_network_deleted(hello: Any) -> None:
+    (network,) = virsh(hello, "net-list", "--all", "--name").split()
+    virsh(hello, "net-destroy", network)
+    virsh(hello, "net-undefine", network)
+    assert drifted(hello)
+    repaired(hello)
