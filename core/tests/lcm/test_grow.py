@@ -12,13 +12,13 @@ from service_world import NSD, Site, opened
 from manor.api import OperationKind, ResourceKind
 from manor.errors import PlanRefused, UsageError
 from manor.fakes import Action, Fault
-from manor.lcm import ns
+from manor.lcm import ns, work
 from manor.lcm.scaling import scale_ns
 from manor.lcm.updates import UpdateType, update_ns
 from manor.lcm.wishes import standing
-from manor.model.instance import OperationState
+from manor.model.instance import OperationState, PackageKind
 from manor.model.nsd import Nsd
-from manor.store import instances
+from manor.store import instances, packages
 
 
 @pytest.fixture
@@ -164,6 +164,19 @@ def test_another_version_of_the_nsd_and_what_operators_did_stays(site: Site) -> 
     with pytest.raises(UsageError, match="is no version of"):
         update(site, UpdateType.ASSOC_NEW_NSD_VERSION, newNsdId="another")
     assert site.run(ns.propose(site.rt, "demo", OperationKind.TERMINATE)).state is OperationState.COMPLETED
+
+
+def test_the_nsd_that_a_service_is_about_to_be_of_is_in_use(site: Site) -> None:
+    first = dataclasses.replace(NSD, id="secure-web-1b", invariant_id="secure-web", name="")
+    for nsd in (_second(), first):
+        site.onboard(nsd)
+    with site.rt.store.read() as tx:
+        new = packages.get(tx, "secure-web-2", kind=PackageKind.NS)
+        assert packages.used_by(tx, new) == ()
+    begun = ns.start(site.rt, update_ns(site.rt, "demo", UpdateType.ASSOC_NEW_NSD_VERSION, {"newNsdId": new.id}))
+    with site.rt.store.read() as tx:
+        assert packages.used_by(tx, new) == ("demo",)
+    assert work.follow(site.rt, begun).state is OperationState.COMPLETED
 
 
 def test_data_that_cannot_be_meant_are_refused_in_words(site: Site) -> None:

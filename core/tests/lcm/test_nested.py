@@ -12,7 +12,7 @@ from manor.errors import PlanRefused
 from manor.lcm import ns
 from manor.lcm.scaling import scale_ns
 from manor.lcm.updating import change_package
-from manor.model.instance import OperationState
+from manor.model.instance import OperationState, PackageKind
 from manor.model.nsd import (
     Dependency,
     Nsd,
@@ -24,6 +24,7 @@ from manor.model.nsd import (
     VnfProfile,
 )
 from manor.nfvo.compose import composed
+from manor.store import instances, packages
 
 INNER = dataclasses.replace(NSD, id="secured-web", sapds=(Sapd(id="front", virtual_link="lan"),))
 OUTER = Nsd(
@@ -134,3 +135,13 @@ def test_three_deep_and_a_sap_that_is_a_vnfs_own_point() -> None:
     assert links["m.buyer"] == {"city"}, "the middle's link is the top's"
     assert links["m.east.web"] == {"m.east.lan"}
     assert [graph.nfpds[0].id for graph in flat.vnffgds] == ["m.east.to-web"]
+
+
+def test_what_is_nested_is_in_use_where_its_parent_is(site: Site) -> None:
+    with site.rt.store.read() as tx:
+        inner, outer = (packages.get(tx, name, kind=PackageKind.NS) for name in ("secured-web", "shop"))
+        assert packages.used_by(tx, inner) == packages.used_by(tx, outer) == ("demo",)
+    with site.rt.store.begin() as tx:
+        instances.remove(tx, instances.get(tx, "demo").id)
+    with site.rt.store.read() as tx:
+        assert packages.used_by(tx, inner) == packages.used_by(tx, outer) == ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +119,7 @@ def findings(tx: Connection, package_id: str) -> tuple[Finding, ...]:
 def used_by(tx: Connection, package: PackageInfo) -> tuple[str, ...]:
     """Names of the services that use a package (NSD or VNF) or whose unfinished operation needs it, in order."""
     if package.kind is PackageKind.NS:
-        return tuple(sorted(tx.execute(select(_NS.c.name).where(_NS.c.nsd_package == package.id)).scalars()))
+        return _services_of(tx, _nesting(tx, package))
     query = select(_NS.c.name).join(_VNF, _VNF.c.ns_id == _NS.c.id).where(_VNF.c.vnfd_id == package.descriptor_id)
     unfinished = select(_OP.c.ns_name, _OP.c.target).where(_OP.c.state.in_(ACTIVE_STATES))
     needing = {
@@ -128,6 +128,28 @@ def used_by(tx: Connection, package: PackageInfo) -> tuple[str, ...]:
         if any(vnf["vnfd_id"] == package.descriptor_id for vnf in target.get("vnfs", ()))
     }
     return tuple(sorted(needing.union(tx.execute(query).scalars())))
+
+
+def _services_of(tx: Connection, nsd_packages: Collection[str]) -> tuple[str, ...]:
+    """Names of the services that are of one of these NSDs, or become it."""
+    users = set(tx.execute(select(_NS.c.name).where(_NS.c.nsd_package.in_(nsd_packages))).scalars())
+    unfinished = select(_OP.c.ns_name, _OP.c.target).where(_OP.c.state.in_(ACTIVE_STATES))
+    users |= {name for name, target in tx.execute(unfinished) if (target.get("nsd") or ("", ""))[1] in nsd_packages}
+    return tuple(sorted(users))
+
+
+def _nesting(tx: Connection, package: PackageInfo) -> frozenset[str]:
+    """Ids of this NSD's package and of those whose NSDs nest it, at whatever depth: all of them are read from it."""
+    rows_ = tx.execute(select(_T.c.id, _T.c.descriptor_id, _T.c.descriptor).where(_T.c.kind == str(PackageKind.NS)))
+    nested = {
+        (package_id, nsd_id): {part["nsd_id"] for df in nsd.get("flavours", ()) for part in df.get("ns_profiles", ())}
+        for package_id, nsd_id, nsd in rows_
+    }
+    found, nsd_ids = {package.id}, {package.descriptor_id}
+    while more := {one for one, parts in nested.items() if one[0] not in found and parts & nsd_ids}:
+        found |= {package_id for package_id, _ in more}
+        nsd_ids |= {nsd_id for _, nsd_id in more}
+    return frozenset(found)
 
 
 def refresh_usage(tx: Connection) -> None:
