@@ -57,3 +57,15 @@ def test_what_is_packed_here_is_byte_for_byte_what_the_library_sends(
     outer.set_xid(77)
     outer.serialize()
     assert made == bytes(outer.buf)
+
+
+def test_what_a_field_presupposes_comes_before_it() -> None:
+    """Open vSwitch refuses its own field of neighbour discovery before the standard ones that say what it is about."""
+    match = (
+        ("eth_type", 0x86DD, 0xFFFF), ("icmpv6_type", 135, 255), ("ip_proto", 58, 255), ("nd_options_type", 1, 255),
+    )  # fmt: skip
+    made = Encoder(Datapath).flow_mod(
+        Entry(table=20, priority=1, cookie=1, match=match, actions=()), delete=False, xid=1
+    )
+    assert made.rstrip(b"\0").endswith(b"\x10\x00\x04\x01\x01")
+    assert made.index(b"\x80\x00") < made.index(b"\x10\x00\x04\x01\x01")
