@@ -412,8 +412,8 @@ def test_the_agents_socket_is_closed_to_others_and_nonsense_does_no_harm(one_rig
     rig.driver.topology(rig.ctx())
     path = rig.environment.runtime_dir / "agent.sock"
     assert path.stat().st_mode & 0o777 == 0o600
-    for nonsense in (b"hello\n", b"[]\n", b'{"v": 99}\n', b'{"v": 1, "verb": "rm -rf"}\n', b"\xff\xfe\n",
-                     b'{"v": 1, "verb": "apply", "args": {"program": {"rules": 7}}}\n'):  # fmt: skip
+    for nonsense in (b"hello\n", b"[]\n", b'{"v": 99}\n', b'{"v": 2, "verb": "rm -rf"}\n', b"\xff\xfe\n",
+                     b'{"v": 2, "verb": "apply", "args": {"program": {"rules": 7}}}\n'):  # fmt: skip
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(5)
             client.connect(str(path))

@@ -1,7 +1,7 @@
 """The agent's protocol: one JSON object a line over a Unix socket that only its owner may open.
 
-A request is ``{"v": 1, "verb": …, "timeout_s": …, "args": {…}}``; the answer ``{"v": 1, "ok": true, "result": …}`` or
-``{"v": 1, "ok": false, "error": <class of manor.errors>, "message": …, "hint": …, "more": {…}}``. Lines are bounded.
+A request is ``{"v": 2, "verb": …, "timeout_s": …, "args": {…}}``; the answer ``{"v": 2, "ok": true, "result": …}`` or
+``{"v": 2, "ok": false, "error": <class of manor.errors>, "message": …, "hint": …, "more": {…}}``. Lines are bounded.
 A message in another version is refused by name, so that no driver misreads an agent of another release; what
 :class:`WrongVersion` carries lets the driver say which side is the older one.
 """
