@@ -7,7 +7,16 @@ import pytest
 from secure_web import NSD, VNFDS, profile, request, vnfd
 
 from manor.api.placement import Candidate
-from manor.api.resources import ChainSpec, ElementMode, ImageSpec, NetworkSpec, NodeSpec, ResourceKind, SegmentSpec
+from manor.api.resources import (
+    ChainSpec,
+    ElementMode,
+    ImageSpec,
+    NetworkSpec,
+    NodeSpec,
+    ResourceKind,
+    SegmentSpec,
+    Subnet,
+)
 from manor.api.vim import Host
 from manor.errors import PlanRefused
 from manor.model.desired import DesiredState
@@ -171,3 +180,14 @@ def test_where_there_is_no_agent_the_way_in_is_ssh_to_the_first_address() -> Non
     assert list(checks["web"].nodes.values()) == ["ssh://admin@10.10.0.11"]
     assert checks["firewall"].nodes == {}, "without an address there is no way"
     assert list(checks["client"].nodes.values()) == ["vim:lab"]
+
+
+@pytest.mark.parametrize("cidr", ["127.0.0.0/24", "169.254.169.0/24", "::ffff:127.0.0.0/112", "fe80::/64"])
+def test_ssh_goes_to_no_address_of_this_host(cidr: str) -> None:
+    web = VNFDS["web-vnfd"]
+    (df,) = web.flavours
+    vdu = dataclasses.replace(df.vdus[0], guest_agent=False, ssh_user="root")
+    vnfds = {**VNFDS, web.id: dataclasses.replace(web, flavours=(dataclasses.replace(df, vdus=(vdu,)),))}
+    links = (dataclasses.replace(NSD.virtual_links[0], subnets=(Subnet(cidr=cidr),)),)
+    with pytest.raises(PlanRefused, match="no machine's own address"):
+        state(request(vnfds=vnfds, nsd=dataclasses.replace(NSD, virtual_links=links, vnffgds=())))

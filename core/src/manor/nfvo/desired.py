@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -241,6 +242,14 @@ def _way_in(draft: _Draft, vnfc: Vnfc) -> str:
     if not vnfc.vdu.ssh_user or not addresses:
         return ""
     address = addresses[0].partition("/")[0]
+    ip = ipaddress.ip_address(address)
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    if ip.is_loopback or ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip.is_reserved:
+        # The range is the package's word: what it runs inside its machines may not come to run here instead.
+        raise PlanRefused(
+            f"{vnfc.name}: SSH would go to {address}, which is no machine's own address",
+            hint="give the first of its links another cidr in the descriptor",
+        )
     return f"ssh://{vnfc.vdu.ssh_user}@{f'[{address}]' if ':' in address else address}"
 
 
