@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 
 from manor.api.plan import Step
 from manor.errors import PlanRefused
@@ -16,21 +17,29 @@ __all__ = ["in_order", "in_turn"]
 def in_turn(steps: Mapping[str, Step], soft: Mapping[str, Sequence[str]]) -> tuple[Step, ...]:
     """The steps, each after those it depends on, and among equals in the order given.
 
-    ``soft`` are further dependencies by step id, given up where they would close a circle. Raises PlanRefused where the
-    steps wait for each other without them.
+    ``soft`` are further dependencies by step id; one that would close a circle is given up, and the others stay. Raises
+    PlanRefused where the steps wait for each other without them.
     """
-    softened = {
-        step_id: dataclasses.replace(step, depends_on=tuple(dict.fromkeys((*step.depends_on, *soft[step_id]))))
-        if soft.get(step_id)
-        else step
+    left = {
+        step_id: dict.fromkeys(name for name in soft.get(step_id, ()) if name not in step.depends_on)
         for step_id, step in steps.items()
     }
-    for candidate in (softened, steps):
+    while True:
+        softened = {
+            step_id: dataclasses.replace(step, depends_on=tuple(dict.fromkeys((*step.depends_on, *left[step_id]))))
+            if left[step_id]
+            else step
+            for step_id, step in steps.items()
+        }
         try:
-            return tuple(_topological(candidate))
+            return tuple(_topological(softened))
         except CycleError as error:
-            circle = error.args[1]
-    raise PlanRefused(f"the steps wait for each other: {' → '.join(circle)}", hint="correct the dependencies")
+            circle: list[str] = error.args[1]
+        # Each one in the circle is what the next one waits for.
+        given_up = next(((one, after) for one, after in pairwise(circle) if one in left[after]), None)
+        if given_up is None:
+            raise PlanRefused(f"the steps wait for each other: {' → '.join(circle)}", hint="correct the dependencies")
+        del left[given_up[1]][given_up[0]]
 
 
 def _topological(steps: Mapping[str, Step]) -> Iterator[Step]:
