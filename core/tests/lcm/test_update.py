@@ -11,7 +11,6 @@ from manor.api import ChainSpec, NodeSpec, ResourceKind
 from manor.errors import PlanRefused, UsageError
 from manor.fakes import Action, Fault
 from manor.lcm import endpoints
-from manor.lcm.diff import DEADLINES_S
 from manor.lcm.scaling import scale_ns, scale_vnf
 from manor.lcm.updating import change_package, update
 from manor.lcm.wishes import standing
@@ -79,7 +78,7 @@ def test_where_the_first_is_not_healthy_the_others_are_never_touched(
     site.onboard(newer("web"))
     site.done(scale_vnf(site.rt, "demo", "web", aspect="workers", steps=1))
     untouched = site.seen(ResourceKind.NODE)["vnf/web/main-1"].native_id
-    monkeypatch.setitem(DEADLINES_S, "verify", 1.0)  # type: ignore[arg-type]
+    monkeypatch.setattr("manor.lcm.turns.PROOF_S", 1.0)
     site.world.inject(Fault(verb="guest_ping", key="*/web/main-0", action=Action.FAIL, times=0))
     operation = site.run(change_package(site.rt, "demo", "web", "web-vnfd-2"))
     assert operation.state is OperationState.ROLLED_BACK

@@ -18,6 +18,8 @@ __all__ = ["QUIESCE_S", "beside", "disks_last", "drained_first", "one_by_one", "
 
 QUIESCE_S = 30.0
 """Time to drain a machine where the operator says nothing."""
+PROOF_S = 300.0
+"""How long a machine that was replaced has until it is healthy, before the next one is touched."""
 
 _Soft = dict[str, list[str]]
 
@@ -189,7 +191,7 @@ def _proof(
         change="check",
         depends_on=ensured[key][-1:],
         spec=_of_one(check, vnfc),
-        deadline_s=300.0,
+        deadline_s=PROOF_S,
     )
     return step_id
 

@@ -74,6 +74,8 @@ class CautiousConfig(BaseModel):
     """With so many of them the policy hands over to a person."""
     settle_s: float = Field(default=120.0, ge=0)
     """Time that a heal is given to show its effect before another is asked for."""
+    dead_settle_s: float = Field(default=15.0, ge=0)
+    """The same for what is plainly dead, which no waiting mends."""
     dead_causes: tuple[str, ...] = (
         "crashed",
         "domain-crashed",

@@ -45,8 +45,9 @@ class CautiousPolicy:
         if len(recent) >= self.config.max_heals:
             reason = f"{why}; healed {len(recent)} times within {window_s:g} s and it came back: a person has to look"
             return HealDecision(action=HealAction.ESCALATE, targets=(key,), reason=reason)
-        if recent and not dead and raised_s - max(heal.time_s for heal in recent) < self.config.settle_s:
-            reason = f"{why}; the last heal is younger than {self.config.settle_s:g} s and may still take effect"
+        settle_s = self.config.dead_settle_s if dead else self.config.settle_s
+        if recent and raised_s - max(heal.time_s for heal in recent) < settle_s:
+            reason = f"{why}; the last heal is younger than {settle_s:g} s and may still take effect"
             return HealDecision(action=HealAction.NONE, reason=reason)
         if any(heal.action is HealAction.RECREATE and not heal.succeeded for heal in recent):
             reason = f"{why}; recreating it failed: a person has to look"
