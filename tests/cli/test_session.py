@@ -191,6 +191,7 @@ def _site(manor: Cli, packages: Path, *, boot_s: int) -> Cli:
     return manor
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_an_operation_that_goes_on(slow_site: Cli) -> None:
     process = slow_site.process("ns", "instantiate", "web", "--yes")
     until(process, "verify vnf")
@@ -253,6 +254,7 @@ def test_the_database_can_be_shown_and_backed_up(site: Cli, tmp_path: Path) -> N
     assert len(listed) == 5
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_bars_and_what_is_under_way(slow_site: Cli) -> None:
     import pty
 
@@ -281,6 +283,7 @@ def test_a_terminal_shows_bars_and_what_is_under_way(slow_site: Cli) -> None:
     assert "INSTANTIATE web COMPLETED in" in text
 
 
+@pytest.mark.slow
 def test_a_cancelled_operation_stops_and_can_be_rolled_back(endless_site: Cli) -> None:
     site = endless_site
     process = site.process("ns", "instantiate", "web", "--yes")

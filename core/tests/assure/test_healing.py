@@ -237,6 +237,7 @@ def test_a_detector_that_is_confirmed_says_so_in_shadow_and_acts_in_auto(make_si
     assert next(one for one in site.seen() if one.ref.key == firewall).native_id != before
 
 
+@pytest.mark.slow
 def test_a_guest_that_falls_silent_is_restarted_for_real(make_site: Make) -> None:
     site = make_site(heartbeat_s=2, heartbeat_lost_s=20)
     web = site.node("web")

@@ -23,6 +23,7 @@ class TestPlugin(PluginConformance):
     module = "manor_assurance"
 
 
+@pytest.mark.slow
 class TestCombined(DetectorConformance):
     @pytest.fixture
     def create(self) -> Callable[[], Detector]:
