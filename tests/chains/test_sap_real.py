@@ -56,6 +56,8 @@ def test_a_path_begins_at_a_vlan_of_a_port_of_the_host(outer: Stage) -> None:
     params = [word for text in at for word in ("--param", f"sap.door.{text}")]
     manor.good("ns", "create", "changed-nsd", "--name", "web", *params)
 
+    # Of a switch that has not connected yet nothing is known, so nothing is refused.
+    outer.eventually(lambda: manor("ns", "plan", "web").code == 4, "the switch is seen, without the port")
     refused = manor("ns", "plan", "web")
     assert refused.code == 4
     assert f"SAP door: the switch of {HOST} has no port card" in refused.err
