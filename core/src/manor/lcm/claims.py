@@ -123,8 +123,8 @@ def require_room(tx: Connection, plan: Plan, seen: Seen) -> None:
         return
     taken: dict[Place, Amount] = {}
     by: dict[Place, str] = {}
-    for operation, steps in operations.accepted_since(tx, seen.time_s):
-        if operation.id in seen.counted or operation.ns_id == plan.service_id:
+    for operation, steps in operations.accepted_since(tx, seen.time_s, but_ns=plan.service_id):
+        if operation.id in seen.counted:
             continue
         for place, amount in needed(steps).items():
             taken[place] = taken.get(place, Amount()) + amount

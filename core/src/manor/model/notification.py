@@ -102,7 +102,6 @@ class Touched:
 
     key: str
     change: str
-    endpoint: str = ""
 
 
 _RESULT = frozenset(

@@ -6,7 +6,7 @@ processes and nodes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, insert, or_, select, text, update
@@ -142,8 +142,8 @@ def unfinished(tx: Connection) -> list[tuple[NsLcmOpOcc, tuple[Step, ...]]]:
     return [(one, _steps_of(tx, one.id, ("planned", "intended"))) for one in at_work(tx)]
 
 
-def accepted_since(tx: Connection, time_s: float) -> list[tuple[NsLcmOpOcc, tuple[Step, ...]]]:
-    """Operations accepted from then on that were not taken back, and those that go forward now, with all their steps.
+def accepted_since(tx: Connection, time_s: float, *, but_ns: str) -> list[tuple[NsLcmOpOcc, tuple[Step, ...]]]:
+    """Other services' operations accepted from then on and not taken back, and those that go forward, with all steps.
 
     An operation's start is read before it waits for its turn to be accepted, so one that started earlier may be new.
 
@@ -152,7 +152,9 @@ def accepted_since(tx: Connection, time_s: float) -> list[tuple[NsLcmOpOcc, tupl
     if tx.dialect.name == "postgresql":
         tx.execute(text("SELECT pg_advisory_xact_lock(hashtext('manor-room'))"))
     query = select(*_LIGHT).where(
-        or_(_OP.c.start_s >= time_s, _OP.c.mode == "forward"), _OP.c.state.not_in(("ROLLED_BACK", "FAILED"))
+        or_(_OP.c.start_s >= time_s, _OP.c.mode == "forward"),
+        _OP.c.state.not_in(("ROLLED_BACK", "FAILED")),
+        _OP.c.ns_id != but_ns,
     )
     found = [rows.operation(row) for row in tx.execute(query).mappings()]  # type: ignore[arg-type]
     return [(one, _steps_of(tx, one.id)) for one in found]
@@ -213,9 +215,13 @@ def set_columns(tx: Connection, operation_id: str, **values: Any) -> None:
 
 def passed(tx: Connection, operation: NsLcmOpOcc, state: OperationState, time_s: float) -> None:
     """Tell subscribers that an operation came to this state, or through it."""
-    touched = tx.execute(_TOUCHED, {"the_id": operation.id}).scalars()
-    found = [Touched(key=s["key"], change=s.get("change", ""), endpoint=s["endpoint"]) for s in touched]
-    notifications.add(tx, [occurrence(operation, state, time_s, found)])
+    notifications.add(tx, [occurrence(operation, state, time_s, _touched(tx, operation.id))])
+
+
+def _touched(tx: Connection, operation_id: str) -> Iterator[Touched]:
+    """What the steps touch, read when it is asked for: only a result says it."""
+    for step in tx.execute(_TOUCHED, {"the_id": operation_id}).scalars():
+        yield Touched(key=step["key"], change=step.get("change", ""))
 
 
 def write_steps(tx: Connection, operation_id: str, records: Sequence[tuple[int, StepRecord]]) -> None:
