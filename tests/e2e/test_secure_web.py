@@ -74,7 +74,9 @@ def probes_are_seen_at_each_hop_and_no_operation_ends_well_without(shop: Any) ->
         ("there", ["client", "firewall", "monitor", "web"]),
         ("back", ["web", "monitor", "firewall", "client"]),
     ]
-    assert all(hop["verdict"] == "passed" and hop["latency_s"] is not None for way in ways for hop in way["hops"])
+    assert all(hop["verdict"] == "passed" for way in ways for hop in way["hops"])
+    # A probe that was sent twice, on a busy machine, tells no times.
+    assert any(measured(shop.ask("chain", "verify", "shop")["probes"]) for _ in range(8))
 
     shop.manor("chain", "disable", "shop/path", "--yes")
     assert shop.inside("shop/monitor", "ip", "link", "set", "eth1", "down").returncode == 0
@@ -84,6 +86,10 @@ def probes_are_seen_at_each_hop_and_no_operation_ends_well_without(shop: Any) ->
     assert "stops at monitor on kvm1: it went in and did not come out" in operation["error"]
     assert shop.inside("shop/monitor", "ip", "link", "set", "eth1", "up").returncode == 0
     shop.manor("chain", "enable", "shop/path", "--yes")
+
+
+def measured(ways: list[dict[str, Any]]) -> bool:
+    return all(hop["latency_s"] is not None for way in ways for hop in way["hops"])
 
 
 def test_killed_at_any_moment_it_ends_whole_or_not_at_all(shop: Any) -> None:

@@ -28,6 +28,9 @@ _WAIT_S = 3.0
 """How long a probe may take; a machine that is only emulated is slow."""
 _AGAIN_S = 0.4
 _DRAIN_S = 0.5
+_SETTLE_S = 0.05
+"""A switch keeps what it decided for a flow until it has looked through its cache after a change of rules. OpenFlow
+has no word for the end of that; on a calm switch it is a few milliseconds."""
 _LIFE_S = 15
 _ATTEMPTS_MAX = 256
 
@@ -79,6 +82,7 @@ class Probing:
                 undo.enter_context(session.watching(self._watcher(host)))
                 undo.callback(self._sweep, session, [entry for entry, _ in entries[host]])
                 session.send([Change(entry=entry) for entry, _ in entries[host]], self._left(), lifetime_s=_LIFE_S)
+            threading.Event().wait(min(_SETTLE_S, self._left()))
             self._fly(sessions)
             self._drain()
         return [self._told(number) for number in range(len(self._routes))]
