@@ -219,7 +219,7 @@ def delete(keeper: Keeper, package_id: str) -> None:
 
     with contents.locked(keeper.home):
         with keeper.store.begin() as tx:
-            info = packages.get(tx, package_id)
+            info = packages.get(tx, package_id, hold=True)
             users = packages.used_by(tx, info)
             if users:
                 raise UsageError(

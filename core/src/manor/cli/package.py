@@ -190,6 +190,6 @@ def _switch(s: Session, typed: str, state: OperationalState) -> None:
 
     found = find_package(s, typed)
     with s.runtime.store.begin() as tx:
-        info: PackageInfo = replace(packages.get(tx, found.id), operational_state=state)
+        info: PackageInfo = replace(packages.get(tx, found.id, hold=True), operational_state=state)
         packages.save(tx, info)
     s.out.result(info, lambda: s.out.line(f"{info.name} is {state}"))

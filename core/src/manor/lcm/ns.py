@@ -99,7 +99,7 @@ def create(
             f"a service cannot be called {name!r}", hint="letters, digits, dot, dash, underscore; up to 64"
         )
     with rt.store.begin() as tx:
-        package = packages.get(tx, nsd, kind=PackageKind.NS)
+        package = packages.get(tx, nsd, kind=PackageKind.NS, hold=True)
         ns = NsInstance(
             id=uuid.uuid4().hex[:8],
             name=name,

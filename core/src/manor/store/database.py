@@ -12,8 +12,10 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import IntEnum
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ from manor.store import migrations
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-__all__ = ["BUSY_TIMEOUT_S", "Database", "normal_url", "sqlite_path"]
+__all__ = ["BUSY_TIMEOUT_S", "KEEP_FACT", "AtEnd", "Database", "at_end", "normal_url", "sqlite_path"]
 
 BUSY_TIMEOUT_S = 30.0
 _AGAIN_S = 0.2
@@ -31,6 +33,29 @@ _AGAIN_S = 0.2
 IDLE_TRANSACTION_S = 5.0
 """After this PostgreSQL ends a transaction whose client has gone still: a frozen node must not hold the locks that
 another needs to take over its work. Ours last milliseconds, none spans a call into a driver."""
+
+KEEP_FACT = """INSERT INTO manor_meta (key, value) VALUES (:key, :value)
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value"""
+
+_AT_END = "manor_at_end"
+
+
+class AtEnd(IntEnum):
+    """What a transaction does last, in this order."""
+
+    COUNT_USES = 1
+    TELL = 2
+
+
+def at_end(tx: Connection, turn: AtEnd, deed: Callable[[Connection], None]) -> None:
+    """Have this done as the last thing before the transaction commits, equal deeds once.
+
+    It is for what takes a lock that everybody needs: whoever holds that waits for nothing any more, so no two can wait
+    for each other, of which PostgreSQL would end one.
+    """
+    deeds = tx.info[_AT_END]
+    if (turn, deed) not in deeds:
+        deeds.append((turn, deed))
 
 
 def normal_url(url: str | Path) -> str:
@@ -113,9 +138,16 @@ class Database:
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """A write transaction; committed at the end, rolled back on any exception."""
+        """A write transaction; committed at the end, rolled back on any exception.
+
+        What was given to :func:`at_end` is done before the commit.
+        """
         with _store_errors(), self._write_lock if self.is_sqlite else _no_lock, self.engine.begin() as tx:
+            deeds: list[tuple[AtEnd, Callable[[Connection], None]]] = []
+            tx.info[_AT_END] = deeds
             yield tx
+            for _, deed in sorted(deeds, key=itemgetter(0)):
+                deed(tx)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -166,8 +198,7 @@ class Database:
         from sqlalchemy import text
 
         with self.begin() as tx:
-            tx.execute(text("DELETE FROM manor_meta WHERE key = :key"), {"key": name})
-            tx.execute(text("INSERT INTO manor_meta (key, value) VALUES (:key, :value)"), {"key": name, "value": value})
+            tx.execute(text(KEEP_FACT), {"key": name, "value": value})
 
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, insert, select, text, update
 
 from manor.errors import UsageError
 from manor.model.notification import Notification, NotificationType, Subscription
+from manor.store.database import AtEnd, at_end
 from manor.store.tables import NotificationRow, SubscriptionRow
 
 if TYPE_CHECKING:
@@ -42,17 +44,20 @@ _PROGRESS = ("cursor", "failures", "error")
 
 
 def add(tx: Connection, notifications: Iterable[Notification]) -> None:
-    """Write notifications of changes that this transaction makes."""
+    """Have notifications of changes that this transaction makes written at its end."""
     values = [
         {"type": str(n.type), "time_s": n.time_s or time.time(), "ns_id": n.ns_id, "body": dict(n.body)}
         for n in notifications
     ]
-    if not values:
-        return
+    if values:
+        at_end(tx, AtEnd.TELL, partial(_write, values=values))
+
+
+def _write(tx: Connection, *, values: Sequence[Mapping[str, Any]]) -> None:
     if tx.dialect.name == "postgresql":
         # Numbers are given at the insert, seen at the commit: one at a time, or a reader passes over a late one.
         tx.execute(text("SELECT pg_advisory_xact_lock(hashtext('manor-notifications'))"))
-    tx.execute(_INSERT, values)
+    tx.execute(_INSERT, list(values))
 
 
 def after(tx: Connection, seq: int, *, limit: int = 200) -> tuple[Notification, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import case, delete, func, insert, or_, select, update
+from sqlalchemy import case, delete, func, insert, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from manor.api.records import Finding, Severity
@@ -15,6 +15,7 @@ from manor.errors import UsageError
 from manor.model.instance import PackageInfo, PackageKind, UsageState
 from manor.model.notification import package_changed
 from manor.store import notifications, rows
+from manor.store.database import KEEP_FACT, AtEnd, at_end
 from manor.store.tables import ACTIVE_STATES, Meta, NsRow, OperationRow, PackageRow, VnfRow
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def add(
 
 
 def save(tx: Connection, package: PackageInfo) -> None:
-    """Write back a package's states and names."""
+    """Write back a package's states and names, read with ``hold``."""
+    _hold(tx)
     tx.execute(update(_T).where(_T.c.id == package.id).values(rows.package_values(package)))
     notifications.add(tx, [package_changed(package, "changed")])
 
@@ -79,8 +81,14 @@ def by_content(tx: Connection, sha256: str) -> PackageInfo | None:
     return _one(tx, _T.c.content_sha256 == sha256)
 
 
-def get(tx: Connection, name_or_id: str, *, kind: PackageKind | None = None) -> PackageInfo:
-    """A package by id, descriptor id or name. Raises UsageError where none or several fit."""
+def get(tx: Connection, name_or_id: str, *, kind: PackageKind | None = None, hold: bool = False) -> PackageInfo:
+    """A package by id, descriptor id or name; with ``hold`` nobody else lets go of one, or begins to use one, until
+    the transaction ends.
+
+    Raises UsageError where none or several fit.
+    """
+    if hold:
+        _hold(tx)
     query = select(*_INFO).where(or_(_T.c.id == name_or_id, _T.c.descriptor_id == name_or_id, _T.c.name == name_or_id))
     if kind is not None:
         query = query.where(_T.c.kind == str(kind))
@@ -153,7 +161,15 @@ def _nesting(tx: Connection, package: PackageInfo) -> frozenset[str]:
 
 
 def refresh_usage(tx: Connection) -> None:
-    """Write each package's usageState anew: an NSD is in use by services made from it, a VNFD by VNF instances."""
+    """Have each package's usageState written anew when the transaction ends.
+
+    An NSD is in use by services made from it, a VNFD by VNF instances.
+    """
+    at_end(tx, AtEnd.COUNT_USES, _count_uses)
+
+
+def _count_uses(tx: Connection) -> None:
+    _hold(tx)  # or two that change the uses of one package each count without the other
     services = select(_NS.c.id).where(_NS.c.nsd_package == _T.c.id).exists()
     instances = select(_VNF.c.id).where(_VNF.c.vnfd_id == _T.c.descriptor_id).exists()
     in_use = case((_T.c.kind == str(PackageKind.NS), services), else_=instances)
@@ -174,18 +190,25 @@ def playbooks_allowed(tx: Connection) -> frozenset[str]:
 
 def allow_playbooks(tx: Connection, sha256: str, *, allowed: bool) -> None:
     """Allow a package's content to run playbooks on this host, or no more."""
+    _hold(tx)
     now = playbooks_allowed(tx)
     value = json.dumps(sorted(now | {sha256} if allowed else now - {sha256}))
-    tx.execute(delete(_META).where(_META.c.key == _PLAYBOOKS))
-    tx.execute(insert(_META).values(key=_PLAYBOOKS, value=value))
+    tx.execute(text(KEEP_FACT), {"key": _PLAYBOOKS, "value": value})
 
 
 def remove(tx: Connection, package_id: str) -> None:
     """Forget a package. Whether it may be deleted is the caller's question (:func:`used_by`)."""
+    _hold(tx)
     package = _one(tx, _T.c.id == package_id)
     tx.execute(delete(_T).where(_T.c.id == package_id))
     if package is not None:
         notifications.add(tx, [package_changed(package, "deleted")])
+
+
+def _hold(tx: Connection) -> None:
+    """Alone with the packages' states and uses. On SQLite a writer is that anyway."""
+    if tx.dialect.name == "postgresql":
+        tx.execute(text("SELECT pg_advisory_xact_lock(hashtext('manor-packages'))"))
 
 
 def _one(tx: Connection, *conditions: Any) -> PackageInfo | None:
