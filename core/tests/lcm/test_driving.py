@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from manor.api import CallContext, NodeSpec, Step, Undo, Verb, spec_to_json
-from manor.errors import Permanent
+from manor.errors import Indeterminate, Permanent
 from manor.lcm.driving import Driving
 from manor.lcm.executor import inverse
 from manor.lcm.gating import stand
@@ -55,3 +55,22 @@ def test_a_gate_passes_over_a_way_in_that_measures_nothing(tmp_path: Path) -> No
     )
     with pytest.raises(Permanent, match="was not measured"):
         stand(SimpleNamespace(home=tmp_path, driver=driver), step, CallContext.within(5), lambda _s: None)
+
+
+def test_a_machine_whose_agent_is_not_up_yet_is_configured_once_it_is(tmp_path: Path) -> None:
+    """A VIM cannot always tell that nothing was run; configuring twice is no harm."""
+    silences, waits = iter(range(10)), []
+
+    def configure(*_: object) -> None:
+        if next(silences, None) is not None:
+            raise Indeterminate("no agent answers")
+
+    view = {"id": KEY, "name": "web", "service": "s", "vnfd_id": "v", "flavour_id": "", "vnfcs": ()}
+    step = Step(
+        id="configure", verb=Verb.CONFIGURE, kind="vnf", key=KEY, endpoint="vnfm:own", spec={"view": view, "nodes": {}}
+    )
+    rt: Any = SimpleNamespace(
+        home=tmp_path, driver=lambda _: SimpleNamespace(configure=configure), tokens_given=lambda _: frozenset()
+    )
+    Driving(rt=rt, sleep=waits.append).perform(step, CallContext.within(60))
+    assert len(waits) == 10

@@ -11,6 +11,7 @@ from manor.errors import PlanRefused
 from manor.model.desired import DesiredState
 from manor.nfvo.desired import desired
 from manor.nfvo.request import ServiceRequest, members
+from manor.nfvo.views import vnf_view
 from manor.vnfm.generic import GenericVnfm
 
 
@@ -60,6 +61,21 @@ def test_an_address_reaches_boot_data_a_command_and_a_parameter() -> None:
 def test_who_does_not_ask_is_not_told_and_so_not_touched_when_others_change() -> None:
     _, view = of_client(with_client(boot_data="echo {{ greeting }}\n", greeting="hello"))
     assert view["parameters"] == {"greeting": "hello"}
+
+
+def test_what_is_nested_knows_its_own_by_the_names_of_its_descriptors() -> None:
+    wish = with_client()
+    (plain, *_) = members(wish)
+    others = {name: {"addresses": {"eth": [name]}} for name in ("db", "east.db", "east.inner.db", "east.inner.web")}
+
+    def told(name: str, text: str) -> Any:
+        asking = dataclasses.replace(wish, ns=dataclasses.replace(wish.ns, parameters={"peer": text}))
+        return vnf_view(asking, dataclasses.replace(plain, name=name), {}, others).parameters["peer"]
+
+    db = "{{ vnfs.db.addresses.eth[0] }}"
+    assert [told(f"{scope}client", db) for scope in ("", "east.", "east.inner.")] == ["db", "east.db", "east.inner.db"]
+    assert told("east.inner.client", "{{ vnfs['east.db'].addresses.eth[0] }}") == "east.db"
+    assert told("east.client", "{{ vnfs['inner.web'].addresses.eth[0] }}") == "east.inner.web"
 
 
 @pytest.mark.parametrize("text", ["{{ vnfs.nobody.addresses.eth[0] }}", "{{ vnfs.web.addresses.eth[7] }}"])

@@ -28,7 +28,15 @@ from manor.api import (
     VnfView,
     spec_from_json,
 )
-from manor.errors import DeadlineExceeded, DriverError, ManorError, Permanent, Transient, Unsupported
+from manor.errors import (
+    DeadlineExceeded,
+    DriverError,
+    Indeterminate,
+    ManorError,
+    Permanent,
+    Transient,
+    Unsupported,
+)
 from manor.lcm.chainprobe import fault, probe_chain, probes
 from manor.lcm.gating import stand
 from manor.lcm.playbooks import is_playbook
@@ -174,7 +182,13 @@ class Driving:
         view, guests = self._inside(step, ctx)
         data = step.spec or {}
         if "script" not in data:
-            self.rt.driver(step.endpoint).configure(view, guests, ctx)
+            try:
+                self.rt.driver(step.endpoint).configure(view, guests, ctx)
+            except DeadlineExceeded:
+                raise
+            except Indeterminate as error:
+                # It may be done twice, so there is nothing to find out: a machine that boots is asked until it answers.
+                raise Transient(error.message, hint=error.hint) from error
             return
         try:
             script = revealed(script_from_json(data["script"]), ctx)

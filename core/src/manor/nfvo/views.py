@@ -2,7 +2,8 @@
 
 Addresses are made by core before anything runs, so a value needs no order: ``vnfs.db.addresses.eth`` is the list of the
 addresses behind the external CP ``eth`` of the VNF ``db``, machine by machine, without prefix length. It may stand in
-boot data and day-1 commands, and in a parameter: ``--param 'peer={{ vnfs.db.addresses.eth[0] }}'``.
+boot data and day-1 commands, and in a parameter: ``--param 'peer={{ vnfs.db.addresses.eth[0] }}'``. In a nested service
+its own VNFs go by the names that its descriptors know, and those of the services around it by theirs.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def vnf_view(
     request: ServiceRequest, vnf: Vnf, addresses: Mapping[str, tuple[str, ...]], others: Mapping[str, Any]
 ) -> VnfView:
     """The view of one VNF. Raises PlanRefused where a parameter or a command names a value that there is not."""
+    others = _in_scope(vnf.name, others)
     given: dict[str, Any] = {
         **vnf.profile.parameters,
         **request.ns.parameters,
@@ -75,6 +77,16 @@ def vnf_view(
             for vdu, argvs in commands.items()
         },
     )
+
+
+def _in_scope(name: str, others: Mapping[str, Any]) -> dict[str, Any]:
+    """The others as this VNF's package may name them: ``east.db`` is ``db`` too for what is nested in ``east``."""
+    seen = dict(others)
+    parts = name.split(".")
+    for depth in range(1, len(parts)):
+        scope = ".".join(parts[:depth]) + "."
+        seen |= {other.removeprefix(scope): one for other, one in others.items() if other.startswith(scope)}
+    return seen
 
 
 def _resolved(what: str, value: Any, vnf: Vnf, values: Mapping[str, Any]) -> Any:
