@@ -7,6 +7,8 @@ SHELL := /bin/bash
 
 export UV_PYTHON_DOWNLOADS := never
 export DEBIAN_FRONTEND := noninteractive
+# The tests start hundreds of processes: one that keeps nothing compiled would compile everything anew in each.
+export PYTHONDONTWRITEBYTECODE :=
 
 STAMPS := .stamps
 VENV := .venv/bin
@@ -29,7 +31,8 @@ demo-heal: setup ## break secure-web's firewall twice, for real, and see it heal
 	$(VENV)/python descriptors/secure-web/demo_heal.py
 
 test: setup lint test-fast ## the whole suite, on real libvirt, QEMU and Open vSwitch; needs root
-	$(VENV)/pytest -m "(real or slow) and not long"
+	$(VENV)/pytest -m "slow and not real and not long" -n 3 --dist loadfile -q
+	$(VENV)/pytest -m "real and not long"
 
 test-fast: setup ## the quick part of the suite, within two minutes
 	$(VENV)/pytest -m "not real and not slow and not long" -n 2 --dist loadfile -q
