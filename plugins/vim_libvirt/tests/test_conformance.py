@@ -52,8 +52,8 @@ class LibvirtWorld(VimWorld):
     def disconnect(self) -> None:
         for vim in self.drivers:
             for host in vim._hosts.values():
-                for connection in host.link._lanes.values():
-                    connection.close()
+                for lease in host.link._idle:
+                    lease.connection.close()
 
     def stranger(self) -> Vim:
         return self._connect("manor/stranger", **self._settings)

@@ -402,6 +402,35 @@ def test_a_stuck_daemon_costs_no_more_than_the_deadline(site: Site) -> None:
     site.ensure(site.network)
 
 
+def test_a_daemon_that_hangs_until_it_is_given_up_answers_all_who_ask_once_it_goes_on(
+    lab: LabHost, connect: Callable[..., LibvirtVim]
+) -> None:
+    """Several calls wait when keepalive ends the connection: shared by them, it took the process down with it."""
+    vim = connect(OWNER, uri=lab.uri, name="lab", ovsdb=lab.ovsdb, accel="tcg", keepalive_s=1)
+    query = Query(owner=OWNER)
+
+    def observe() -> None:
+        vim.observe(query, CallContext.within(20.0))
+
+    observe()
+    pid = str(libvirtd(lab))
+    lab.run("kill", f"-{signal.SIGSTOP.value}", pid)
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            for call in [pool.submit(observe) for _ in range(6)]:
+                with pytest.raises(Transient, match=r"connection was lost|says nothing"):
+                    call.result()
+        with pytest.raises(DeadlineExceeded):
+            vim.observe(query, CallContext.within(0.5))
+        began = time.monotonic()
+        vim.close()
+        assert time.monotonic() - began < 5.0, "who ends does not wait for it"
+    finally:
+        lab.run("kill", f"-{signal.SIGCONT.value}", pid)
+    again = connect(OWNER, uri=lab.uri, name="lab", ovsdb=lab.ovsdb, accel="tcg", keepalive_s=1)
+    again.observe(query, CallContext.within(20.0))
+
+
 def test_kvm_is_tried_once_and_the_answer_kept(
     lab: LabHost, connect: Callable[..., LibvirtVim], guest_image: tuple[Path, Path]
 ) -> None:

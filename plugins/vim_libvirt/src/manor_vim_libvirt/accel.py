@@ -102,7 +102,7 @@ def _trial(link: Link, facts: Facts, domain_type: str, limit_s: float) -> tuple[
     """Seconds from start to end of the tiny guest; None and why when it did not get there."""
     import libvirt
 
-    connection = link.lane()
+    connection = link.connection()
     name = f"manor-trial-{uuid.uuid4().hex[:8]}"
     try:
         domain = connection.createXML(

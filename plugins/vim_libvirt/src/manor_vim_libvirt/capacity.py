@@ -11,7 +11,7 @@ from manor.api import CallContext, Capabilities, Host, Support, VimCapability
 from manor.errors import DriverError
 from manor_vim_libvirt.host import HostView
 
-__all__ = ["combine", "report"]
+__all__ = ["combine", "report", "silent"]
 
 _ALWAYS = (VimCapability.NODE, VimCapability.NETWORK, VimCapability.VOLUME)
 _WITH_QEMU = (
@@ -35,16 +35,21 @@ def report(view: HostView, ctx: CallContext) -> Report:
     try:
         return view.link.run(lambda: _report(view, ctx), key="", doing="looking at the host", effect=False)
     except DriverError as error:
-        config = view.config
-        host = Host(name=view.name, zone=config.zone, labels=dict(config.labels), reachable=False, reason=error.message)
-        return host, dict.fromkeys(VimCapability, error.message)
+        return silent(view, error.message)
+
+
+def silent(view: HostView, reason: str) -> Report:
+    """A host that does not answer. Pure."""
+    config = view.config
+    host = Host(name=view.name, zone=config.zone, labels=dict(config.labels), reachable=False, reason=reason)
+    return host, dict.fromkeys(VimCapability, reason)
 
 
 def _report(view: HostView, ctx: CallContext) -> Report:
     import libvirt
 
     facts = view.facts(fresh=True)
-    connection = view.link.lane()
+    connection = view.link.connection()
     truth = view.truth(ctx)
     total, free = _memory(connection)
     storage, storage_free = _storage(view)
@@ -100,7 +105,7 @@ def _storage(view: HostView) -> tuple[int, int]:
         path = Path(pool.path)
         usage = shutil.disk_usage(next(item for item in (path, *path.parents) if item.exists()))
         return usage.total, usage.free
-    for other in view.link.lane().listAllStoragePools(0):
+    for other in view.link.connection().listAllStoragePools(0):
         if other.isActive():  # the best guess for a remote host on which nothing of ours is yet
             _, capacity, _, available = other.info()
             return capacity, available

@@ -87,7 +87,7 @@ def _libvirt(_ctx: CallContext) -> Iterator[Finding]:
 
     try:
         with _local() as link:
-            version = link.lane().getLibVersion()
+            version = link.connection().getLibVersion()
         yield _finding(Severity.INFO, "libvirt-ok", f"libvirt {version // 1000000}.{version // 1000 % 1000} answers")
     except (DriverError, libvirt.libvirtError) as error:
         yield _finding(Severity.ERROR, "libvirt-unreachable", f"{_URI}: {error}", _start_hint(_LIBVIRT))
@@ -160,7 +160,7 @@ def _kvm(ctx: CallContext) -> Iterator[Finding]:
 
     try:
         with _local() as link:
-            truth = try_kvm(link, read_facts(link.lane()), ctx, limit_s=6.0)
+            truth = try_kvm(link, read_facts(link.connection()), ctx, limit_s=6.0)
     except (DriverError, libvirt.libvirtError):
         return  # the libvirt check has said so
     if truth.accelerator == "kvm":
@@ -179,7 +179,7 @@ def _memory(_ctx: CallContext) -> Iterator[Finding]:
 
     try:
         with _local() as link:
-            connection = link.lane()
+            connection = link.connection()
             told = connection.getInfo()[1] << 20
             true = connection.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)["total"] << 10
     except (DriverError, libvirt.libvirtError, KeyError):

@@ -61,11 +61,20 @@ class LibvirtVim:
     # ---- Vim ----
 
     def capabilities(self, ctx: CallContext) -> Capabilities:
-        """What can be had on these hosts and how much is free. Runs the KVM trial where no answer is remembered."""
+        """What can be had on these hosts and how much is free. Runs the KVM trial where no answer is remembered.
+
+        A host that does not answer in time is not reachable; the others are told all the same.
+        """
         ctx.check("looking at the hosts")
-        views = list(self._hosts.values())
-        reports = self._on_all(views, lambda host: capacity.report(host, ctx), ctx)
-        return capacity.combine(reports)
+        asked = [(host, self._pool.submit(capacity.report, host, ctx)) for host in self._hosts.values()]
+
+        def answer(host: HostView, call: Any) -> capacity.Report:
+            try:
+                return cast(capacity.Report, self._wait_for(call, ctx, host.name))
+            except DeadlineExceeded as error:
+                return capacity.silent(host, error.message)
+
+        return capacity.combine([answer(host, call) for host, call in asked])
 
     def observe(self, query: Query, ctx: CallContext) -> Sequence[Observed]:
         """Every resource of the owner that the query admits, on all hosts."""
@@ -126,7 +135,7 @@ class LibvirtVim:
             def work() -> list[Sample]:
                 self._need_qemu(host, VimCapability.METERING)
                 found: list[Sample] = []
-                for domain, stats in host.link.lane().getAllDomainStats(metering.stats_flags(), 0):
+                for domain, stats in host.link.connection().getAllDomainStats(metering.stats_flags(), 0):
                     key = wanted.get(domain.UUIDString())
                     if key is not None:
                         found += metering.read_samples(key, stats, {"host": host.name})

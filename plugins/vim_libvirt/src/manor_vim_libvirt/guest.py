@@ -1,7 +1,7 @@
 """The way into a guest: qemu-guest-agent over virtio-serial, through libvirt.
 
 What a guest answers is hostile: sizes are bounded, types are checked, and a guest that never answers costs its own
-lane only.
+call only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from manor.api import CallContext, GuestResult
 from manor.errors import DeadlineExceeded, NotFound, Permanent, Transient
-from manor_vim_libvirt.link import Lane, Link
+from manor_vim_libvirt.link import Link
 from manor_vim_libvirt.names import domain_uuid
 
 __all__ = ["execute", "ping"]
@@ -29,7 +29,7 @@ def _domain(link: Link, owner: str, key: str) -> Any:
     import libvirt
 
     try:
-        return link.lane(Lane.GUEST).lookupByUUIDString(str(domain_uuid(owner, key)))
+        return link.connection().lookupByUUIDString(str(domain_uuid(owner, key)))
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             raise NotFound(f"node {key} is not on host {link.name}") from error

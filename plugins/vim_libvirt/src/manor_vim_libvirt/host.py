@@ -56,7 +56,7 @@ class HostView:
 
     def facts(self, *, fresh: bool = False) -> Facts:
         """The host's properties, asked once per connection, or now."""
-        connection = self.link.lane()
+        connection = self.link.connection()
         known = self._facts
         if known is None or known[0] != self.link.generation or fresh:
             self._facts = known = (self.link.generation, read_facts(connection))

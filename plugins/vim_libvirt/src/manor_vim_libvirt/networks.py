@@ -24,7 +24,7 @@ def lookup(link: Link, owner: str, key: str) -> Any | None:
     import libvirt
 
     try:
-        return link.lane().networkLookupByUUIDString(str(network_uuid(owner, key)))
+        return link.connection().networkLookupByUUIDString(str(network_uuid(owner, key)))
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_NETWORK:
             return None
@@ -57,11 +57,11 @@ def ensure(link: Link, switch: Switch | None, spec: NetworkSpec, ctx: CallContex
         if network is None or mark is None or mark.spec_hash != mark_of(spec).spec_hash:
             ctx.check(f"defining network {spec.key}")
             xml = network_xml(spec, link.config.bridge, openvswitch=switch is not None)
-            network = link.lane().networkDefineXML(xml)
+            network = link.connection().networkDefineXML(xml)
             redefined = _mark(network)
             if redefined is None or redefined.spec_hash != mark_of(spec).spec_hash:
                 _undefine(network)  # libvirt's test driver forgets the new definition of an active network
-                network = link.lane().networkDefineXML(xml)
+                network = link.connection().networkDefineXML(xml)
         if not network.isActive():
             ctx.check(f"starting network {spec.key}")
             try:
@@ -116,7 +116,7 @@ def marked(link: Link, owner: str) -> list[tuple[Any, Mark]]:
 
     prefix = native_prefix(owner)
     found = []
-    for network in link.lane().listAllNetworks(0):
+    for network in link.connection().listAllNetworks(0):
         if not network.name().startswith(prefix):
             continue
         try:
@@ -144,7 +144,7 @@ def remove(link: Link, switch: Switch | None, owner: str, key: str, ctx: CallCon
 
 def _any_of_manor(link: Link) -> bool:
     """Whether any installation's network is left on the host: all of them share the bridge."""
-    return any(network.name().startswith("manor-") for network in link.lane().listAllNetworks(0))
+    return any(network.name().startswith("manor-") for network in link.connection().listAllNetworks(0))
 
 
 def _undefine(network: Any) -> None:

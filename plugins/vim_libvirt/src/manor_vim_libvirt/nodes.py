@@ -42,7 +42,7 @@ def lookup(link: Link, owner: str, key: str) -> Any | None:
     import libvirt
 
     try:
-        return link.lane().lookupByUUIDString(str(domain_uuid(owner, key)))
+        return link.connection().lookupByUUIDString(str(domain_uuid(owner, key)))
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None
@@ -118,7 +118,7 @@ class _Maker:
             pinning = choose_pinning(link, spec, self.facts)
             xml = domain_xml(spec, self.target, files, pinning)
             self.ctx.check(f"defining node {spec.key}")
-            return link.lane().defineXML(xml)
+            return link.connection().defineXML(xml)
 
     def _seed(self, names: list[StoredName], current: Any | None) -> str:
         """Path of the seed, which is whole when this returns. One that the standing XML names is whole already."""
@@ -280,7 +280,7 @@ def marked(link: Link, owner: str, keys: frozenset[str] | None) -> Iterator[tupl
         candidates = [domain for key in sorted(keys) if (domain := lookup(link, owner, key)) is not None]
     else:
         prefix = native_prefix(owner)
-        candidates = [domain for domain in link.lane().listAllDomains(0) if domain.name().startswith(prefix)]
+        candidates = [domain for domain in link.connection().listAllDomains(0) if domain.name().startswith(prefix)]
     for domain in candidates:
         try:
             mark = read_mark(_read(domain))
@@ -327,7 +327,7 @@ def remove(link: Link, pool: Pool, owner: str, key: str, ctx: CallContext, *, sw
             | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
             | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
         )
-        if link.lane().getType() != "QEMU":
+        if link.connection().getType() != "QEMU":
             flags = 0
         try:
             domain.undefineFlags(flags)

@@ -12,7 +12,7 @@ from typing import Any
 
 from manor.api import CallContext
 from manor.errors import Indeterminate, Transient
-from manor_vim_libvirt.link import Lane, Link
+from manor_vim_libvirt.link import Link
 from manor_vim_libvirt.metadata import parse
 from manor_vim_libvirt.names import Sort, StoredName, owner_tag, pool_name
 from manor_vim_libvirt.objects_xml import pool_xml, volume_xml
@@ -42,12 +42,12 @@ class Pool:
         """Path on the host of a file of the pool."""
         return f"{self.path}/{name}"
 
-    def find(self, lane: Lane = Lane.CONTROL, *, fresh: bool = False) -> Any | None:
+    def find(self, *, fresh: bool = False) -> Any | None:
         """The active pool, or None where there is none; ``fresh`` asks though a handle is known."""
         import libvirt
 
-        connection = self._link.lane(lane)
-        known = None if fresh else self._link.pools.get((lane, str(self.uuid)))
+        connection = self._link.connection()
+        known = None if fresh else self._link.pools.get(str(self.uuid))
         if known is not None:
             return known
         try:
@@ -58,7 +58,7 @@ class Pool:
             if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_POOL:
                 return None
             raise
-        self._link.pools[lane, str(self.uuid)] = pool
+        self._link.pools[str(self.uuid)] = pool
         return pool
 
     def _activate(self, pool: Any) -> bool:
@@ -74,15 +74,14 @@ class Pool:
                 return False  # removed meanwhile, or its directory is gone
 
     def _lost(self, error: Any) -> bool:
-        """Whether a call failed because the pool is not there any more; its handles are dropped then."""
+        """Whether a call failed because the pool is not there any more; its handle is dropped then."""
         if not _is_stale(error):
             return False
         self._forget()
         return self.find() is None
 
     def _forget(self) -> None:
-        for lane in Lane:
-            self._link.pools.pop((lane, str(self.uuid)), None)
+        self._link.pools.pop(str(self.uuid), None)
 
     def ensure(self, ctx: CallContext) -> Any:
         """The active pool, made or started where need be."""
@@ -96,7 +95,7 @@ class Pool:
             if found is not None:
                 return found
             ctx.check("making the storage pool")
-            connection = self._link.lane()
+            connection = self._link.connection()
             try:
                 pool = connection.storagePoolLookupByUUIDString(str(self.uuid))
             except libvirt.libvirtError as error:
@@ -138,12 +137,12 @@ class Pool:
                 return name
         return None
 
-    def volume(self, name: StoredName, lane: Lane = Lane.CONTROL) -> Any | None:
+    def volume(self, name: StoredName) -> Any | None:
         """The libvirt volume of a file, None where it is gone."""
         import libvirt
 
         for _ in range(2):
-            pool = self.find(lane)
+            pool = self.find()
             if pool is None:
                 return None
             try:
@@ -204,10 +203,10 @@ class Pool:
         if replaces:
             self.delete([name])
         self.create(name, size_bytes, "raw", ctx=ctx)
-        volume = self.volume(name, Lane.BULK)
+        volume = self.volume(name)
         if volume is None:
             raise Indeterminate(f"{name.sort} {name.key} vanished on host {self._link.name}", hint="retry")
-        stream = self._link.lane(Lane.BULK).newStream(0)
+        stream = self._link.connection().newStream(0)
         volume.upload(stream, 0, size_bytes, 0)
         try:
             for chunk in chunks:

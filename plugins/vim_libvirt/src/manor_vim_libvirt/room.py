@@ -95,7 +95,7 @@ def choose_pinning(link: Link, spec: NodeSpec, facts: Facts) -> Pinning:
 def _taken_cpus(link: Link, spec: NodeSpec) -> set[int]:
     own = str(domain_uuid(spec.owner, spec.key))
     taken: set[int] = set()
-    for domain in link.lane().listAllDomains(0):
+    for domain in link.connection().listAllDomains(0):
         if domain.UUIDString() != own:
             taken |= pinned_cpus(parse(domain.XMLDesc(0)))
     return taken
@@ -103,7 +103,7 @@ def _taken_cpus(link: Link, spec: NodeSpec) -> set[int]:
 
 def _need_pages(link: Link, spec: NodeSpec, facts: Facts) -> None:
     size_kib = spec.cpu.hugepage_bytes // 1024
-    cells: Any = link.lane().getFreePages([size_kib], min(facts.numa), len(facts.numa), 0)
+    cells: Any = link.connection().getFreePages([size_kib], min(facts.numa), len(facts.numa), 0)
     free = sum(pages.get(size_kib, 0) for pages in cells.values())
     if free * spec.cpu.hugepage_bytes < spec.memory_bytes:
         raise QuotaExceeded(
