@@ -135,8 +135,18 @@ PLAN = Plan(
             "node",
             "vnf/fw/main-0",
             summary="update node: fw's VDU main",
-            before={"memory_bytes": 512 << 20, "ports": [1]},
-            spec={"memory_bytes": 1 << 30, "ports": [1, 2]},
+            before={
+                "memory_bytes": 512 << 20,
+                "ports": [{"name": "in"}, {"name": "up", "mtu": 1}],
+                "argv": [1],
+                "c": {},
+            },
+            spec={
+                "memory_bytes": 1 << 30,
+                "ports": [{"key": f"{SID}/vnf/fw/main-0/out"}, {"name": "up", "mtu": 2}],
+                "argv": [1, 2],
+                "c": {"cpu": 1},
+            },
         ),
         GONE,
         step("node", "vnf/mon/main-0", summary="replace node: mon's VDU main", spec={"firmware": "uefi"}),
@@ -155,8 +165,11 @@ UPDATE secure-web (5ec0de01)
   + node     client/main-0    vim:lab on kvm1  client's VDU main
   ~ node     fw/main-0        vim:lab on kvm1  fw's VDU main
       memory 512 MiB -> 1 GiB
-      ports 1 of them -> 2 of them
+      ports +fw/main-0/out ~up -in
+      argv +1
+      c ~cpu
   ± node     mon/main-0       vim:lab on kvm1  mon's VDU main
+      firmware bios -> uefi
   * node     web/main-0       vim:lab on kvm1  web's VDU main (stopped)
   - volume   old/main-0/root  vim:lab on kvm1  left over (already gone)
   ? vnf      client           vnfm:generic     prove: client is healthy
@@ -169,6 +182,27 @@ UPDATE secure-web (5ec0de01)
 def test_the_plan_for_a_person() -> None:
     assert "\n".join(text for text, _ in plan_lines(PLAN)) == PLAN_TEXT
     assert counts(changes(PLAN))[Action.REPLACE] == 1
+
+
+def test_a_replacement_says_what_differs_what_is_lost_and_which_gate_is_to_be_stood() -> None:
+    disk = "vnf/db/main-0/disk"
+    gone = step("volume", disk, Verb.REMOVE, "remove volume: disk, with its data", before={"snapshot": ""})
+    steps = (
+        dataclasses.replace(gone, undo=Undo.IMPOSSIBLE),
+        step("volume", disk, summary="replace volume: disk", spec={"snapshot": "clean"}),
+        step("kpi", disk, Verb.VERIFY, "prove: v_up>0 for 5 s on main-0", endpoint="vnfm:generic", host=""),
+    )
+    plan = dataclasses.replace(PLAN, steps=steps, notes=(), unchanged=())
+    assert [text for text, _ in plan_lines(plan, "REVERT_VNF_TO_SNAPSHOT")] == [
+        f"UPDATE secure-web ({SID}): REVERT_VNF_TO_SNAPSHOT",
+        "",
+        "  ± volume  db/main-0/disk  vim:lab on kvm1  disk",
+        "      snapshot none -> clean",
+        "      what it holds now is lost",
+        "  ? kpi     db/main-0/disk  vnfm:generic     prove: v_up>0 for 5 s on main-0",
+        "",
+        "1 to replace, 1 to check",
+    ]
 
 
 def test_a_plan_with_nothing_to_do_says_so() -> None:

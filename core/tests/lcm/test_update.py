@@ -91,8 +91,14 @@ def test_where_the_first_is_not_healthy_the_others_are_never_touched(
 
 def test_one_of_two_is_tried_first_then_the_other_and_then_those_to_come(site: Site) -> None:
     site.onboard(newer("firewall"))
+    told = [
+        note for note in change_package(site.rt, "demo", "firewall", "firewall-vnfd-2").plan.notes if "chain" in note
+    ]
+    assert told == ["chain to-web: nothing passes firewall while vnf/firewall/main-0 is made anew"]
     site.done(scale_ns(site.rt, "demo", vnfs={"firewall": "2"}))
-    site.done(change_package(site.rt, "demo", "firewall-2", "firewall-vnfd-2"))
+    proposal = change_package(site.rt, "demo", "firewall-2", "firewall-vnfd-2")
+    assert not [note for note in proposal.plan.notes if "chain" in note], "the other one goes on"
+    site.done(proposal)
     assert [versions(site, name) for name in ("firewall", "firewall-2")] == [["1"], ["2"]]
     site.done(change_package(site.rt, "demo", "firewall", "firewall-vnfd-2"))
     assert standing(site.rt, "demo").wishes.profile_vnfds == {"firewall": "firewall-vnfd-2"}

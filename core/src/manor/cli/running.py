@@ -31,9 +31,9 @@ _COLOURS = {
 }
 
 
-def show_plan(s: Session, plan: Plan, *, to_stderr: bool = False) -> None:
+def show_plan(s: Session, plan: Plan, *, to_stderr: bool = False, update_type: str = "") -> None:
     """Print a plan for a person."""
-    for text, action in plan_lines(plan):
+    for text, action in plan_lines(plan, update_type):
         if to_stderr:
             s.out.note(text)
         else:
@@ -43,7 +43,7 @@ def show_plan(s: Session, plan: Plan, *, to_stderr: bool = False) -> None:
 def approve(s: Session, proposal: Proposal, *, yes: bool) -> None:
     """Show the plan and ask, unless ``yes``. Raises UsageError where nobody can answer; ends where the answer is no."""
     if not s.out.json:
-        show_plan(s, proposal.plan)
+        show_plan(s, proposal.plan, update_type=proposal.wishes.update_type)
         s.out.findings(proposal.findings)
         s.out.stdout.flush()
     if not yes and not s.out.confirm("Do this?"):

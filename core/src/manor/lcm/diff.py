@@ -2,7 +2,8 @@
 
 What is absent is made, what has another spec is changed in place or replaced, what is broken is ensured again, what
 only the previous desired state has is removed in the reverse order of its dependencies. Shared resources (images) are
-ensured and never removed. Checks run again when something they depend on is touched, and always on instantiate.
+ensured and never removed. What an operation that did not complete left behind, and is wanted now, is adopted: it is the
+plan's to take back. Checks run again when something they depend on is touched, and always on instantiate.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ DEADLINES_S: Mapping[str, float] = {
 
 class _Change(StrEnum):
     CREATE = "create"
+    ADOPT = "adopt"
     UPDATE = "update"
     REPLACE = "replace"
     REPAIR = "repair"
@@ -60,6 +62,7 @@ def diff(
     replace_on: Mapping[str, frozenset[str]] | None = None,
     found_at: Mapping[str, str] | None = None,
     recreate: frozenset[str] = frozenset(),
+    left_over: frozenset[str] = frozenset(),
     patience_s: float | None = None,
     rollout: Rollout | None = None,
 ) -> Plan:
@@ -67,11 +70,14 @@ def diff(
 
     ``replace_on`` are the spec fields (``node.firmware``), by endpoint, that cannot change in place. ``found_at`` gives
     the endpoint, by key, of observed resources of this service that neither state names: leftovers, to be removed.
-    ``recreate`` are keys to replace although they are as specified, where they are there. Raises PlanRefused where
-    dependencies form a circle. ``patience_s`` is how long a node that is turned off is asked to shut down.
-    ``rollout`` is how an update goes from machine to machine.
+    ``recreate`` are keys to replace although they are as specified, where they are there. ``left_over`` are keys that
+    are there and that the service was not to have until now. ``patience_s`` is how long a node that is turned off is
+    asked to shut down. ``rollout`` is how an update goes from machine to machine. Raises PlanRefused where dependencies
+    form a circle.
     """
-    differ = _Differ(desired, observed, previous, operation, replace_on or {}, found_at or {}, recreate, patience_s)
+    differ = _Differ(
+        desired, observed, previous, operation, replace_on or {}, found_at or {}, recreate, left_over, patience_s
+    )
     differ.rollout = rollout
     plan = differ.plan()
     return dataclasses.replace(plan, steps=tuple(_patient(step, patience_s) for step in plan.steps))
@@ -116,6 +122,7 @@ class _Differ:
         replace_on: Mapping[str, frozenset[str]],
         found_at: Mapping[str, str],
         recreate: frozenset[str],
+        left_over: frozenset[str],
         patience_s: float | None,
     ) -> None:
         self.desired = desired
@@ -124,6 +131,7 @@ class _Differ:
         self.replace_on = replace_on
         self.found_at = found_at
         self.recreate = recreate
+        self.left_over = left_over
         self.patience_s = patience_s
         self.rollout: Rollout | None = None
         self.wanted = {resource.spec.key: resource for resource in desired.resources}
@@ -159,7 +167,7 @@ class _Differ:
             service_name=self.desired.service_name,
             steps=in_turn(self.steps, self.soft),
             unchanged=tuple(key for key in self.wanted if key not in self.changes),
-            notes=self.desired.notes,
+            notes=(*self.desired.notes, *turns.standstills(self.wanted, self.removed.keys() & self.ensured.keys())),
             placement=self.desired.placement,
         )
 
@@ -186,10 +194,11 @@ class _Differ:
             return None if is_lost else _Change.CREATE
         if spec.key in self.recreate and not resource.shared:
             return _Change.REPLACE
+        as_it_is = _Change.ADOPT if self._is_left_over(resource) else None
         if is_as_wanted(spec, seen):
-            return None
+            return as_it_is
         if resource.may_degrade and seen.phase is Phase.DEGRADED and seen.spec_hash == spec_hash(spec):
-            return None
+            return as_it_is
         if _is_elsewhere(spec, seen):
             return _Change.REPLACE
         if seen.spec_hash == spec_hash(spec):
@@ -197,6 +206,9 @@ class _Differ:
         old = self.before.get(spec.key)
         fixed = self.replace_on.get(resource.endpoint, frozenset())
         return _Change.REPLACE if old and changed_fields(old.spec, spec) & fixed else _Change.UPDATE
+
+    def _is_left_over(self, resource: DesiredResource) -> bool:
+        return resource.spec.key in self.left_over and not resource.shared
 
     # removals
 
@@ -300,7 +312,8 @@ class _Differ:
         seen = self.observed.get(key)
         before = None
         undo = Undo.NONE
-        if change in (_Change.CREATE, _Change.REPLACE) and not resource.shared:
+        is_new = change in (_Change.CREATE, _Change.REPLACE) and not resource.shared
+        if is_new or self._is_left_over(resource):
             undo = Undo.REMOVE
         elif change is _Change.UPDATE and old and seen and seen.spec_hash == spec_hash(old.spec):
             undo, before = Undo.RESTORE, spec_to_json(old.spec)

@@ -6,15 +6,33 @@ Each function adds dependencies, and steps of its own, to a plan that :mod:`mano
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from manor.api.plan import Step, Undo, Verb
-from manor.api.resources import NodeSpec, Observed, Phase, PowerState, ResourceKind, SegmentSpec
+from manor.api.resources import (
+    ChainSpec,
+    FailMode,
+    NodeSpec,
+    Observed,
+    Phase,
+    PowerState,
+    ResourceKind,
+    SegmentSpec,
+)
 from manor.lcm.rollout import Rollout
 from manor.model.desired import DesiredCheck, DesiredResource
 
-__all__ = ["QUIESCE_S", "beside", "disks_last", "drained_first", "one_by_one", "ports_let_go", "stopped_after"]
+__all__ = [
+    "QUIESCE_S",
+    "beside",
+    "disks_last",
+    "drained_first",
+    "one_by_one",
+    "ports_let_go",
+    "standstills",
+    "stopped_after",
+]
 
 QUIESCE_S = 30.0
 """Time to drain a machine where the operator says nothing."""
@@ -137,6 +155,19 @@ def beside(
     for key, step_id in removed.items():
         if key not in wanted and any(key.startswith(f"{vnf}/") for vnf in rollout.vnfs):
             soft[step_id] = [*soft.get(step_id, ()), *waits]
+
+
+def standstills(wanted: Mapping[str, DesiredResource], replaced: Collection[str]) -> tuple[str, ...]:
+    """What traffic is told to expect while machines under these keys are made anew: a position that has no other."""
+    notes = []
+    for spec in (resource.spec for resource in wanted.values()):
+        for position in spec.positions if isinstance(spec, ChainSpec) else ():
+            nodes = {port.key.rpartition("/")[0] for one in position.elements for port in (one.ingress, one.egress)}
+            if len(nodes) == 1 and nodes <= set(replaced):
+                traffic = "nothing passes" if position.fail_mode is FailMode.CLOSED else "traffic goes past"
+                name = nodes.pop().partition("/")[2]
+                notes.append(f"chain {spec.name}: {traffic} {position.name} while {name} is made anew")
+    return tuple(notes)
 
 
 def _gate(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from manor.api.plan import Plan, Step, Verb
+from manor.api.plan import Plan, Step, Undo, Verb
 from manor.cli.render.steps import short_key, size
 
 __all__ = ["Action", "Change", "changes", "counts", "plan_lines"]
@@ -32,10 +32,18 @@ _SIGNS = {
     Action.REMOVE: "-",
     Action.CHECK: "?",
 }
-_ACTIONS = {"create": Action.CREATE, "update": Action.CHANGE, "repair": Action.REPAIR, "replace": Action.REPLACE}
+_ACTIONS = {
+    "create": Action.CREATE,
+    "adopt": Action.CHANGE,
+    "update": Action.CHANGE,
+    "repair": Action.REPAIR,
+    "replace": Action.REPLACE,
+}
 """By ``Step.change``."""
 _WORDS = (*_ACTIONS, "remove", "prove", "configure", "quiesce")
 """First words of summaries, which the sign before a line says already."""
+_SHOWN = 4
+"""Of the things that come and go, those that are named."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,21 +61,26 @@ class Change:
 
 def changes(plan: Plan) -> list[Change]:
     """The plan's steps as changes: one for each resource, and the checks of what is not made by this plan."""
-    removed = {step.key for step in plan.steps if step.verb is Verb.REMOVE}
+    removed = {step.key: step for step in plan.steps if step.verb is Verb.REMOVE}
     ensured = {step.key for step in plan.steps if step.verb is Verb.ENSURE}
     found: list[Change] = []
     for step in plan.steps:
-        if step.key in ensured and step.verb in (Verb.REMOVE, Verb.VERIFY):
+        if step.key in ensured and step.verb in (Verb.REMOVE, Verb.VERIFY) and step.kind != "kpi":
             continue  # half of a replacement, or the proof of what is made here anyway
         on_host = step.host and step.endpoint.startswith("vim:")
+        old = removed.get(step.key) if step.verb is Verb.ENSURE else None
+        before = step.before or (old.before if old else None)
         found.append(
             Change(
-                action=_action(step, step.key in removed),
+                action=_action(step, old is not None),
                 kind=step.kind,
                 key=step.key,
                 where=f"{step.endpoint} on {step.host}" if on_host else step.endpoint,
                 why=_why(step),
-                fields=_differences(step.before or {}, step.spec or {}) if step.before and step.spec else (),
+                fields=(
+                    *(_differences(before, step.spec, plan.service_id) if before and step.spec else ()),
+                    *(("what it holds now is lost",) if old and old.undo is Undo.IMPOSSIBLE else ()),
+                ),
             )
         )
     return found
@@ -91,12 +104,36 @@ def _why(step: Step) -> str:
     return step.summary
 
 
-def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any], service_id: str) -> tuple[str, ...]:
     names = [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]
     return tuple(
-        f"{name.removesuffix('_bytes')} {_value(name, before.get(name))} -> {_value(name, after.get(name))}"
+        f"{name.removesuffix('_bytes')} {_difference(name, before.get(name), after.get(name), service_id)}"
         for name in names
     )
+
+
+def _difference(name: str, before: Any, after: Any, service_id: str) -> str:
+    """From what to what; of many things those that come (+), go (-) and are otherwise (~)."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        return ", ".join(f"~{key}" for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key))
+    if isinstance(before, (list, tuple)) and isinstance(after, (list, tuple)):
+        goes = [_name(item, service_id) for item in before if item not in after]
+        comes = [_name(item, service_id) for item in after if item not in before]
+        if not all((*goes, *comes)):
+            return " ".join(filter(None, (f"+{len(comes)}" if comes else "", f"-{len(goes)}" if goes else "")))
+        signed = [f"{'~' if item in goes else '+'}{item}" for item in comes]
+        signed += [f"-{item}" for item in goes if item not in comes]
+        more = f" and {len(signed) - _SHOWN} more" if len(signed) > _SHOWN else ""
+        return " ".join(signed[:_SHOWN]) + more or "in another order"
+    old, new = _value(name, before), _value(name, after)
+    return f"{old} -> {new}" if old != new else "otherwise"
+
+
+def _name(item: Any, service_id: str) -> str:
+    """What one of several things is called; empty where it has no name."""
+    if not isinstance(item, Mapping):
+        return ""
+    return str(item.get("name") or short_key(str(item.get("key") or item.get("volume") or ""), service_id))
 
 
 def _value(name: str, value: Any) -> str:
@@ -113,11 +150,11 @@ def counts(found: Sequence[Change]) -> dict[Action, int]:
     return {action: n for action in Action if (n := sum(change.action is action for change in found))}
 
 
-def plan_lines(plan: Plan) -> list[tuple[str, Action | None]]:
-    """The plan as lines, each with the action that gives it its colour."""
+def plan_lines(plan: Plan, update_type: str = "") -> list[tuple[str, Action | None]]:
+    """The plan as lines, each with the action that gives it its colour; ``update_type`` says what an UPDATE updates."""
     found = changes(plan)
     lines: list[tuple[str, Action | None]] = [
-        (f"{plan.operation} {plan.service_name} ({plan.service_id})", None),
+        (f"{plan.operation} {plan.service_name} ({plan.service_id}){update_type and ': '}{update_type}", None),
         ("", None),
     ]
     shown = [(change, short_key(change.key, plan.service_id)) for change in found]
