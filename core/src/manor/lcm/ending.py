@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from manor.api.plan import Verb
+from manor.api.plan import Undo, Verb
 from manor.lcm.states import Trigger, advance
 from manor.lcm.wave import End, Mode, left_planned, lost
 from manor.model.instance import OnFailure, OperationState, StepRecord, StepState
@@ -79,7 +79,14 @@ def worst(records: Iterable[StepRecord]) -> StepRecord | None:
 def _was_left_over(row: StepRecord) -> bool:
     """Whether a removal that nothing takes back has not happened: it failed, or was never begun."""
     is_removal = row.step.verb is Verb.REMOVE and row.step.before is None
-    return is_removal and bool(row.error or not row.attempt)
+    return (is_removal and bool(row.error or not row.attempt)) or _was_not_adopted(row)
+
+
+def _was_not_adopted(row: StepRecord) -> bool:
+    """Whether it was there before, as nothing that the service should have, and nobody got to it."""
+    step = row.step
+    is_adoption = step.verb is Verb.ENSURE and step.undo is Undo.REMOVE and step.change not in ("create", "replace")
+    return is_adoption and not row.attempt
 
 
 def _is_left_over(row: StepRecord) -> bool:
@@ -94,7 +101,7 @@ def _orphans(rows: Mapping[str, StepRecord], mode: Mode) -> tuple[str, ...]:
         left = [
             row
             for row in rows.values()
-            if (left_planned(row) if row.step.verb is not Verb.REMOVE else _is_left_over(row))
+            if (left_planned(row) if row.step.verb is not Verb.REMOVE else _is_left_over(row)) or _was_not_adopted(row)
         ]
     else:
         left = [row for row in rows.values() if row.step.verb is Verb.REMOVE and row.state is not StepState.DONE]

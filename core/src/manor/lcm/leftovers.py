@@ -10,7 +10,7 @@ from manor.api import Observed, Plan, Undo, Verb
 from manor.model.desired import DesiredState
 from manor.model.instance import NsInstance, OperationState
 
-__all__ = ["for_good", "left_behind", "merged", "without_absent"]
+__all__ = ["for_good", "left_behind", "left_over", "merged", "without_absent"]
 
 
 def left_behind(tx: Any, ns: NsInstance) -> DesiredState | None:
@@ -25,6 +25,14 @@ def left_behind(tx: Any, ns: NsInstance) -> DesiredState | None:
         return None
     wanted = operations.target(tx, last.id).get("desired")
     return desired_from_json(wanted) if wanted else None
+
+
+def left_over(
+    target: DesiredState | None, stored: DesiredState | None, observed: Mapping[str, Observed]
+) -> frozenset[str]:
+    """Keys of what the service is to have, has not had until now, and yet is there."""
+    kept = {resource.spec.key for resource in stored.resources} if stored else set()
+    return frozenset(r.spec.key for r in (target.resources if target else ()) if r.spec.key in observed) - kept
 
 
 def merged(*states: DesiredState | None) -> DesiredState | None:

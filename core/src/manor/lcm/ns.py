@@ -17,7 +17,7 @@ from manor.errors import PlanRefused, UsageError
 from manor.lcm.chainplan import refuse_astray
 from manor.lcm.claims import Seen
 from manor.lcm.diff import diff
-from manor.lcm.leftovers import for_good, left_behind, merged, without_absent
+from manor.lcm.leftovers import for_good, left_behind, left_over, merged, without_absent
 from manor.lcm.plans import plan_digest, require_same
 from manor.lcm.rollout import rollout_of
 from manor.lcm.runtime import Runtime
@@ -170,6 +170,7 @@ def propose(
         replace_on=_replace_on(rt, target),
         found_at=found_at,
         recreate=frozenset(wishes.recreate),
+        left_over=left_over(target, stored, observed),
         patience_s=wishes.patience_s,
         rollout=rollout_of(wishes.rollout, ns.id),
     )

@@ -113,7 +113,14 @@ _RESULT = frozenset(
         OperationState.ROLLED_BACK,
     }
 )
-_CHANGE = {"create": "ADD", "remove": "DELETE", "update": "MODIFY", "repair": "MODIFY", "replace": "MODIFY"}
+_CHANGE = {
+    "create": "ADD",
+    "adopt": "ADD",
+    "remove": "DELETE",
+    "update": "MODIFY",
+    "repair": "MODIFY",
+    "replace": "MODIFY",
+}
 _VNF_CHANGE = {
     OperationKind.INSTANTIATE: "INSTANTIATE",
     OperationKind.TERMINATE: "TERMINATE",
