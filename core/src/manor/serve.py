@@ -6,6 +6,7 @@ tells systemd when it is ready, that it is alive and that it stops, where system
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import logging
 import os
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from manor.assure.loop import Assurance
     from manor.lcm.runtime import Runtime
 
-__all__ = ["alive", "notify", "serve"]
+__all__ = ["STOP_S", "alive", "leave_within", "notify", "serve"]
 
 _AGAIN_S = 0.5
-_STOP_S = 30.0
-"""Longer than any part of stopping takes, unless the database neither answers nor refuses."""
+STOP_S = 30.0
+"""Longer than stopping takes, unless the database neither answers nor refuses, or a hypervisor hangs."""
 _AWAKE_S = 1.0
 """A signal that another thread takes in is seen when this one wakes."""
 _log = logging.getLogger("manor.serve")
@@ -61,10 +62,9 @@ def serve(rt: Runtime, stop: threading.Event, *, metrics: tuple[str, int] | None
         finally:
             notify("STOPPING=1")
             _log.info("stopping at the next step; what is not finished is resumed later")
-            with _at_most(_STOP_S):
-                delivery.stop()
-                assurance.stop()
-                rt.release_worker()
+            delivery.stop()
+            assurance.stop()
+            rt.release_worker()
 
 
 def alive(home: Path) -> int:
@@ -98,21 +98,21 @@ def _watchdog_s() -> float | None:
     return int(given) / 2e6 if given.isdigit() and int(given) else None
 
 
-@contextmanager
-def _at_most(seconds: float) -> Iterator[None]:
-    """End the process as a crash would where this takes longer: the journal is made for that, waiting helps nobody."""
+def leave_within(seconds: float) -> None:
+    """End the process as a crash would where it is not over by then, and say what hung.
+
+    The journal is made for that, and waiting helps nobody: a call into a hypervisor that hangs cannot be interrupted,
+    and Python waits for it to the end.
+    """
 
     def leave() -> None:
-        _log.warning("something hangs, perhaps the database; leaving what is not finished to the next process")
+        _log.warning("something hangs; leaving what is not finished to the next process. What the threads do:")
+        faulthandler.dump_traceback(all_threads=True)
         os._exit(1)
 
     timer = threading.Timer(seconds, leave)
     timer.daemon = True
     timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +15,13 @@ from manor.lcm.runtime import Runtime
 from manor.model.desired import DesiredState
 from manor.model.instance import NsState, OperationState
 
-__all__ = ["Heartbeats", "Seen", "Services", "look"]
+__all__ = ["Heartbeats", "Looking", "Seen", "Services", "look"]
 
 LOOK_S = 15.0
 """Time for one look at one endpoint."""
 _PING_S = 5.0
+_PATIENCE_S = 0.2
+"""For all together that gave no answer the last time."""
 _NODES = frozenset({ResourceKind.NODE})
 _FLOWS = frozenset({ResourceKind.SEGMENT, ResourceKind.CHAIN})
 
@@ -95,6 +97,41 @@ def look(rt: Runtime, endpoints: Iterable[str]) -> Seen:
         silent={name: reason for name, (found, reason, _) in zip(asked, answers, strict=True) if found is None},
         lost_hosts={host: why for _, _, lost in answers for host, why in lost.items()},
     )
+
+
+class Looking:
+    """Looks again and again. Who gave no answer is asked beside from then on, so that one who hangs delays nobody."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self._rt = rt
+        self._beside: dict[str, tuple[Future[Seen], Seen]] = {}
+        """A look that is under way, and the one before it."""
+        self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="manor-look-beside")
+
+    def look(self, endpoints: Iterable[str]) -> Seen:
+        """As :func:`look`; of who did not answer the last time, what is known by now."""
+        asked = frozenset(endpoints)
+        parts = [look(self._rt, asked - self._beside.keys())]
+        wait((future for future, _ in self._beside.values()), _PATIENCE_S)
+        for endpoint in asked & self._beside.keys():
+            future, before = self._beside.pop(endpoint)
+            parts.append(future.result() if future.done() else before)
+            if not future.done():
+                self._beside[endpoint] = future, before
+        for seen in parts:
+            for endpoint in seen.silent.keys() - self._beside.keys():
+                lost = {host: why for host, why in seen.lost_hosts.items() if host.startswith(f"{endpoint}/")}
+                known = Seen(silent={endpoint: seen.silent[endpoint]}, lost_hosts=lost)
+                self._beside[endpoint] = self._pool.submit(look, self._rt, {endpoint}), known
+        return Seen(
+            observed={name: found for seen in parts for name, found in seen.observed.items()},
+            silent={name: why for seen in parts for name, why in seen.silent.items()},
+            lost_hosts={host: why for seen in parts for host, why in seen.lost_hosts.items()},
+        )
+
+    def close(self) -> None:
+        """Look no more."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _lost_hosts(rt: Runtime, endpoint: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from manor.assure.deciding import Situation, Verdict, as_of_now, decide, heal_re
 from manor.assure.healing import followed_up, operation_state, refused, ruling_of, start_heal
 from manor.assure.learning import symptom_of
 from manor.assure.listening import Listening
-from manor.assure.looking import Services, look
+from manor.assure.looking import Looking, Services
 from manor.assure.measuring import Measuring
 from manor.assure.raising import Changes, Memory, transition, with_present_signs
 from manor.assure.ruling import aspect_of, by_rule
@@ -53,6 +53,7 @@ class Assurance:
         self._who = uuid.uuid4().hex[:12]
         self._services = Services(rt)
         self._measured_services = Services(rt)
+        self._looking = Looking(rt)
         self._measuring = Measuring(rt, clock=clock)
         self._memory = Memory()
         self._settings = AssuranceSettings()
@@ -78,13 +79,15 @@ class Assurance:
             self._threads.append(thread)
             thread.start()
 
-    def stop(self, timeout_s: float = 20.0) -> None:
-        """End after the present round, and keep what was learned."""
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End after the present round, and keep what was learned. A round that hangs is not waited for."""
         self._end.set()
         self._listening.stop()
         self._woken.set()
+        until_s = time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(timeout_s)
+            thread.join(max(0.0, until_s - time.monotonic()))
+        self._looking.close()
         if not any(thread.is_alive() for thread in self._threads):
             self._measuring.close()
 
@@ -133,7 +136,7 @@ class Assurance:
         before = self._services.read()
         vims = {endpoint for service in before for endpoint, _ in service.nodes()}
         self._listening.to(vims)
-        found = look(self._rt, vims)
+        found = self._looking.look(vims)
         # What an operation changed while we looked is neither as it was nor as it will be.
         after = {service.id: service for service in self._services.read()}
         services = [

@@ -14,7 +14,7 @@ from manor.api import Observed, Phase, ResourceKind, ResourceRef, Target
 from manor.assure.confirming import Flows
 from manor.assure.guests import Guests
 from manor.assure.learning import Learning
-from manor.assure.looking import Heartbeats, Seen, look
+from manor.assure.looking import Heartbeats, Looking, Seen
 from manor.assure.performance import Performance
 from manor.assure.probing import Probing
 from manor.assure.settings import AssuranceSettings
@@ -52,6 +52,7 @@ class Measuring:
         self._sources: dict[str, Any] = {}
         self._tidied_s = self._heartbeat_s = clock()
         self._gave: set[str] = set()
+        self._looking = Looking(rt)
         self.heartbeats = Heartbeats(rt)
         self._hearing: threading.Thread | None = None
         self.guests = Guests(rt, clock=clock)
@@ -74,8 +75,8 @@ class Measuring:
         now_s = self._clock()
         self._make(settings)
         subjects = subjects_of(services)
-        self.flow_sight = look(
-            self._rt, {e for service in services for e, _ in (*service.segments(), *service.chains())}
+        self.flow_sight = self._looking.look(
+            e for service in services for e, _ in (*service.segments(), *service.chains())
         )
         flows = [seen for found in self.flow_sight.observed.values() for seen in found.values()]
         vims: dict[str, list[ResourceRef]] = {}
@@ -129,6 +130,7 @@ class Measuring:
         """Keep what was learned, and let go."""
         if self._learning is not None:
             self._learning.save()
+        self._looking.close()
         self.guests.close()
         self.probing.close()
         for source in self._sources.values():

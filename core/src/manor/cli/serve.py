@@ -25,12 +25,19 @@ def serve(
     ] = "",
 ) -> None:
     """Work off operations and do the housekeeping until SIGTERM or SIGINT; nothing is lost by stopping it."""
+    from manor.serve import STOP_S, leave_within
     from manor.serve import serve as run
 
     s = session(ctx)
     stop = threading.Event()
+
+    def end(*_: object) -> None:
+        if not stop.is_set():
+            stop.set()
+            leave_within(STOP_S)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, end)
     address = _address(metrics) if metrics else None
     rt = s.runtime
     if not s.out.verbosity:
