@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from manor.api import CallContext, NodeSpec, Step, Undo, Verb, spec_to_json
+from manor.api import CallContext, DiskFormat, ImageSpec, NodeSpec, Step, Undo, Verb, spec_to_json
 from manor.errors import Indeterminate, Permanent
 from manor.lcm.driving import Driving
 from manor.lcm.executor import inverse
@@ -39,6 +39,33 @@ def test_a_machine_that_a_rollback_makes_anew_may_have_another_host_key(tmp_path
     Driving(rt=rt).perform(back, CallContext.within(5))
     assert made == [node]
     assert not known.exists()
+
+
+def test_an_image_is_read_from_this_nodes_files_whoever_made_the_plan(tmp_path: Path) -> None:
+    image = ImageSpec(
+        key="image/aa@h",
+        owner="manor/test",
+        host="h",
+        name="vmlinuz",
+        sha256="aa" * 32,
+        size_bytes=1,
+        format=DiskFormat.RAW,
+        source="/home/of/another/node/packages/aa",
+    )
+    step = Step(
+        id="ensure image", verb=Verb.ENSURE, kind="image", key=image.key, endpoint="vim:lab", spec=spec_to_json(image)
+    )
+    made: list[Any] = []
+    vim = SimpleNamespace(ensure=lambda spec, _ctx: made.append(spec.source), observe=lambda _query, _ctx: ())
+    rt: Any = SimpleNamespace(home=tmp_path, owner="manor/test", driver=lambda _endpoint: vim)
+    with pytest.raises(Permanent, match=r"the file of image vmlinuz is not on this node \(.+\)") as refused:
+        Driving(rt=rt).perform(step, CallContext.within(5))
+    assert "manor package onboard" in refused.value.hint
+    mine = tmp_path / "packages" / "aa" / image.sha256
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"k")
+    Driving(rt=rt).perform(step, CallContext.within(5))
+    assert made == [str(mine)]
 
 
 def test_a_gate_passes_over_a_way_in_that_measures_nothing(tmp_path: Path) -> None:

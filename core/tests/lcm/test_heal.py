@@ -67,5 +67,5 @@ def test_a_service_that_does_not_run_cannot_be_healed(site: Site) -> None:
 def test_a_package_whose_file_is_gone_is_named_with_the_file(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.run(ns.propose(site.rt, "demo", OperationKind.TERMINATE))
     monkeypatch.setattr("manor.catalog.contents.artifact_path", lambda home, sha256: home / sha256)
-    with pytest.raises(DescriptorError, match=r"package client-vnfd: its file vmlinuz is not in the catalogue"):
+    with pytest.raises(DescriptorError, match=r"package client-vnfd: its file vmlinuz is not here"):
         ns.propose(site.rt, "demo", OperationKind.INSTANTIATE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +11,12 @@ from manor.cli.render.steps import size
 from manor.cli.session import Session, new_app, session
 from manor.errors import UsageError
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 __all__ = ["app"]
 
-app = new_app("The database: where it is, its version, upgrade, backup.")
+app = new_app("The database: where it is, its version, upgrade, backup, restore.")
 
 
 def _shown_url(url: str) -> str:
@@ -91,24 +94,67 @@ def backup(
     target: Annotated[Path, typer.Argument(help="File to write; must not be there yet.")],
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
-    """Copy a SQLite database while it is in use. PostgreSQL has pg_dump for this."""
+    """Copy the database while it is in use: SQLite by itself, PostgreSQL by pg_dump."""
     from manor.store.backup import backup as copy
+    from manor.store.database import normal_url, sqlite_path
 
     s = session(ctx)
-    source = _sqlite_file(s)
+    url = normal_url(s.url)
+    path = sqlite_path(url)
+    if path is not None and not path.exists():
+        raise UsageError(f"there is no database at {path}", hint="nothing to back up; manor db show")
     if target.exists() and not force:
         raise UsageError(f"{target} is there already", hint="choose another name, or add --force")
-    written = copy(source, target)
-    done = {"source": str(source), "target": str(target), "size_bytes": written}
+    written = copy(url, target)
+    done = {"source": str(path or _shown_url(url)), "target": str(target), "size_bytes": written}
     s.out.result(done, lambda: s.out.line(f"{target}, {size(written)}"))
 
 
-def _sqlite_file(s: Session) -> Path:
-    from manor.store.database import normal_url, sqlite_path
+@app.command()
+def restore(
+    ctx: typer.Context, source: Annotated[Path, typer.Argument(help="File that manor db backup wrote.")]
+) -> None:
+    """Make an empty database what it was when it was backed up; operations that ran then go on.
 
-    path = sqlite_path(normal_url(s.url))
-    if path is None:
-        raise UsageError("the database is PostgreSQL", hint="back it up with pg_dump")
-    if not path.exists():
-        raise UsageError(f"there is no database at {path}", hint="nothing to back up; manor db show")
-    return path
+    Only one may live on: never start the old one again beside it.
+    """
+    from manor.store import migrations, operations
+    from manor.store.backup import restore as put_back
+    from manor.store.database import Database
+
+    s = session(ctx)
+    s.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    before = put_back(s.url, source)
+    with Database.open(s.url, create=False) as database, database.read() as tx:
+        running = [operation.id for operation in operations.at_work(tx)]
+        missing = _without_files(s, tx)
+        installation = database.installation_id
+    done = {
+        "source": str(source),
+        "installation_id": installation,
+        "schema_version": migrations.SCHEMA_VERSION,
+        "schema_before": before,
+        "operations_at_work": running,
+        "packages_without_files": missing,
+    }
+
+    def human() -> None:
+        s.out.line(f"installation {installation} is restored, schema {migrations.SCHEMA_VERSION}")
+        if running:
+            s.out.line(f"{len(running)} operations go on with the next worker: manor serve")
+
+    for name in missing:
+        s.out.warn(f"files of package {name} are not here: bring back packages/, or manor package onboard PATH")
+    s.out.result(done, human)
+
+
+def _without_files(s: Session, tx: Connection) -> list[str]:
+    """Names of packages whose files this home lacks."""
+    from manor.catalog.contents import artifact_path
+    from manor.store import packages
+
+    return [
+        info.name
+        for info in packages.all_of(tx)
+        if not all(artifact_path(s.home, sha256).exists() for sha256 in info.artifacts.values())
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from manor.api import (
     Guest,
     GuestAccess,
     GuestResult,
+    ImageSpec,
     Observed,
     Phase,
     PowerState,
@@ -175,8 +177,25 @@ class Driving:
         else:
             if spec.kind is ResourceKind.NODE and step.change in _ANEW:
                 forget(self.rt.home, spec.key)
+            if isinstance(spec, ImageSpec) and not Path(spec.source).exists():
+                there = self._seen(step.endpoint, step.kind, step.key, ctx)
+                if there is not None and there.phase is Phase.ACTIVE:
+                    return there
+                spec = self._at_hand(spec)
             observed = driver.ensure(spec, ctx)
         return observed
+
+    def _at_hand(self, spec: ImageSpec) -> ImageSpec:
+        """The image with its file where this node keeps it: who made the plan may have another home."""
+        from manor.catalog.contents import artifact_path
+
+        mine = artifact_path(self.rt.home, spec.sha256)
+        if not mine.exists():
+            raise Permanent(
+                f"the file of image {spec.name} is not on this node ({socket.gethostname()}): {mine}",
+                hint="share packages/ among the nodes, or run manor package onboard PATH on this one",
+            )
+        return replace(spec, source=str(mine))
 
     def _configured(self, step: Step, ctx: CallContext) -> None:
         view, guests = self._inside(step, ctx)

@@ -12,7 +12,6 @@ that a restart resumes its own work. On PostgreSQL each process has an id of its
 
 from __future__ import annotations
 
-import fcntl
 import importlib.metadata
 import logging
 import os
@@ -25,6 +24,7 @@ from enum import StrEnum
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from manor.errors import StoreError
+from manor.store import worklock
 from manor.store.database import IDLE_TRANSACTION_S, sqlite_path
 
 if TYPE_CHECKING:
@@ -217,17 +217,8 @@ class DbosEngine:
         path = sqlite_path(self._database.url)
         if path is None:
             return True
-        lock = open(path.with_name(f"{path.name}.lock"), "a+", opener=_private)  # noqa: SIM115 (held while we work)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            return False
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        self._lock_file = lock
-        return True
+        self._lock_file = worklock.take(path)
+        return self._lock_file is not None
 
     def _client(self) -> DBOSClient:
         with self._mutex:
@@ -260,10 +251,6 @@ class DbosEngine:
             if self._database.fact(_TABLES) != wanted:
                 dbos.DBOS.migrate(self._database.url)
                 self._database.keep_fact(_TABLES, wanted)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def _quiet_dbos() -> Any:

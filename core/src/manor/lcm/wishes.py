@@ -316,8 +316,8 @@ def _artifact(info: PackageInfo, path: str, kept: Path, sha256: str) -> Artifact
         size_bytes = kept.stat().st_size
     except OSError as error:
         raise DescriptorError(
-            f"package {info.name}: its file {path} is not in the catalogue: {error.strerror} ({kept})",
-            hint=f"on-board it anew: manor package delete {info.id}, then manor package onboard PATH",
+            f"package {info.name}: its file {path} is not here: {error.strerror} ({kept})",
+            hint="manor package onboard PATH, of the same package, brings its files back",
         ) from error
     return Artifact(path=str(kept), sha256=sha256, size_bytes=size_bytes)
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from manor.errors import StoreError
 from manor.store import migrations
@@ -157,6 +157,15 @@ class Database:
             with connection.begin():
                 yield connection
 
+    def is_empty(self) -> bool:
+        """Whether there is no table in it, of whomever."""
+        from sqlalchemy import inspect
+
+        with self.read() as tx:
+            found = inspect(tx)
+            schemas = [one for one in found.get_schema_names() if one != "information_schema"]
+            return not any(found.get_table_names(schema=schema) for schema in schemas)
+
     def schema_version(self) -> int | None:
         """The schema's version, None for an empty database."""
         from sqlalchemy import inspect, text
@@ -240,6 +249,12 @@ class Database:
     def close(self) -> None:
         """Let go of every connection."""
         self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
 class _NoLock:
