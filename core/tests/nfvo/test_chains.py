@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from secure_web import NSD, VNFDS, position, request
 
-from manor.api.resources import ChainSpec, Classifier, PortRange, ResourceKind, SegmentSpec
+from manor.api.resources import ChainSpec, Classifier, ElementMode, PortRange, ResourceKind, SegmentSpec
 from manor.errors import PlanRefused, UsageError
 from manor.model.instance import NsInstance
 from manor.model.nsd import CpRef, Nfpd, NfpPosition, NfpPositionElement, Nsd, NsVirtualLinkDesc, Place, Sapd
@@ -209,3 +209,18 @@ def test_the_rate_of_a_link_reaches_its_segment() -> None:
     links = (dataclasses.replace(NSD.virtual_links[0], max_bitrate_bps=5_000_000),)
     (segment,) = of(state(request(nsd=dataclasses.replace(NSD, virtual_links=links))), ResourceKind.SEGMENT)
     assert segment.rate_bps == 5_000_000
+
+
+def test_a_function_that_gets_nsh_has_room_for_it_at_its_ports_and_nobody_else_has() -> None:
+    client, firewall, *rest = PATH.positions
+    aware = path("aware", client, dataclasses.replace(firewall, encapsulation="nsh"), *rest)
+    result = state(wished(with_paths(aware)))
+    sizes = {port.key.split("/")[2]: port.mtu for node in of(result, ResourceKind.NODE) for port in node.ports}
+    assert sizes == {"client": 1450, "firewall": 1488, "monitor": 1450, "web": 1450}
+    (spec,) = of(result, ResourceKind.CHAIN)
+    assert [position.elements[0].mode for position in spec.positions] == [ElementMode.NSH, ElementMode.TRANSPARENT]
+    (link,) = of(result, ResourceKind.SEGMENT)
+    assert link.mtu == 1450
+    off = wished(with_paths(aware))
+    switched = dataclasses.replace(off, chains_off=frozenset({"aware"}))
+    assert of(state(switched), ResourceKind.NODE) == of(result, ResourceKind.NODE), "to switch it off disturbs nobody"

@@ -1,4 +1,4 @@
-"""Frames by hand, for what no ordinary machine would send; and a function with one port."""
+"""Frames by hand, for what no ordinary machine would send; and functions that no ordinary machine is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import TracebackType
 
 from manor.testing.ovs import Netns
 
-__all__ = ["Echo", "arp_reply", "checksum", "ipv4", "ipv6", "mac_of", "udp"]
+__all__ = ["Aware", "Echo", "arp_reply", "checksum", "ipv4", "ipv6", "mac_of", "udp"]
 
 _OUTGOING = 4
 
@@ -93,3 +93,46 @@ class Echo:
                 if address[2] != _OUTGOING:
                     self.frames.append(frame)
                     self._socket.send(frame)
+
+
+class Aware:
+    """An NSH-aware function: what has the header goes out of the other interface (or of the only one) with its index
+    one lower; anything else it drops. Tells the (service path, index) of what it got."""
+
+    def __init__(self, netns: Netns, *interfaces: str) -> None:
+        self.met: list[tuple[int, int]] = []
+        self.decrements = True
+        self._sockets = [netns.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) for _ in interfaces]
+        for opened, interface in zip(self._sockets, interfaces, strict=True):
+            opened.bind((interface, 0))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Aware:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        for opened in self._sockets:
+            opened.close()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            for ready in select.select(self._sockets, [], [], 0.1)[0]:
+                with contextlib.suppress(OSError):
+                    frame, address = ready.recvfrom(4096)
+                    if address[2] != _OUTGOING and frame[12:14] == _NSH and frame[17] == _ETHERNET_INSIDE:
+                        self._pass(frame, self._sockets[self._sockets.index(ready) - 1])
+
+    def _pass(self, frame: bytes, out: socket.socket) -> None:
+        path, index = int.from_bytes(frame[18:21], "big"), frame[21]
+        self.met.append((path, index))
+        lower = index - 1 if self.decrements else index
+        out.send(frame[6:12] + frame[:6] + frame[12:21] + bytes([lower]) + frame[22:])
+
+
+_NSH, _ETHERNET_INSIDE = b"\x89\x4f", 3

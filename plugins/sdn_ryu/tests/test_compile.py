@@ -424,7 +424,6 @@ FW = bump("fw")
         (chain(at("fw", FW), sources=[A], destinations=[B],
                classifiers=(Classifier(ether_type="ipv4", extended_criteria=((80, 8, "40"),)),)),
          "bit 80: the time to live is no field"),
-        (chain(at("fw", dataclasses.replace(FW, mode=ElementMode.NSH)), sources=[A], destinations=[B]), "NSH"),
         (segment(A, dataclasses.replace(B, mac=A.mac)), "share an address or a MAC"),
     ],
 )  # fmt: skip

@@ -85,8 +85,10 @@ class FlowRule:
     ``("goto", table)``, ``("group", id)``, ``("drop", "")``. Open vSwitch's own: ``("move", "field->field")``,
     ``("resubmit", table)``, ``("ct", table)`` and ``("ct", "commit")`` in the zone of ``reg1``, and
     ``("set_field", "reg1=@device")`` for the number that a port has. ``("push_vlan", "")`` is followed by a
-    ``set_field`` of ``vlan_vid``; ``("pop_vlan", "")``. ``("meter", bit/s)`` comes first and holds what enters by the
-    match's ``in_port`` to a rate; without an ``in_port`` all rules of the program with one are held to it together.
+    ``set_field`` of ``vlan_vid``; ``("pop_vlan", "")``. ``("encap", "nsh")`` and ``("encap", "ethernet")`` put a header
+    on, whose fields are set next, ``("decap", "")`` takes the outermost off. ``("meter", bit/s)`` comes first and holds
+    what enters by the match's ``in_port`` to a rate; without an ``in_port`` all rules of the program with one are held
+    to it together.
     """
 
     host: str

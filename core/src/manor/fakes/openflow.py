@@ -1,9 +1,9 @@
 """A packet's walk through OpenFlow tables, without a switch: the assertion behind every test of a flow program.
 
 It executes :class:`~manor.api.FlowRule` as OpenFlow 1.3 says: in each table the matching rule of highest priority,
-its actions in order, groups, ``goto``, metadata; no match drops. Open vSwitch's ``move`` and ``resubmit`` are known
-too. Over a link the packet enters the peer's switch with its tunnel id and without its metadata. Two rules of equal
-priority that both match and differ are an error, never a choice.
+its actions in order, groups, ``goto``, metadata; no match drops. Open vSwitch's ``move``, ``resubmit``, ``encap`` and
+``decap`` are known too. Over a link the packet enters the peer's switch with its tunnel id and without its metadata.
+Two rules of equal priority that both match and differ are an error, never a choice.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class _Log:
 class Fabric:
     """Switches with rules, joined by links.
 
-    ``functions`` are bumps in the wire: a frame handed to the first device comes out of the second, on its host.
+    ``functions`` are bumps in the wire: a frame handed to the first device comes out of the second, on its host. One
+    with a network service header comes out with its index one lower (RFC 8300).
     """
 
     def __init__(
@@ -135,6 +136,8 @@ class Fabric:
         if device in self._functions:
             log.through.append(device)
             out_host, out_device = self._functions[device]
+            if "nsh_si" in packet:
+                packet["nsh_si"] = int(packet["nsh_si"]) - 1
             return [(out_host, out_device, packet)]
         log.arrivals.append(Arrival(host=host, device=device, packet=packet))
         return []
@@ -219,6 +222,12 @@ class Fabric:
                     fields["vlan_vid"] = 0x1000
                 case "pop_vlan":
                     fields.pop("vlan_vid", None)
+                case "encap" if argument == "nsh":
+                    _wrap(fields)
+                case "encap":  # the addresses of the Ethernet header, which are set next, are all that there is to it
+                    pass
+                case "decap":
+                    _unwrap(fields)
                 case "drop" | "meter" | "dec_ttl" | "ct":
                     pass
                 case _:
@@ -250,6 +259,28 @@ def overlap(one: FlowRule, other: FlowRule) -> bool:
         if (a ^ b) & mask_a & mask_b if isinstance(a, int) and isinstance(b, int) else a != b:
             return False
     return True
+
+
+_INSIDE = "inside "
+_OF_THE_SWITCH = ("metadata", "in_port", "tunnel_id")
+
+
+def _wrap(fields: dict[str, Value]) -> None:
+    """A network service header before the frame, whose fields no match sees any more."""
+    for name in [name for name in fields if name not in _OF_THE_SWITCH and not name.startswith("reg")]:
+        fields[_INSIDE + name] = fields.pop(name)
+    fields |= {"eth_type": 0x894F, "nsh_spi": 0, "nsh_si": 255}
+
+
+def _unwrap(fields: dict[str, Value]) -> None:
+    """The outermost header goes: the Ethernet one, or else the network service header."""
+    if fields.pop("eth_dst", None) is not None:
+        fields.pop("eth_src", None)
+        return
+    for name in ("eth_type", "nsh_spi", "nsh_si"):
+        fields.pop(name, None)
+    for name in [name for name in fields if name.startswith(_INSIDE)]:
+        fields[name.removeprefix(_INSIDE)] = fields.pop(name)
 
 
 def _frame(fields: Mapping[str, Value]) -> dict[str, Value]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from manor.api import CallContext, ChainSpec, Classifier, ElementMode, Finding, SegmentSpec, Severity, Topology
+from manor.api import CallContext, ChainSpec, Classifier, Finding, SegmentSpec, Severity, Topology
 from manor.errors import DriverError, PlanRefused
 from manor.lcm.chainproof import prove
 from manor.model.desired import DesiredState
@@ -57,14 +57,9 @@ def _findings(chain: ChainSpec, segments: list[SegmentSpec], net: Any, topology:
 
 
 def _walkable(chain: ChainSpec) -> bool:
-    """Whether sample frames can tell: not where bits, tags or headers matter that they have not."""
-    functions = [element for position in chain.positions for element in position.elements]
+    """Whether sample frames can tell: not where bits or tags matter that they have not."""
     ends = (*chain.sources, *chain.destinations)
-    return (
-        all(_plain(rule) for rule in chain.classifiers)
-        and not any(element.mode is ElementMode.NSH for element in functions)
-        and all(port.mac and not port.vlan for port in ends)
-    )
+    return all(_plain(rule) for rule in chain.classifiers) and all(port.mac and not port.vlan for port in ends)
 
 
 def _plain(rule: Classifier) -> bool:

@@ -11,14 +11,16 @@ from manor.api.records import Finding, Severity
 from manor.api.resources import ChainElement, ChainPosition, ChainSpec, Classifier, ElementMode, SdnPort
 from manor.errors import PlanRefused
 from manor.model.classify import contradiction
-from manor.model.nsd import CpRef, Nfpd, NfpPosition, NfpPositionElement, Place, Sapd
+from manor.model.nsd import CpRef, Nfpd, NfpPosition, NfpPositionElement, Nsd, Place, Sapd
 from manor.nfvo.overlap import refuse_overlaps
 from manor.nfvo.request import ServiceRequest
 from manor.vnfm.members import Vnf, VnfcPort, slug
 
-__all__ = ["Path", "chains"]
+__all__ = ["HEADER_BYTES", "Path", "chains", "encapsulated"]
 
 _Part = TypeVar("_Part")
+HEADER_BYTES = 38
+"""What stands before a frame that comes with NSH: Ethernet, and the header with its context (RFC 8300 §2.4)."""
 _LINK_LOCAL = ipaddress.ip_network("fe80::/10")
 
 
@@ -59,6 +61,23 @@ def chains(
             seen[nfp.id] = nfp
     refuse_overlaps([(nfp, path.spec) for nfp, path in result])
     return tuple(path for _, path in result)
+
+
+def encapsulated(nsd: Nsd, vnfs: Sequence[Vnf]) -> frozenset[str]:
+    """Keys of the ports where frames come with a network service header, whether their path is on or not."""
+    sapds = {sapd.id: sapd.cpd for sapd in nsd.sapds}
+    named = [
+        sapds.get(cp.constituent) or cp
+        for graph in nsd.vnffgds
+        for nfp in graph.nfpds
+        for position in nfp.positions
+        if position.encapsulation == "nsh"
+        for element in position.elements
+        for cp in element.cps
+    ]
+    return frozenset(
+        port.key for cp in named for vnf in vnfs if vnf.profile.id == cp.constituent for port in vnf.ports_of(cp.cpd)
+    )
 
 
 def _refused(nfp: Nfpd, message: str, *, hint: str = "", place: Place | None = None) -> PlanRefused:

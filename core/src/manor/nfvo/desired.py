@@ -29,7 +29,7 @@ from manor.api.vnfm import BootData, VnfcView, VnfView
 from manor.errors import PlanRefused
 from manor.model.desired import DesiredCheck, DesiredResource, DesiredState
 from manor.nfvo.addresses import allocate, device_name, mac_address
-from manor.nfvo.chains import Path, chains
+from manor.nfvo.chains import HEADER_BYTES, Path, chains, encapsulated
 from manor.nfvo.links import Link, is_frames_only, is_in_any, links_of, turning_links
 from manor.nfvo.request import ServiceRequest
 from manor.nfvo.saps import attached
@@ -65,6 +65,9 @@ class _Draft:
     turning: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Links whose ports turn from old machines to new ones, with the keys of the VNFs whose health comes first."""
 
+    encapsulated: frozenset[str] = frozenset()
+    """Keys of the ports where frames come with a header more."""
+
     def where(self, vnfc: Vnfc) -> tuple[str, str]:
         return self.placement.hosts[vnfc.key]
 
@@ -72,7 +75,10 @@ class _Draft:
 def desired(request: ServiceRequest, vnfs: Sequence[Vnf], placement: Placement, boot_data: BootDataOf) -> DesiredState:
     """The desired state. Raises PlanRefused where the descriptors ask for what cannot be had."""
     stopped = frozenset(vnfc.key for vnf in vnfs if vnf.is_stopped for vnfc in vnf.vnfcs)
-    draft = _Draft(request=request, placement=placement, stopped=stopped, turning=turning_links(request, vnfs))
+    draft = _Draft(
+        request=request, placement=placement, stopped=stopped, turning=turning_links(request, vnfs),
+        encapsulated=encapsulated(request.nsd, vnfs),
+    )  # fmt: skip
     links = links_of(request, vnfs)
     for link in links:
         _add_link(draft, link)
@@ -274,7 +280,7 @@ def _add_node(
             mac=draft.sdn_ports[port.key].mac,
             addresses=draft.addresses.get(port.key, ()),
             gateway=next((subnet.gateway for subnet in links[port.link].subnets if subnet.gateway), ""),
-            mtu=links[port.link].mtu,
+            mtu=links[port.link].mtu + (HEADER_BYTES if port.key in draft.encapsulated else 0),
             name=port.cpd.id,
         )
         for port in vnfc.ports

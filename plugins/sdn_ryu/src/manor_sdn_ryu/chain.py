@@ -4,7 +4,8 @@ How far a frame has come is told by the port it comes out of, since a transparen
 be shared by several chains: each rule matches ``in_port``, both ends and the classifier. So the first rule is in
 CLASSIFY (after port security), the ones between are in ADMIT, and the last hands the frame to the segment, which
 delivers it as any other. Behind a routed function the ends are known by IP address, as their MACs are gone. An end to
-the outside is known by neither: it is where a frame goes, or comes from, that is nobody's on the segment. Pure.
+the outside is known by neither: it is where a frame goes, or comes from, that is nobody's on the segment. What comes
+out of an NSH-aware function loses its header in ADMIT, and is then known in INNER as any other. Pure.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from manor_sdn_ryu.balance import shares
 from manor_sdn_ryu.classifier import IP_FAMILIES, clauses, reverse
 from manor_sdn_ryu.fields import Field, exact, intersects, merge, render_match
 from manor_sdn_ryu.names import word
+from manor_sdn_ryu.nsh import POSITIONS_MAX, returned, unwrapped, way_of, wrapped
 from manor_sdn_ryu.pipeline import LOCAL, SEGMENT_MASK, Priority, Table, metadata_of, tag, tunnel_id
 from manor_sdn_ryu.segment import DROP, Actions, goto, is_outside, limited, link_device, way_out
 
@@ -75,6 +77,8 @@ def _refuse_unsound(spec: ChainSpec) -> None:
         raise Permanent(f"chain {spec.name}: it has no positions, so it steers nothing")
     if not 0 <= spec.precedence <= _PRECEDENCE_MAX:
         raise Permanent(f"chain {spec.name}: precedence {spec.precedence} is outside 0 to {_PRECEDENCE_MAX}")
+    if len(spec.positions) > POSITIONS_MAX:
+        raise Unsupported(f"chain {spec.name}: more than {POSITIONS_MAX} positions", capability="chain")
     anonymous = all(any(not port.mac for port in end) for end in (spec.sources, spec.destinations))
     seen: dict[tuple[str, str], str] = {}
     ends = {(port.host, port.device) for port in (*spec.sources, *spec.destinations)}
@@ -84,9 +88,8 @@ def _refuse_unsound(spec: ChainSpec) -> None:
         if sum(max(element.weight, 0) for element in position.elements) <= 0:
             raise Permanent(f"chain {spec.name}: position {position.name} has no element of positive weight")
         for element in position.elements:
-            if element.mode is ElementMode.NSH:
-                raise Unsupported(f"chain {spec.name}: {position.name} wants NSH", capability="nsh")
-            if anonymous and spec.symmetric and element.ingress.device == element.egress.device:
+            one_port = element.ingress.device == element.egress.device
+            if anonymous and spec.symmetric and one_port and element.mode is not ElementMode.NSH:
                 raise Unsupported(
                     f"chain {spec.name}: at {position.name}, which has one port, frames there and back between two"
                     " ends to the outside cannot be told apart",
@@ -165,15 +168,19 @@ class _Way:
     def rules(self) -> Iterator[FlowRule]:
         positions = self.spec.positions if self.forth else self.spec.positions[::-1]
         start = self.source if self.forth else self.target
-        came_from = [start]
+        came_from = [(start, Table.CLASSIFY)]
         routed = False
         for number, position in enumerate(positions):
-            for port in came_from:
-                yield from self.step(port, positions[number:], Table.ADMIT if number else Table.CLASSIFY, routed)
-            came_from = [self.leaves(element) for element in position.elements if self.alive(element)]
+            for port, table in came_from:
+                yield from self.step(port, positions[number:], table, routed)
+            came_from = []
+            for element in filter(self.alive, position.elements):
+                came_from.append((self.leaves(element), _admits(element)))
+                if element.mode is ElementMode.NSH:
+                    yield self.unwrap(self.leaves(element), position, number)
             routed = routed or any(element.mode is ElementMode.ROUTED for element in position.elements)
-        for port in came_from:
-            yield from self.step(port, (), Table.ADMIT, routed)
+        for port, table in came_from:
+            yield from self.step(port, (), table, routed)
 
     # --- which frames
 
@@ -219,31 +226,46 @@ class _Way:
             if not ahead:
                 yield from self.leave(port, table, match, routed)
                 continue
-            yield from self.share(port, ahead[0], table, match)
+            yield from self.share(port, ahead, table, match)
 
-    def share(self, port: SdnPort, position: ChainPosition, table: Table, match: _Clause) -> Iterator[FlowRule]:
+    def share(
+        self, port: SdnPort, ahead: tuple[ChainPosition, ...], table: Table, match: _Clause
+    ) -> Iterator[FlowRule]:
+        position, number = ahead[0], len(self.spec.positions) - len(ahead)
         live = [element for element in position.elements if self.alive(element)]
         there = match if self.forth else reverse(match)
         for extra, element in shares(position, live, there):
             sent = merge(match, extra if self.forth else reverse(extra))
             if sent is not None:
-                yield from self.hand_over(port, element, table, sent, position.name)
+                into = self.enters(element)
+                note = f"{self.way}, {word(port)} to {word(into, position.name)}"
+                yield from self.hand_over(port, into, table, sent, self.dressed(element, number), note)
+
+    def dressed(self, element: ChainElement, number: int) -> Actions:
+        """What the function at position ``number`` wants done to a frame before it gets it."""
+        into = self.enters(element)
+        if element.mode is ElementMode.NSH:
+            return wrapped(self.spec, self.forth, number, into)
+        return (("set_field", f"eth_dst={into.mac}"),) if element.mode is ElementMode.ROUTED else ()
 
     def hand_over(
-        self, port: SdnPort, element: ChainElement, table: Table, match: _Clause, name: str
+        self, port: SdnPort, into: SdnPort, table: Table, match: _Clause, before: Actions, note: str
     ) -> Iterator[FlowRule]:
-        """From ``port`` into ``element``, over a link where it is on another host."""
-        into = self.enters(element)
-        note = f"{self.way}, {word(port)} to {word(into, name)}"
-        last: Actions = (("output", into.device),)
-        if element.mode is ElementMode.ROUTED:
-            last = (("set_field", f"eth_dst={into.mac}"), *last)
+        """From ``port`` into a function, over a link where it is on another host."""
         if into.host == port.host:
-            if into.device == port.device:
-                last = (("output", "in_port"),)
-            yield self.rule(port, table, match, last, note)
+            out = "in_port" if into.device == port.device else into.device
+            yield self.rule(port, table, match, (*before, ("output", out)), note)
             return
-        yield from self.across(port, into, table, match, (), last, note)
+        yield from self.across(port, into, table, match, (), (*before, ("output", into.device)), note)
+
+    def unwrap(self, port: SdnPort, position: ChainPosition, number: int) -> FlowRule:
+        """What comes out of an NSH-aware function, whatever is inside."""
+        return FlowRule(
+            host=port.host, table=Table.ADMIT, priority=Priority.STEER + _SLOTS * self.spec.precedence + _SLOTS - 1,
+            match=render_match(returned(self.spec, self.forth, number), in_port=port.device),
+            actions=limited(port, unwrapped(self.spec, self.forth)),
+            note=f"{self.spec.name}: {self.way}, out of {word(port, position.name)}, its header taken off",
+        )  # fmt: skip
 
     def leave(self, port: SdnPort, table: Table, match: _Clause, routed: bool) -> Iterator[FlowRule]:
         """Behind the last function: give the frame back to the segment, which knows the way to its end.
@@ -270,7 +292,8 @@ class _Way:
     ) -> Iterator[FlowRule]:
         """Over the link to ``to``'s host, and what becomes of the frame there."""
         spec = self.spec
-        hop = f"0x{tunnel_id(tag(spec.owner, ResourceKind.CHAIN, spec.key, to.device)):x}"
+        way = (self.way,) if ("encap", "nsh") in after else ()  # a function with one port is dressed for its way
+        hop = f"0x{tunnel_id(tag(spec.owner, ResourceKind.CHAIN, spec.key, to.device, *way)):x}"
         device = link_device(self.topology, port.host, to.host)
         away: Actions = (*before, ("set_field", f"tunnel_id={hop}"), ("output", device))
         yield self.rule(port, table, match, away, note)
@@ -293,11 +316,18 @@ class _Way:
         if table is Table.CLASSIFY and is_outside(start):  # several links may have VLANs of this port
             segment = metadata_of(self.spec.owner, self.spec.segment)
             match = {**match, "metadata": (segment, SEGMENT_MASK)}
+        if table is Table.INNER:
+            match = {**match, **way_of(self.spec, self.forth)}
         return FlowRule(
             host=port.host, table=table, priority=priority,
             match=render_match(match, in_port=port.device),
             actions=limited(port, actions) if table is Table.ADMIT else actions, note=f"{self.spec.name}: {note}",
         )  # fmt: skip
+
+
+def _admits(element: ChainElement) -> Table:
+    """Where what comes out of the function is known by what it is."""
+    return Table.INNER if element.mode is ElementMode.NSH else Table.ADMIT
 
 
 def _mac(name: str, mac: str) -> _Clause:

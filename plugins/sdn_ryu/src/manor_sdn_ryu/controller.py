@@ -8,18 +8,19 @@ from dataclasses import asdict
 from typing import Any
 
 from manor.api import ChainSpec, FlowProgram, Query, ResourceKind, ResourceRef, SwitchLink, spec_to_json
-from manor.errors import NotFound, Permanent, Transient
+from manor.errors import NotFound, Permanent, Transient, Unsupported
 from manor_sdn_ryu import changes
 from manor_sdn_ryu.audit import Auditor, Repairs
 from manor_sdn_ryu.converger import Converger
 from manor_sdn_ryu.deadlines import check
 from manor_sdn_ryu.desired import Desired
 from manor_sdn_ryu.keeper import Address, Keeper
+from manor_sdn_ryu.nsh import NO_NSH
 from manor_sdn_ryu.observer import Observer
 from manor_sdn_ryu.pipeline import cookie
 from manor_sdn_ryu.probe import prove
 from manor_sdn_ryu.probing import Probing
-from manor_sdn_ryu.programs import cookie_of, devices_of, hosts_of, spec_of
+from manor_sdn_ryu.programs import cookie_of, devices_of, hosts_of, hosts_wrapping, spec_of
 from manor_sdn_ryu.runtime import Library
 from manor_sdn_ryu.store import Store
 from manor_sdn_ryu.switches import Switches
@@ -79,9 +80,16 @@ class Controller:
     def apply(self, program: FlowProgram, deadline: float) -> dict[str, Any]:
         """Make this program true. ``deadline`` is monotonic. Returns it as observed."""
         self.switches.await_ready(hosts_of(program), deadline)
+        self._refuse_unable(program)
         with self._converger.changing(cookie_of(program)):
             self._apply(program, deadline)
         return self._observer.one(program, deadline)
+
+    def _refuse_unable(self, program: FlowProgram) -> None:
+        """Raise Unsupported where a switch is not known to put on and take off the headers that the program wants."""
+        for host in self.switches.ready(hosts_wrapping(program)):
+            if not self.switches.session(host).is_userspace:
+                raise Unsupported(f"{program.key}: {NO_NSH} on {host}", capability="nsh")
 
     def _apply(self, program: FlowProgram, deadline: float) -> None:
         number, desired = cookie_of(program), self._desired

@@ -35,6 +35,7 @@ from manor.errors import DriverError, NotFound, Transient
 from manor_sdn_ryu.compile import compile_spec
 from manor_sdn_ryu.config import RyuConfig
 from manor_sdn_ryu.link import AgentLink
+from manor_sdn_ryu.nsh import NO_NSH
 from manor_sdn_ryu.ovsdb import Ovsdb
 from manor_sdn_ryu.store import program_to_json
 from manor_sdn_ryu.tunnels import Tunnel, guard, links, mtu_over, named, refuse_mtu, spare, tunnels
@@ -43,7 +44,6 @@ __all__ = ["RyuSdn"]
 
 _LACKING = {
     SdnCapability.OVERLAY: "no two hosts have an underlay address: manor sdn add … (setting underlay)",
-    SdnCapability.NSH: "the header would hide from rules and probes what a frame is",
 }
 _SEEN_S = 5.0
 """How long the agent may take to see a tunnel that was built."""
@@ -76,6 +76,9 @@ class RyuSdn:
             lacking[SdnCapability.METERING] = (
                 f"no meters in the switch of {', '.join(without)}: limits are not enforced"
             )
+        kernel = [one["host"] for one in switches if one.get("userspace") is False]
+        if kernel:
+            lacking[SdnCapability.NSH] = f"{NO_NSH} on {', '.join(kernel)}"
         support = dict.fromkeys(map(str, SdnCapability), Support.FULL)
         support |= {str(name): Support.UNSUPPORTED for name in lacking}
         hosts = tuple(
@@ -151,8 +154,8 @@ class RyuSdn:
             raise NotFound(f"the controller has no chain or segment {key}")
         observed = self.observe(Query(owner=self._owner, keys=frozenset(found)), ctx)
 
-        def ask(host: str, flow: str) -> str:
-            return self._databases[host].trace(ctx, flow)
+        def ask(host: str, flow: str, table: int) -> str:
+            return self._databases[host].trace(ctx, flow, table)
 
         return follow(start, segment, list(chains.values()), observed, self.topology(ctx), ask, ctx)
 

@@ -32,6 +32,8 @@ _FLOW_MOD_FIXED = _FLOW_MOD.size
 """Bytes of a flow mod up to the fields of its match."""
 _NOT_STANDARD = b"\x10\x00"
 """The class of Open vSwitch's own fields of neighbour discovery."""
+_EXPERIMENTERS = b"\xff\xff"
+"""The class of fields whose header goes on with whose they are, which their length counts."""
 _PADDING = tuple(bytes(-length % 8) for length in range(8))
 
 
@@ -75,9 +77,10 @@ class Encoder:
         """One field. Its header comes first, so that sorting the bytes sorts by field, as prerequisites want it."""
         full = _PORT if name == "in_port" else (1 << BITS[name]) - 1
         header = self._header(name, mask != full)
+        length = header[3] - (len(header) - 4)
         if mask == full:
-            return header + value.to_bytes(header[3], "big")
-        half = header[3] // 2
+            return header + value.to_bytes(length, "big")
+        half = length // 2
         return header + value.to_bytes(half, "big") + mask.to_bytes(half, "big")
 
     def _header_bytes(self, name: str, masked: bool) -> bytes:
@@ -85,7 +88,8 @@ class Encoder:
         full = _PORT if name == "in_port" else (1 << BITS[name]) - 1
         buffer = bytearray()
         match_object(self._datapath, ((name, 1, 1 if masked else full),)).serialize(buffer, 0)
-        return bytes(buffer[4:8])
+        header = bytes(buffer[4:8])
+        return header + bytes(buffer[8:12]) if header.startswith(_EXPERIMENTERS) else header
 
     def _actions_bytes(self, actions: tuple[Action, ...]) -> bytes:
         """The instructions that these actions are."""

@@ -22,6 +22,7 @@ __all__ = [
     "METERS",
     "TO_US",
     "Action",
+    "actions_of",
     "Entry",
     "Identity",
     "Resolved",
@@ -188,6 +189,11 @@ def _fixed(actions: tuple[tuple[str, str | int], ...]) -> tuple[Action, ...]:
     return _actions(actions, {})
 
 
+def actions_of(actions: tuple[tuple[str, str | int], ...]) -> tuple[Action, ...]:
+    """Actions that no port's number is in."""
+    return _fixed(actions)
+
+
 def _actions(actions: tuple[tuple[str, str | int], ...], ports: Mapping[str, int]) -> tuple[Action, ...]:
     return tuple([action for name, argument in actions for action in _action(name, argument, ports)])
 
@@ -214,8 +220,10 @@ def _action(name: str, argument: str | int, ports: Mapping[str, int]) -> Iterabl
             yield "move", source, target
         case "goto" | "resubmit" | "group":
             yield name, int(argument)
-        case "push_vlan" | "pop_vlan":
+        case "push_vlan" | "pop_vlan" | "decap":
             yield (name,)
+        case "encap" if argument in ("nsh", "ethernet"):
+            yield name, str(argument)
         case "drop" | "meter":  # a meter's number is the port's, see above
             pass
         case _:

@@ -33,6 +33,8 @@ class Told:
     """What frames that meet the rule are held to, 0 for no limit."""
     writes_nd: bool
     """Whether it writes what only Open vSwitch's userspace datapath can: flags and options of neighbour discovery."""
+    wraps: bool
+    """Whether it puts on or takes off a network service header, which not every datapath can."""
     is_fixed: bool
     """Whether its actions are the same whatever numbers ports have."""
 
@@ -90,6 +92,7 @@ def _told(rule: FlowRule) -> Told:
         devices=(in_port, *outputs) if in_port else tuple(outputs),
         rate_bps=next((int(rate) for name, rate in rule.actions if name == "meter"), 0),
         writes_nd=any(_ND.search(str(argument)) for name, argument in rule.actions if name in ("set_field", "move")),
+        wraps=any(name in ("encap", "decap") for name, _ in rule.actions),
         is_fixed=not outputs and not by_number,
     )
 

@@ -26,12 +26,12 @@ BITS: Mapping[str, int] = {
     "icmpv4_type": 8, "icmpv4_code": 8, "icmpv6_type": 8, "icmpv6_code": 8,
     "arp_op": 16, "arp_spa": 32, "arp_tpa": 32, "arp_sha": 48, "arp_tha": 48,
     "ipv6_nd_target": 128, "ipv6_nd_sll": 48, "ipv6_nd_tll": 48, "nd_reserved": 32, "nd_options_type": 8,
-    "ct_state": 32, "ct_zone": 16, "reg0": 32, "reg1": 32,
+    "ct_state": 32, "ct_zone": 16, "reg0": 32, "reg1": 32, "nsh_spi": 32, "nsh_si": 8,
 }  # fmt: skip
 _MAC = frozenset({"eth_dst", "eth_src", "arp_sha", "arp_tha", "ipv6_nd_sll", "ipv6_nd_tll"})
 _IPV4 = frozenset({"ipv4_src", "ipv4_dst", "arp_spa", "arp_tpa"})
 _IPV6 = frozenset({"ipv6_src", "ipv6_dst", "ipv6_nd_target"})
-_HEX = frozenset({"metadata", "tunnel_id", "eth_type", "vlan_vid", "ct_state", "nd_reserved"})
+_HEX = frozenset({"metadata", "tunnel_id", "eth_type", "vlan_vid", "ct_state", "nd_reserved", "nsh_spi"})
 
 
 def _number(name: str, text: str | int) -> int:

@@ -234,8 +234,8 @@ class Keeper:
                 _LOG.exception("host %s: converging failed", self.address.host)
 
     def _learn_datapath(self, session: Session) -> None:
-        """Only the userspace datapath writes flags and options of neighbour discovery. While the database is away that
-        is as it was last, and asked again."""
+        """The userspace datapath does what others may not. While the database is away it is as it was last, and asked
+        again."""
         try:
             self._is_userspace = self.address.is_userspace(_ASK_S)
         except DriverError as error:
@@ -243,13 +243,13 @@ class Keeper:
             again = threading.Timer(_ASK_AGAIN_S, self._learn_again, (session,))
             again.daemon = True
             again.start()
-        session.writes_nd = self._is_userspace
+        session.is_userspace = self._is_userspace
 
     def _learn_again(self, session: Session) -> None:
-        before = session.writes_nd
+        before = session.is_userspace
         if session.alive and session is self._session and not self._stopped:
             self._learn_datapath(session)
-        if session.writes_nd != before:
+        if session.is_userspace != before:
             self._anew = True
             self._wake.set()
 
@@ -264,5 +264,6 @@ class Keeper:
             "openflow": self.address.openflow,
             "reason": "" if connected else self.reason,
             "metering": self._session.metering if connected and self._session is not None else None,
+            "userspace": self._session.is_userspace if connected and self._session is not None else None,
             "absent": self.absent and not connected,
         }

@@ -145,15 +145,17 @@ class Ovsdb:
             tls = credentials.options()
         return self._run(ctx, ["ovs-vsctl", f"--db={self._switch.ovsdb}", *tls, f"--timeout={left}", *argv])
 
-    def trace(self, ctx: CallContext, flow: str) -> str:
-        """``ofproto/trace`` of this switch, as it prints it. Raises NotFound where the switch is on another machine."""
+    def trace(self, ctx: CallContext, flow: str, table: int = 0) -> str:
+        """``ofproto/trace`` of this switch, as it prints it, from a table on. Raises NotFound where the switch is on
+        another machine."""
         controls = sorted(Path(self._switch.run_directory or "/nonexistent").glob("ovs-vswitchd*.ctl"))
         if not controls:
             raise NotFound(
                 f"host {self._switch.host}: no ovs-vswitchd control socket beside {self._switch.ovsdb}",
                 hint="tracing needs the switch on this machine",
             )
-        argv = ["ovs-appctl", "-t", str(controls[-1]), "ofproto/trace", "--names", self._switch.bridge, flow]
+        verb, *start = ["ofproto/trace-packet-out", f"resubmit(,{table})"] if table else ["ofproto/trace"]
+        argv = ["ovs-appctl", "-t", str(controls[-1]), verb, "--names", self._switch.bridge, flow, *start]
         return self._run(ctx, argv)
 
     def _run(self, ctx: CallContext, argv: Sequence[str]) -> str:

@@ -19,6 +19,8 @@ _RULE = re.compile(r"^\s*(\d+)\. (.*?),? ?priority (\d+)(?:, cookie (0x[0-9a-f]+
 _MISS = re.compile(r"^\s*(\d+)\. No match")
 _BRIDGE = re.compile(r'^bridge\("(.*)"\)$')
 _TUNNEL_ID = re.compile(r"^\s+set_field:(0x[0-9a-f]+|\d+)->tun_id$")
+_SET = re.compile(r"^\s+set_field:(0x[0-9a-f]+|\d+)(?:/\S+)?->(metadata|nsh_spi|nsh_si)$")
+_DECAP = re.compile(r"^\s+decap\(\)$")
 _OUTPUT = re.compile(r'^\s+output:"?([^"]+)"?$')
 _TUNNELLED = re.compile(r"^\s+-> output to \w+ tunnel")
 _OUTCOME = re.compile(r"^Datapath actions: (.*)$")
@@ -41,6 +43,10 @@ class Passage:
     """Devices that it goes out of, tunnels left out."""
     tunnels: tuple[tuple[str, int], ...]
     """(device, tunnel id) of the tunnels that it goes into."""
+    header: tuple[int, int] | None = None
+    """(service path, index) of the network service header that it leaves with."""
+    bared: int | None = None
+    """The metadata that it goes on with in INNER, its header having been taken off: what is inside, no tracer knows."""
 
 
 def read_trace(text: str) -> Passage:
@@ -50,6 +56,8 @@ def read_trace(text: str) -> Passage:
     outcome: list[str] = []
     tunnels: list[tuple[str, int]] = []
     tunnel_id, ours, here = 0, "", ""
+    written: dict[str, int] = {}
+    bare = False
     for line in text.splitlines():
         if found := _BRIDGE.match(line):
             here, ours = found[1], ours or found[1]
@@ -64,9 +72,19 @@ def read_trace(text: str) -> Passage:
             rules.append((int(found[1]), -1, ""))
         elif found := _TUNNEL_ID.match(line):
             tunnel_id = int(found[1], 0)
+        elif found := _SET.match(line):
+            written[found[2]] = int(found[1], 0)
+        elif _DECAP.match(line):
+            bare = True
         elif found := _OUTPUT.match(line):
             sent.append(found[1])
         elif sent and _TUNNELLED.match(line):
             tunnels.append((sent.pop(), tunnel_id))
     # The datapath's own words tell what really leaves; of a tunnel they tell only what leaves beneath it.
-    return Passage(rules=tuple(rules), outputs=tuple(sent if tunnels else outcome), tunnels=tuple(tunnels))
+    return Passage(
+        rules=tuple(rules),
+        outputs=() if bare else tuple(sent if tunnels else outcome),
+        tunnels=tuple(tunnels),
+        header=(written["nsh_spi"], written["nsh_si"]) if "nsh_si" in written else None,
+        bared=written.get("metadata", 0) if bare else None,
+    )

@@ -10,6 +10,7 @@ switch with no segment holds nothing of ours, and what no rule admits is dropped
      ┌───────▼─────────────────────────────────────────────────────────▼──────────┐
      │  0 ADMIT     who sent it?   chain hop: out of a function ──► next function ─┼──► port / link
      │              port security: MAC, IP, ARP, ND; else counted and dropped      │
+     │  2 INNER     out of a function with NSH, now without it: as a chain hop ────┼──► port / link
      │  5 TRACK     only from ports with rules: its connections, its rules         │
      └───────┬───────────────────────────────────────────┬────────────────────────┘
              │ metadata = segment                        │ chain's last hop, other hosts
@@ -52,6 +53,7 @@ ADMIT      STEER                    frame of a chain out of a function, to the n
            GUARD                    what a port may never send: others' ND, router advertisements
            ALLOW                    what a port may send, by MAC and address
            REFUSE                   anything else from the port: counted, dropped
+INNER      STEER                    as in ADMIT, the frame inside the header
 CLASSIFY   STEER                    classified frame of a source to an end with a MAC, to the first function
            KNOWN                    to a MAC of the segment or a group: of no chain to the outside
            OUTSIDE                  classified frame of a source to the outside, to the first function
@@ -79,6 +81,9 @@ address, then one), and overlapping classifiers of one chain in their order, the
 match ``in_port`` to know how far a frame has come: transparent functions get frames unchanged. DELIVER knows the port
 by ``reg0``, its number in the segment.
 
+**Network service headers** are put on before a function that wants them and taken off behind it: ADMIT matches port,
+service path and index, INNER what was inside, with the way's tag in ``metadata``. See :mod:`manor_sdn_ryu.nsh`.
+
 **Ports to the outside** have no MAC, or a VLAN. What comes in with the VLAN (or with none) loses its tag in ADMIT and
 is of the segment; under a MAC or an address of the segment's own it is dropped and counted. What goes to a MAC that
 the segment does not have leaves by them, tagged again.
@@ -95,8 +100,8 @@ address detection does not. Only Open vSwitch's userspace datapath writes flags 
 are left out (:func:`~manor_sdn_ryu.entries.resolve`), and those at ASKED do all.
 
 **Beyond OpenFlow 1.3** only what Open vSwitch has had for long: ``move`` (in answers), ``resubmit`` (a broadcast to
-several filtered ports), ``ct``, registers, ``nd_reserved`` and ``nd_options_type``, and atomic bundles (ONF extension
-230).
+several filtered ports), ``ct``, registers, ``nd_reserved`` and ``nd_options_type``, ``encap``, ``decap`` and the fields
+of NSH, and atomic bundles (ONF extension 230).
 """
 
 from __future__ import annotations
@@ -122,7 +127,7 @@ __all__ = [
     "tunnel_id",
 ]
 
-COMPILER = 5
+COMPILER = 6
 """Raised whenever the pipeline changes, so that an agent compiles anew what an older release left."""
 
 ALL_BITS = (1 << 64) - 1
@@ -136,6 +141,7 @@ class Table(IntEnum):
     """OpenFlow table numbers; the gaps are for what comes later."""
 
     ADMIT = 0
+    INNER = 2
     TRACK = 5
     CLASSIFY = 10
     ANSWER = 20

@@ -14,9 +14,10 @@ from manor.api import ChainElement, ChainSpec, ElementMode, FlowProgram, FlowRul
 from manor.errors import NotFound, Permanent
 from manor_sdn_ryu.fields import BITS, Field, exact, merge, parse, parse_match, render_match
 from manor_sdn_ryu.names import word
+from manor_sdn_ryu.nsh import ETHER_TYPE, way_of, wrapped
 from manor_sdn_ryu.pipeline import LOCAL, Table, cookie, metadata_of
 from manor_sdn_ryu.probeframe import MARK_DSCP, Packet
-from manor_sdn_ryu.segment import DROP, is_outside
+from manor_sdn_ryu.segment import DROP, Actions, is_outside
 
 __all__ = ["CONTROLLER", "Leg", "Route", "Stage", "probe_cookie", "route", "siblings"]
 
@@ -65,8 +66,10 @@ class Route:
     device: str
     """The port that it seems to come from, or (``into``) that it is put out of."""
     into: bool
-    metadata: int | None
-    """Put in behind ADMIT and connection tracking, with this metadata."""
+    behind: tuple[int, int] | None
+    """Put in at this table with this metadata, behind connection tracking or the loss of a header."""
+    dress: Actions
+    """What is done to it before it is put out of a port."""
     answers: bool
 
 
@@ -125,6 +128,8 @@ class _Walk:
         self.devices = {(link.host, link.peer): link.device for link in topology.links}
         self.stages: list[Stage] = []
         self.legs: list[Leg] = []
+        self.inside: dict[str, Field] = {}
+        """What a network service header is around."""
 
     def take(self, packet: Packet) -> Route:
         fields = self._fields(packet)
@@ -135,17 +140,17 @@ class _Walk:
             marked["ip_dscp"] = MARK_DSCP
             fields["ip_dscp"] = exact("ip_dscp", MARK_DSCP)
         is_end = port in (*self.spec.sources, *self.spec.destinations)
-        behind = is_end and (port.security or is_outside(port))  # no connection, no tag
-        metadata = metadata_of(self.spec.owner, self.spec.segment) | LOCAL if behind else None
+        behind = self._behind(port, is_end, packet)
+        dress = self._dress(port, packet) if into else ()
         host, device, table = port.host, port.device, int(Table.ADMIT)
-        if metadata is not None:
-            table = int(Table.CLASSIFY)
-            fields["metadata"] = exact("metadata", metadata)
         if into:
+            self._act(dress, fields)
             host, device, fields = self._through(port.host, into, fields)
             if self.out[port.host, into][0].mode is ElementMode.ROUTED:
                 marked["eth_dst"] = port.mac
         else:
+            if behind is not None:
+                table, fields["metadata"] = behind[0], exact("metadata", behind[1])
             where = "where it starts" if is_end else "out of the function"
             self.legs.append(Leg(key=port.key, host=host, device=device, function=False, note=f"{word(port)}, {where}"))
         for _ in range(_PASSAGES_MAX):
@@ -159,7 +164,7 @@ class _Walk:
             self.legs = self.legs[:1]
         return Route(
             packet=marked, stages=tuple(self.stages), legs=tuple(self.legs), host=port.host, device=port.device,
-            into=bool(into), metadata=metadata, answers=self._answers(port, packet),
+            into=bool(into), behind=behind, dress=dress, answers=self._answers(port, packet),
         )  # fmt: skip
 
     def _fields(self, packet: Packet) -> dict[str, Field]:
@@ -174,6 +179,23 @@ class _Walk:
             if port.device == device:
                 return port
         raise NotFound(f"chain {self.spec.name} has no port {device}")
+
+    def _behind(self, port: SdnPort, is_end: bool, packet: Packet) -> tuple[int, int] | None:
+        """Where it is put in other than by a port: with no connection, no tag, no header."""
+        if is_end:
+            number = metadata_of(self.spec.owner, self.spec.segment) | LOCAL
+            return (int(Table.CLASSIFY), number) if port.security or is_outside(port) else None
+        if self.out[port.host, port.device][0].mode is not ElementMode.NSH:
+            return None
+        return int(Table.INNER), way_of(self.spec, not self._answers(port, packet))["metadata"][0] | LOCAL
+
+    def _dress(self, port: SdnPort, packet: Packet) -> Actions:
+        """What the chain does to a frame before the function at this port gets it, were it led there."""
+        element, _, _ = self.out[port.host, port.device]
+        forth = not self._answers(port, packet)
+        positions = self.spec.positions if forth else self.spec.positions[::-1]
+        number = next(number for number, position in enumerate(positions) if element in position.elements)
+        return wrapped(self.spec, forth, number, port) if element.mode is ElementMode.NSH else ()
 
     def _answers(self, port: SdnPort, packet: Packet) -> bool:
         """Whether it is on the way back."""
@@ -198,14 +220,14 @@ class _Walk:
                 self._cut(host, device, "no rule takes it")
                 return None
             rule, of_chain = found
-            if of_chain and not steered:
+            if of_chain and not steered and ("decap", "") not in rule.actions:
                 steered = True
                 self.stages.append(Stage(host=host, device=device, rule=rule))
             elif rule.table == Table.FORWARD and rule.actions != DROP:
                 self.legs.append(self._end(host, fields, rule))
                 self.stages.append(Stage(host=host, device=device, rule=rule, final=True))
                 return None
-            following = self._act(rule, fields)
+            following = self._act(rule.actions, fields)
         outputs = [str(value) for name, value in rule.actions if name == "output"] if rule else []
         if rule is None or not outputs:
             self._cut(host, device, f"dropped by {rule.note!r}" if rule else "")
@@ -221,10 +243,10 @@ class _Walk:
             self.stages[-1] = replace(self.stages[-1], final=True)
         return None
 
-    def _act(self, rule: FlowRule, fields: dict[str, Field]) -> int | None:
-        """What the rule changes; the table to go on in."""
+    def _act(self, actions: Actions, fields: dict[str, Field]) -> int | None:
+        """What a rule changes; the table to go on in."""
         following = None
-        for name, argument in rule.actions:
+        for name, argument in actions:
             if name == "set_field":
                 target, _, text = str(argument).partition("=")
                 if not text.startswith("@"):
@@ -232,14 +254,21 @@ class _Walk:
                     fields[target] = (fields.get(target, (0, 0))[0] & ~mask) | value, (1 << BITS[target]) - 1
             elif name == "goto":
                 following = int(argument)
+            elif (name, argument) == ("encap", "nsh"):
+                self.inside = {name: field for name, field in fields.items() if name not in _OF_THE_SWITCH}
+                fields["eth_type"] = exact("eth_type", ETHER_TYPE)
+            elif name == "decap":
+                fields |= self.inside
+                fields.pop("nsh_si", None)
         return following
 
     def _through(self, host: str, device: str, fields: dict[str, Field]) -> tuple[str, str, dict[str, Field]]:
         """Into a function by ``device``, and out of it."""
         element, into, out = self.out[host, device]
         self.legs.append(Leg(key=into.key, host=host, device=device, function=True, note=word(into)))
-        gone = {"metadata", "tunnel_id"}
-        gone |= {"eth_src", "eth_dst"} if element.mode is ElementMode.ROUTED else set()
+        gone = _OF_THE_SWITCH | ({"eth_src", "eth_dst"} if element.mode is ElementMode.ROUTED else set())
+        if (index := fields.get("nsh_si")) is not None:
+            fields = {**fields, "nsh_si": exact("nsh_si", index[0] - 1)}
         return out.host, out.device, {name: field for name, field in fields.items() if name not in gone}
 
     def _rule(self, host: str, table: int, device: str, fields: Mapping[str, Field]) -> tuple[FlowRule, bool] | None:
@@ -272,6 +301,7 @@ class _Walk:
 
 
 _ALL = (1 << 64) - 1
+_OF_THE_SWITCH = frozenset({"metadata", "tunnel_id"})
 
 
 def _agrees(have: Field | None, wanted: Field) -> bool:

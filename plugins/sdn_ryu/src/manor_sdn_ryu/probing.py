@@ -15,8 +15,7 @@ from typing import Any
 from manor.api import FlowProgram, Topology
 from manor.errors import DriverError, Permanent, Transient
 from manor_sdn_ryu.changes import Change
-from manor_sdn_ryu.entries import TO_US, Entry, resolve
-from manor_sdn_ryu.pipeline import Table
+from manor_sdn_ryu.entries import TO_US, Entry, actions_of, resolve
 from manor_sdn_ryu.probeframe import frame_of, nonce_of
 from manor_sdn_ryu.proberoute import Leg, Route, probe_cookie, route, siblings
 from manor_sdn_ryu.programs import spec_of
@@ -148,10 +147,9 @@ class Probing:
         self._sent[number] += 1
         self._first_sent[number] = self._first_sent[number] or time.monotonic()
         if way.into:
-            session.put_out(frame, way.device, self._left())
+            session.put_out(frame, way.device, actions_of(way.dress), self._left())
         else:
-            behind = None if way.metadata is None else (int(Table.CLASSIFY), way.metadata)
-            session.put_in(frame, way.device, behind, self._left())
+            session.put_in(frame, way.device, way.behind, self._left())
 
     def _sweep(self, session: Session, entries: Sequence[Entry]) -> None:
         """Take the siblings out. While a copy may still be inside a function, what keeps it from an end stays, until

@@ -18,7 +18,7 @@ from manor_sdn_ryu.facts import facts
 from manor_sdn_ryu.pipeline import COMPILER, cookie
 from manor_sdn_ryu.store import Store
 
-__all__ = ["Programs", "cookie_of", "devices_of", "hosts_of", "spec_of"]
+__all__ = ["Programs", "cookie_of", "devices_of", "hosts_of", "hosts_wrapping", "spec_of"]
 
 
 def cookie_of(program: FlowProgram) -> int:
@@ -29,6 +29,11 @@ def cookie_of(program: FlowProgram) -> int:
 def hosts_of(program: FlowProgram | None) -> set[str]:
     """The hosts whose switches hold a part of the program."""
     return set(facts(program).rules) if program else set()
+
+
+def hosts_wrapping(program: FlowProgram) -> set[str]:
+    """The hosts whose switches put on or take off network service headers for the program."""
+    return {host for host, told in facts(program).rules.items() if any(one.wraps for one in told)}
 
 
 def devices_of(program: FlowProgram) -> set[tuple[str, str]]:

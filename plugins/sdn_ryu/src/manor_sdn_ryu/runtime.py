@@ -99,6 +99,9 @@ def load(runtime: Runtime) -> Library:
     manager = part("base.app_manager")
     controller, handler = part("controller.controller"), part("controller.handler")
     part("controller.ofp_handler").OpenFlowController = _NoListener
+    from manor_sdn_ryu.wire import learn
+
+    learn(part("ofproto.ofproto_v1_3_parser"))
 
     class _Datapath(controller.Datapath):  # type: ignore[name-defined, misc]
         def _recv_loop(self) -> None:

@@ -74,8 +74,9 @@ class Session:
         self.ports: dict[str, int] = {}
         self.metering = False
         """Whether the switch has meters."""
-        self.writes_nd = False
-        """Whether it can make an answer of a neighbour solicitation."""
+        self.is_userspace = False
+        """Whether its datapath is Open vSwitch's own: only that is known to make an answer of a neighbour solicitation,
+        and to put on and take off a network service header."""
         self.meters: dict[int, int] = {}
         """Our meters in the switch: kbit/s by number."""
         self.on_ports: Callable[[set[str]], None] = lambda _: None
@@ -139,7 +140,7 @@ class Session:
     @property
     def able(self) -> dict[str, bool]:
         """What this switch can do, as :func:`~manor_sdn_ryu.entries.resolve` asks for it."""
-        return {"metering": self.metering, "writes_nd": self.writes_nd}
+        return {"metering": self.metering, "writes_nd": self.is_userspace}
 
     def greet(self, timeout_s: float) -> None:
         """Ask for port events (a dialled switch sends none unasked) and learn the ports."""
@@ -193,9 +194,10 @@ class Session:
         actions = (("set_field", "tunnel_id", tunnel_id), ("output", self.ports[device]))
         self._request([_library(packet_out(self.datapath, frame, actions))], timeout_s)
 
-    def put_out(self, frame: bytes, device: str, timeout_s: float) -> None:
-        """Let the switch send a frame of ours out of a port."""
-        self._request([_library(packet_out(self.datapath, frame, (("output", self.ports[device]),)))], timeout_s)
+    def put_out(self, frame: bytes, device: str, before: Sequence[Action], timeout_s: float) -> None:
+        """Let the switch do something to a frame of ours and send it out of a port."""
+        actions = (*before, ("output", self.ports[device]))
+        self._request([_library(packet_out(self.datapath, frame, actions))], timeout_s)
 
     def put_in(self, frame: bytes, device: str, behind: tuple[int, int] | None, timeout_s: float) -> None:
         """Let the switch take a frame of ours as if it had come in by a port; ``behind`` (table, metadata) skips what

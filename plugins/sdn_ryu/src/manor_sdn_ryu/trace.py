@@ -14,15 +14,17 @@ from manor.api import CallContext, ChainSpec, Observed, SdnPort, SegmentSpec, To
 from manor.errors import NotFound, Permanent
 from manor_sdn_ryu.fields import BITS, Field, exact, parse
 from manor_sdn_ryu.names import word
+from manor_sdn_ryu.nsh import ETHER_TYPE
 from manor_sdn_ryu.passage import flow_text, read_trace
+from manor_sdn_ryu.pipeline import Table
 
 __all__ = ["follow", "into_chain", "into_segment"]
 
 _HOPS_MAX = 64
 
 Packet = dict[str, Field]
-Asked = Callable[[str, str], str]
-"""(host, flow text) → what ``ofproto/trace`` prints."""
+Asked = Callable[[str, str, int], str]
+"""(host, flow text, table to begin in) → what ``ofproto/trace`` prints."""
 
 
 def follow(
@@ -56,34 +58,40 @@ def follow(
     hops: list[TraceHop] = []
     over = {(link.host, link.device): link.peer for link in topology.links}
     entered = {(link.peer, link.host): link.device for link in topology.links}
-    waiting: list[tuple[str, str, int]] = [(entry.host, entry.device, 0)]
+    waiting: list[tuple[str, str, Packet, int]] = [(entry.host, entry.device, fields, 0)]
     for _ in range(_HOPS_MAX):
         if not waiting:
             return hops
         ctx.check("tracing")
-        host, device, tunnel_id = waiting.pop(0)
+        host, device, seen, table = waiting.pop(0)
         number = ports.get(host, {}).get(device)
         if number is None:
             hops.append(_stop(host, device, f"port {device} is not on the switch of {host}"))
             continue
-        seen = {**fields, "tunnel_id": exact("tunnel_id", tunnel_id)} if tunnel_id else fields
-        passed = read_trace(ask(host, flow_text(number, seen)))
-        hops += [_hop(host, device, rule, notes, seen) for rule in passed.rules]
+        passed = read_trace(ask(host, flow_text(number, seen), table))
+        frame = {name: field for name, field in seen.items() if name != "metadata"}  # which the rules change
+        hops += [_hop(host, device, rule, notes, frame) for rule in passed.rules]
+        if passed.bared is not None:
+            waiting.append((host, device, {**fields, "metadata": exact("metadata", passed.bared)}, Table.INNER))
+            continue
         if not passed.outputs and not passed.tunnels:
             hops.append(_stop(host, device, f"stops here: {hops[-1].note if passed.rules else 'no rule'}"))
         for name, number in passed.tunnels:
             peer = over.get((host, name), "")
             hops.append(_stop(host, name, f"through the tunnel to host {peer or '(unknown)'}"))
             if peer:
-                waiting.append((peer, entered.get((host, peer), ""), number))
+                over_it = {**fields, "tunnel_id": exact("tunnel_id", number)}
+                waiting.append((peer, entered.get((host, peer), ""), over_it, 0))
         for name in passed.outputs:
             into = through.get((host, name))
             if into is None:
                 hops.append(_stop(host, name, f"delivered to {words.get((host, name), name)}"))
             else:
                 what = words.get((host, name), name)
-                hops.append(_stop(host, name, f"into the function {what}, out of it at {into.device}"))
-                waiting.append((into.host, into.device, 0))
+                given = fields if passed.header is None else _given_back(*passed.header)
+                path = "" if passed.header is None else " with service path 0x{:x}, index {}".format(*passed.header)
+                hops.append(_stop(host, name, f"into the function {what}{path}, out of it at {into.device}"))
+                waiting.append((into.host, into.device, given, 0))
     hops.append(_stop("", "", f"stops here: more than {_HOPS_MAX} passages, it circles"))
     return hops
 
@@ -118,6 +126,12 @@ def into_chain(spec: ChainSpec, packet: Mapping[str, str | int]) -> tuple[SdnPor
             elif given.get("eth_src") == exact("eth_src", one.mac or _NO_MAC):
                 source, target = one, other
     return source, _filled(source, target, given)
+
+
+def _given_back(path: int, index: int) -> Packet:
+    """What an NSH-aware function gives back, as far as a switch can see."""
+    fields = {"eth_type": ETHER_TYPE, "nsh_spi": path, "nsh_si": max(index - 1, 0)}
+    return {name: exact(name, value) for name, value in fields.items()}
 
 
 _NO_MAC = "00:00:00:00:00:00"

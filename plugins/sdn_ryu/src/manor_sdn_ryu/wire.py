@@ -11,8 +11,9 @@ from typing import Any
 
 from manor_sdn_ryu.entries import Action, Entry
 from manor_sdn_ryu.fields import BITS, exact, render
+from manor_sdn_ryu.nsh import WIRE
 
-__all__ = ["action_object", "entry_of", "flow_stats_request", "match_object", "meter_mod", "packet_out"]
+__all__ = ["action_object", "entry_of", "flow_stats_request", "learn", "match_object", "meter_mod", "packet_out"]
 
 _NO_BUFFER = 0xFFFFFFFF
 _BURST_LEAST_KBIT = 200
@@ -24,6 +25,23 @@ _UNNAMED: Mapping[str, str] = {"nd_reserved": "field_524289", "nd_options_type":
 """Fields of Open vSwitch (class 0x1000, numbers 1 and 2) that the libraries know by number only, and as base64."""
 _NAMED = {number: name for name, number in _UNNAMED.items()} | {"nd_tll": "ipv6_nd_tll"}
 """Our names for what a switch's answer is called by the libraries."""
+
+
+_HEADERS = {wire: action for action, wire in WIRE.items()}
+
+
+def learn(parser: Any) -> None:
+    """Mend a library's parser, which fails on reading ``encap``: its class names a variable that is nowhere."""
+    number, _ = WIRE["encap", "nsh"]
+
+    class Encap:
+        _subtype = number
+
+        @staticmethod
+        def parser(body: bytes) -> Any:
+            return parser.NXActionUnknown(number, body)
+
+    parser.NXAction.register(Encap)
 
 
 def match_object(datapath: Any, match: Iterable[tuple[str, int, int]]) -> Any:
@@ -73,6 +91,8 @@ def action_object(datapath: Any, action: Action) -> Any:
             return parser.NXActionCT(
                 flags=flags, zone_src=_ZONE, zone_ofs_nbits=_ZONE_BITS, recirc_table=table, alg=0, actions=[]
             )
+        case _ if action in WIRE:
+            return parser.NXActionUnknown(*WIRE[action])
     raise ValueError(f"no such action: {action}")
 
 
@@ -168,4 +188,6 @@ def _from_wire(action: Any) -> Action:
             return "group", int(action.group_id)
         case "NXActionCT" if (action.zone_src, action.zone_ofs_nbits, action.alg) == (_ZONE, _ZONE_BITS, 0):
             return "ct", int(action.flags), int(action.recirc_table)
+        case "NXActionUnknown" if (known := _HEADERS.get((action.subtype, bytes(action.data)))) is not None:
+            return known
     return "foreign", str(action)
