@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,3 +76,21 @@ def test_changes_under_traffic_and_the_audit_do_not_disturb_each_other(watched: 
         rig.remove(chain(p1, p2, functions[0]))
     assert stream.lost == 0
     assert rig.observe("s/vl/lan").detail["repairs"] == []
+
+
+def test_a_switch_that_was_slow_to_answer_once_is_not_left_alone_for_long(watched: Rig) -> None:
+    """How often it is looked at follows from the work that takes, not from how long others kept it waiting."""
+    rig = watched
+    _, p1 = rig.machine(1)
+    lan = segment(p1)
+    rig.apply(lan)
+    held = sorted(rig.flows())
+    slow = rig.ovs.pid("ovs-vswitchd")
+    os.kill(slow, signal.SIGSTOP)
+    try:
+        time.sleep(1.5)
+    finally:
+        os.kill(slow, signal.SIGCONT)
+    number = cookie(OWNER, ResourceKind.SEGMENT, lan.key)
+    rig.ovs.ofctl("del-flows", BRIDGE, f"cookie=0x{number:x}/-1,table=30")
+    eventually(lambda: sorted(rig.flows()) == held, "it is put right", within_s=10)
