@@ -3,15 +3,19 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from service_world import NSD, Site, opened
 
 from manor.api import ChainSpec, OperationKind, ResourceKind, Subnet
-from manor.errors import PlanRefused
+from manor.errors import PlanRefused, UsageError
+from manor.fakes import Action, Fault
 from manor.lcm import ns
 from manor.lcm.scaling import scale_ns
+from manor.lcm.updates import update_ns
 from manor.lcm.updating import change_package
+from manor.lcm.wishes import standing, wishes_from_json
 from manor.model.instance import OperationState, PackageKind
 from manor.model.nsd import (
     Dependency,
@@ -145,3 +149,79 @@ def test_what_is_nested_is_in_use_where_its_parent_is(site: Site) -> None:
         instances.remove(tx, instances.get(tx, "demo").id)
     with site.rt.store.read() as tx:
         assert packages.used_by(tx, inner) == packages.used_by(tx, outer) == ()
+
+
+def users(site: Site, nsd: str) -> tuple[str, ...]:
+    with site.rt.store.read() as tx:
+        return packages.used_by(tx, packages.get(tx, nsd, kind=PackageKind.NS))
+
+
+def _update(site: Site, update_type: str, **data: Any) -> None:
+    operation = site.done(update_ns(site.rt, "demo", update_type, data))
+    assert operation.params["updateType"] == update_type
+
+
+def test_one_more_is_nested_grown_and_removed_with_all_that_was_said_of_it(site: Site) -> None:
+    site.onboard(dataclasses.replace(INNER, id="spare"))
+    site.done(ns.propose(site.rt, "demo", OperationKind.INSTANTIATE))
+    before = site.state()
+    _update(site, "CREATE_NS_VIRTUAL_LINK", virtualLinkId="lane")
+    north = {"nsProfileId": "north", "nsdId": "spare", "extVirtualLinks": {"front": "lane"}}
+    _update(site, "ADD_NESTED_NS", **north, additionalParams={"side": "north"})
+    inside = {f"north.{name}" for name in ("client", "firewall", "monitor", "web")}
+    assert inside < {name.split("/")[1] for name in site.nodes()}
+    assert site.node("north.web/main-0").ports[0].network.partition("/")[2].startswith("vl/lane")
+    assert users(site, "spare") == ("demo",)
+
+    site.done(scale_ns(site.rt, "demo", aspect="north.security", to_level=1))
+    _update(site, "REMOVE_VNFFG", removeVnffgId="north.graph")
+    assert "chain/north.to-web" not in site.seen(ResourceKind.CHAIN)
+    with pytest.raises(UsageError, match="has a north already"):
+        update_ns(site.rt, "demo", "ADD_NESTED_NS", north)
+    with pytest.raises(PlanRefused, match=r"lane is used by SAP north\.front, north\.client's eth"):
+        update_ns(site.rt, "demo", "DELETE_NS_VIRTUAL_LINK", {"virtualLinkId": "lane"})
+
+    _update(site, "REMOVE_NESTED_NS", removeNestedNsId="north", terminationType="FORCEFUL")
+    _update(site, "DELETE_NS_VIRTUAL_LINK", virtualLinkId="lane")
+    assert site.state().resources == before.resources
+    assert standing(site.rt, "demo").wishes == wishes_from_json(before.wishes)
+    assert users(site, "spare") == ()
+
+
+def test_one_of_the_nsds_own_goes_comes_back_and_nothing_waits_for_it_meanwhile(site: Site) -> None:
+    site.done(ns.propose(site.rt, "demo", OperationKind.INSTANTIATE))
+    before = site.state()
+    _update(site, "REMOVE_NESTED_NS", removeNestedNsId="east")
+    assert {name.split("/")[1].split(".")[0] for name in site.nodes()} == {"buyer", "west"}
+    site.done(scale_ns(site.rt, "demo", aspect="west.security", to_level=1))
+    site.done(scale_ns(site.rt, "demo", aspect="west.security", to_level=0))
+    with pytest.raises(UsageError, match="demo nests no east"):
+        update_ns(site.rt, "demo", "REMOVE_NESTED_NS", {"removeNestedNsId": "east"})
+    links = {"extVirtualLinks": {"front": "city"}, "additionalParams": {"side": "east"}}
+    _update(site, "ADD_NESTED_NS", nsProfileId="east", nsdId="secured-web", **links)
+    assert {r.spec.key for r in site.state().resources} == {r.spec.key for r in before.resources}
+    (waits,) = [r.depends_on for r in site.state().resources if r.spec.key.endswith("vnf/buyer/main-0")]
+    assert any(key.endswith("/vnf/east.web") for key in waits), "the buyer starts after it again"
+
+
+def test_one_that_cannot_be_nested_is_refused_and_one_that_fails_leaves_nothing(site: Site) -> None:
+    site.done(ns.propose(site.rt, "demo", OperationKind.INSTANTIATE))
+    before = site.nodes()
+    for data, said in (
+        ({"nsProfileId": "a.b", "nsdId": "secured-web"}, "cannot be called 'a.b'"),
+        ({"nsProfileId": "n", "nsdId": "nothing"}, "nothing"),
+        ({"nsProfileId": "n", "nsdId": "secured-web", "extVirtualLinks": {"front": "wan"}}, "no virtual link wan"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            update_ns(site.rt, "demo", "ADD_NESTED_NS", data)
+    for data, said in (
+        ({"nsProfileId": "n", "nsdId": "shop"}, "NSD shop nests itself: shop in shop"),
+        ({"nsProfileId": "n", "nsdId": "secured-web", "extVirtualLinks": {"back": "city"}}, "has no SAP back"),
+        ({"nsProfileId": "n", "nsdId": "secured-web", "nsFlavourId": "gold"}, "has no flavour 'gold'"),
+    ):
+        with pytest.raises(PlanRefused, match=said):
+            update_ns(site.rt, "demo", "ADD_NESTED_NS", data)
+    site.world.inject(Fault(verb="ensure", kind="node", key="*/north.web/*", action=Action.FAIL, error="Permanent"))
+    north = {"nsProfileId": "north", "nsdId": "secured-web"}
+    assert site.run(update_ns(site.rt, "demo", "ADD_NESTED_NS", north)).state is OperationState.ROLLED_BACK
+    assert (site.nodes(), site.drift(), standing(site.rt, "demo").wishes.amendment) == (before, (), {})

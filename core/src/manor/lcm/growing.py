@@ -1,6 +1,6 @@
-"""UPDATE of what a service consists of: VNFs, links, access points and paths beside those of its NSD, and the NSD
-(SOL005 §6.5.4.3: INSTANTIATE_VNF, REMOVE_VNF, ADD/REMOVE_SAP, ADD/REMOVE/UPDATE_VNFFG, CREATE/DELETE_NS_VIRTUAL_LINK,
-ASSOC_NEW_NSD_VERSION)."""
+"""UPDATE of what a service consists of: VNFs, nested services, links, access points and paths beside those of its NSD,
+and the NSD (SOL005 §6.5.4.3: INSTANTIATE_VNF, REMOVE_VNF, ADD/REMOVE_NESTED_NS, ADD/REMOVE_SAP,
+ADD/REMOVE/UPDATE_VNFFG, CREATE/DELETE_NS_VIRTUAL_LINK, ASSOC_NEW_NSD_VERSION)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from manor.lcm.ns import Proposal, propose
 from manor.lcm.runtime import Runtime
 from manor.lcm.wishes import Standing, Wishes, described, request, standing
 from manor.model.instance import PackageKind
-from manor.model.nsd import Nsd, VirtualLinkConnectivity, VnfProfile
+from manor.model.nsd import Nsd, NsProfile, VirtualLinkConnectivity, VnfProfile
 from manor.nfvo.amend import (
     Amendment,
     amended,
@@ -24,7 +24,17 @@ from manor.nfvo.amend import (
     users_of_link,
 )
 
-__all__ = ["add_vnf", "amend", "associate_nsd", "delete_link", "remove_sap", "remove_vnf", "remove_vnffg"]
+__all__ = [
+    "add_nested",
+    "add_vnf",
+    "amend",
+    "associate_nsd",
+    "delete_link",
+    "remove_nested",
+    "remove_sap",
+    "remove_vnf",
+    "remove_vnffg",
+]
 
 
 def add_vnf(
@@ -61,22 +71,13 @@ def add_vnf(
         raise UsageError(f"{now.ns.name} has a VNF profile {profile} already", hint="choose another name for it")
     with rt.store.read() as tx:
         package = packages.get(tx, vnfd, kind=PackageKind.VNF)
-    by_link: dict[str, list[str]] = {}
-    for cpd, link in (links or {}).items():
-        by_link.setdefault(link, []).append(cpd)
-    unknown = set(by_link) - {link.id for link in wish.nsd.virtual_links}
-    if unknown:
-        have = ", ".join(link.id for link in wish.nsd.virtual_links)
-        raise UsageError(f"{now.ns.name} has no virtual link {min(unknown)}", hint=f"it has: {have}")
     new = VnfProfile(
         id=profile,
         vnfd_id=package.descriptor_id,
         flavour_id=flavour,
         instantiation_level=level,
         max_number_of_instances=10_000,
-        connectivity=tuple(
-            VirtualLinkConnectivity(virtual_link=link, cpds=tuple(cps)) for link, cps in by_link.items()
-        ),
+        connectivity=_connectivity(now, wish.nsd, links or {}),
     )
     return _amending(rt, now, _amendment(now).adds("vnf_profiles", new), "INSTANTIATE_VNF")
 
@@ -99,7 +100,7 @@ def remove_vnf(rt: Runtime, ns: str, vnf: str, *, patience_s: float | None = Non
         )
     wishes = dataclasses.replace(now.wishes, patience_s=patience_s)
     if added and not left:
-        plain = described(rt, now.ns)
+        plain = described(rt, now.ns, _amendment(now))
         wishes = dataclasses.replace(
             wishes,
             amendment=amendment_to_json(_amendment(now).removes("vnf_profiles", profile.id, plain)),
@@ -112,6 +113,72 @@ def remove_vnf(rt: Runtime, ns: str, vnf: str, *, patience_s: float | None = Non
             removed=(*wishes.removed, found.name),
         )
     return _proposed(rt, now, wishes, "REMOVE_VNF")
+
+
+def add_nested(
+    rt: Runtime,
+    ns: str,
+    part: str,
+    nsd: str,
+    *,
+    flavour: str = "",
+    links: Mapping[str, str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Proposal:
+    """The proposal to nest one more service (ADD_NESTED_NS), of the NSD with this id, name or package: all that it has
+    comes in under ``part``. ``links`` joins its SAPs to links of the service (link by SAP); ``parameters`` are for all
+    its VNFs.
+
+    Raises UsageError for what there is not or is there already, PlanRefused where it cannot be nested.
+    """
+    from manor.store import packages
+
+    now = standing(rt, ns)
+    wish = request(rt, now.ns, now.wishes, now.state)
+    if not part or not all(c.isalnum() or c in "_-" for c in part) or not part.isascii():
+        raise UsageError(f"a nested service cannot be called {part!r}", hint="letters, digits, dash, underscore")
+    if part in [*(each.id for each in wish.flavour.ns_profiles), *(each.id for each in wish.flavour.vnf_profiles)]:
+        raise UsageError(f"{now.ns.name} has a {part} already", hint="choose another name for it")
+    with rt.store.read() as tx:
+        package = packages.get(tx, nsd, kind=PackageKind.NS)
+    new = NsProfile(
+        id=part,
+        nsd_id=package.descriptor_id,
+        flavour_id=flavour,
+        connectivity=_connectivity(now, wish.nsd, links or {}),
+        parameters=dict(parameters or {}),
+    )
+    return _amending(rt, now, _amendment(now).adds("ns_profiles", new), "ADD_NESTED_NS")
+
+
+def remove_nested(rt: Runtime, ns: str, part: str, *, patience_s: float | None = None) -> Proposal:
+    """The proposal to be without a nested service and all that it has (REMOVE_NESTED_NS); what was said of it is
+    forgotten.
+
+    Raises UsageError where there is none, PlanRefused where a path of the service needs it.
+    """
+    now = standing(rt, ns)
+    wish = request(rt, now.ns, now.wishes, now.state)
+    if part not in (known := [each.id for each in wish.flavour.ns_profiles]):
+        raise UsageError(f"{now.ns.name} nests no {part}", hint=f"it nests: {', '.join(known) or 'nothing'}")
+    amendment = _amendment(now).without_part(part).removes("ns_profiles", part, described(rt, now.ns))
+    within = f"{part}."
+
+    def left(said: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: one for name, one in said.items() if not name.startswith(within)}
+
+    wishes = dataclasses.replace(
+        now.wishes,
+        amendment=amendment_to_json(amendment),
+        vnf_counts=left(now.wishes.vnf_counts),
+        ns_scale_levels=left(now.wishes.ns_scale_levels),
+        locations=left(now.wishes.locations),
+        profile_vnfds=left(now.wishes.profile_vnfds),
+        chains_off=tuple(left(dict.fromkeys(now.wishes.chains_off))),
+        removed=tuple(left(dict.fromkeys(now.wishes.removed))),
+        patience_s=patience_s,
+    )
+    return _proposed(rt, now, wishes, "REMOVE_NESTED_NS")
 
 
 def amend(rt: Runtime, ns: str, elements: Mapping[str, Any], update_type: str) -> Proposal:
@@ -132,7 +199,7 @@ def amend(rt: Runtime, ns: str, elements: Mapping[str, Any], update_type: str) -
     parameters = {}
     if elements.get("sap"):
         parameters["sap"] = {**now.ns.parameters.get("sap", {}), **elements["sap"]}
-    links = {link.id for link in amended(described(rt, now.ns), amendment).virtual_links}
+    links = {link.id for link in amended(described(rt, now.ns, amendment), amendment).virtual_links}
     for sapd in given.sapds:
         if sapd.virtual_link and sapd.virtual_link not in links:
             raise UsageError(f"SAP {sapd.id}: there is no virtual link {sapd.virtual_link}")
@@ -150,7 +217,8 @@ def delete_link(rt: Runtime, ns: str, link: str) -> Proposal:
             f"virtual link {link} is used by {', '.join(users[:3])}" + (" and others" if len(users) > 3 else ""),
             hint="move them first: manor vnf change-ext-conn",
         )
-    amendment = _amendment(now).removes("virtual_links", link, described(rt, now.ns))
+    amendment = _amendment(now)
+    amendment = amendment.removes("virtual_links", link, described(rt, now.ns, amendment))
     return _amending(rt, now, amendment, "DELETE_NS_VIRTUAL_LINK")
 
 
@@ -162,7 +230,8 @@ def remove_sap(rt: Runtime, ns: str, sap: str) -> Proposal:
         raise UsageError(f"{now.ns.name} has no SAP {sap}", hint=f"it has: {', '.join(known) or 'none'}")
     ports = {name: port for name, port in now.ns.parameters.get("sap", {}).items() if name != sap}
     parameters = {"sap": ports} if "sap" in now.ns.parameters else {}
-    amendment = _amendment(now).removes("sapds", sap, described(rt, now.ns))
+    amendment = _amendment(now)
+    amendment = amendment.removes("sapds", sap, described(rt, now.ns, amendment))
     return _amending(rt, now, amendment, "REMOVE_SAP", parameters)
 
 
@@ -172,7 +241,8 @@ def remove_vnffg(rt: Runtime, ns: str, vnffg: str) -> Proposal:
     wish = request(rt, now.ns, now.wishes, now.state)
     if vnffg not in (known := [each.id for each in wish.nsd.vnffgds]):
         raise UsageError(f"{now.ns.name} has no forwarding graph {vnffg}", hint=f"it has: {', '.join(known) or 'none'}")
-    amendment = _amendment(now).removes("vnffgds", vnffg, described(rt, now.ns))
+    amendment = _amendment(now)
+    amendment = amendment.removes("vnffgds", vnffg, described(rt, now.ns, amendment))
     return _amending(rt, now, amendment, "REMOVE_VNFFG")
 
 
@@ -195,15 +265,15 @@ def associate_nsd(rt: Runtime, ns: str, package: str) -> Proposal:
             f"NSD {new.id} is no version of {old.id}",
             hint="versions have one invariant id, or one name, and a designer",
         )
-    wishes = _carried(now.wishes, old, new, now.ns.flavour_id)
+    amendment = carried(_amendment(now), old, new)
+    wishes = _carried(now.wishes, amendment, described(rt, new_ns, amendment), now.ns.flavour_id)
     wishes = dataclasses.replace(wishes, nsd_package=chosen.id if chosen.id != now.ns.nsd_package else "")
     return _proposed(rt, now, wishes, "ASSOC_NEW_NSD_VERSION")
 
 
-def _carried(wishes: Wishes, old: Nsd, new: Nsd, flavour_id: str) -> Wishes:
+def _carried(wishes: Wishes, amendment: Amendment, new: Nsd, flavour_id: str) -> Wishes:
     """Pure: the wishes as far as they are about what the new NSD has. VNFDs are as that one names them."""
     df = new.flavour(flavour_id)
-    amendment = carried(amendment_from_json(wishes.amendment), old, new)
     if df is None:
         return wishes  # the plan is refused, and says why
     profiles = {profile.id for profile in (*df.vnf_profiles, *amendment.vnf_profiles)}
@@ -220,6 +290,17 @@ def _carried(wishes: Wishes, old: Nsd, new: Nsd, flavour_id: str) -> Wishes:
         profile_vnfds={},
         vnfds={},
     )
+
+
+def _connectivity(now: Standing, nsd: Nsd, links: Mapping[str, str]) -> tuple[VirtualLinkConnectivity, ...]:
+    """What is on which link, of link by CP or SAP. Raises UsageError for a link that there is not."""
+    known = [link.id for link in nsd.virtual_links]
+    by_link: dict[str, list[str]] = {}
+    for cpd, link in links.items():
+        if link not in known:
+            raise UsageError(f"{now.ns.name} has no virtual link {link}", hint=f"it has: {', '.join(known)}")
+        by_link.setdefault(link, []).append(cpd)
+    return tuple(VirtualLinkConnectivity(virtual_link=link, cpds=tuple(cps)) for link, cps in by_link.items())
 
 
 def _amendment(now: Standing) -> Amendment:

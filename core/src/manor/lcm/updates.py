@@ -40,6 +40,8 @@ class UpdateType(StrEnum):
     REMOVE_SAP = "REMOVE_SAP"
     CREATE_NS_VIRTUAL_LINK = "CREATE_NS_VIRTUAL_LINK"
     DELETE_NS_VIRTUAL_LINK = "DELETE_NS_VIRTUAL_LINK"
+    ADD_NESTED_NS = "ADD_NESTED_NS"
+    REMOVE_NESTED_NS = "REMOVE_NESTED_NS"
     ASSOC_NEW_NSD_VERSION = "ASSOC_NEW_NSD_VERSION"
 
 
@@ -229,6 +231,17 @@ def _delete_link(data: _Data) -> _Make:
     return lambda rt, ns: growing.delete_link(rt, ns, link)
 
 
+def _add_nested(data: _Data) -> _Make:
+    part, nsd, flavour = data.one("nsProfileId"), data.one("nsdId"), data.one("nsFlavourId", default="")
+    links, parameters = data.links("extVirtualLinks", {}), data.one("additionalParams", dict, {})
+    return lambda rt, ns: growing.add_nested(rt, ns, part, nsd, flavour=flavour, links=links, parameters=parameters)
+
+
+def _remove_nested(data: _Data) -> _Make:
+    part, patience_s = data.one("removeNestedNsId"), _patience(data, "terminationType", "gracefulTerminationTimeout")
+    return lambda rt, ns: growing.remove_nested(rt, ns, part, patience_s=patience_s)
+
+
 def _associate(data: _Data) -> _Make:
     nsd = data.one("newNsdId")
     return lambda rt, ns: growing.associate_nsd(rt, ns, nsd)
@@ -259,5 +272,7 @@ _MAKERS: Mapping[UpdateType, Callable[[_Data], _Make]] = {
     UpdateType.REMOVE_SAP: _remove_sap,
     UpdateType.CREATE_NS_VIRTUAL_LINK: _create_link,
     UpdateType.DELETE_NS_VIRTUAL_LINK: _delete_link,
+    UpdateType.ADD_NESTED_NS: _add_nested,
+    UpdateType.REMOVE_NESTED_NS: _remove_nested,
     UpdateType.ASSOC_NEW_NSD_VERSION: _associate,
 }

@@ -81,7 +81,8 @@ def change_package(
             for one in found
             if (info := packages.by_descriptor(tx, PackageKind.VNF, one.vnfd_id)) is not None
         }
-    nsd = amended(described(rt, now.ns), amendment_from_json(now.wishes.amendment))
+    amendment = amendment_from_json(now.wishes.amendment)
+    nsd = amended(described(rt, now.ns, amendment), amendment)
     profiles = [profile for df in nsd.flavours for profile in df.vnf_profiles]
     wishes = now.wishes
     for one in found:

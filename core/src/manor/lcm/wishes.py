@@ -25,7 +25,7 @@ from manor.model.instance import (
 )
 from manor.model.nsd import Nsd
 from manor.model.vnfd import Vnfd
-from manor.nfvo.amend import amended, amendment_from_json
+from manor.nfvo.amend import Amendment, amended, amendment_from_json, nesting
 from manor.nfvo.compose import composed, needed
 from manor.nfvo.request import Artifact, ServiceRequest
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _Said = TypeVar("_Said")
+_UNAMENDED = Amendment()
 
 __all__ = [
     "Standing",
@@ -206,7 +207,8 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
     from manor.store import packages
 
     with rt.store.read() as tx:
-        nsd = changed(amended(_flat(tx, ns), amendment_from_json(wishes.amendment)), wishes.profile_vnfds)
+        amendment = amendment_from_json(wishes.amendment)
+        nsd = changed(amended(_flat(tx, ns, amendment), amendment), wishes.profile_vnfds)
         wanted = {profile.vnfd_id for df in nsd.flavours for profile in df.vnf_profiles} | set(wishes.vnfds.values())
         vnfds: dict[str, Vnfd] = {}
         artifacts: dict[tuple[str, str], Artifact] = {}
@@ -258,17 +260,17 @@ def snapshot_specs(snapshots: Mapping[str, Any]) -> Iterator[tuple[str, Snapshot
             yield part["vim"], spec
 
 
-def described(rt: Runtime, ns: NsInstance) -> Nsd:
-    """The service's NSD as its package has it, with those that it nests laid out in it."""
+def described(rt: Runtime, ns: NsInstance, amendment: Amendment = _UNAMENDED) -> Nsd:
+    """The service's NSD as its package has it, with those that it nests laid out in it, and those nested since."""
     with rt.store.read() as tx:
-        return _flat(tx, ns)
+        return _flat(tx, ns, amendment)
 
 
-def _flat(tx: Connection, ns: NsInstance) -> Nsd:
+def _flat(tx: Connection, ns: NsInstance, amendment: Amendment) -> Nsd:
     from manor.store import packages
 
     reader = _reader(Nsd)
-    plain: Nsd = reader.validate_python(packages.descriptor(tx, ns.nsd_package))
+    plain = nesting(reader.validate_python(packages.descriptor(tx, ns.nsd_package)), amendment)
     nested: dict[str, Nsd] = {}
     wanted = list(needed(plain))
     while wanted:

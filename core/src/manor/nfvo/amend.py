@@ -1,4 +1,5 @@
-"""A service that has grown away from its NSD: VNFs, links, access points and paths that operators added or took out.
+"""A service that has grown away from its NSD: VNFs, nested services, links, access points and paths that operators
+added or took out.
 
 The amendment is laid over the descriptor, and what follows is an NSD like any other: nothing else knows of it. Pure.
 """
@@ -12,14 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from manor.errors import UsageError
-from manor.model.nsd import Nsd, NsVirtualLinkDesc, Sapd, Vnffgd, VnfProfile
+from manor.model.nsd import Nsd, NsProfile, NsVirtualLinkDesc, Sapd, Vnffgd, VnfProfile
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["Amendment", "amended", "amendment_from_json", "amendment_to_json", "carried", "users_of_link"]
+__all__ = ["Amendment", "amended", "amendment_from_json", "amendment_to_json", "carried", "nesting", "users_of_link"]
 
-_Element = TypeVar("_Element", VnfProfile, NsVirtualLinkDesc, Sapd, Vnffgd)
+_Element = TypeVar("_Element", VnfProfile, NsProfile, NsVirtualLinkDesc, Sapd, Vnffgd)
+_KINDS = ("vnf_profiles", "ns_profiles", "virtual_links", "sapds", "vnffgds")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +32,7 @@ class Amendment:
     virtual_links: tuple[NsVirtualLinkDesc, ...] = ()
     sapds: tuple[Sapd, ...] = ()
     vnffgds: tuple[Vnffgd, ...] = ()
+    ns_profiles: tuple[NsProfile, ...] = ()
     gone: tuple[str, ...] = ()
     """Elements of the NSD that were taken out, as ``virtual_links/lan``."""
 
@@ -47,9 +50,38 @@ class Amendment:
             gone[f"{kind}/{element_id}"] = None
         return dataclasses.replace(self, **{kind: left, "gone": tuple(gone)})
 
+    def without_part(self, part: str) -> Amendment:
+        """Without what was said of the elements of a nested service that is no more."""
+
+        def is_of(element_id: str) -> bool:
+            return element_id.startswith(f"{part}.")
+
+        left = {kind: tuple(one for one in getattr(self, kind) if not is_of(one.id)) for kind in _KINDS}
+        gone = tuple(name for name in self.gone if not is_of(_element(name)))
+        return dataclasses.replace(self, **left, gone=gone)
+
+
+def nesting(nsd: Nsd, amendment: Amendment) -> Nsd:
+    """The NSD, not yet laid out flat, with the services that it nests by now; nothing waits for one that is gone."""
+
+    def stays(name: str) -> bool:
+        return f"ns_profiles/{name}" not in amendment.gone
+
+    return dataclasses.replace(
+        nsd,
+        flavours=tuple(
+            dataclasses.replace(
+                df,
+                ns_profiles=_laid(df.ns_profiles, amendment, "ns_profiles"),
+                dependencies=tuple(one for one in df.dependencies if stays(one.primary) and stays(one.secondary)),
+            )
+            for df in nsd.flavours
+        ),
+    )
+
 
 def amended(nsd: Nsd, amendment: Amendment) -> Nsd:
-    """The NSD with the amendment laid over it, in every flavour."""
+    """The NSD, laid out flat, with the amendment laid over it, in every flavour."""
     return dataclasses.replace(
         nsd,
         virtual_links=_laid(nsd.virtual_links, amendment, "virtual_links"),
@@ -65,10 +97,11 @@ def amended(nsd: Nsd, amendment: Amendment) -> Nsd:
 def carried(amendment: Amendment, old: Nsd, new: Nsd) -> Amendment:
     """The amendment over another version of the NSD: what that one has by itself now is the version's own."""
     fields = {}
-    for kind in ("vnf_profiles", "virtual_links", "sapds", "vnffgds"):
-        own = {one.id for one in _of(new, kind)} - {one.id for one in _of(old, kind)}
+    for kind in _KINDS:
+        own = _ids(new, kind) - _ids(old, kind)
         fields[kind] = tuple(one for one in getattr(amendment, kind) if one.id not in own)
-    gone = (name for name in amendment.gone if any(one.id == name.partition("/")[2] for one in _of(new, _kind(name))))
+    nested = {part.id for part in amendment.ns_profiles}
+    gone = [name for name in amendment.gone if _part(name) in nested or _element(name) in _ids(new, _kind(name))]
     return Amendment(**fields, gone=tuple(gone))
 
 
@@ -91,13 +124,26 @@ def _laid(elements: Iterable[_Element], amendment: Amendment, kind: str) -> tupl
 
 
 def _of(nsd: Nsd, kind: str) -> list[Any]:
-    if kind == "vnf_profiles":
-        return [profile for df in nsd.flavours for profile in df.vnf_profiles]
+    if kind in ("vnf_profiles", "ns_profiles"):
+        return [profile for df in nsd.flavours for profile in getattr(df, kind)]
     return list(getattr(nsd, kind))
+
+
+def _ids(nsd: Nsd, kind: str) -> set[str]:
+    return {one.id for one in _of(nsd, kind)}
 
 
 def _kind(name: str) -> str:
     return name.partition("/")[0]
+
+
+def _element(name: str) -> str:
+    return name.partition("/")[2]
+
+
+def _part(name: str) -> str:
+    """The nested service that an element is of."""
+    return _element(name).partition(".")[0]
 
 
 def amendment_to_json(amendment: Amendment) -> dict[str, Any]:

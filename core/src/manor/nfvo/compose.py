@@ -48,7 +48,7 @@ def composed(nsd: Nsd, nested: Mapping[str, Nsd], *, within: tuple[str, ...] = (
     flat = dataclasses.replace(nsd, flavours=(), nested_nsd_ids=())
     flavours = []
     for df in nsd.flavours:
-        laid = dataclasses.replace(df, ns_profiles=())
+        laid = df  # and it goes on to say which services it nests
         inside: dict[str, tuple[str, ...]] = {}
         for part in df.ns_profiles:
             inner = nested.get(part.nsd_id)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import case, delete, func, insert, or_, select, text, update
+from sqlalchemy import String, case, cast, delete, func, insert, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from manor.api.records import Finding, Severity
@@ -16,7 +16,7 @@ from manor.model.instance import PackageInfo, PackageKind, UsageState
 from manor.model.notification import package_changed
 from manor.store import notifications, rows
 from manor.store.database import KEEP_FACT, AtEnd, at_end
-from manor.store.tables import ACTIVE_STATES, Meta, NsRow, OperationRow, PackageRow, VnfRow
+from manor.store.tables import ACTIVE_STATES, Desired, Meta, NsRow, OperationRow, PackageRow, VnfRow
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -37,6 +37,7 @@ __all__ += ["playbooks_allowed", "refresh_usage", "remove", "save", "used_by"]
 _T = PackageRow.__table__  # type: ignore[attr-defined]
 _NS = NsRow.__table__  # type: ignore[attr-defined]
 _VNF = VnfRow.__table__  # type: ignore[attr-defined]
+_DESIRED = Desired.__table__  # type: ignore[attr-defined]
 _OP = OperationRow.__table__  # type: ignore[attr-defined]
 _META = Meta.__table__  # type: ignore[attr-defined]
 _PLAYBOOKS = "playbooks_allowed"
@@ -141,9 +142,24 @@ def used_by(tx: Connection, package: PackageInfo) -> tuple[str, ...]:
 def _services_of(tx: Connection, nsd_packages: Collection[str]) -> tuple[str, ...]:
     """Names of the services that are of one of these NSDs, or become it."""
     users = set(tx.execute(select(_NS.c.name).where(_NS.c.nsd_package.in_(nsd_packages))).scalars())
+    nsd_ids = set(tx.execute(select(_T.c.descriptor_id).where(_T.c.id.in_(nsd_packages))).scalars())
+    # Most services nest nothing beside their NSD: a look at the text spares reading all that they desire.
+    nesting = cast(_DESIRED.c.desired, String).contains('"nsd_id"')
+    desired = select(_NS.c.name, _DESIRED.c.desired).join(_DESIRED, _DESIRED.c.ns_id == _NS.c.id).where(nesting)
+    users |= {name for name, state in tx.execute(desired) if _nested_since(state) & nsd_ids}
     unfinished = select(_OP.c.ns_name, _OP.c.target).where(_OP.c.state.in_(ACTIVE_STATES))
-    users |= {name for name, target in tx.execute(unfinished) if (target.get("nsd") or ("", ""))[1] in nsd_packages}
+    users |= {
+        name
+        for name, target in tx.execute(unfinished)
+        if (target.get("nsd") or ("", ""))[1] in nsd_packages or _nested_since(target.get("desired") or {}) & nsd_ids
+    }
     return tuple(sorted(users))
+
+
+def _nested_since(desired: Mapping[str, Any]) -> set[str]:
+    """Ids of the NSDs that an operator nested in a service beside those of its NSD."""
+    amendment = desired.get("wishes", {}).get("amendment", {})
+    return {part["nsd_id"] for part in amendment.get("ns_profiles", ())}
 
 
 def _nesting(tx: Connection, package: PackageInfo) -> frozenset[str]:
