@@ -96,3 +96,9 @@ def test_a_path_begins_at_a_vlan_of_a_port_of_the_host(outer: Stage) -> None:
     refused = manor("ns", "plan", "other")
     assert refused.code == 4
     assert f"SAP door: card on {HOST} (VLAN {VLAN}) is service web's already" in refused.err
+
+    whole = [word for text in (*at[:2], "mac=02:00:00:00:00:77") for word in ("--param", f"sap.door.{text}")]
+    manor.good("ns", "create", "changed-nsd", "--name", "whole", *whole)
+    refused = manor("ns", "plan", "whole")
+    assert refused.code == 4
+    assert f"SAP door: card on {HOST} is service web's already" in refused.err, "with no VLAN it has all of them"

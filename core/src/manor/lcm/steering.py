@@ -119,12 +119,20 @@ def _unplugged(spec: SegmentSpec | ChainSpec, topology: Topology) -> Iterator[tu
             yield f"SAP {_sap(port)}: the switch of {port.host} has no port {port.device}", hint
 
 
+def _is_whole(port: SdnPort) -> bool:
+    """Whether the SAP has the port with all its VLANs: one machine is there, and no VLAN is said."""
+    return bool(port.mac) and not port.vlan
+
+
 def _sap(port: SdnPort) -> str:
     return port.key.rpartition("/")[2]
 
 
 def _taken(rt: Runtime, wish: ServiceRequest, specs: Sequence[SegmentSpec | ChainSpec]) -> Iterator[Finding]:
-    """SAPs at a port and VLAN that another link, of this service or another, has already."""
+    """SAPs at a port and VLAN that another link, of this service or another, has already.
+
+    So no two services have a port in common, and no frame is of the links of two.
+    """
     from manor.store import instances
 
     segments = [spec for spec in specs if isinstance(spec, SegmentSpec)]
@@ -143,8 +151,8 @@ def _taken(rt: Runtime, wish: ServiceRequest, specs: Sequence[SegmentSpec | Chai
     others += [(f"link {spec.name}", port) for spec in segments for port in spec.ports]
     for spec, port in outside:
         for whose, other in others:
-            same = (other.host, other.device) == (port.host, port.device)
-            if same and other.vlan == port.vlan and other.key != port.key:
+            same = (other.host, other.device) == (port.host, port.device) and other.key != port.key
+            if same and (other.vlan == port.vlan or _is_whole(port) or _is_whole(other)):
                 vlan = f" (VLAN {port.vlan})" if port.vlan else ""
                 message = f"SAP {_sap(port)}: {port.device} on {port.host}{vlan} is {whose}'s already"
                 yield _finding(wish, spec, message, "give each a port, or a VLAN, of its own")

@@ -33,7 +33,7 @@ from manor_sdn_ryu.fields import Field, exact, intersects, merge, render_match
 from manor_sdn_ryu.names import word
 from manor_sdn_ryu.nsh import POSITIONS_MAX, returned, unwrapped, way_of, wrapped
 from manor_sdn_ryu.pipeline import LOCAL, SEGMENT_MASK, Priority, Table, metadata_of, tag, tunnel_id
-from manor_sdn_ryu.segment import DROP, Actions, goto, is_outside, limited, link_device, way_out
+from manor_sdn_ryu.segment import DROP, Actions, goto, limited, link_device, way_out
 
 __all__ = ["compile_chain"]
 
@@ -313,7 +313,7 @@ class _Way:
             priority += _RANKS * (2 * bool(start.mac) + bool(end.mac))
         elif not end.mac:
             priority = Priority.OUTSIDE + _RANKS * self.spec.precedence + self.rank
-        if table is Table.CLASSIFY and is_outside(start):  # several links may have VLANs of this port
+        if table is Table.CLASSIFY:  # several links may have VLANs of this port
             segment = metadata_of(self.spec.owner, self.spec.segment)
             match = {**match, "metadata": (segment, SEGMENT_MASK)}
         if table is Table.INNER:

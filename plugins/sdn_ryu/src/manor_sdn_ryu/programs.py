@@ -128,8 +128,12 @@ class Programs:
                     fields=("classifiers", "precedence"),
                     hint="narrow a classifier, and give its chain the higher precedence",
                 )
-            for other, their_rule in self._claims.shadows(number, rule) if _steers(program) else ():
+            from_a_host = any(name == "tunnel_id" for name, _ in rule.match)
+            for other, their_rule in self._claims.shadows(number, rule) if from_a_host or _steers(program) else ():
                 rival = self._by_cookie[other]
+                if from_a_host:
+                    message = f"{program.key} and {rival.key} have the same tunnel id"
+                    raise Conflict(message, replace=False, hint="rename one of them")
                 if not _steers(rival):
                     continue  # a segment's rules are for what no chain wants
                 high, low = (program, rival) if rule.priority > their_rule.priority else (rival, program)
