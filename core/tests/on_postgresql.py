@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from manor.lcm import engine
 from manor.store import database
 from manor.store.database import Database
 from manor.testing.postgresql import new_database, private_postgresql
 
 _open = ExitStack()
+
+IDLE_TRANSACTION_S = 60.0
+"""On a busy machine a test's thread may be still for as long as a node that is frozen."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -24,9 +28,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if is_controller:
         return  # the workers have servers of their own
     server = _open.enter_context(private_postgresql())
+    database.IDLE_TRANSACTION_S = engine.IDLE_TRANSACTION_S = IDLE_TRANSACTION_S
     plain = database.normal_url
     template = plain(new_database(server))
-    Database.open(template).close()
+    with Database.open(template) as made:
+        queue = engine.DbosEngine(made)
+        queue.prepare()  # or each test that runs an operation would make the queue's tables
+        queue.close()
     database.normal_url = _redirected(plain, server, template.rpartition("/")[2])
 
 

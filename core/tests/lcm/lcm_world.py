@@ -223,7 +223,8 @@ def _copy_of_template(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not _TEMPLATE:
         Database.open(path).close()
-        _TEMPLATE.append(path.read_bytes())
+        if path.exists():  # else it is no file's: the suite runs on PostgreSQL
+            _TEMPLATE.append(path.read_bytes())
     else:
         path.write_bytes(_TEMPLATE[0])
 

@@ -19,6 +19,7 @@ from lcm_world import InlineEngine
 from pydantic import BaseModel, TypeAdapter
 from service_world import FILES, hash_of
 from simulated import Scheduler
+from sqlmodel import SQLModel
 
 from manor.api import DriverEnvironment, SdnDriver, VimDriver, hookimpl
 from manor.api.resources import ResourceKind
@@ -131,7 +132,8 @@ class _Worker:
 class Snapshot:
     """All that outlives a process: the database, the platform, the time."""
 
-    database: sqlite3.Connection
+    restore: Callable[[], None]
+    """Puts the database back."""
     state: State
     now_s: float
 
@@ -174,23 +176,42 @@ class SimSite:
 
     def snapshot(self) -> Snapshot:
         """To come back to."""
-        copy = sqlite3.connect(":memory:", check_same_thread=False)
-        self._sqlite(lambda live: live.backup(copy))
+        restore = self._copied_file() if self.database.is_sqlite else self._copied_rows()
         with self.world.look() as state:
-            return Snapshot(database=copy, state=_copied(state), now_s=self.scheduler.now_s)
+            return Snapshot(restore=restore, state=_copied(state), now_s=self.scheduler.now_s)
 
     def rewind(self, to: Snapshot, seed: int = 0) -> None:
         """As it was then, with new dice and a new process."""
         self.scheduler.kill()
         self.scheduler = Scheduler(seed)
         self.scheduler.now_s = to.now_s
-        self._sqlite(to.database.backup)
+        to.restore()
         with self.world.change() as state:
             fresh = _copied(to.state)
             for name in State.__slots__:
                 setattr(state, name, getattr(fresh, name))
         self.world.calls.clear()
         self.rt = self._process()
+
+    def _copied_file(self) -> Callable[[], None]:
+        copy = sqlite3.connect(":memory:", check_same_thread=False)
+        self._sqlite(lambda live: live.backup(copy))
+        return lambda: self._sqlite(copy.backup)
+
+    def _copied_rows(self) -> Callable[[], None]:
+        tables = [table for table in SQLModel.metadata.sorted_tables if table.name.startswith("manor_")]
+        with self.database.read() as tx:
+            kept = [(table, [dict(row) for row in tx.execute(table.select()).mappings()]) for table in tables]
+
+        def restore() -> None:
+            with self.database.begin() as tx:
+                for table in reversed(tables):
+                    tx.execute(table.delete())
+                for table, rows in kept:
+                    if rows:
+                        tx.execute(table.insert(), rows)
+
+        return restore
 
     def _sqlite(self, do: Callable[[Any], None]) -> None:
         live = self.database.engine.raw_connection()

@@ -161,7 +161,13 @@ class DbosEngine:
 
             dbos.DBOS.workflow(name=_WORKFLOW, max_recovery_attempts=None)(run)
             dbos.DBOS.listen_queues([_QUEUE])
-            dbos.DBOS.launch()
+            try:
+                dbos.DBOS.launch()
+            except Exception as error:  # its own errors are many; half launched it would refuse the next try
+                dbos.DBOS.destroy(destroy_registry=True)
+                self._let_go()
+                reason = str(error).strip().splitlines() or [type(error).__name__]
+                raise StoreError(f"the queue cannot start: {reason[0]}", hint="manor doctor") from error
             self._launched = True
             return True
 
@@ -200,9 +206,12 @@ class DbosEngine:
             if self._client_made is not None:
                 self._client_made.destroy()
                 self._client_made = None
-            if self._lock_file is not None:
-                self._lock_file.close()
-                self._lock_file = None
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
 
     def _run(self, operation_id: str) -> str:
         """The workflow. What it returns is for the curious: the journal is the truth."""
