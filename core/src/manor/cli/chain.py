@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from manor.cli.chainlook import counters, drawn, trace, verify
 from manor.cli.chainshow import facts, path_words, show
 from manor.cli.find import complete_ns, find_ns
+from manor.cli.options import changes
 from manor.cli.session import Session, new_app, session
+
+if TYPE_CHECKING:
+    from manor.lcm.ns import Proposal
 
 __all__ = ["app"]
 
@@ -48,27 +52,23 @@ for command in (show, verify, trace, counters):
 OneChain = Annotated[
     str, typer.Argument(metavar="NS/CHAIN", help="A service and one of its chains.", autocompletion=complete_ns)
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
-@app.command()
-def disable(ctx: typer.Context, chain: OneChain, yes: Yes = False) -> None:
+@changes(app)
+def disable(ctx: typer.Context, chain: OneChain) -> Proposal:
     """Switch a chain off: its traffic goes straight to where it is addressed, past every function."""
-    _switch(session(ctx), chain, is_on=False, yes=yes)
+    return _switched(session(ctx), chain, is_on=False)
 
 
-@app.command()
-def enable(ctx: typer.Context, chain: OneChain, yes: Yes = False) -> None:
+@changes(app)
+def enable(ctx: typer.Context, chain: OneChain) -> Proposal:
     """Switch a chain on again."""
-    _switch(session(ctx), chain, is_on=True, yes=yes)
+    return _switched(session(ctx), chain, is_on=True)
 
 
-def _switch(s: Session, typed: str, *, is_on: bool, yes: bool) -> None:
-    from manor.cli.running import carry_out
+def _switched(s: Session, typed: str, *, is_on: bool) -> Proposal:
     from manor.lcm.updating import update
-    from manor.model.instance import OnFailure
 
     service, _, name = typed.partition("/")
     on, off = ((name,), ()) if is_on else ((), (name,))
-    proposal = update(s.runtime, find_ns(s, service).id, chains_on=on, chains_off=off)
-    carry_out(s, proposal, yes=yes, on_failure=OnFailure.ROLLBACK, wait=True)
+    return update(s.runtime, find_ns(s, service).id, chains_on=on, chains_off=off)

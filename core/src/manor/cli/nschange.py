@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from manor.cli.find import find_ns, pairs
-from manor.cli.options import Failing, NoWait, Secrets, Service, Yes
+from manor.cli.options import Secrets, Service, changes
 from manor.cli.session import new_app, session
 from manor.errors import UsageError
 from manor.model.instance import OnFailure
+
+if TYPE_CHECKING:
+    from manor.lcm.ns import Proposal
 
 __all__ = ["app"]
 
 app = new_app("Changes of a service.")
 
 
-@app.command()
+@changes(app, on_failure=OnFailure.HOLD)
 def heal(
     ctx: typer.Context,
     service: Service,
@@ -29,20 +32,15 @@ def heal(
         list[str] | None, typer.Option("--vnfc", help="Make this machine anew, as VNF/VDU-0; repeatable.")
     ] = None,
     cause: Annotated[str, typer.Option(help="Why; kept with the operation.")] = "",
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.HOLD,
-    no_wait: NoWait = False,
-) -> None:
+) -> Proposal:
     """Bring back what is broken; with --vnf or --vnfc also make machines anew, under the same key, MAC and address."""
-    from manor.cli.running import carry_out
     from manor.lcm import healing
 
     s = session(ctx)
-    proposal = healing.heal(s.runtime, find_ns(s, service).id, vnfs=vnf or (), vnfcs=vnfc or (), cause=cause)
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+    return healing.heal(s.runtime, find_ns(s, service).id, vnfs=vnf or (), vnfcs=vnfc or (), cause=cause)
 
 
-@app.command()
+@changes(app)
 def scale(
     ctx: typer.Context,
     service: Service,
@@ -54,18 +52,14 @@ def scale(
     out: Annotated[int, typer.Option("--out", min=0, help="Steps up.")] = 0,
     in_: Annotated[int, typer.Option("--in", min=0, help="Steps down.")] = 0,
     to: Annotated[int | None, typer.Option("--to", min=0, help="Exactly this level of the aspect.")] = None,
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.ROLLBACK,
-    no_wait: NoWait = False,
-) -> None:
+) -> Proposal:
     """Give a service more or fewer VNFs; the newest go first, and chains take in or let go of them."""
-    from manor.cli.running import carry_out
     from manor.lcm.scaling import scale_ns
 
     if aspect and bool(out) + bool(in_) + (to is not None) != 1:
         raise UsageError(f"scale {aspect} by how much?", hint="one of --out N, --in N, --to N")
     s = session(ctx)
-    proposal = scale_ns(
+    return scale_ns(
         s.runtime,
         find_ns(s, service).id,
         vnfs=pairs(vnf or (), option="--vnf"),
@@ -74,10 +68,9 @@ def scale(
         steps=out - in_,
         to_level=to,
     )
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
 
 
-@app.command()
+@changes(app)
 def update(
     ctx: typer.Context,
     service: Service,
@@ -86,21 +79,17 @@ def update(
     ] = None,
     secret: Secrets = None,
     update_type: Annotated[
-        str, typer.Option("--type", metavar="UPDATETYPE", help="ETSI's updateType, as CREATE_NS_VIRTUAL_LINK.")
+        str, typer.Option("--type", metavar="UPDATETYPE", help="ETSI's updateType, as MOVE_VNF; `--type ?` lists them.")
     ] = "",
     data: Annotated[Path | None, typer.Option("--data", help="A YAML file with the type's attributes.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One attribute of the type; repeatable.")
     ] = None,
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.ROLLBACK,
-    no_wait: NoWait = False,
-) -> None:
+) -> Proposal:
     """Change a running service: its parameters, or with --type anything that ETSI's UpdateNs changes.
 
     Machines whose boot data change are made anew, one after the other.
     """
-    from manor.cli.running import carry_out
     from manor.cli.settings import secrets, settings
     from manor.lcm.updates import update_ns
     from manor.lcm.updating import update as updated
@@ -110,7 +99,5 @@ def update(
     s = session(ctx)
     found = find_ns(s, service).id
     if update_type:
-        proposal = update_ns(s.runtime, found, update_type, settings(data, set_ or ()))
-    else:
-        proposal = updated(s.runtime, found, parameters={**settings(None, param or ()), **secrets(secret or ())})
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+        return update_ns(s.runtime, found, update_type, settings(data, set_ or ()))
+    return updated(s.runtime, found, parameters={**settings(None, param or ()), **secrets(secret or ())})

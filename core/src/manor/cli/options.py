@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from manor.cli.find import complete_ns, complete_vnf
+from manor.cli.session import session
 from manor.model.instance import OnFailure
 
-__all__ = ["Failing", "NoWait", "Secrets", "Service", "Vnf", "Vnfs", "Yes"]
+if TYPE_CHECKING:
+    from manor.lcm.ns import Proposal
+
+__all__ = ["Failing", "NoWait", "Secrets", "Service", "Vnf", "Vnfs", "Yes", "changes"]
 
 Service = Annotated[str, typer.Argument(metavar="NS", help="Name or id of a service.", autocompletion=complete_ns)]
 Vnf = Annotated[
@@ -27,3 +35,36 @@ Secrets = Annotated[
     typer.Option("--secret", metavar="KEY=FILE", help="A parameter whose value is in a file (0600); repeatable."),
 ]
 Failing = Annotated[OnFailure, typer.Option("--on-failure", help="What to do when a step fails for good.")]
+
+
+def changes(
+    app: typer.Typer, name: str | None = None, *, on_failure: OnFailure = OnFailure.ROLLBACK
+) -> Callable[[Callable[..., Proposal | None]], Callable[..., Proposal | None]]:
+    """Add a command that proposes a change: it is shown, asked about and carried out, with the same options everywhere.
+
+    The function returns the proposal, or None where it only told something. ``on_failure`` is the option's default.
+    """
+    how = {"yes": (Yes, False), "on_failure": (Failing, on_failure), "no_wait": (NoWait, False)}
+
+    def register(command: Callable[..., Proposal | None]) -> Callable[..., Proposal | None]:
+        @functools.wraps(command)
+        def run(ctx: typer.Context, *, yes: bool, on_failure: OnFailure, no_wait: bool, **given: Any) -> None:
+            proposal = command(ctx, **given)
+            if proposal is not None:
+                from manor.cli.running import carry_out
+
+                carry_out(session(ctx), proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+
+        # The proposal's type is heavy to import, and no option.
+        hints = typing.get_type_hints(command, localns={"Proposal": object}, include_extras=True)
+        own = [p.replace(annotation=hints[p.name]) for p in inspect.signature(command).parameters.values()]
+        shared = [
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+            for key, (kind, default) in how.items()
+        ]
+        run.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in (*own, *shared)}
+        app.command(name)(run)
+        return command
+
+    return register

@@ -23,9 +23,9 @@ __all__ = ["BUILTIN", "hoist", "run"]
 
 BUILTIN: dict[str, tuple[str, str]] = {
     "package": ("manor.cli.package:app", "VNF and NS packages: validate, onboard, list, show, delete"),
-    "ns": ("manor.cli.ns:app", "Network services: create, plan, instantiate, show, drift, terminate, delete"),
-    "vnf": ("manor.cli.vnf:app", "VNFs: list, show, console, run a program inside"),
-    "chain": ("manor.cli.chain:app", "Service function chains: list, show, counters"),
+    "ns": ("manor.cli.ns:app", "Network services: create, instantiate, show, heal, scale, update, terminate"),
+    "vnf": ("manor.cli.vnf:app", "VNFs: show, heal, stop, scale, upgrade, move, snapshot, run a program inside"),
+    "chain": ("manor.cli.chain:app", "Service function chains: show, verify, trace, counters, disable, enable"),
     "alarm": ("manor.cli.alarm:app", "Alarms: what is wrong, what was decided about it, and why"),
     "heal": ("manor.cli.heal:app", "Heals: what was decided about alarms, and your word where it waits for it"),
     "kpi": ("manor.cli.kpi:app", "KPIs of machines, links and chains: list, show, plot, export"),
@@ -33,7 +33,7 @@ BUILTIN: dict[str, tuple[str, str]] = {
     "metrics": ("manor.cli.metrics:app", "What Prometheus and Grafana need: rules, dashboards, service discovery"),
     "events": ("manor.cli.events:app", "What happened, as ETSI's notifications; --follow goes on"),
     "subscription": ("manor.cli.subscription:app", "Who is told of it by webhook: create, list, delete"),
-    "op": ("manor.cli.op:app", "Operations: list, watch, timeline, retry, rollback, fail, cancel"),
+    "op": ("manor.cli.op:app", "Operations: list, watch, timeline, retry, rollback, continue, fail, cancel"),
     "vim": ("manor.cli.vim:app", "VIMs, where machines run: add, list, show, check, remove, orphans"),
     "sdn": ("manor.cli.sdn:app", "SDN controllers, which steer traffic: add, list, show, check, remove"),
     "plugin": ("manor.cli.plugin:app", "Plugins: what is installed, what it provides, what is wrong with it"),

@@ -6,24 +6,30 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from manor.cli import vnfchange, vnfsnapshot
 from manor.cli.find import complete_ns, complete_package, complete_vnf, find_ns, find_vnf
 from manor.cli.names import resolve
-from manor.cli.options import Failing, NoWait, Vnf, Vnfs, Yes
+from manor.cli.options import Vnf, Vnfs, changes
 from manor.cli.output import printable
 from manor.cli.render.topology import machine_name
 from manor.cli.session import Session, new_app, session
 from manor.errors import Unsupported, UsageError
+from manor.lcm.rollout import Strategy
 from manor.model.instance import OnFailure
 from manor.model.topology import TopologyVnf, TopologyVnfc
 
+if TYPE_CHECKING:
+    from manor.lcm.ns import Proposal
+
 __all__ = ["app"]
 
-app = new_app("VNFs: list, show, heal, start, stop, scale, upgrade, change, console, run a program inside.")
+app = new_app(
+    "VNFs: list, show, heal, start, stop, scale, upgrade, change, move, snapshot, console, run a program inside."
+)
 app.add_typer(vnfchange.app)
 app.add_typer(vnfsnapshot.app, name="snapshot")
 
@@ -139,30 +145,25 @@ def _said(information: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-@app.command()
+@changes(app, on_failure=OnFailure.HOLD)
 def heal(
     ctx: typer.Context,
     vnf: Vnf,
     vnfc: Annotated[list[str] | None, typer.Option("--vnfc", help="Only this machine, as main-0; repeatable.")] = None,
     cause: Annotated[str, typer.Option(help="Why; kept with the operation.")] = "",
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.HOLD,
-    no_wait: NoWait = False,
-) -> None:
+) -> Proposal:
     """Make a VNF's machines anew, under the same key, MAC and address, and bring back what else is broken."""
-    from manor.cli.running import carry_out
     from manor.lcm import healing
 
     s = session(ctx)
     found = find_vnf(s, vnf)
-    proposal = healing.heal(
+    return healing.heal(
         s.runtime,
         found.ns_id,
         vnfs=() if vnfc else (found.name,),
         vnfcs=[name if name.startswith(found.name) else f"{found.name}/{name}" for name in vnfc or ()],
         cause=cause,
     )
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
 
 
 def _of_one_service(s: Session, typed: list[str]) -> tuple[str, list[str]]:
@@ -173,21 +174,20 @@ def _of_one_service(s: Session, typed: list[str]) -> tuple[str, list[str]]:
     return found[0].ns_id, [vnf.name for vnf in found]
 
 
-@app.command()
+@changes(app)
 def start(
-    ctx: typer.Context, vnfs: Vnfs, yes: Yes = False, on_failure: Failing = OnFailure.ROLLBACK, no_wait: NoWait = False
-) -> None:
+    ctx: typer.Context,
+    vnfs: Vnfs,
+) -> Proposal:
     """Turn stopped VNFs on, and prove that they work."""
     from manor.api import PowerState
-    from manor.cli.running import carry_out
     from manor.lcm.operate import operate
 
     s = session(ctx)
-    proposal = operate(s.runtime, *_of_one_service(s, vnfs), PowerState.STARTED)
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+    return operate(s.runtime, *_of_one_service(s, vnfs), PowerState.STARTED)
 
 
-@app.command()
+@changes(app)
 def stop(
     ctx: typer.Context,
     vnfs: Vnfs,
@@ -197,24 +197,19 @@ def stop(
     timeout_s: Annotated[
         float | None, typer.Option("--timeout", min=0, max=86_400, help="Seconds to ask before turning off.")
     ] = None,
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.ROLLBACK,
-    no_wait: NoWait = False,
-) -> None:
+) -> Proposal:
     """Turn VNFs off; they stay so, and are no drift, until `vnf start`."""
     from manor.api import PowerState
-    from manor.cli.running import carry_out
     from manor.lcm.operate import operate
 
     if forceful and timeout_s is not None:
         raise UsageError("a forceful stop waits for nothing", hint="leave out --timeout or --forceful")
     s = session(ctx)
     patience_s = 0.0 if forceful else timeout_s
-    proposal = operate(s.runtime, *_of_one_service(s, vnfs), PowerState.STOPPED, patience_s=patience_s)
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+    return operate(s.runtime, *_of_one_service(s, vnfs), PowerState.STOPPED, patience_s=patience_s)
 
 
-@app.command()
+@changes(app)
 def scale(
     ctx: typer.Context,
     vnf: Vnf,
@@ -223,53 +218,43 @@ def scale(
     in_: Annotated[int, typer.Option("--in", min=0, help="Steps down.")] = 0,
     level: Annotated[int | None, typer.Option("--level", min=0, help="Exactly this scale level of the aspect.")] = None,
     to_level: Annotated[str, typer.Option("--to-level", help="An instantiation level of the VNFD.")] = "",
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.ROLLBACK,
-    no_wait: NoWait = False,
-) -> None:
+) -> Proposal:
     """Give a VNF more or fewer machines; the newest go first."""
-    from manor.cli.running import carry_out
     from manor.lcm.scaling import scale_vnf
 
     if aspect and bool(out) + bool(in_) + (level is not None) != 1:
         raise UsageError(f"scale {aspect} by how much?", hint="one of --out N, --in N, --level N")
     s = session(ctx)
     found = find_vnf(s, vnf)
-    proposal = scale_vnf(
-        s.runtime, found.ns_id, found.name, aspect=aspect, steps=out - in_, to_level=level, level=to_level
-    )
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+    return scale_vnf(s.runtime, found.ns_id, found.name, aspect=aspect, steps=out - in_, to_level=level, level=to_level)
 
 
-@app.command()
+@changes(app)
 def upgrade(
     ctx: typer.Context,
     vnfs: Vnfs,
     package: Annotated[
         str, typer.Option("--package", help="VNF package: id, VNFD id or name.", autocompletion=complete_package)
     ],
-    strategy: Annotated[str, typer.Option(help="rolling, canary or blue-green.")] = "rolling",
+    strategy: Annotated[Strategy, typer.Option(help="How machines are replaced.")] = Strategy.ROLLING,
     fraction: Annotated[float, typer.Option(min=0, max=1, help="Of the machines, those that go first (canary).")] = 0.0,
     gate: Annotated[
-        list[str] | None, typer.Option("--gate", metavar="KPI<NUMBER", help="What new machines keep to; repeatable.")
+        list[str] | None,
+        typer.Option("--gate", metavar="KPI<NUMBER", help="A bound for new machines; repeatable."),
     ] = None,
-    soak_s: Annotated[float, typer.Option("--soak", min=0, help="Seconds to hold them to it.")] = 0.0,
+    soak_s: Annotated[float, typer.Option("--soak", min=0, help="Seconds that they have to keep it.")] = 0.0,
     discard_data: Annotated[
         bool, typer.Option("--discard-data", help="Blank disks may stay behind with their data (blue-green).")
     ] = False,
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.ROLLBACK,
-    no_wait: NoWait = False,
-) -> None:
+) -> Proposal:
     """Run VNFs from another package; where one is not healthy or breaks the gate, the old ones come back.
 
     Rolling: machine after machine. Canary: the first ones have to stand the gate. Blue-green: all beside the old.
     """
-    from manor.cli.running import carry_out
     from manor.lcm.updating import change_package
 
     s = session(ctx)
-    proposal = change_package(
+    return change_package(
         s.runtime,
         *_of_one_service(s, vnfs),
         package,
@@ -279,7 +264,6 @@ def upgrade(
         soak_s=soak_s,
         discard_data=discard_data,
     )
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
 
 
 @app.command()

@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from manor.cli.find import find_vnf, pairs
-from manor.cli.options import Failing, NoWait, Secrets, Vnf, Yes
+from manor.cli.options import Secrets, Vnf, changes
 from manor.cli.session import new_app, session
 from manor.model.instance import OnFailure
+
+if TYPE_CHECKING:
+    from manor.lcm.ns import Proposal
 
 __all__ = ["app"]
 
 app = new_app("Changes of a VNF.")
 
 
-@app.command("change-flavour")
+@changes(app, "change-flavour")
 def change_flavour(
     ctx: typer.Context,
     vnf: Vnf,
     flavour: Annotated[str, typer.Argument(metavar="FLAVOUR", help="Deployment flavour of the VNFD.")],
     level: Annotated[str, typer.Option("--level", help="An instantiation level of it; default: its own default.")] = "",
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.ROLLBACK,
-    no_wait: NoWait = False,
-) -> None:
+) -> Proposal:
     """Give a VNF another deployment flavour; machines that both have keep their names and addresses."""
-    from manor.cli.running import carry_out
     from manor.lcm import changing
 
     s = session(ctx)
     found = find_vnf(s, vnf)
-    proposal = changing.change_flavour(s.runtime, found.ns_id, found.name, flavour, level=level)
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+    return changing.change_flavour(s.runtime, found.ns_id, found.name, flavour, level=level)
 
 
-@app.command("change-ext-conn")
+@changes(app, "change-ext-conn")
 def change_ext_conn(
     ctx: typer.Context,
     vnf: Vnf,
@@ -44,21 +42,16 @@ def change_ext_conn(
         list[str],
         typer.Option("--connect", metavar="CP=LINK", help="External CP, link; CP= for none; repeatable."),
     ],
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.ROLLBACK,
-    no_wait: NoWait = False,
-) -> None:
+) -> Proposal:
     """Put external connection points of a VNF on other virtual links of its service."""
-    from manor.cli.running import carry_out
     from manor.lcm import changing
 
     s = session(ctx)
     found = find_vnf(s, vnf)
-    proposal = changing.change_ext_conn(s.runtime, found.ns_id, found.name, pairs(connect, option="--connect"))
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+    return changing.change_ext_conn(s.runtime, found.ns_id, found.name, pairs(connect, option="--connect"))
 
 
-@app.command()
+@changes(app)
 def move(
     ctx: typer.Context,
     vnf: Vnf,
@@ -66,21 +59,16 @@ def move(
     discard_data: Annotated[
         bool, typer.Option("--discard-data", help="Blank disks may stay behind with their data.")
     ] = False,
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.ROLLBACK,
-    no_wait: NoWait = False,
-) -> None:
+) -> Proposal:
     """Move a VNF to another host or VIM: new machines first, with the same addresses, then the old ones go."""
-    from manor.cli.running import carry_out
     from manor.lcm import moving
 
     s = session(ctx)
     found = find_vnf(s, vnf)
-    proposal = moving.move(s.runtime, found.ns_id, found.name, place, discard_data=discard_data)
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+    return moving.move(s.runtime, found.ns_id, found.name, place, discard_data=discard_data)
 
 
-@app.command()
+@changes(app, on_failure=OnFailure.HOLD)
 def action(
     ctx: typer.Context,
     vnf: Vnf,
@@ -91,12 +79,8 @@ def action(
         list[str] | None, typer.Option("--param", metavar="KEY=VALUE", help="A parameter of it; repeatable.")
     ] = None,
     secret: Secrets = None,
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.HOLD,
-    no_wait: NoWait = False,
-) -> None:
+) -> Proposal | None:
     """Have a VNF do something that its package offers: an operation of its own interfaces."""
-    from manor.cli.running import carry_out
     from manor.cli.settings import secrets
     from manor.lcm import changing
     from manor.lcm.scripts import actions
@@ -113,13 +97,12 @@ def action(
         s.out.result(
             values, lambda: s.out.table(("action", "kind", "parameters"), rows, empty=f"{found.name} has no action")
         )
-        return
+        return None
     given = {**pairs(param or [], option="--param"), **secrets(secret or ())}
-    proposal = changing.act(s.runtime, found.ns_id, found.name, name, given)
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+    return changing.act(s.runtime, found.ns_id, found.name, name, given)
 
 
-@app.command()
+@changes(app)
 def modify(
     ctx: typer.Context,
     vnf: Vnf,
@@ -132,17 +115,13 @@ def modify(
         list[str] | None,
         typer.Option("--property", metavar="KEY=VALUE", help="A property; KEY= takes one away; repeatable."),
     ] = None,
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.ROLLBACK,
-    no_wait: NoWait = False,
-) -> None:
+) -> Proposal:
     """Change what is said of a VNF; its properties are parameters of its boot data and day-1 commands."""
-    from manor.cli.running import carry_out
     from manor.lcm import changing
 
     s = session(ctx)
     found = find_vnf(s, vnf)
-    proposal = changing.modify_information(
+    return changing.modify_information(
         s.runtime,
         found.ns_id,
         found.name,
@@ -151,7 +130,6 @@ def modify(
         metadata=_values(metadata, "--metadata"),
         properties=_values(prop, "--property"),
     )
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
 
 
 def _values(given: list[str] | None, option: str) -> dict[str, object]:

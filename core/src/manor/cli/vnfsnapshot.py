@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from manor.cli.find import find_ns, find_vnf
 from manor.cli.markers import when
-from manor.cli.options import Failing, NoWait, Service, Vnf, Yes
+from manor.cli.options import Service, Vnf, changes
 from manor.cli.session import new_app, session
 from manor.model.instance import OnFailure
+
+if TYPE_CHECKING:
+    from manor.lcm.ns import Proposal
 
 __all__ = ["app"]
 
@@ -19,24 +22,19 @@ app = new_app("Snapshots of VNFs: create, list, revert, delete.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the snapshot, within its service.")]
 
 
-@app.command()
+@changes(app)
 def create(
     ctx: typer.Context,
     vnf: Vnf,
     name: Name,
     description: Annotated[str, typer.Option(help="For people.")] = "",
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.ROLLBACK,
-    no_wait: NoWait = False,
-) -> None:
+) -> Proposal:
     """Take a snapshot of all disks of a VNF; its machines go on, and their memory is not in it."""
-    from manor.cli.running import carry_out
     from manor.lcm import snapshots
 
     s = session(ctx)
     found = find_vnf(s, vnf)
-    proposal = snapshots.create(s.runtime, found.ns_id, found.name, name, description=description)
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+    return snapshots.create(s.runtime, found.ns_id, found.name, name, description=description)
 
 
 @app.command("list")
@@ -54,38 +52,28 @@ def list_(ctx: typer.Context, service: Service) -> None:
     s.out.result(found, lambda: s.out.table(headers, rows, empty="no snapshot: manor vnf snapshot create NS/VNF NAME"))
 
 
-@app.command()
+@changes(app, on_failure=OnFailure.HOLD)
 def revert(
     ctx: typer.Context,
     vnf: Vnf,
     name: Name,
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.HOLD,
-    no_wait: NoWait = False,
-) -> None:
+) -> Proposal:
     """Give a VNF's disks the content of a snapshot; what was written since is lost."""
-    from manor.cli.running import carry_out
     from manor.lcm import snapshots
 
     s = session(ctx)
     found = find_vnf(s, vnf)
-    proposal = snapshots.revert(s.runtime, found.ns_id, found.name, name)
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+    return snapshots.revert(s.runtime, found.ns_id, found.name, name)
 
 
-@app.command()
+@changes(app, on_failure=OnFailure.HOLD)
 def delete(
     ctx: typer.Context,
     service: Service,
     name: Name,
-    yes: Yes = False,
-    on_failure: Failing = OnFailure.HOLD,
-    no_wait: NoWait = False,
-) -> None:
+) -> Proposal:
     """Delete a snapshot."""
-    from manor.cli.running import carry_out
     from manor.lcm import snapshots
 
     s = session(ctx)
-    proposal = snapshots.delete(s.runtime, find_ns(s, service).id, name)
-    carry_out(s, proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
+    return snapshots.delete(s.runtime, find_ns(s, service).id, name)
