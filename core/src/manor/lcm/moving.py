@@ -34,7 +34,7 @@ def move(rt: Runtime, ns: str, vnf: str, place: str, *, discard_data: bool = Fal
     )
     if all(place in (where, where.partition("/")[0]) for where in mine):
         return propose(rt, now.ns.id, OperationKind.UPDATE, now.wishes)  # it is there
-    turned = beside(now, wishes, [found.name], discard_data=discard_data)
+    turned = beside(now, wishes, [found.name], discard_data=discard_data, instead="bring its data to safety first")
     if request(rt, now.ns, now.wishes, now.state).sdn:
         wishes = dataclasses.replace(turned, rollout={"strategy": str(Strategy.BLUE_GREEN), "vnfs": [found.name]})
     return propose(rt, now.ns.id, OperationKind.UPDATE, wishes)

@@ -92,15 +92,17 @@ def change_package(
     names = tuple(one.name for one in found if one.vnfd_id != chosen.descriptor_id)
     rollout = {"strategy": strategy, "vnfs": names, "fraction": fraction, "gate": list(gate), "soak_s": soak_s}
     if rollout_of(rollout, now.ns.id) is not None and strategy == Strategy.BLUE_GREEN:
-        wishes = beside(now, wishes, names, discard_data=discard_data)
+        wishes = beside(
+            now, wishes, names, discard_data=discard_data, instead="upgrade it rolling, which keeps the disk"
+        )
     wishes = dataclasses.replace(wishes, rollout=rollout if names else {}, update_type="CHANGE_VNFPKG")
     return propose(rt, now.ns.id, OperationKind.UPDATE, wishes)
 
 
-def beside(now: Standing, wishes: Wishes, vnfs: Sequence[str], *, discard_data: bool) -> Wishes:
+def beside(now: Standing, wishes: Wishes, vnfs: Sequence[str], *, discard_data: bool, instead: str) -> Wishes:
     """Pure: the wishes with new machines for these VNFs beside the old ones.
 
-    Raises PlanRefused where a blank disk would stay behind with its data, unless it may.
+    Raises PlanRefused, with what to do ``instead``, where a blank disk would stay behind with its data, unless it may.
     """
     for name in vnfs:
         prefix = f"{now.ns.id}/vnf/{name}/"
@@ -109,7 +111,7 @@ def beside(now: Standing, wishes: Wishes, vnfs: Sequence[str], *, discard_data: 
         if kept and not discard_data:
             raise PlanRefused(
                 f"{name} has a disk with data, {kept.partition('/vnf/')[2]}, that new machines would not have",
-                hint="upgrade it rolling, which keeps the disk, or --discard-data",
+                hint=f"{instead}; or --discard-data",
             )
     raised = {name: wishes.generations.get(name, 0) + 1 for name in vnfs}
     return dataclasses.replace(wishes, generations={**wishes.generations, **raised}, switched=tuple(vnfs))

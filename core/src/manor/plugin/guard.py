@@ -97,7 +97,7 @@ def _guarded(method: Callable[..., Any], *, name: str, verb: str, counters: Coun
                 if verb in _PURE:
                     raise Permanent(f"{doing}: {describe(error)}", hint=f"report it to {name}") from error
                 raise Indeterminate(
-                    f"{doing}: {describe(error)}", hint="it may have happened: observe before anything else"
+                    f"{doing}: {describe(error)}", hint="it may have happened: a retry looks first what became of it"
                 ) from error
 
     return call

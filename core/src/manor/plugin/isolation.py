@@ -158,7 +158,7 @@ class _Process:
         what = f"{self.who}: its process {self._ending()} in the middle of {signature.name}"
         if signature.only_looks:
             return Transient(what, retry_after_s=0.1)
-        return Indeterminate(what, hint="it may have happened: observe before anything else")
+        return Indeterminate(what, hint="it may have happened: a retry looks first what became of it")
 
     def _ending(self) -> str:
         """How it ended, in words; it is waited for a moment, for the socket closes first."""
