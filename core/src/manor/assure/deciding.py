@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from manor.api.assure import Alarm, HealAction, HealDecision, HealRecord
 from manor.api.resources import Observed, Phase, VolumeSpec
+from manor.assure.declared import forbidden
 from manor.assure.settings import AssuranceSettings, Mode
 from manor.assure.sight import Service
 from manor.model.alarm import AlarmRecord, Outcome, Ruling, to_event
@@ -79,9 +80,11 @@ def decide(situation: Situation, decision: HealDecision, *, aspect: str = "") ->
     """What becomes of a policy's or a rule's decision. STARTED says that it is to be done now."""
     alarm, settings, name = situation.alarm, situation.settings, situation.service.name
     action, reason = decision.action, decision.reason
+    # A place stands for all that the service has on a host.
+    targets = tuple(machine for key in decision.targets for machine in situation.service.machines(key))
 
     def verdict(outcome: Outcome, why: str) -> Verdict:
-        return Verdict(action=action, outcome=outcome, reason=why, targets=decision.targets, aspect=aspect)
+        return Verdict(action=action, outcome=outcome, reason=why, targets=targets, aspect=aspect)
 
     if action is HealAction.NONE:
         return verdict(Outcome.NOTHING, reason)
@@ -90,18 +93,20 @@ def decide(situation: Situation, decision: HealDecision, *, aspect: str = "") ->
     if action not in _ACTS:
         return verdict(Outcome.ESCALATED, f"{reason}; a person has to {action}: this release cannot")
     nodes = {node.key for _, node in situation.service.nodes()}
-    stranger = next((key for key in decision.targets if key not in nodes), None)
-    if stranger is not None or not decision.targets:
+    stranger = next((key for key in targets if key not in nodes), None)
+    if stranger is not None or not targets:
         what = stranger or "nothing"
         return verdict(Outcome.ESCALATED, f"{reason}; {what} is no machine of {name}, so it cannot be {action}ed")
     mode = settings.mode(name, learned=alarm.learned)
     if mode is Mode.OFF:
         return verdict(Outcome.NOTHING, f"healing is off for {name}")
+    if said := forbidden(situation.service, action, targets):
+        return verdict(Outcome.ESCALATED, f"{reason}; {said}: a person has to {action}")
     if alarm.learned and not alarm.confirmations:
         return verdict(Outcome.NOTHING, "a detector alone never acts: no independent sign confirms it")
-    held = settings.hold(name, situation.now_s) or budget(situation, decision.targets)
+    held = settings.hold(name, situation.now_s) or budget(situation, targets)
     if not held and action in _REPAIRS:
-        held = _blast(situation, decision.targets)
+        held = _blast(situation, targets)
     if held:
         return verdict(Outcome.HELD, f"{reason}; held: {held}")
     useless = _useless(situation, action)
@@ -122,7 +127,7 @@ def budget(situation: Situation, targets: Sequence[str]) -> str:
     if service.held_by:
         return f"operation {service.held_by} stopped and waits for a person: manor op show {service.held_by}"
     recent = [heal for heal in situation.heals if now_s - _HOUR_S < heal.time_s <= now_s]
-    for key in targets:
+    for key in dict.fromkeys((situation.alarm.resource_key, *targets)):
         mine = [heal for heal in recent if heal.resource_key == key]
         rest_s = settings.cool_down_s - (now_s - max((heal.ended_s or heal.time_s for heal in mine), default=-math.inf))
         if rest_s > 0:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from manor.api import CallContext, GuestAccess, Observed, Phase, Query, ResourceKind, ResourceRef
-from manor.assure.sight import Service
+from manor.assure.declared import declared
+from manor.assure.sight import Declared, Service
 from manor.errors import DriverError, ManorError, NotFound, Unsupported
 from manor.lcm.runtime import Runtime
 from manor.model.desired import DesiredState
-from manor.model.instance import NsState, OperationState
+from manor.model.instance import NsState, OperationState, PackageKind
 
 __all__ = ["Heartbeats", "Looking", "Seen", "Services", "look"]
 
@@ -32,6 +33,8 @@ class Services:
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
         self._desired: dict[str, tuple[str, DesiredState | None]] = {}
+        self._declared: dict[str, Mapping[str, Declared]] = {}
+        self._vnfds: dict[str, Mapping[str, Any]] = {}
 
     def read(self) -> tuple[Service, ...]:
         """As the database has them now."""
@@ -45,6 +48,7 @@ class Services:
                 state = f"{ns.last_operation} {active.state if active else ''}"
                 if moving or self._desired.get(ns.id, ("", None))[0] != state:
                     self._desired[ns.id] = ("" if moving else state, instances.desired(tx, ns.id))
+                    self._declared[ns.id] = self._said_of(tx, ns.id)
                 desired = self._desired[ns.id][1]
                 if desired is None or ns.state is not NsState.INSTANTIATED:
                     continue
@@ -58,9 +62,22 @@ class Services:
                         last_operation=ns.last_operation,
                         is_changing=moving,
                         held_by=active.id if active is not None and not moving else "",
+                        declared=self._declared.get(ns.id, {}),
                     )
                 )
         return tuple(found)
+
+    def _said_of(self, tx: Any, ns_id: str) -> dict[str, Declared]:
+        """What descriptors and operator say of a service's VNFs, by VNF key."""
+        from manor.store import instances, packages
+
+        found = {}
+        for vnf in instances.vnfs(tx, ns_id):
+            if vnf.vnfd_id not in self._vnfds:  # it does not change while it is in use
+                package = packages.by_descriptor(tx, PackageKind.VNF, vnf.vnfd_id)
+                self._vnfds[vnf.vnfd_id] = packages.descriptor(tx, package.id) if package is not None else {}
+            found[vnf.id] = declared(self._vnfds[vnf.vnfd_id], vnf.information)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,6 +18,8 @@ from dataclasses import replace
 from manor.api import HealDecision, HealPolicy, Observed, ServiceView
 from manor.assure.confirming import confirm
 from manor.assure.deciding import Situation, Verdict, as_of_now, decide, heal_records
+from manor.assure.declared import by_trigger
+from manor.assure.declared import crossed as indicated
 from manor.assure.healing import followed_up, operation_state, refused, ruling_of, start_heal
 from manor.assure.learning import symptom_of
 from manor.assure.listening import Listening
@@ -210,7 +212,8 @@ class Assurance:
         findings = find_symptoms(services, sight, self._settings)
         settled = {service.id for service in services if not service.is_changing}
         crossed = [one for one in self._measuring.performance.symptoms if one.ns_id in settled]
-        findings = replace(findings, symptoms=(*findings.symptoms, *crossed))
+        told = indicated(services, self._measuring.rows, self._settings.degraded_s)
+        findings = replace(findings, symptoms=(*findings.symptoms, *crossed, *told))
         learning = self._measuring.learning
         if learning is None:
             return findings
@@ -323,7 +326,7 @@ class Assurance:
                 name=service.name,
                 nsd_id=service.nsd_id,
                 state="INSTANTIATED",
-                resources=service.keys(),
+                resources=(*service.keys(), *service.places()),
                 labels=service.labels,
             )
             wanted: list[tuple[AlarmRecord, Verdict]] = []
@@ -338,8 +341,11 @@ class Assurance:
                     sites=sites,
                 )
                 rules = self._settings.rules
-                decision = by_rule(alarm, service, rules) or self._ask_policy(alarm, view, history, now_s)
-                verdict = decide(situation, decision, aspect=aspect_of(alarm, service, rules))
+                decision, aspect = by_rule(alarm, service, rules), aspect_of(alarm, service, rules)
+                if decision is None:
+                    decision, aspect = by_trigger(alarm, service)
+                decision = decision or self._ask_policy(alarm, view, history, now_s)
+                verdict = decide(situation, decision, aspect=aspect)
                 if verdict.outcome is Outcome.STARTED:
                     wanted.append((alarm, verdict))
                 else:

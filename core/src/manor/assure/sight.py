@@ -7,8 +7,21 @@ from dataclasses import dataclass, field
 
 from manor.api.resources import ChainSpec, NodeSpec, Observed, SegmentSpec
 from manor.model.desired import DesiredState
+from manor.model.vnfd import IndicatorTrigger
 
-__all__ = ["Service", "Sight"]
+__all__ = ["Declared", "Service", "Sight"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Declared:
+    """What is said of a VNF about being healed and scaled by itself; None where nothing is said."""
+
+    autoheal: bool | None = None
+    autoscale: bool | None = None
+    triggers: tuple[IndicatorTrigger, ...] = ()
+
+
+_NOTHING = Declared()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +38,25 @@ class Service:
     """An operation runs: what is not there may be on its way."""
     held_by: str = ""
     """An operation that stopped and waits for a person."""
+    declared: Mapping[str, Declared] = field(default_factory=dict)
+    """By VNF key."""
+
+    def declared_of(self, machine: str) -> Declared:
+        """What is said of the VNF of a machine, by the machine's key."""
+        return self.declared.get(machine.rpartition("/")[0], _NOTHING)
+
+    def place(self, endpoint: str, host: str) -> str:
+        """Key of what this service has on a host, taken together."""
+        return f"{self.id}@{endpoint.partition(':')[2]}/{host}"
+
+    def places(self) -> frozenset[str]:
+        """Keys of what it has on each host."""
+        return frozenset(self.place(endpoint, node.host) for endpoint, node in self.nodes())
+
+    def machines(self, key: str) -> tuple[str, ...]:
+        """The machines that a place stands for; any other key stands for itself."""
+        there = tuple(node.key for endpoint, node in self.nodes() if self.place(endpoint, node.host) == key)
+        return there or (key,)
 
     def nodes(self) -> Iterator[tuple[str, NodeSpec]]:
         """Machines with their endpoint."""

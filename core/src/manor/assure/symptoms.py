@@ -17,7 +17,8 @@ from manor.model.alarm import EventType, FaultyResourceType
 
 __all__ = ["DEAD", "Findings", "Rank", "Symptom", "find_symptoms", "vnf_of"]
 
-DEAD = frozenset({"node-absent", "node-stopped", "crashed", "heartbeat-lost"})
+_OFF = frozenset({"node-absent", "node-stopped", "crashed"})
+DEAD = _OFF | {"host-emptied", "heartbeat-lost"}
 """Causes that need neither learning nor confirmation."""
 
 
@@ -84,11 +85,13 @@ def find_symptoms(services: Sequence[Service], sight: Sight, settings: Assurance
         if service.is_changing:
             blind.update(service.keys())
             continue
+        found: list[Symptom] = []
         for endpoint, node in service.nodes():
             if endpoint not in sight.observed or _unknown(sight.seen(endpoint, node.key)):
-                blind.add(node.key)
+                blind.update((node.key, service.place(endpoint, node.host)))
             else:
-                symptoms += _node(service, endpoint, node, sight, settings)
+                found += _node(service, endpoint, node, sight, settings)
+        symptoms += [*_emptied(service, found), *found]
         flows: list[tuple[str, SegmentSpec | ChainSpec]] = [*service.segments(), *service.chains()]
         for endpoint, spec in flows:
             if endpoint not in sight.observed or _unknown(sight.seen(endpoint, spec.key)):
@@ -148,6 +151,31 @@ def _hosts(sight: Sight) -> Iterator[Symptom]:
         )
 
 
+def _emptied(service: Service, found: Sequence[Symptom]) -> Iterator[Symptom]:
+    """Hosts on which nothing of a service runs any more, though more than one machine should: one fault, not many."""
+    dead = {symptom.resource_key: symptom for symptom in found if symptom.cause in _OFF}
+    hosts: dict[tuple[str, str], list[str]] = {}
+    for endpoint, node in service.nodes():
+        if node.power is PowerState.STARTED:
+            hosts.setdefault((endpoint, node.host), []).append(node.key)
+    for (endpoint, host), keys in hosts.items():
+        if len(keys) > 1 and all(key in dead for key in keys):
+            yield Symptom(
+                ns_id=service.id,
+                managed_object_id=service.id,
+                resource_key=service.place(endpoint, host),
+                cause="host-emptied",
+                rank=Rank.HOST,
+                severity=PerceivedSeverity.CRITICAL,
+                event_type=EventType.EQUIPMENT_ALARM,
+                resource_type=FaultyResourceType.COMPUTE,
+                detail=(f"none of its {len(keys)} machines on host {host} runs, as after a reboot",),
+                explained_by=frozenset({endpoint, f"{endpoint}/{host}"}),
+                # As the slowest of them; then it is an alarm before any of them is.
+                hold_s=max(dead[key].hold_s for key in keys),
+            )
+
+
 def _node(
     service: Service, endpoint: str, node: NodeSpec, sight: Sight, settings: AssuranceSettings
 ) -> Iterator[Symptom]:
@@ -166,7 +194,7 @@ def _node(
         cause, hold_s = "node-stopped" if wanted else "node-degraded", settings.degraded_s
     elif seen.phase is Phase.DEGRADED:
         cause, hold_s = "node-degraded", settings.degraded_s
-    above = frozenset({endpoint, f"{endpoint}/{node.host}"})
+    above = frozenset({endpoint, f"{endpoint}/{node.host}", service.place(endpoint, node.host)})
     if cause:
         yield Symptom(
             ns_id=service.id,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from manor.api.placement import AffinityScope
@@ -15,7 +16,9 @@ from manor.api.resources import SecurityRule, Subnet
 
 __all__ = [
     "AffinityRule",
+    "Comparison",
     "ExtCpd",
+    "IndicatorTrigger",
     "IntCpd",
     "IntVirtualLinkDesc",
     "LcmScript",
@@ -236,6 +239,43 @@ class VnfIndicator:
     """argv to read it in the guest, where the descriptor gives one."""
 
 
+class Comparison(StrEnum):
+    """How an indicator's value is compared: TOSCA's constraint operators."""
+
+    GREATER_THAN = "greater_than"
+    GREATER_OR_EQUAL = "greater_or_equal"
+    LESS_THAN = "less_than"
+    LESS_OR_EQUAL = "less_or_equal"
+    EQUAL = "equal"
+
+    def holds(self, value: float, limit: float) -> bool:
+        """Whether the value is in this relation to the limit."""
+        match self:
+            case Comparison.GREATER_THAN:
+                return value > limit
+            case Comparison.GREATER_OR_EQUAL:
+                return value >= limit
+            case Comparison.LESS_THAN:
+                return value < limit
+            case Comparison.LESS_OR_EQUAL:
+                return value <= limit
+            case Comparison.EQUAL:
+                return value == limit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndicatorTrigger:
+    """A trigger of a VnfIndicator policy (SOL001 annex A): what is to be done where all conditions hold."""
+
+    name: str
+    indicator: str
+    conditions: tuple[tuple[Comparison, float], ...]
+    operation: str
+    """``scale`` (out) or ``heal``, of Vnflcm."""
+    aspect: str = ""
+    """Of ``scale``; empty for the flavour's only one."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LcmScript:
     """lifeCycleManagementScript, by Vnflcm operation name as ``instantiate_end``."""
@@ -295,6 +335,7 @@ class Vnfd:
     storages: tuple[VirtualStorageDesc, ...] = ()
     images: tuple[SwImageDesc, ...] = ()
     indicators: tuple[VnfIndicator, ...] = ()
+    triggers: tuple[IndicatorTrigger, ...] = ()
     monitoring_parameters: tuple[MonitoringParameter, ...] = ()
     scripts: tuple[LcmScript, ...] = ()
     actions: tuple[VnfAction, ...] = ()

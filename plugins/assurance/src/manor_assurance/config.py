@@ -80,6 +80,7 @@ class CautiousConfig(BaseModel):
         "crashed",
         "domain-crashed",
         "heartbeat-lost",
+        "host-emptied",
         "host-lost",
         "node-absent",
         "node-down",

@@ -11,9 +11,10 @@ from manor.catalog.reading import Reading
 from manor.catalog.report import did_you_mean
 from manor.catalog.sol001.links import security_rule
 from manor.catalog.sol001.template import Template
+from manor.catalog.sol001.triggers import read_triggers
 from manor.catalog.sol001.types import Role
 from manor.catalog.sol001.vdu import argv
-from manor.model.vnfd import AffinityRule, ScalingAspect, VnfIndicator, VnfInstantiationLevel
+from manor.model.vnfd import AffinityRule, IndicatorTrigger, ScalingAspect, VnfIndicator, VnfInstantiationLevel
 
 __all__ = ["Policies", "affinity_rule", "read_policies", "security_rules", "targets"]
 
@@ -37,6 +38,7 @@ class Policies:
     initial_deltas: dict[str, int] = field(default_factory=dict)
     affinity: list[AffinityRule] = field(default_factory=list)
     indicators: list[VnfIndicator] = field(default_factory=list)
+    triggers: list[IndicatorTrigger] = field(default_factory=list)
 
 
 def targets(template: Template, policy: Reading, known: Iterable[str], what: str) -> list[str]:
@@ -84,6 +86,7 @@ def read_policies(template: Template) -> Policies:
             result.affinity += affinity_rule(template, name, policy, vdus, anti=kind.startswith("Anti"))
         elif kind == "VnfIndicator":
             result.indicators.append(_indicator(name, policy))
+            result.triggers += read_triggers(policy)
         elif kind in _QUIET or not kind:
             policy.value()
     for aspect_id, by_delta in deltas.items():

@@ -19,6 +19,7 @@ from manor.catalog.sol001.types import Role
 from manor.catalog.sol001.vdu import images_by_node, int_cpd, monitoring, storage, vdu, vdu_profile
 from manor.model.vnfd import (
     ExtCpd,
+    IndicatorTrigger,
     IntCpd,
     IntVirtualLinkDesc,
     LcmScript,
@@ -45,6 +46,7 @@ class _Parts:
     storages: dict[str, VirtualStorageDesc] = field(default_factory=dict)
     images: dict[str, SwImageDesc] = field(default_factory=dict)
     indicators: dict[str, VnfIndicator] = field(default_factory=dict)
+    triggers: dict[str, IndicatorTrigger] = field(default_factory=dict)
     scripts: dict[tuple[str, str], LcmScript] = field(default_factory=dict)
     actions: dict[str, VnfAction] = field(default_factory=dict)
 
@@ -94,6 +96,7 @@ def read_vnfd(templates: list[Template], files: PackageFiles) -> Vnfd:
         storages=tuple(parts.storages.values()),
         images=tuple(parts.images.values()),
         indicators=tuple(parts.indicators.values()),
+        triggers=tuple(parts.triggers.values()),
         monitoring_parameters=monitoring(properties.get("monitoring_parameters")),
         scripts=tuple(parts.scripts.values()),
         actions=tuple(parts.actions.values()),
@@ -178,6 +181,7 @@ def _flavour(template: Template, files: PackageFiles, parts: _Parts, identity: R
         parts.links.setdefault(link.name, _link(link))
     _expose(template, vdus, rules, parts)
     parts.indicators |= {indicator.id: indicator for indicator in policies.indicators}
+    parts.triggers |= {trigger.name: trigger for trigger in policies.triggers}
     operations = (own if own.is_map else identity).get("lcm_operations_configuration")
     description = (own.get("flavour_description") or identity.get("flavour_description")).note()
     return VnfDf(
