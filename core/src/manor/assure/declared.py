@@ -1,0 +1,124 @@
+"""What a VNF's descriptor says about being healed and scaled by itself, and what its operator changed of that.
+
+``is_autoheal_enabled`` and ``is_autoscale_enabled`` (SOL001; SOL003 and SOL006 spell them otherwise) are configurable
+properties: the descriptor has the default, ``manor vnf modify --property`` the last word. A trigger of an indicator
+says what is done when its value passes a limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from manor.api.assure import HealAction, HealDecision, PerceivedSeverity
+from manor.assure.sight import Declared, Service
+from manor.assure.symptoms import Rank, Symptom, vnf_of
+from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType
+from manor.model.vnfd import Comparison, IndicatorTrigger
+from manor.telemetry.kpis import KpiRow, split
+
+__all__ = ["CAUSE", "by_trigger", "crossed", "declared", "forbidden"]
+
+CAUSE = "indicator"
+_INDICATOR = "vnf_indicator"
+_HEAL = ("isautohealenabled",)
+_SCALE = ("isautoscaleenabled", "isautoscalableenabled")
+_SCALES = frozenset({HealAction.SCALE_OUT})
+_HEALS = frozenset({HealAction.RESTART, HealAction.RECREATE, HealAction.REROUTE})
+
+
+def declared(vnfd: Mapping[str, Any], information: Mapping[str, Any]) -> Declared:
+    """Of a VNFD as it is kept, and what the operator says of the instance (vnfConfigurableProperties). Pure."""
+    said = {_plain(name): value for name, value in dict(vnfd.get("configurable_properties") or {}).items()}
+    said |= {_plain(name): value for name, value in dict(information.get("vnfConfigurableProperties") or {}).items()}
+    aspects = [a["id"] for df in vnfd.get("flavours", ())[:1] for a in df.get("scaling_aspects", ())]
+    return Declared(
+        autoheal=_flag(said, _HEAL),
+        autoscale=_flag(said, _SCALE),
+        triggers=tuple(
+            IndicatorTrigger(
+                name=str(one["name"]),
+                indicator=str(one["indicator"]),
+                conditions=tuple((Comparison(word), float(limit)) for word, limit in one["conditions"]),
+                operation=str(one["operation"]),
+                aspect=str(one.get("aspect") or (aspects[0] if len(aspects) == 1 else "")),
+            )
+            for one in vnfd.get("triggers", ())
+        ),
+    )
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in str(name).lower() if letter.isalnum())
+
+
+def _flag(said: Mapping[str, Any], names: Sequence[str]) -> bool | None:
+    value = next((said[name] for name in names if name in said), None)
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.lower())
+    return value if isinstance(value, bool) else None
+
+
+def crossed(services: Sequence[Service], rows: Mapping[str, KpiRow], hold_s: float) -> tuple[Symptom, ...]:
+    """A symptom for each trigger whose conditions hold on a machine. Pure."""
+    found = []
+    for service in services:
+        if service.is_changing:
+            continue
+        for _, node in service.nodes():
+            row = rows.get(node.key)
+            for trigger in service.declared_of(node.key).triggers if row is not None else ():
+                value = _value(row, trigger) if row is not None else None
+                if value is not None:
+                    found.append(_symptom(service, node.key, trigger, value, hold_s))
+    return tuple(found)
+
+
+def _value(row: KpiRow, trigger: IndicatorTrigger) -> float | None:
+    """The first value of the indicator, or of one of its series, for which all conditions hold."""
+    for kpi, value in row.values.items():
+        metric, part = split(kpi)
+        if metric != _INDICATOR or trigger.indicator not in (part, part.partition("/")[0]):
+            continue
+        if all(comparison.holds(value, limit) for comparison, limit in trigger.conditions):
+            return value
+    return None
+
+
+def _symptom(service: Service, key: str, trigger: IndicatorTrigger, value: float, hold_s: float) -> Symptom:
+    said = " and ".join(f"{word.replace('_', ' ')} {limit:g}" for word, limit in trigger.conditions)
+    return Symptom(
+        ns_id=service.id,
+        managed_object_id=vnf_of(key),
+        resource_key=key,
+        cause=f"{CAUSE} {trigger.name}",
+        rank=Rank.THRESHOLD,
+        severity=PerceivedSeverity.WARNING if trigger.operation == "scale" else PerceivedSeverity.MAJOR,
+        event_type=EventType.QOS_ALARM,
+        resource_type=FaultyResourceType.COMPUTE,
+        detail=(f"indicator {trigger.indicator} is {value:g}: {said}, as the VNFD's trigger {trigger.name} has it",),
+        explained_by=frozenset({key}),
+        hold_s=hold_s,
+    )
+
+
+def by_trigger(alarm: AlarmRecord, service: Service) -> tuple[HealDecision | None, str]:
+    """What the VNFD wants done about an alarm of one of its triggers, and the aspect to scale by. Pure."""
+    for trigger in service.declared_of(alarm.resource_key).triggers:
+        if alarm.probable_cause == f"{CAUSE} {trigger.name}":
+            action = HealAction.SCALE_OUT if trigger.operation == "scale" else HealAction.RESTART
+            reason = f"{alarm.probable_cause} on {alarm.resource_key}: the VNFD says {action}"
+            return HealDecision(action=action, targets=(alarm.resource_key,), reason=reason), trigger.aspect
+    return None, ""
+
+
+def forbidden(service: Service, action: HealAction, targets: Sequence[str]) -> str:
+    """Why one of these machines may not be healed or scaled by itself; empty where all may. Pure."""
+    for key in targets:
+        said = service.declared_of(key)
+        vnf = vnf_of(key).rpartition("/")[2]
+        if action in _HEALS and said.autoheal is False:
+            return f"auto-heal is off for {vnf} (is_autoheal_enabled)"
+        if action in _SCALES and said.autoscale is False:
+            return f"auto-scale is off for {vnf} (is_autoscale_enabled)"
+    return ""
