@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from manor.api import CallContext, Script, VnfcView, VnfView
-from manor.errors import DeadlineExceeded, Permanent, Transient, Unauthorized, Unsupported
+from manor.errors import DeadlineExceeded, Indeterminate, Permanent, Transient, Unauthorized, Unsupported
 from manor.lcm.playbooks import run_playbook
 from manor.lcm.ssh import KEY, SshGuest, forget
 from manor.model.instance import PackageInfo, PackageKind
@@ -98,6 +98,17 @@ def test_a_program_runs_with_its_words_as_they_are(guest: SshGuest) -> None:
     assert (done.exit_code, done.stderr) == (3, b"heard\n")
 
 
+def test_a_program_that_exits_as_ssh_does_when_it_fails_has_run(guest: SshGuest) -> None:
+    done = guest.run(["/bin/sh", "-c", "echo Permission denied >&2; exit 255"], ctx())
+    assert (done.exit_code, done.stderr) == (255, b"Permission denied\n")
+
+
+def test_what_was_cut_off_may_have_happened(guest: SshGuest, tmp_path: Path) -> None:
+    with pytest.raises(Indeterminate, match="ended before it said how"):
+        guest.run(["/bin/sh", "-c", f"touch {tmp_path / 'done'}; kill -9 $PPID; sleep 20"], ctx())
+    assert (tmp_path / "done").exists()
+
+
 def test_another_machine_at_the_same_address_is_not_talked_to(guest: SshGuest, sshd: Sshd) -> None:
     assert guest.ping(ctx())
     sshd.start()
@@ -152,6 +163,7 @@ class Store:
     """What a runtime knows of one package."""
 
     def __init__(self, home: Path) -> None:
+        self.home = home
         self.store = Database.open(home / "manor.db")
         with self.store.begin() as tx:
             info = PackageInfo(id="p", kind=PackageKind.VNF, descriptor_id="vnfd", name="web", content_sha256="abc")
@@ -180,6 +192,7 @@ def test_a_playbook_runs_only_where_its_package_was_allowed_to(guest: SshGuest, 
     rt.allow(allowed=True)
     run_playbook(rt, view, guests, script, ctx(120))  # type: ignore[arg-type]
     assert mark.read_text() == "web web-0"
+    assert list((tmp_path / "run" / "playbooks").iterdir()) == []
     wrong = replace(script, parameters={"mark": "/nonexistent/place", **PYTHON})
     with pytest.raises(Permanent, match="failed in task 'leave a mark' on web-0: Destination directory"):
         run_playbook(rt, view, guests, wrong, ctx(120))  # type: ignore[arg-type]

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from manor.api import CallContext, Script, VnfView
 from manor.errors import DeadlineExceeded, Permanent, Unsupported
+from manor.lcm.playplace import place, sweep
 from manor.lcm.ssh import SshGuest
 
 if TYPE_CHECKING:
@@ -70,15 +70,16 @@ def run_playbook(rt: Runtime, view: VnfView, guests: Mapping[str, Any], script: 
         "manor_service": view.service,
         "manor_vnf": view.name,
     }
-    with tempfile.TemporaryDirectory(prefix="manor-playbook-") as place:
-        project = Path(place, "project")
+    sweep(rt.home)
+    with place(rt.home) as here:
+        project = here / "project"
         project.mkdir()
         project.joinpath("playbook.yaml").write_text(script.content)
         # Settings of our own, so that nobody else's are found.
-        settings = Path(place, "ansible.cfg")
+        settings = here / "ansible.cfg"
         settings.write_text(_SETTINGS)
         done = ansible_runner.run(
-            private_data_dir=place,
+            private_data_dir=str(here),
             playbook="playbook.yaml",
             inventory={"all": {"hosts": hosts}},
             extravars=variables,

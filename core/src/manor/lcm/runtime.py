@@ -91,8 +91,10 @@ class Runtime:
         with self._lock:
             if self._worker is None:
                 from manor.lcm.driving import Driving
+                from manor.lcm.playplace import sweep
                 from manor.lcm.worker import Worker
 
+                sweep(self.home)  # what a playbook's process that was killed has left
                 self._worker = Worker(self.store, Driving(rt=self), on_progress=self._tell)
             return self._worker
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from manor.api import CallContext, GuestResult
-from manor.errors import DeadlineExceeded, Permanent, Transient, Unauthorized
+from manor.errors import DeadlineExceeded, Indeterminate, Permanent, Transient, Unauthorized
 
 __all__ = ["KEY", "SshGuest", "forget"]
 
@@ -28,6 +28,8 @@ _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _MOST_BYTES = 1 << 20
 _CONNECT_S = 10
 _SSH_FAILED = 255
+_CUT_OFF = ("closed by remote host", "client_loop:", "Read from remote host", "Timeout, server")
+"""What OpenSSH says of a connection that was lost once it stood."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,11 +49,14 @@ class SshGuest:
     def run(self, argv: Sequence[str], ctx: CallContext, *, stdin: bytes = b"") -> GuestResult:
         """Run a program inside and wait for it.
 
-        Raises Transient where the machine does not answer, Unauthorized where it does not know our key or is not the
-        one it was, DeadlineExceeded where the program lasts too long, Permanent where it says more than a megabyte.
+        Raises Transient where the machine does not answer, Indeterminate where it falls silent midway, Unauthorized
+        where it does not know our key or is not the one it was, DeadlineExceeded where the program lasts too long,
+        Permanent where it says more than a megabyte.
         """
         command = self._command(argv, min(_CONNECT_S, max(1, int(ctx.remaining_s()))))
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.NamedTemporaryFile() as log:
+            # What ssh itself says goes apart: a program may exit as ssh does where it fails, and say anything.
+            command[1:1] = ["-E", log.name]
             with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=err) as process:  # noqa: S603 - a list, no shell
                 # A guest is a stranger: it may talk without end.
                 resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (_MOST_BYTES, _MOST_BYTES))
@@ -62,11 +67,14 @@ class SshGuest:
                     raise DeadlineExceeded(f"{self.key}: {argv[0]} has not ended in time") from None
             out.seek(0)
             err.seek(0)
-            said, complained = out.read(), err.read()
+            said, complained, told = out.read(), err.read(), log.read().decode(errors="replace")
         if process.returncode < 0:
             raise Permanent(f"{self.key}: {argv[0]} said more than {_MOST_BYTES >> 20} MiB")
         if process.returncode == _SSH_FAILED:
-            raise self._failed(complained.decode(errors="replace"))
+            if any(sign in f"{told}{complained[-200:].decode(errors='replace')}" for sign in _CUT_OFF):
+                raise Indeterminate(f"{self.key}: the connection ended before it said how {argv[0]} went")
+            if told:
+                raise self._failed(told)
         return GuestResult(exit_code=process.returncode, stdout=said, stderr=complained)
 
     def as_ansible_host(self) -> dict[str, object]:
