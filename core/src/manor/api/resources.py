@@ -456,7 +456,33 @@ _NOT_HASHED = {ResourceKind.IMAGE: frozenset({"name", "source"}), ResourceKind.V
 
 def spec_to_json(spec: ResourceSpec) -> dict[str, Any]:
     """The spec as JSON values, with its kind, to be read back by :func:`spec_from_json`."""
-    return {"kind": str(spec.kind), **dataclasses.asdict(spec)}
+    return {"kind": str(spec.kind), **_plain(spec)}
+
+
+def _plain(value: Any) -> Any:
+    """As :func:`dataclasses.asdict`, but for values that nobody changes: what is no container is not copied.
+
+    Every plan, hash and journal row goes through here.
+    """
+    kind = type(value)
+    if kind in _LEAVES:
+        return value
+    if kind is tuple:
+        return tuple([_plain(item) for item in value])
+    names = _FIELD_NAMES.get(kind)
+    if names is None and dataclasses.is_dataclass(kind):
+        names = _FIELD_NAMES[kind] = tuple(field.name for field in dataclasses.fields(kind))
+    if names is not None:
+        return {name: _plain(getattr(value, name)) for name in names}
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
+
+
+_LEAVES = frozenset({str, int, float, bool, type(None)})
+_FIELD_NAMES: dict[type[Any], tuple[str, ...]] = {}
 
 
 def spec_from_json(data: Mapping[str, Any]) -> ResourceSpec:
