@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from manor.fakes import Action, Fault, When
 from manor.lcm import endpoints, ns
 from manor.lcm.states import ACTIVE, Trigger
 from manor.model.instance import CancelMode, NsLcmOpOcc, NsState, OnFailure, OperationState
-from manor.store import operations
+from manor.store import instances, operations
 
 _LATE_S = 100_000.0
 NAMES = ("one", "two")
@@ -68,6 +68,8 @@ class Histories(RuleBasedStateMachine):
         self.away = False
         self.meddled: set[str] = set()
         """Ids of services that somebody meddled with since their last operation was planned."""
+        self.lost: set[str] = set()
+        """Snapshots that somebody destroyed: nothing can take one of that moment again."""
 
     # what happens
 
@@ -163,6 +165,7 @@ class Histories(RuleBasedStateMachine):
         self.meddled.add(key.partition("/")[0])
         if gone:
             self.site.world.destroy(key)
+            self.lost |= {key} if "/snapshot/" in key else set()
         else:
             self.site.world.stop(key)
 
@@ -189,18 +192,21 @@ class Histories(RuleBasedStateMachine):
         there = self.site.there()
         assert all(count == 1 for count in there.values()), "something is there twice"
         for name in NAMES:
-            self._nothing_leaks(name)
+            self._nothing_leaks(name, there)
 
-    def _nothing_leaks(self, name: str) -> None:
+    def _nothing_leaks(self, name: str, there: Mapping[str, int]) -> None:
         """What is there of a service should be, or is in the hands of an operation, or was reported as left behind."""
-        known = set(self.site.wanted(name))
-        last = self.site.last(name)
-        if last is not None:
-            known |= set(last.orphans)
-            if last.state in ACTIVE:
-                with self.site.rt.store.read() as tx:
+        last = None
+        with self.site.rt.store.read() as tx:
+            service = instances.get(tx, name)
+            state = instances.desired(tx, service.id)
+            known = {resource.spec.key for resource in state.resources} if state else set()
+            if service.last_operation:
+                last = operations.get(tx, service.last_operation)
+                known |= set(last.orphans)
+                if last.state in ACTIVE:
                     known |= {record.step.key for record in operations.steps(tx, last.id)}
-        leaked = set(self.site.there(name)) - known
+        leaked = {key for key in there if key.startswith(f"{service.id}/")} - known
         assert not leaked, f"{leaked} is there, and nobody knows it; {last}"
 
     def _must_be_true(self, name: str) -> None:
@@ -209,7 +215,9 @@ class Histories(RuleBasedStateMachine):
         if last is None or self.away or last.ns_id in self.meddled:
             return  # what was true when it was looked at may have been broken since: that is drift
         if last.state is OperationState.COMPLETED:
-            assert self.site.there(name) == self.site.wanted(name), last
+            missing = self.site.wanted(name) - self.site.there(name)
+            assert not self.site.there(name) - self.site.wanted(name), last
+            assert not set(missing) - self.lost, last
             if self.site.desired(name) is not None:
                 self.site.world.heal()
                 assert ns.propose(self.site.rt, name, OperationKind.REPAIR).plan.steps == (), last
@@ -257,13 +265,13 @@ def stage() -> Iterator[None]:
         site.close()
 
 
-def _live(histories: int, *, anew: bool = False) -> None:
-    """So many histories: the same ones each time, or ``anew`` others."""
+def _live(histories: int, *, anew: bool = False, steps: int = 20) -> None:
+    """So many histories of up to so many events: the same ones each time, or ``anew`` others."""
     run_state_machine_as_test(
         Histories,
         settings=settings(
             max_examples=histories,
-            stateful_step_count=20,
+            stateful_step_count=steps,
             deadline=None,
             print_blob=True,
             derandomize=not anew,
@@ -279,9 +287,9 @@ def test_a_few_histories(stage: None) -> None:
 @pytest.mark.long
 def test_histories(stage: None) -> None:
     asked = int(os.environ.get("MANOR_HISTORIES", "0"))
-    _live(asked or 300, anew=bool(asked))
+    _live(asked or 300, anew=bool(asked), steps=12 if asked else 20)
 
 
 @pytest.mark.long
 def test_ten_thousand_histories(stage: None) -> None:
-    _live(10_000, anew=True)
+    _live(10_000, anew=True, steps=12)
