@@ -25,7 +25,7 @@ from manor.lcm.updating import change_package, update
 from manor.model.nsd import Nsd
 from manor.model.vnfd import Vnfd
 
-__all__ = ["DEEDS", "NSD", "VNFDS", "Deed"]
+__all__ = ["DEEDS", "INNER", "NSD", "VNFDS", "Deed"]
 
 
 def _nsd() -> Nsd:
@@ -43,6 +43,16 @@ def _nsd() -> Nsd:
     )
     path = dataclasses.replace(path, positions=tuple(p for p in path.positions if p.id != "monitor"))
     return dataclasses.replace(WHOLE_NSD, flavours=(df,), vnffgds=(dataclasses.replace(graph, nfpds=(path,)),))
+
+
+def _inner() -> Nsd:
+    """A web server behind a link of its own, to be nested."""
+    (df,) = WHOLE_NSD.flavours
+    profiles = tuple(p for p in df.vnf_profiles if p.id == "web")
+    df = dataclasses.replace(
+        df, vnf_profiles=profiles, instantiation_levels=(), default_instantiation_level="", scaling_aspects=()
+    )
+    return dataclasses.replace(WHOLE_NSD, id="inner", name="inner", flavours=(df,), vnffgds=())
 
 
 def _web(version: str) -> Vnfd:
@@ -67,7 +77,7 @@ def _web(version: str) -> Vnfd:
     )
 
 
-NSD = _nsd()
+NSD, INNER = _nsd(), _inner()
 VNFDS = {name: WHOLE_VNFDS[name] for name in ("client-vnfd", "firewall-vnfd")}
 VNFDS |= {web.id: web for web in (_web("1"), _web("2"))}
 
@@ -185,6 +195,10 @@ DEEDS: Mapping[str, Deed] = {
     "create-link": Deed(ask=_updated("CREATE_NS_VIRTUAL_LINK", virtualLinkId="dmz", cidr="10.99.0.0/24"), is_long=True),
     "change-ext-conn": Deed(
         ask=lambda s, n: change_ext_conn(s.rt, n, "firewall", {"in": "dmz"}), before=("instantiate", "create-link")
+    ),
+    "add-nested": Deed(ask=_updated("ADD_NESTED_NS", nsProfileId="north", nsdId="inner"), is_long=True),
+    "remove-nested": Deed(
+        ask=_updated("REMOVE_NESTED_NS", removeNestedNsId="north"), before=("instantiate", "add-nested"), is_long=True
     ),
     "remove-vnffg": Deed(ask=_updated("REMOVE_VNFFG", removeVnffgId="graph"), is_long=True),
     "snapshot": Deed(

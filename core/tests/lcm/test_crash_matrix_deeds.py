@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from deeds import DEEDS, NSD, VNFDS
+from deeds import DEEDS, INNER, NSD, VNFDS
 from sim_site import Doom, SimSite, Snapshot, in_memory
 
 from manor.api import OperationKind
@@ -48,7 +48,7 @@ class Stage:
     def __init__(self, path: Path) -> None:
         self.site = SimSite(path)
         self.site.register()
-        for descriptor in (NSD, *VNFDS.values()):
+        for descriptor in (NSD, INNER, *VNFDS.values()):
             self.site.onboard(descriptor)
         self.site.create(NSD, NAME, SID)
         self._created = self.site.snapshot()

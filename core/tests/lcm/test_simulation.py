@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deeds import DEEDS, NSD, VNFDS
+from deeds import DEEDS, INNER, NSD, VNFDS
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -251,7 +251,7 @@ def stage() -> Iterator[None]:
         patch.setattr("manor.catalog.contents.artifact_path", lambda _home, _sha256: image)
         site = SimSite(Path(path) / "home", hosts=2)
         site.register()
-        for descriptor in (NSD, *VNFDS.values()):
+        for descriptor in (NSD, INNER, *VNFDS.values()):
             site.onboard(descriptor)
         for number, name in enumerate(NAMES, 1):
             site.create(NSD, name, f"{number:08x}")
