@@ -158,15 +158,21 @@ def beside(
 
 
 def standstills(wanted: Mapping[str, DesiredResource], replaced: Collection[str]) -> tuple[str, ...]:
-    """What traffic is told to expect while machines under these keys are made anew: a position that has no other."""
+    """What traffic is to expect while machines under these keys are made anew: none takes over what falls to another."""
     notes = []
     for spec in (resource.spec for resource in wanted.values()):
         for position in spec.positions if isinstance(spec, ChainSpec) else ():
             nodes = {port.key.rpartition("/")[0] for one in position.elements for port in (one.ingress, one.egress)}
-            if len(nodes) == 1 and nodes <= set(replaced):
-                traffic = "nothing passes" if position.fail_mode is FailMode.CLOSED else "traffic goes past"
-                name = nodes.pop().partition("/")[2]
-                notes.append(f"chain {spec.name}: {traffic} {position.name} while {name} is made anew")
+            if not (gone := sorted(nodes & set(replaced))):
+                continue
+            names = ", ".join(node.partition("/vnf/")[2] for node in gone)
+            if len(nodes) > 1:
+                passes = f"what falls to {names} at {position.name} does not pass"
+            elif position.fail_mode is FailMode.CLOSED:
+                passes = f"nothing passes {position.name}"
+            else:
+                passes = f"traffic goes past {position.name}"
+            notes.append(f"chain {spec.name}: {passes} while {names} {'is' if len(gone) == 1 else 'are'} made anew")
     return tuple(notes)
 
 
