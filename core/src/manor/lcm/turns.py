@@ -158,7 +158,7 @@ def beside(
 
 
 def standstills(wanted: Mapping[str, DesiredResource], replaced: Collection[str]) -> tuple[str, ...]:
-    """What traffic is to expect while machines under these keys are made anew: none takes over what falls to another."""
+    """What traffic is to expect while machines under these keys are made anew: none takes over what is another's."""
     notes = []
     for spec in (resource.spec for resource in wanted.values()):
         for position in spec.positions if isinstance(spec, ChainSpec) else ():
