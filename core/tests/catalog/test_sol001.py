@@ -10,7 +10,7 @@ from manor.api.placement import AffinityScope
 from manor.api.resources import Distribution, FailMode, PortRange, SecurityRule, Subnet
 from manor.catalog.validate import Item, validate
 from manor.model.nsd import CpRef, Nsd
-from manor.model.vnfd import Vnfd
+from manor.model.vnfd import Comparison, Vnfd
 from manor.vnfm.levels import instances
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -144,6 +144,36 @@ def test_scripts_and_indicators(router: Vnfd) -> None:
     )
     (indicator,) = router.indicators
     assert (indicator.id, indicator.command) == ("sessions", ("conntrack", "-C"))
+    many, none = router.triggers
+    assert (many.name, many.indicator, many.operation, many.aspect) == ("too_many", "sessions", "scale", "workers")
+    assert many.conditions == ((Comparison.GREATER_OR_EQUAL, 800.0), (Comparison.LESS_THAN, 100000.0))
+    assert (none.operation, none.conditions) == ("heal", ((Comparison.EQUAL, 0.0),))
+
+
+def test_a_trigger_that_cannot_be_followed_is_said(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "vnfd.yaml",
+        """
+  node_templates:
+    one: {type: tosca.nodes.nfv.Vdu.Compute}
+  policies:
+    - sessions:
+        type: tosca.policies.nfv.VnfIndicator
+        triggers:
+          both: {condition: [{and: [{sessions: [equal: 0]}]}], action: [call_operation: Vnflcm.heal]}
+          less:
+            condition: [sessions: [less_than: 5]]
+            action: [call_operation: {operation: Vnflcm.scale, inputs: {type: scale_in}}]
+          call: {condition: [sessions: [less_than: 5]], action: [call_operation: Vnflcm.terminate]}
+          list: [1, 2]
+""",
+    )
+    item = read(path)
+    assert item.accepted
+    assert [f.code for f in item.findings].count("trigger-unknown") == 4
+    assert item.reading is not None
+    assert isinstance(item.reading.descriptor, Vnfd)
+    assert item.reading.descriptor.triggers == ()
 
 
 def test_nothing_is_dropped_in_silence(tmp_path: Path) -> None:
