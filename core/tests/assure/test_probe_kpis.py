@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 from assured_site import Site, unguarded
 
+from manor.assure.confirming import confirm
+from manor.assure.sight import Sight
+
 Make = Callable[..., Site]
 
 
@@ -20,7 +23,15 @@ def test_the_loss_along_a_chain_is_measured_by_probes(make_site: Make) -> None:
 
     assert go()["probe_loss"] == 0.0
     unguarded(site.rt.sdn("net")).keepers.add("firewall")
-    assert go()["probe_loss"] == 100.0
+    told = go()
+    assert (told["probe_loss"], told["probe_loss:firewall"]) == (100.0, 100.0)
+    (service,) = site.assurance._services.read()
+
+    def signs(vnf: str) -> tuple[str, ...]:
+        return confirm(service, site.node(vnf), (), sight=Sight(time_s=0.0), flows={}, rows=measuring.rows)
+
+    assert [sign.partition(":")[0] for sign in signs("firewall")] == ["probes"], "somebody independent of any detector"
+    assert signs("monitor") == ()
     unguarded(site.rt.sdn("net")).keepers.clear()
     assert go()["probe_loss"] == 0.0
 

@@ -11,6 +11,7 @@ from manor.telemetry.probes import probe_kpis
 class Hop:
     name: str
     latency_s: float | None
+    is_fault: bool = False
 
 
 @dataclass
@@ -28,5 +29,7 @@ def test_a_chain_has_the_loss_of_its_ways_and_the_latency_of_its_functions() -> 
     }  # fmt: skip
     assert probe_kpis([back]) == {"probe_loss": 100.0}, "a latency that was not measured is missing"
     assert probe_kpis([]) == {}
+    stopped = Way(False, [Hop("client", None), Hop("firewall", None, is_fault=True), Hop("web", None)])
+    assert probe_kpis([there, stopped])["probe_loss:firewall"] == 50.0, "where it stopped is told"
     assert [unit_of(kpi) for kpi in ("probe_loss", "probe_latency:fw")] == ["%", "s"]
     assert family_of("probe_latency:fw") == ("manor_probe_latency_seconds", 1.0)

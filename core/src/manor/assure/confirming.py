@@ -154,6 +154,7 @@ def confirm(
     flow = flows.get(key)
     if flow is not None and flow.is_failing:
         signs.append(f"chain counters: of {flow.into:.0f} packets/s into it {flow.out_of:.0f} come out")
+    signs += _stops_probes(service, key, rows)
     signs += _stands_alone(key, blamed, peers_of(service, key), rows)
     return tuple(signs)
 
@@ -166,6 +167,18 @@ def peers_of(service: Service, key: str) -> tuple[str, ...]:
 
     groups = {node.key: group(node.key, node.labels) for _, node in service.nodes()}
     return tuple(other for other, of in groups.items() if other != key and of == groups.get(key))
+
+
+def _stops_probes(service: Service, key: str, rows: Mapping[str, KpiRow]) -> list[str]:
+    """A chain in which the last probes stopped in this very machine."""
+    parts = key.split("/")
+    names = {parts[2], "/".join(parts[2:4])}  # as probes name it: by its VNF, and its machine where it has several
+    for _, chain in service.chains():
+        values = rows[chain.key].values if chain.key in rows else {}
+        lost = [value for kpi, value in values.items() if split(kpi)[0] == "probe_loss" and split(kpi)[1] in names]
+        if any(value > 0 for value in lost):
+            return [f"probes: {max(lost):.0f} % of those that went into it on {chain.name} did not come out"]
+    return []
 
 
 def _stands_alone(key: str, blamed: Sequence[str], peers: Sequence[str], rows: Mapping[str, KpiRow]) -> list[str]:
