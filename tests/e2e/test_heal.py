@@ -38,10 +38,16 @@ LEARNING: dict[str, Any] = {
     **SETTINGS,
     "learned_mode": "auto",
     "detector": "combined",
-    # A detector that is a minute old has to be told that false alarms are cheap here.
-    "detector_settings": {"warmup_s": 60.0, "budget_per_day": 48.0, "margin": 1.1, "clear_s": 5.0},
+    # A detector that is minutes old can know of levels alone, and has to be told that false alarms are cheap here.
+    "detector_settings": {
+        "channels": ["median", "level"],
+        "warmup_s": 60.0,
+        "budget_per_day": 48.0,
+        "margin": 1.1,
+        "clear_s": 5.0,
+    },
 }
-WARM_ROWS = 270
+WARM_ROWS = 330
 """It fits anew at 256 rows, and knows its own scores by then."""
 LOOP = "while :; do timeout 3 wget -q -O /dev/null http://{at}/; usleep $((300000 + RANDOM % 300000)); done"
 
