@@ -55,3 +55,15 @@ def test_update_chains_and_packages(web: Cli) -> None:
     wrong = web("vnf", "upgrade", "web/web", "--package", other, "--yes")
     assert wrong.code == 2
     assert "same product" in wrong.err
+
+
+def test_a_dry_run_shows_the_plan_and_does_nothing(web: Cli) -> None:
+    before = web.good("--json", "op", "list").json
+    told = web.good("vnf", "move", "web/firewall", "lab", "--dry-run").out
+    assert "nothing to do" in told
+    told = web.good("ns", "update", "web", "--type", "CREATE_NS_VIRTUAL_LINK", "--set", "virtualLinkId=x", "--dry-run")
+    assert told.out.startswith("UPDATE web (")
+    assert "): CREATE_NS_VIRTUAL_LINK" in told.out
+    plan = web.good("--json", "vnf", "heal", "web/web", "--dry-run").json
+    assert {step["verb"] for step in plan["steps"]} >= {"remove", "ensure"}
+    assert web.good("--json", "op", "list").json == before

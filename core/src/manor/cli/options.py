@@ -34,6 +34,7 @@ Secrets = Annotated[
     list[str] | None,
     typer.Option("--secret", metavar="KEY=FILE", help="A parameter whose value is in a file (0600); repeatable."),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan, and do nothing.")]
 Failing = Annotated[OnFailure, typer.Option("--on-failure", help="What to do when a step fails for good.")]
 
 
@@ -44,15 +45,26 @@ def changes(
 
     The function returns the proposal, or None where it only told something. ``on_failure`` is the option's default.
     """
-    how = {"yes": (Yes, False), "on_failure": (Failing, on_failure), "no_wait": (NoWait, False)}
+    how = {
+        "dry_run": (DryRun, False),
+        "yes": (Yes, False),
+        "on_failure": (Failing, on_failure),
+        "no_wait": (NoWait, False),
+    }
 
     def register(command: Callable[..., Proposal | None]) -> Callable[..., Proposal | None]:
         @functools.wraps(command)
-        def run(ctx: typer.Context, *, yes: bool, on_failure: OnFailure, no_wait: bool, **given: Any) -> None:
+        def run(
+            ctx: typer.Context, *, dry_run: bool, yes: bool, on_failure: OnFailure, no_wait: bool, **given: Any
+        ) -> None:
             proposal = command(ctx, **given)
-            if proposal is not None:
-                from manor.cli.running import carry_out
+            if proposal is None:
+                return
+            from manor.cli.running import carry_out, show_proposal
 
+            if dry_run:
+                show_proposal(session(ctx), proposal)
+            else:
                 carry_out(session(ctx), proposal, yes=yes, on_failure=on_failure, wait=not no_wait)
 
         # The proposal's type is heavy to import, and no option.

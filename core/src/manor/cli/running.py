@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from manor.cli.exits import ExitCode
+from manor.cli.planfile import plan_document
 from manor.cli.progress import watcher
 from manor.cli.render.plan import Action, plan_lines
 from manor.cli.render.steps import seconds
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from manor.lcm.ns import Proposal
     from manor.model.instance import OnFailure
 
-__all__ = ["act", "approve", "carry_out", "ended", "follow", "run", "show_plan"]
+__all__ = ["act", "approve", "carry_out", "ended", "follow", "run", "show_plan", "show_proposal"]
 
 _COLOURS = {
     Action.CREATE: "green",
@@ -38,6 +39,16 @@ def show_plan(s: Session, plan: Plan, *, to_stderr: bool = False, update_type: s
             s.out.note(text)
         else:
             s.out.line(text, style=_COLOURS.get(action, "") if action else "")
+
+
+def show_proposal(s: Session, proposal: Proposal) -> None:
+    """What would be done, as a result of its own."""
+
+    def human() -> None:
+        show_plan(s, proposal.plan, update_type=proposal.wishes.update_type)
+        s.out.findings(proposal.findings)
+
+    s.out.result(plan_document(proposal), human)
 
 
 def approve(s: Session, proposal: Proposal, *, yes: bool) -> None:

@@ -244,7 +244,7 @@ def upgrade(
     ] = None,
     soak_s: Annotated[float, typer.Option("--soak", min=0, help="Seconds that they have to keep it.")] = 0.0,
     discard_data: Annotated[
-        bool, typer.Option("--discard-data", help="Blank disks may stay behind with their data (blue-green).")
+        bool, typer.Option("--discard-data", help="Blank disks come empty; what they hold is lost (blue-green).")
     ] = False,
 ) -> Proposal:
     """Run VNFs from another package; where one is not healthy or breaks the gate, the old ones come back.

@@ -40,7 +40,9 @@ def change_ext_conn(
     vnf: Vnf,
     connect: Annotated[
         list[str],
-        typer.Option("--connect", metavar="CP=LINK", help="External CP, link; CP= for none; repeatable."),
+        typer.Option(
+            "--connect", metavar="CP=LINK", help="Put an external CP on a link, with CP= on none; repeatable."
+        ),
     ],
 ) -> Proposal:
     """Put external connection points of a VNF on other virtual links of its service."""
@@ -57,7 +59,7 @@ def move(
     vnf: Vnf,
     place: Annotated[str, typer.Argument(metavar="VIM[/HOST]", help="Where its machines are to run.")],
     discard_data: Annotated[
-        bool, typer.Option("--discard-data", help="Blank disks may stay behind with their data.")
+        bool, typer.Option("--discard-data", help="Blank disks come empty; what they hold is lost.")
     ] = False,
 ) -> Proposal:
     """Move a VNF to another host or VIM: new machines first, with the same addresses, then the old ones go."""
