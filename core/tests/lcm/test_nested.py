@@ -113,6 +113,17 @@ def test_what_cannot_be_nested_is_refused_in_words() -> None:
         composed(_nesting(flavour_id="gold"), known)
 
 
+def test_what_multiplies_beyond_reason_is_refused_before_it_is_laid_out() -> None:
+    links = tuple(NsVirtualLinkDesc(id=f"l{n}") for n in range(10))
+    nsds = {"n0": Nsd(id="n0", virtual_links=links, flavours=(NsDf(id="default"),))}
+    for depth in range(1, 7):
+        parts = tuple(NsProfile(id=f"p{n}", nsd_id=f"n{depth - 1}") for n in range(20))
+        nsds[f"n{depth}"] = Nsd(id=f"n{depth}", flavours=(NsDf(id="default", ns_profiles=parts),))
+    assert len(composed(nsds["n2"], nsds).virtual_links) == 20 * 20 * 10
+    with pytest.raises(PlanRefused, match=r"NSD n6 comes to 7[0-9]{8} parts with all that it nests"):
+        composed(nsds["n6"], nsds)
+
+
 def test_three_deep_and_a_sap_that_is_a_vnfs_own_point() -> None:
     middle = dataclasses.replace(_nesting(connectivity=()), id="middle", sapds=(Sapd(id="door", virtual_link="city"),))
     (df,) = OUTER.flavours

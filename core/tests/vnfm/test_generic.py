@@ -14,6 +14,8 @@ from manor.vnfm.generic import GenericVnfm
 
 VNFC = VnfcView(key="s/vnf/web/main-0", name="web-main-0", vdu_id="main", index=0, addresses={"eth": ("10.0.0.5/24",)})
 
+SLOW = pytest.mark.slow
+
 
 def view(template: str = "", **more: object) -> VnfView:
     return VnfView(
@@ -64,6 +66,37 @@ def test_text_without_a_template_is_left_alone() -> None:
 def test_broken_and_hostile_templates_are_refused(text: str) -> None:
     with pytest.raises(PlanRefused, match="web"):
         GenericVnfm().boot_data(view(text), VNFC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", marks=SLOW),
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(900) }}",
+        "{{ 'a' * 10 ** 12 }}",
+        pytest.param("{{ 'a' | center(10 ** 12) }}", marks=SLOW),
+        pytest.param(
+            "{% set x = namespace(t='ab') %}{% for i in range(60) %}{% set x.t = x.t ~ x.t %}{% endfor %}{{ x.t }}",
+            marks=SLOW,
+        ),
+        pytest.param(f"{{{{ '{'y' * 20_000}' | join('{'x' * 1000}') }}}}", marks=SLOW),
+        f"{{{{ {'(' * 5000}1{')' * 5000} }}}}",
+        f"{'x' * 1000}{{{{ vnf_name }}}}" * 1040,
+    ],
+    ids=["loops", "calls", "product", "filter", "doubling", "join", "depth", "length"],
+)
+def test_a_template_that_wants_too_much_is_refused(text: str) -> None:
+    with pytest.raises(PlanRefused, match="boot data of web, VDU main"):
+        GenericVnfm().boot_data(view(text), VNFC)
+
+
+def test_a_template_may_loop_and_compute() -> None:
+    text = "{% for a in addresses.eth %}{{ loop.index }}={{ a.split('/')[0] }},{{ n + 1 }}\n{% endfor %}"
+    assert GenericVnfm().boot_data(view(text, parameters={"n": 4}), VNFC).user_data == "1=10.0.0.5,5\n"
+    text = (
+        "{% if on is defined and n > 3 %}{{ on | default('x') }}{% else %}{{ addresses.eth | join(', ') }}{% endif %}"
+    )
+    assert GenericVnfm().boot_data(view(text, parameters={"n": 4}), VNFC).user_data == "10.0.0.5/24"
 
 
 def test_health_is_what_the_guests_say() -> None:

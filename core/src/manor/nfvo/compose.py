@@ -28,6 +28,7 @@ from manor.model.nsd import (
 __all__ = ["composed", "needed"]
 
 _DEEPEST = 8
+_MOST_PARTS = 10_000
 _OWN_LEVEL = "composed"
 
 
@@ -39,12 +40,15 @@ def needed(nsd: Nsd) -> tuple[str, ...]:
 def composed(nsd: Nsd, nested: Mapping[str, Nsd], *, within: tuple[str, ...] = ()) -> Nsd:
     """The NSD with its nested ones laid out flat; ``nested`` holds them by id.
 
-    Raises PlanRefused for one that is not on-boarded, one that nests itself, and a SAP that there is not.
+    Raises PlanRefused for one that is not on-boarded, one that nests itself, one that multiplies beyond reason, and a
+    SAP that there is not.
     """
     if not needed(nsd):
         return nsd
-    if nsd.id in within or len(within) >= _DEEPEST:
-        raise PlanRefused(f"NSD {nsd.id} nests itself: {' in '.join((*within, nsd.id))}")
+    _must_end(nsd, within)
+    if not within and (parts := _parts(nsd, nested, (), {})) > _MOST_PARTS:
+        hint = f"{_MOST_PARTS:,} are laid out at most: nest fewer, or make several services"
+        raise PlanRefused(f"NSD {nsd.id} comes to {parts} parts with all that it nests", hint=hint)
     flat = dataclasses.replace(nsd, flavours=(), nested_nsd_ids=())
     flavours = []
     for df in nsd.flavours:
@@ -62,6 +66,26 @@ def composed(nsd: Nsd, nested: Mapping[str, Nsd], *, within: tuple[str, ...] = (
         dependencies = tuple(_expanded(laid.dependencies, inside))
         flavours.append(dataclasses.replace(laid, dependencies=dependencies))
     return dataclasses.replace(flat, flavours=tuple(flavours))
+
+
+def _must_end(nsd: Nsd, within: tuple[str, ...]) -> None:
+    if nsd.id in within or len(within) >= _DEEPEST:
+        raise PlanRefused(f"NSD {nsd.id} nests itself: {' in '.join((*within, nsd.id))}")
+
+
+def _parts(nsd: Nsd, nested: Mapping[str, Nsd], within: tuple[str, ...], known: dict[str, int]) -> int:
+    """How many VNFs, links, SAPs and paths it has, laid out; counted once for each NSD, however often it is nested."""
+    if nsd.id in known:
+        return known[nsd.id]
+    _must_end(nsd, within)
+    own = len(nsd.virtual_links) + len(nsd.sapds) + sum(1 + len(graph.nfpds) for graph in nsd.vnffgds)
+    own += sum(len(df.vnf_profiles) for df in nsd.flavours)
+    for df in nsd.flavours:
+        for part in df.ns_profiles:
+            inner = nested.get(part.nsd_id)
+            own += 1 + (_parts(inner, nested, (*within, nsd.id), known) if inner else 0)
+    known[nsd.id] = own
+    return own
 
 
 def _laid_in(flat: Nsd, df: NsDf, part: NsProfile, inner: Nsd) -> tuple[Nsd, NsDf]:

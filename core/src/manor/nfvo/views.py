@@ -16,6 +16,7 @@ from manor.api.vnfm import VnfcView, VnfView
 from manor.errors import PlanRefused
 from manor.nfvo.request import ServiceRequest
 from manor.vnfm.members import Vnf
+from manor.vnfm.rendering import render
 
 __all__ = ["peers", "vnf_view"]
 
@@ -95,13 +96,8 @@ def _resolved(what: str, value: Any, vnf: Vnf, values: Mapping[str, Any]) -> Any
         return {name: _resolved(f"{what}.{name}", one, vnf, values) for name, one in value.items()}
     if not isinstance(value, str) or not _ASKS.search(value):
         return value
-    import jinja2
-    import jinja2.sandbox
-
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
     try:
-        return environment.from_string(value).render(values)
-    # A template is a stranger's program: it may divide by zero as well as misspell a name.
-    except Exception as error:
+        return render(value, values)
+    except PlanRefused as error:
         known = ", ".join(values["vnfs"])
-        raise PlanRefused(f"{what} of {vnf.name}: {error}", hint=f"vnfs there are: {known}") from error
+        raise PlanRefused(f"{what} of {vnf.name}: {error.message}", hint=f"vnfs there are: {known}") from error

@@ -15,6 +15,7 @@ from manor.api.hooks import hookimpl
 from manor.api.records import VnfmDriver
 from manor.api.vnfm import BootData, Guest, Health, Script, VnfcView, VnfView
 from manor.errors import DriverError, Permanent, PlanRefused, Unsupported
+from manor.vnfm.rendering import render
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -33,17 +34,6 @@ class GenericVnfm:
         Raises PlanRefused where the template is broken or asks for a parameter that is not given.
         """
         template = vnf.boot_templates.get(vnfc.vdu_id, "")
-        if "{{" not in template and "{%" not in template:
-            return BootData(user_data=template)
-        import jinja2
-        import jinja2.sandbox
-
-        # Packages are hostile input: no attribute access to internals, no loaders, no undefined values.
-        environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-            undefined=jinja2.StrictUndefined,
-            autoescape=False,
-            keep_trailing_newline=True,
-        )
         values = {
             **vnf.parameters,
             "vnf_name": vnf.name,
@@ -52,11 +42,10 @@ class GenericVnfm:
             "addresses": {name: list(addresses) for name, addresses in vnfc.addresses.items()},
         }
         try:
-            return BootData(user_data=environment.from_string(template).render(values))
-        # A template is a stranger's program: it may divide by zero as well as misspell a name.
-        except Exception as error:
+            return BootData(user_data=render(template, values))
+        except PlanRefused as error:
             raise PlanRefused(
-                f"boot data of {vnf.name}, VDU {vnfc.vdu_id}: {error}",
+                f"boot data of {vnf.name}, VDU {vnfc.vdu_id}: {error.message}",
                 hint="give the value with --param NAME=VALUE",
             ) from error
 
