@@ -17,8 +17,9 @@ from manor.assure.learning import Learning
 from manor.assure.looking import Heartbeats, Looking, Seen
 from manor.assure.performance import Performance
 from manor.assure.probing import Probing
-from manor.assure.settings import AssuranceSettings
+from manor.assure.settings import AssuranceSettings, Targets
 from manor.assure.sight import Service
+from manor.assure.targets import target_groups, write_targets
 from manor.errors import ManorError, StoreError
 from manor.lcm.runtime import Runtime
 from manor.model.instance import EndpointKind
@@ -74,6 +75,8 @@ class Measuring:
         """Measure everything once. ``running`` is the last observation of the machines, by endpoint."""
         now_s = self._clock()
         self._make(settings)
+        if settings.targets is not None:
+            self._tell_prometheus(services, settings.targets)
         subjects = subjects_of(services)
         self.flow_sight = self._looking.look(
             e for service in services for e, _ in (*service.segments(), *service.chains())
@@ -162,6 +165,13 @@ class Measuring:
                 self._sources[name] = plugins.connect_telemetry(name, values, environment)
         except ManorError as error:
             _log.warning("goes on without: %s%s", error.message, f" ({error.hint})" if error.hint else "")
+
+    @staticmethod
+    def _tell_prometheus(services: Sequence[Service], targets: Targets) -> None:
+        try:
+            write_targets(targets.file, target_groups(services, targets.listen, targets.exporter))
+        except OSError as error:
+            _log.warning("%s is not kept fresh: %s", targets.file, error.strerror)
 
     def _hear(self, vims: Mapping[str, Sequence[ResourceRef]], heard: set[str], silent: Mapping[str, str]) -> None:
         """Sources that used to give samples and give none though what they measure runs."""

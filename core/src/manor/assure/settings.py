@@ -68,6 +68,16 @@ class Rule(_Settings):
     """For ``scale-out``: the VNF's scaling aspect; empty for one more VNF of the kind."""
 
 
+class Targets(_Settings):
+    """A file for Prometheus's ``file_sd_configs`` that is kept fresh."""
+
+    file: Path
+    listen: str = "127.0.0.1:9740"
+    """Where ``manor serve --metrics`` answers."""
+    exporter: int = Field(default=0, ge=0, le=65535)
+    """Port of an exporter that each VNFC has; 0 for none."""
+
+
 class AssuranceSettings(_Settings):
     """All of ``assurance.yaml``."""
 
@@ -110,6 +120,9 @@ class AssuranceSettings(_Settings):
     """Settings of further telemetry sources, by the name of their kind."""
     prometheus: str = Field(default="", pattern=r"^(https?://[^/\s]+.*)?$")
     """Base URL of a Prometheus that scrapes this ``serve``: then KPIs are kept there alone, and read from there."""
+
+    targets: Targets | None = None
+    """For a Prometheus that scrapes this ``serve``; none where it is not said."""
 
     heals_per_resource_hour: int = Field(default=4, ge=0)
     heals_per_vnf_hour: int = Field(default=5, ge=0)

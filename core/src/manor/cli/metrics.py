@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from manor.cli.session import Session, new_app, session
+from manor.cli.session import new_app, session
 from manor.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,19 +60,13 @@ def sd(
     ] = 0,
     output: Output = None,
 ) -> None:
-    """Print targets for Prometheus's ``file_sd_configs``: Manor itself, and VNFCs at their first address."""
-    s = session(ctx)
-    groups = [{"targets": [listen], "labels": {"job": "manor"}}, *(_vnfcs(s, exporter) if exporter else ())]
-    s.out.document(json.dumps(groups, indent=2) + "\n", output)
+    """Print targets for Prometheus's ``file_sd_configs``: Manor itself, and VNFCs at their first address.
 
-
-def _vnfcs(s: Session, port: int) -> Iterator[dict[str, Any]]:
+    ``targets`` in assurance.yaml has ``manor serve`` keep such a file fresh.
+    """
     from manor.assure.looking import Services
+    from manor.assure.targets import target_groups
 
-    for service in Services(s.runtime).read():
-        for _, node in service.nodes():
-            addresses = [address.partition("/")[0] for one in node.ports for address in one.addresses]
-            if addresses:
-                host = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
-                labels = {name: dict(node.labels).get(name, "") for name in ("vnf", "vnfc")}
-                yield {"targets": [f"{host}:{port}"], "labels": {"job": "vnf", "service": service.name, **labels}}
+    s = session(ctx)
+    groups = target_groups(Services(s.runtime).read(), listen, exporter) if exporter else target_groups((), listen)
+    s.out.document(json.dumps(groups, indent=2) + "\n", output)
