@@ -39,6 +39,8 @@ _APP, _QUEUE, _WORKFLOW = "manor", "lcm", "manor-operation"
 _JOURNAL_VERSION = "journal-1"
 _TABLES = "queue_tables"
 _POLL_S = 0.2
+_END_S = 0.1
+"""How often the queue looks for notifications. We send none, but who stops working waits until it has looked."""
 _OPERATIONS_AT_ONCE = 32
 
 
@@ -152,6 +154,7 @@ class DbosEngine:
                     "use_listen_notify": False,
                     "run_migrations": False,
                     "scheduler_polling_interval_sec": 3600.0,
+                    "notification_listener_polling_interval_sec": _END_S,
                     "sys_db_idle_transaction_timeout_sec": IDLE_TRANSACTION_S,
                 }
             )
