@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import secure_web
@@ -123,7 +127,7 @@ class Site:
             artifacts=files,
         )
         with self.rt.store.begin() as tx:
-            packages.add(tx, info, descriptor=TypeAdapter(type(descriptor)).dump_python(descriptor, mode="json"))
+            packages.add(tx, info, descriptor=as_json(descriptor))
 
     def run(self, proposal: Proposal, on_failure: OnFailure = OnFailure.ROLLBACK) -> NsLcmOpOcc:
         """Start it and stay with it to its end."""
@@ -173,6 +177,16 @@ class Site:
         )
 
 
+def as_json(descriptor: Nsd | Vnfd) -> dict[str, Any]:
+    """The descriptor as a package keeps it."""
+    return _adapter(type(descriptor)).dump_python(descriptor, mode="json")  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _adapter(kind: type[Nsd | Vnfd]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
 def hash_of(text: str) -> str:
     import hashlib
 
@@ -190,19 +204,39 @@ def opened(
     nsd_name: str = "secure-web",
     instantiate: bool = True,
 ) -> Iterator[Site]:
-    """A site with its service running."""
-    image = path / "image"
-    image.write_bytes(b"content")
-    monkeypatch.setattr("manor.catalog.contents.artifact_path", lambda _home, _sha256: image)
-    with open_runtime(path / "home") as rt:
-        site = Site(rt)
-        shared = {"state_file": str(path / "world.json"), "hosts": [{"name": name} for name in hosts]}
-        endpoints.add(rt, EndpointKind.VIM, "lab", driver="fake", config=shared)
-        endpoints.add(rt, EndpointKind.SDN, "net", driver="fake", config={**shared, "follow_nodes": True})
-        for descriptor in (nsd, *vnfds.values()):
-            site.onboard(descriptor)
-        ns.create(rt, nsd_name, name="demo")
-        with work.working(rt):
-            if instantiate:
-                site.done(ns.propose(rt, "demo", OperationKind.INSTANTIATE))
-            yield site
+    """A site with its service running: made once, and for each further test a copy of what that left on the disk."""
+    recipe = repr((nsd, vnfds, hosts, nsd_name, instantiate))
+    if recipe not in _MADE:
+        _MADE[recipe] = Path(_ROOM.name) / str(len(_MADE))
+    here, kept = _MADE[recipe], _MADE[recipe].with_suffix(".kept")
+    here.unlink(missing_ok=True)
+    here.symlink_to(path)  # what is kept names its files by it
+    monkeypatch.setattr("manor.catalog.contents.artifact_path", lambda _home, _sha256: here / "image")
+    if kept.exists():
+        shutil.copytree(kept, path, dirs_exist_ok=True)
+    else:
+        (path / "image").write_bytes(b"content")
+        with open_runtime(path / "home") as rt:
+            _make(Site(rt), here, (nsd, *vnfds.values()), hosts, nsd_name, instantiate)
+        if (path / "home/manor.db").exists():  # else the suite runs on PostgreSQL
+            shutil.copytree(path, kept)
+    with open_runtime(path / "home") as rt, work.working(rt):
+        yield Site(rt)
+
+
+_ROOM = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None, prefix="manor-sites-")
+_MADE: dict[str, Path] = {}
+
+
+def _make(
+    site: Site, here: Path, descriptors: Iterable[Nsd | Vnfd], hosts: Sequence[str], nsd_name: str, instantiate: bool
+) -> None:
+    shared = {"state_file": str(here / "world.json"), "hosts": [{"name": name} for name in hosts]}
+    endpoints.add(site.rt, EndpointKind.VIM, "lab", driver="fake", config=shared)
+    endpoints.add(site.rt, EndpointKind.SDN, "net", driver="fake", config={**shared, "follow_nodes": True})
+    for descriptor in descriptors:
+        site.onboard(descriptor)
+    ns.create(site.rt, nsd_name, name="demo")
+    with work.working(site.rt):
+        if instantiate:
+            site.done(ns.propose(site.rt, "demo", OperationKind.INSTANTIATE))

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from lcm_world import InlineEngine
-from pydantic import BaseModel, TypeAdapter
-from service_world import FILES, hash_of
+from pydantic import BaseModel
+from service_world import FILES, as_json, hash_of
 from simulated import Scheduler
 from sqlmodel import SQLModel
 
@@ -245,7 +245,7 @@ class SimSite:
             artifacts=files,
         )
         with self.rt.store.begin() as tx:
-            packages.add(tx, info, descriptor=TypeAdapter(type(descriptor)).dump_python(descriptor, mode="json"))
+            packages.add(tx, info, descriptor=as_json(descriptor))
 
     def create(self, nsd: Nsd, name: str, sid: str) -> None:
         """A service that does not run yet."""
