@@ -49,6 +49,7 @@ def test_update_chains_and_packages(web: Cli) -> None:
     assert web.good("--json", "chain", "list", "web").json == []
     web.good("chain", "enable", f"web/{chain['name']}", "--yes")
     assert "UPDATE web COMPLETED" in web.good("ns", "update", "web", "--param", "greeting=hello", "--yes").out
+    assert "UPDATE MODIFY_VNF_INFORMATION" in web.good("op", "list", "web").out
     assert web.good("--json", "ns", "show", "web").json["ns"]["parameters"] == {"greeting": "hello"}
     assert web("ns", "update", "web").code == 2
     (other,) = [p["id"] for p in web.good("--json", "package", "list").json if "firewall" in p["name"].lower()]

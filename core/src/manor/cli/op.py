@@ -57,12 +57,17 @@ def list_(
     s = session(ctx)
     ns_id = find_ns(s, service).id if service else ""
     page = reading.operations(s.url, limit=limit, after=unpack_marker(after), ns_id=ns_id)
-    rows = [(op.id, op.operation, op.ns_name, op.state, when(op.start_s), op.error) for op in page.items]
+    rows = [(op.id, _what(op), op.ns_name, op.state, when(op.start_s), op.error) for op in page.items]
     headers = ("id", "operation", "service", "state", "started", "error")
     s.out.result(page.items, lambda: s.out.table(headers, rows, empty="no operation yet"))
     if page.next:
         marker = pack_marker(page.next)
         s.out.note(f"{len(page.items)} of {page.total}; next: manor op list --limit {limit} --after {marker}")
+
+
+def _what(op: NsLcmOpOcc) -> str:
+    """The operation's type, and of an update what is updated."""
+    return f"{op.operation} {op.params.get('updateType', '')}".rstrip()
 
 
 @app.command()
@@ -80,7 +85,7 @@ def show(ctx: typer.Context, operation: Operation) -> None:
     def human() -> None:
         s.out.fields(
             [
-                ("operation", op.operation),
+                ("operation", _what(op)),
                 ("id", op.id),
                 ("service", f"{op.ns_name} ({op.ns_id})"),
                 ("state", op.state),
@@ -88,7 +93,6 @@ def show(ctx: typer.Context, operation: Operation) -> None:
                 ("state since", when(op.state_entered_s)),
                 ("attempt", op.attempt if op.attempt > 1 else ""),
                 ("cancel asked", op.cancel_mode if op.is_cancel_pending else ""),
-                ("update type", op.params.get("updateType", "")),
                 ("error", op.error),
                 ("cause", f"{problem.cause} of driver {problem.driver}" if problem else ""),
                 ("hint", op.hint),
