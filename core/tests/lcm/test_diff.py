@@ -167,6 +167,15 @@ def test_leftovers_that_nobody_claims_are_removed() -> None:
     assert (step.verb, step.endpoint, step.undo) == (Verb.REMOVE, "vim:lab", Undo.NONE)
 
 
+def test_leftovers_of_which_nothing_else_is_known_go_after_what_may_stand_on_them() -> None:
+    whole = service(nodes=3, chain=True)
+    world = as_made(whole)
+    found = {r.spec.key: r.endpoint for r in whole.resources if not r.shared}
+    order = [step.key for step in diff(nothing(), world, None, OperationKind.TERMINATE, found_at=found).steps]
+    for resource in whole.resources:
+        assert all(order.index(resource.spec.key) < order.index(name) for name in resource.depends_on if name in found)
+
+
 def test_a_circle_is_refused_by_name() -> None:
     whole = service()
     first = dataclasses.replace(whole.resources[1], depends_on=(LINK,))

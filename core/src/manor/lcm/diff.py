@@ -262,6 +262,7 @@ class _Differ:
             self.steps[step_id] = dataclasses.replace(self.steps[step_id], depends_on=tuple(dict.fromkeys(hard)))
             if key not in self.wanted:
                 self.soft[step_id] = soft
+        turns.found_in_order(self.steps, self.removed, self.before)
 
     def _freed_by(self, key: str, users: Mapping[str, list[str]], seen: set[str]) -> tuple[list[str], list[str]]:
         hard: list[str] = []
