@@ -158,8 +158,8 @@ def _repair_s(host: Host) -> tuple[float, float]:
     _until("the service is calm", lambda: json.loads(host.manor("--json", "alarm", "list")) == [], pause_s=1.0)
     before = host.sent()
     _until("traffic passes", lambda: host.sent() > before + 20)
-    os.kill(host.qemu(), signal.SIGKILL)
-    killed_s = time.time()
+    qemu, killed_s = host.qemu(), time.time()
+    os.kill(qemu, signal.SIGKILL)
     time.sleep(0.5)  # what was under way arrives
     before = host.sent()
     _until("traffic is back", lambda: host.sent() > before + 5)

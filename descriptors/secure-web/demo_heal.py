@@ -128,8 +128,8 @@ def kill(demo: Demo, watched: Watched) -> None:
     if not pid:  # to kill 0 would be to kill ourselves
         raise SystemExit("the firewall does not run")
     print(f"\033[36m$ kill -9 {pid}\033[0m", flush=True)
-    os.kill(pid, signal.SIGKILL)
     killed_s = time.time()
+    os.kill(pid, signal.SIGKILL)
     stopped = wait("waiting for silence", lambda: not watched.passes(), 15.0)
     demo.check("traffic stops: the chain lets nothing past a dead firewall", bool(stopped))
     back = wait("waiting for traffic", watched.passes)
