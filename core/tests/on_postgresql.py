@@ -1,7 +1,7 @@
 """``pytest -p on_postgresql …``: every database file that a test opens is a PostgreSQL database instead.
 
 A server of the run's own stands behind it. What is about SQLite's file itself, and what hands the file to another
-process, is marked ``sqlite`` and left out.
+process, is marked ``sqlite`` and left out; tests of the command line name :func:`another` in ``MANOR_DB``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,21 @@ from manor.store import database
 from manor.store.database import Database
 from manor.testing.postgresql import new_database, private_postgresql
 
+__all__ = ["another"]
+
 _open = ExitStack()
+_plain = database.normal_url
+_place: list[str] = []
+"""The server, and the database that others are copies of."""
 
 IDLE_TRANSACTION_S = 60.0
 """On a busy machine a test's thread may be still for as long as a node that is frozen."""
+
+
+def another() -> str:
+    """URL of a database with empty tables."""
+    server, template = _place
+    return _plain(new_database(server, like=template.rpartition("/")[2]))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,14 +39,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if is_controller:
         return  # the workers have servers of their own
     server = _open.enter_context(private_postgresql())
-    database.IDLE_TRANSACTION_S = engine.IDLE_TRANSACTION_S = IDLE_TRANSACTION_S
-    plain = database.normal_url
-    template = plain(new_database(server))
+    template = _plain(new_database(server))
     with Database.open(template) as made:
         queue = engine.DbosEngine(made)
         queue.prepare()  # or each test that runs an operation would make the queue's tables
         queue.close()
-    database.normal_url = _redirected(plain, server, template.rpartition("/")[2])
+    _place[:] = server, template
+    database.IDLE_TRANSACTION_S = engine.IDLE_TRANSACTION_S = IDLE_TRANSACTION_S
+    database.normal_url = _redirected()
 
 
 def pytest_unconfigure() -> None:
@@ -48,15 +59,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="is about SQLite"))
 
 
-def _redirected(plain: Callable[[str | Path], str], server: str, template: str) -> Callable[[str | Path], str]:
+def _redirected() -> Callable[[str | Path], str]:
     urls: dict[str, str] = {}
 
     def normal_url(url: str | Path) -> str:
-        normal = plain(url)
+        normal = _plain(url)
         if not normal.startswith("sqlite:"):
             return normal
         if normal not in urls:
-            urls[normal] = plain(new_database(server, like=template))
+            urls[normal] = another()
         return urls[normal]
 
     return normal_url

@@ -41,6 +41,8 @@ def manor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     monkeypatch.setenv("MANOR_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("MANOR_DB", raising=False)
+    if (elsewhere := sys.modules.get("on_postgresql")) is not None:  # for processes of their own too
+        monkeypatch.setenv("MANOR_DB", elsewhere.another())
     return Cli(tmp_path / "home", capsys.readouterr)
 
 

@@ -7,6 +7,7 @@ import pytest
 from shell import Cli
 
 
+@pytest.mark.sqlite
 def test_a_backup_restored_into_an_empty_home_is_operated_on(
     site: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

