@@ -168,7 +168,7 @@ def _repair_s(host: Host) -> tuple[float, float]:
     return took_s, newest["alarm_raised_time_s"] - killed_s
 
 
-def _until(what: str, so: Callable[[], bool], timeout_s: float = 120.0, pause_s: float = 0.02) -> None:
+def _until(what: str, so: Callable[[], bool], timeout_s: float = 400.0, pause_s: float = 0.02) -> None:
     end_s = time.monotonic() + timeout_s
     while not so():
         if time.monotonic() > end_s:

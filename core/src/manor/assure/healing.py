@@ -127,18 +127,19 @@ def approve(rt: Runtime, alarm_id: str, action: HealAction | None = None) -> Rul
             hint=f"name it: manor alarm approve {alarm.id} --action restart",
         )
     service = next((one for one in Services(rt).read() if one.id == alarm.ns_id), None)
-    if service is None or alarm.resource_key not in {node.key for _, node in service.nodes()}:
+    targets = service.machines(alarm.resource_key) if service is not None else ()
+    if service is None or not {node.key for _, node in service.nodes()}.issuperset(targets):
         raise UsageError(
             f"{alarm.resource_key} is no machine of a running service", hint=f"manor alarm show {alarm.id}"
         )
-    found = look(rt, {endpoint for endpoint, node in service.nodes() if node.key == alarm.resource_key})
+    found = look(rt, {endpoint for endpoint, node in service.nodes() if node.key in targets})
     seen = {key: one for endpoint in found.observed.values() for key, one in endpoint.items()}
     reason = f"approved by an operator: {alarm.probable_cause} on {alarm.resource_key}"
     verdict = Verdict(
         action=proposed,
         outcome=Outcome.STARTED,
         reason=reason,
-        targets=(alarm.resource_key,),
+        targets=targets,
         aspect=aspect_of(alarm, service, read_settings(rt.home).rules),
     )
     operation_id = start_heal(rt, service, seen, [verdict], is_automatic=False)

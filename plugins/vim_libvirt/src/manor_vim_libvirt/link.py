@@ -128,6 +128,8 @@ class Link:
 
         try:
             ears = self._open()
+            if self._is_closed:
+                return ears  # it took too long: nobody listens any more
             try:
                 kind = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
                 callback = ears.domainEventRegisterAny(None, kind, self.events, None)
