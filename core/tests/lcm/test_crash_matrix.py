@@ -92,7 +92,10 @@ def test_instantiate(fast_path: Path) -> None:
     assert boundaries > 50
 
 
-@pytest.mark.parametrize("failing", ["node", "volume", "segment"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "failing", ["node", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("volume", "segment"))]
+)
 def test_instantiate_that_fails_and_rolls_back(fast_path: Path, failing: str) -> None:
     def prepare(stage: Stage) -> str:
         stage.world.inject(Fault(kind=failing, verb="[ea][np][sp]*", error="Permanent", times=0))
@@ -105,6 +108,7 @@ def test_instantiate_that_fails_and_rolls_back(fast_path: Path, failing: str) ->
     assert _enumerate(fast_path, prepare, check) > 20
 
 
+@pytest.mark.slow
 def test_terminate(fast_path: Path) -> None:
     def prepare(stage: Stage) -> str:
         stage.run(WHOLE, OperationKind.INSTANTIATE)
@@ -119,6 +123,7 @@ def test_terminate(fast_path: Path) -> None:
     assert _enumerate(fast_path, prepare, check) > 20
 
 
+@pytest.mark.slow
 def test_terminate_that_is_rolled_back(fast_path: Path) -> None:
     def prepare(stage: Stage) -> str:
         stage.run(WHOLE, OperationKind.INSTANTIATE)

@@ -281,7 +281,12 @@ def _live(histories: int, *, anew: bool = False, steps: int = 20) -> None:
 
 
 def test_a_few_histories(stage: None) -> None:
-    _live(20)
+    _live(4)
+
+
+@pytest.mark.slow
+def test_some_histories(stage: None) -> None:
+    _live(40)
 
 
 @pytest.mark.long
