@@ -147,6 +147,20 @@ def test_a_chain_over_three_hypervisors(
     met = [hop["port"].partition("/")[0] for hop in traced["hops"] if hop["table"] is None and hop["port"]]
     assert [name for name in met if name in places] == [*order, "web"]
 
+    # A function moves to another host: the new machine is made before the links turn to it, the old one goes last.
+    old = vnfs[[vnf["name"] for vnf in vnfs].index(order[1])]["vnfcs"][0]
+    region.manor("vnf", "move", f"shop/{order[1]}", "lab/kvm2" if old["host"] == "kvm1" else "lab/kvm1", "--yes")
+    (new,) = [vnf["vnfcs"][0] for vnf in region.ask("ns", "topology", "shop")["vnfs"] if vnf["name"] == order[1]]
+    assert new["host"] != old["host"]
+    assert [port["mac"] for port in new["ports"]] == [port["mac"] for port in old["ports"]]
+    bars = {bar["name"]: bar for bar in region.ask("op", "timeline", "shop")["bars"]}
+    name = f"{order[1]}/{order[1]}-0"
+    made, turned, gone = (bars[step] for step in (f"node {name}.1", "segment lan", f"remove node {name}"))
+    assert made["end_s"] <= turned["start_s"] <= turned["end_s"] <= gone["start_s"]
+    page = region.inside("shop/client", "timeout", "20", "wget", "-q", "-O", "-", f"http://{at['web']}/")
+    assert "Hello from" in page.stdout, page.stderr
+    assert min(region.counted(order[1])) > 0
+
     assert region.ask("ns", "drift", "shop")["drift"] is False
     region.manor("ns", "terminate", "shop", "--yes")
     region.manor("ns", "delete", "shop", "--yes")

@@ -220,4 +220,4 @@ class Stream:
         sent, received = (int(found) for found in re.findall(r"(\d+) packets (?:transmitted|received)", told))
         numbers = [-1, *sorted({int(number) for number in re.findall(r"seq=(\d+)", told)}), sent]
         gaps = [after - before - 1 for before, after in itertools.pairwise(numbers)]
-        self.loss = Loss(sent=sent, lost=sent - received, longest_s=max(gaps) * _INTERVAL_S)
+        self.loss = Loss(sent=sent, lost=sent - received, longest_s=round(max(gaps) * _INTERVAL_S, 2))
