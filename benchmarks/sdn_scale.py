@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,7 +145,7 @@ def measure() -> None:
             ovs.add_bridge(name)
         with controller(ovs, directory) as made:
             number_ports(made, programs)
-            put_s = timed(lambda: [made._desired.programs.put(program) for program in programs])[1]
+            put_s = timed(lambda: [made._desired.programs.put(program, TOPOLOGY) for program in programs])[1]
             report("sdn_take_up_s", put_s, "s CPU", None, programs=len(programs))
             program(ovs, made, rules)
             change(made)
@@ -213,6 +214,13 @@ def change(made: Any) -> None:
 
 
 if __name__ == "__main__":
-    measure()
-    sys.stdout.flush()
-    os._exit(0)
+    status = 1
+    try:
+        measure()
+        status = 0
+    except Exception:  # told here, since the library's threads would keep a failed process for ever
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

@@ -14,6 +14,7 @@ from manor.api import (
     ChainSpec,
     Classifier,
     ElementMode,
+    FlowProgram,
     FlowRule,
     ResourceKind,
     SdnPort,
@@ -21,7 +22,6 @@ from manor.api import (
     SwitchLink,
     Topology,
 )
-from manor.errors import Conflict
 from manor_sdn_ryu.compile import compile_spec
 from manor_sdn_ryu.fields import intersects, parse_match
 from manor_sdn_ryu.pipeline import tag, tunnel_id
@@ -79,15 +79,46 @@ def test_no_rule_of_one_service_matches_a_frame_of_another_whatever_they_have_al
         assert not met, f"{one.note} {one.match} meets {other.note} {other.match}"
 
 
-def test_a_tunnel_id_that_two_have_by_chance_is_refused_whoever_comes_first(tmp_path: Path) -> None:
-    lan, chain = service("aa", {"vlan": 10})
-    chains = {n: dataclasses.replace(chain, key=f"{n}/chain/web") for n in range(3000)}
-    hops = {tunnel_id(tag(OWNER, ResourceKind.CHAIN, spec.key, "aa3")): spec for spec in chains.values()}
-    keys = (f"{n}/vl/x" for n in itertools.count())
-    key = next(key for key in keys if tunnel_id(tag(OWNER, ResourceKind.SEGMENT, key)) in hops)
-    pair = [dataclasses.replace(lan, key=key), hops[tunnel_id(tag(OWNER, ResourceKind.SEGMENT, key))]]
-    for order in (pair, pair[::-1]):
-        programs = Programs(Store(tmp_path / str(order[0].kind)))
-        programs.put(compile_spec(order[0], TOPOLOGY))
-        with pytest.raises(Conflict, match="the same tunnel id"):
-            programs.put(compile_spec(order[1], TOPOLOGY))
+def test_chains_and_links_have_tunnel_ids_apart() -> None:
+    tags = [tag(OWNER, ResourceKind.CHAIN, f"{n}") for n in range(1000)]
+    ids = [{tunnel_id(kind, one) for one in tags} for kind in (ResourceKind.CHAIN, ResourceKind.SEGMENT)]
+    assert ids[0].isdisjoint(ids[1])
+    assert 0 < min(map(min, ids)) < max(map(max, ids)) < 1 << 24
+
+
+def test_of_two_chains_that_have_one_tunnel_id_by_chance_the_later_gets_another_and_keeps_it(tmp_path: Path) -> None:
+    _, chain = service("aa", {"vlan": 10})
+    assert isinstance(chain, ChainSpec)
+    seen: dict[int, str] = {}
+    for number in itertools.count():
+        key = f"{number}/chain/web"
+        other = seen.setdefault(tunnel_id(ResourceKind.CHAIN, tag(OWNER, ResourceKind.CHAIN, key, "aa3")), key)
+        if other != key:
+            break
+    one, two = (
+        compile_spec(dataclasses.replace(chain, key=name, classifiers=(Classifier(protocol=protocol),)), TOPOLOGY)
+        for name, protocol in ((other, "udp"), (key, "tcp"))
+    )
+    programs = Programs(Store(tmp_path))
+    assert programs.put(one, TOPOLOGY) == one
+    taken = programs.put(two, TOPOLOGY)
+    assert (taken.spec_hash, taken.spec, len(taken.rules)) == (two.spec_hash, two.spec, len(two.rules))
+    assert received(one) & received(two), "as compiled they would meet"
+    assert received(one).isdisjoint(received(taken))
+    sent = {argument for rule in taken.rules for _, argument in rule.actions if str(argument).startswith("tunnel_id=")}
+    assert {str(argument).partition("=")[2] for argument in sent} >= {number for _, number in received(taken)}
+    assert programs.put(two, TOPOLOGY) == taken, "twice is once"
+    again = Programs(Store(tmp_path))
+    again.load(TOPOLOGY)
+    stored = again.find(OWNER, ResourceKind.CHAIN, key)
+    assert stored is not None
+    assert stored.rules == taken.rules
+    bent = again.effective(stored, TOPOLOGY, ["aa3"])
+    assert bent.rules != stored.rules, "what to do without a function is still known"
+    assert received(bent) <= received(taken)
+
+
+def received(program: FlowProgram) -> set[tuple[str, str]]:
+    """What comes over tunnels: by where, and the id."""
+    matches = [dict(rule.match) for rule in program.rules]
+    return {(f"{m['in_port']}", str(m["tunnel_id"])) for m in matches if "tunnel_id" in m}

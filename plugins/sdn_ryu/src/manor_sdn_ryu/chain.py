@@ -44,7 +44,9 @@ _SLOTS = 32
 _Clause = dict[str, Field]
 
 
-def compile_chain(spec: ChainSpec, topology: Topology, dead: Collection[str] = ()) -> tuple[FlowRule, ...]:
+def compile_chain(
+    spec: ChainSpec, topology: Topology, dead: Collection[str] = (), salt: int = 0
+) -> tuple[FlowRule, ...]:
     """Every rule of the chain; functions with a port in ``dead`` (device names) are treated as their position says.
 
     Raises Unsupported or Permanent where the chain cannot be had, naming what is wrong.
@@ -60,7 +62,7 @@ def compile_chain(spec: ChainSpec, topology: Topology, dead: Collection[str] = (
                     if source.device == target.device and source.host == target.host:
                         continue
                     own = rank + ahead if way else rank
-                    for rule in _Way(spec, topology, dead, way, own, clause, source, target).rules():
+                    for rule in _Way(spec, topology, dead, salt, way, own, clause, source, target).rules():
                         rules.setdefault((rule.host, rule.table, rule.priority, rule.match), rule)
     if not any(rule.table == Table.CLASSIFY for rule in rules.values()):
         raise Permanent(
@@ -159,6 +161,7 @@ class _Way:
     spec: ChainSpec
     topology: Topology
     dead: Collection[str]
+    salt: int
     forth: bool
     rank: int
     clause: _Clause
@@ -293,7 +296,8 @@ class _Way:
         """Over the link to ``to``'s host, and what becomes of the frame there."""
         spec = self.spec
         way = (self.way,) if ("encap", "nsh") in after else ()  # a function with one port is dressed for its way
-        hop = f"0x{tunnel_id(tag(spec.owner, ResourceKind.CHAIN, spec.key, to.device, *way)):x}"
+        number = tag(spec.owner, ResourceKind.CHAIN, spec.key, to.device, *way)
+        hop = f"0x{tunnel_id(ResourceKind.CHAIN, number, self.salt):x}"
         device = link_device(self.topology, port.host, to.host)
         away: Actions = (*before, ("set_field", f"tunnel_id={hop}"), ("output", device))
         yield self.rule(port, table, match, away, note)

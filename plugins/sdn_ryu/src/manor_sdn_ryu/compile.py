@@ -13,13 +13,17 @@ __all__ = ["compile_spec", "function_devices"]
 
 
 def compile_spec(
-    spec: SegmentSpec | ChainSpec, topology: Topology, *, dead: Collection[str] = frozenset()
+    spec: SegmentSpec | ChainSpec, topology: Topology, *, dead: Collection[str] = frozenset(), salt: int = 0
 ) -> FlowProgram:
     """The rules that make ``spec`` true. Ports stay symbolic: ``topology`` is asked for links only.
 
-    ``dead`` are devices of functions known to be gone. Raises Unsupported or Permanent, naming what cannot be had.
+    ``dead`` are devices of functions known to be gone; ``salt`` makes other tunnel ids, where another has one of these
+    already. Raises Unsupported or Permanent, naming what cannot be had.
     """
-    rules = compile_segment(spec, topology) if isinstance(spec, SegmentSpec) else compile_chain(spec, topology, dead)
+    if isinstance(spec, SegmentSpec):
+        rules = compile_segment(spec, topology, salt)
+    else:
+        rules = compile_chain(spec, topology, dead, salt)
     return FlowProgram(
         kind=spec.kind,
         key=spec.key,

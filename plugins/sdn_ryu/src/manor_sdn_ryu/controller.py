@@ -82,7 +82,7 @@ class Controller:
         self.switches.await_ready(hosts_of(program), deadline)
         self._refuse_unable(program)
         with self._converger.changing(cookie_of(program)):
-            self._apply(program, deadline)
+            program = self._apply(program, deadline)
         return self._observer.one(program, deadline)
 
     def _refuse_unable(self, program: FlowProgram) -> None:
@@ -91,12 +91,12 @@ class Controller:
             if not self.switches.session(host).is_userspace:
                 raise Unsupported(f"{program.key}: {NO_NSH} on {host}", capability="nsh")
 
-    def _apply(self, program: FlowProgram, deadline: float) -> None:
+    def _apply(self, program: FlowProgram, deadline: float) -> FlowProgram:
         number, desired = cookie_of(program), self._desired
         with self._lock:
             check(deadline, program.key)
             before = desired.programs.get(number)
-            desired.programs.put(program)
+            program = desired.programs.put(program, desired.topology())
             desired.leaving.discard(number)
             if program.owner not in desired.owners:
                 desired.owners.add(program.owner)
@@ -110,11 +110,12 @@ class Controller:
             # What a switch refuses is not desired: else every later resynchronisation would fail by it.
             with self._lock:
                 if before is not None:
-                    desired.programs.put(before)
+                    desired.programs.put(before, desired.topology())
                 else:
                     desired.programs.drop(number)
             self._converger.converge(number, hosts, deadline, kind=program.kind)
             raise
+        return program
 
     def remove(self, owner: str, ref: ResourceRef, deadline: float) -> None:
         """Take every entry of this resource out of every switch, and answer when they are out."""

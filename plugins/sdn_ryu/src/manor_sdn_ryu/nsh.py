@@ -13,7 +13,7 @@ import struct
 
 from manor.api import ChainSpec, ResourceKind, SdnPort
 from manor_sdn_ryu.fields import Field, exact
-from manor_sdn_ryu.pipeline import LOCAL, SEGMENT_MASK, Table, tag, tunnel_id
+from manor_sdn_ryu.pipeline import LOCAL, SEGMENT_MASK, Table, tag
 from manor_sdn_ryu.segment import Actions, goto
 
 __all__ = ["ETHER_TYPE", "NO_NSH", "POSITIONS_MAX", "WIRE", "returned", "unwrapped", "way_of", "wrapped"]
@@ -24,6 +24,7 @@ POSITIONS_MAX = 254
 NO_NSH = "NSH is used with Open vSwitch's userspace datapath only, and that is not known to be"
 """Followed by where."""
 _FIRST = 255
+_PATH_MASK = 0xFFFFFF
 _SOURCE = "02:4d:4e:53:48:01"
 _ANYBODY = "ff:ff:ff:ff:ff:ff"
 """To a port that has no MAC address of its own."""
@@ -41,7 +42,7 @@ def wrapped(spec: ChainSpec, forth: bool, number: int, into: SdnPort) -> Actions
     """Before the frame goes into the function at position ``number`` of this way."""
     return (
         ("encap", "nsh"),
-        ("set_field", f"nsh_spi=0x{tunnel_id(_path(spec, forth)):x}"),
+        ("set_field", f"nsh_spi=0x{_path(spec, forth) & _PATH_MASK:x}"),
         ("set_field", f"nsh_si={_FIRST - number}"),
         ("encap", "ethernet"),
         ("set_field", f"eth_dst={into.mac or _ANYBODY}"),
@@ -53,7 +54,7 @@ def returned(spec: ChainSpec, forth: bool, number: int) -> dict[str, Field]:
     """What comes out of the function at position ``number`` of this way."""
     return {
         "eth_type": exact("eth_type", ETHER_TYPE),
-        "nsh_spi": exact("nsh_spi", tunnel_id(_path(spec, forth))),
+        "nsh_spi": exact("nsh_spi", _path(spec, forth) & _PATH_MASK),
         "nsh_si": exact("nsh_si", _FIRST - 1 - number),
     }
 

@@ -40,8 +40,9 @@ addresses in two segments never meet. Each segment's rules name only its own por
 owner, kind and key. So ``cookie/0xffffff0000000000`` finds everything of one installation, and a full cookie one
 segment or chain. A rule whose cookie is not ours is never changed or removed. Two keys with one cookie are refused.
 
-**Tunnel ids** (24 bits, VXLAN): the low bits of the segment's tag between hosts' FORWARD tables, or of a chain hop's
-tag when the next function is on another host. A clash is refused when the program is applied. Tunnel id 0 is a probe's.
+**Tunnel ids** (24 bits, VXLAN): the low bits of the segment's tag between hosts' FORWARD tables, or, with the highest
+bit set, of a chain hop's tag when the next function is on another host. Where another program has one already, the
+agent compiles the later one with other bits of its tags. Tunnel id 0 is a probe's.
 
 **Priorities** (a larger one wins)
 
@@ -135,6 +136,8 @@ OWNER_MASK = 0xFFFFFF << 40
 SEGMENT_MASK = ALL_BITS & ~0xFFFFFF
 LOCAL, REMOTE = 0, 1
 _TAG_BITS = 40
+_OF_A_CHAIN = 1 << 23
+_TUNNEL_MASK = _OF_A_CHAIN - 1
 
 
 class Table(IntEnum):
@@ -194,6 +197,7 @@ def metadata_of(owner: str, segment: str) -> int:
     return tag(owner, ResourceKind.SEGMENT, segment) << 24
 
 
-def tunnel_id(value: int) -> int:
-    """The 24 bits of a tag that travel in a VXLAN header; never 0."""
-    return value & 0xFFFFFF or 1
+def tunnel_id(kind: ResourceKind, value: int, salt: int = 0) -> int:
+    """24 bits that travel in a VXLAN header, from a tag: a chain's are never a segment's, and none are 0. ``salt``
+    takes other bits of it."""
+    return value >> salt & _TUNNEL_MASK | (_OF_A_CHAIN if kind is ResourceKind.CHAIN else 0) or 1

@@ -46,6 +46,7 @@ def spec_of(program: FlowProgram | None) -> SegmentSpec | ChainSpec | None:
     return facts(program).spec if program else None
 
 
+_SALTS = range(8)
 _Why = tuple[FlowProgram, frozenset[str], Topology]
 
 
@@ -76,7 +77,7 @@ class Programs:
             spec = spec_of(program)
             if compiler != COMPILER and spec is not None:
                 program = replace(compile_spec(spec, topology), spec_hash=program.spec_hash)
-            self._hold(program)
+            self._hold(self._with_free_tunnel_ids(program, topology))
 
     def __iter__(self) -> Iterator[FlowProgram]:
         return iter(list(self._by_cookie.values()))
@@ -92,8 +93,8 @@ class Programs:
         """The program of this resource."""
         return self._by_cookie.get(cookie(owner, kind, key))
 
-    def put(self, program: FlowProgram) -> None:
-        """Take the program as desired, in place of its former version.
+    def put(self, program: FlowProgram, topology: Topology) -> FlowProgram:
+        """Take the program as desired, in place of its former version. Returns it as it is taken.
 
         Raises Permanent where it is not valid, Conflict where it claims what another program has.
         """
@@ -101,14 +102,26 @@ class Programs:
             raise Permanent(f"{program.name}: select groups are not used by this controller")
         for rule in program.rules:
             check_rule(rule)
+        program = self._with_free_tunnel_ids(program, topology)
         self.refuse_clash(program)
         self._store.put(cookie_of(program), COMPILER, program)
         self._hold(program)
+        return program
 
     def drop(self, number: int) -> None:
         """Desire nothing under this cookie any more."""
         self._store.drop(number)
         self._release(number)
+
+    def _with_free_tunnel_ids(self, program: FlowProgram, topology: Topology) -> FlowProgram:
+        """The program; compiled with other tunnel ids where another one has one of these by chance."""
+        spec, number, found = spec_of(program), cookie_of(program), program
+        for salt in _SALTS[1:] if spec is not None else ():
+            received = [rule for rule in found.rules if any(name == "tunnel_id" for name, _ in rule.match)]
+            if not any(True for rule in received for _ in self._claims.rivals(number, rule)):
+                break
+            found = replace(compile_spec(spec, topology, salt=salt), spec_hash=program.spec_hash)
+        return found
 
     def refuse_clash(self, program: FlowProgram) -> None:
         """Raise Conflict when a frame could be meant by this program and by another one."""
@@ -128,12 +141,8 @@ class Programs:
                     fields=("classifiers", "precedence"),
                     hint="narrow a classifier, and give its chain the higher precedence",
                 )
-            from_a_host = any(name == "tunnel_id" for name, _ in rule.match)
-            for other, their_rule in self._claims.shadows(number, rule) if from_a_host or _steers(program) else ():
+            for other, their_rule in self._claims.shadows(number, rule) if _steers(program) else ():
                 rival = self._by_cookie[other]
-                if from_a_host:
-                    message = f"{program.key} and {rival.key} have the same tunnel id"
-                    raise Conflict(message, replace=False, hint="rename one of them")
                 if not _steers(rival):
                     continue  # a segment's rules are for what no chain wants
                 high, low = (program, rival) if rule.priority > their_rule.priority else (rival, program)
@@ -179,8 +188,9 @@ class Programs:
 
 def _bent(program: FlowProgram, spec: ChainSpec, topology: Topology, dead: frozenset[str]) -> FlowProgram:
     try:
-        if compile_spec(spec, topology).rules != program.rules:
+        salts = (salt for salt in _SALTS if compile_spec(spec, topology, salt=salt).rules == program.rules)
+        if (salt := next(salts, None)) is None:
             return program
-        return replace(compile_spec(spec, topology, dead=dead), spec_hash=program.spec_hash)
+        return replace(compile_spec(spec, topology, dead=dead, salt=salt), spec_hash=program.spec_hash)
     except DriverError:
         return program

@@ -24,13 +24,13 @@ _ROUTER, _SOLICITED, _OVERRIDE = 0x80000000, 0x40000000, 0x20000000
 _GROUP: Field = (0x010000000000, 0x010000000000)
 
 
-def compile_segment(spec: SegmentSpec, topology: Topology) -> tuple[FlowRule, ...]:
+def compile_segment(spec: SegmentSpec, topology: Topology, salt: int = 0) -> tuple[FlowRule, ...]:
     """Every rule of the segment on every host that has a port of it. Raises Unsupported without a link between two."""
     hosts = sorted({port.host for port in spec.ports})
     rules: list[FlowRule] = []
     for host in hosts:
         links = {peer: link_device(topology, host, peer) for peer in hosts if peer != host}
-        rules.extend(_Host(spec, host, links).rules())
+        rules.extend(_Host(spec, host, links, salt).rules())
     return tuple(rules)
 
 
@@ -59,11 +59,11 @@ def addresses(port: SdnPort, version: int) -> list[str]:
 class _Host:
     """The segment's rules on one host."""
 
-    def __init__(self, spec: SegmentSpec, host: str, links: Mapping[str, str]) -> None:
+    def __init__(self, spec: SegmentSpec, host: str, links: Mapping[str, str], salt: int) -> None:
         self.spec, self.host, self.links = spec, host, links
         self.number = metadata_of(spec.owner, spec.key)
         self.here = {"metadata": (self.number, SEGMENT_MASK)}
-        self.vni = tunnel_id(tag(spec.owner, ResourceKind.SEGMENT, spec.key))
+        self.vni = tunnel_id(ResourceKind.SEGMENT, tag(spec.owner, ResourceKind.SEGMENT, spec.key), salt)
         self.ends = [port for port in spec.ports if not port.transparent]
         self.local = [port for port in self.ends if port.host == host]
         self.known = [port for port in self.ends if port.mac]
