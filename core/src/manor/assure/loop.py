@@ -134,7 +134,6 @@ class Assurance:
         self._measuring.leads = self._leads()
         if not self._measuring.leads:
             return
-        now_s = self._clock()
         before = self._services.read()
         vims = {endpoint for service in before for endpoint, _ in service.nodes()}
         self._listening.to(vims)
@@ -146,6 +145,7 @@ class Assurance:
             for service in before
             if service.id in after
         ]
+        now_s = self._clock()  # what is seen is so now, and was perhaps not when the look began
         self._running = found.observed
         flows = self._measuring.flow_sight
         sight = Sight(
