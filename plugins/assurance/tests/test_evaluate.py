@@ -83,13 +83,16 @@ def test_evaluate_finds_the_fault_and_prints_stable_json(tmp_path):
     combined = methods["combined"]
     assert (combined["events"], combined["found"]) == (1, 1)
     assert combined["blame_top1"] == 1.0
+    assert sum(combined["won"].values()) == 1
     assert combined["false_alarms"] <= 2
     assert set(methods) == {"combined", "robust-z", "ewma", "principal-components", "isolation-forest"}
     for report in reports:
         for one in report["sets"]["lab"]["methods"].values():
             one["row_us_median"] = one["row_us_p99"] = 0
     assert reports[0] == reports[1]
-    table = CliRunner().invoke(app, [*arguments[:-1], "--no-baselines", "--train-limit-s", "86400"])
+    table = CliRunner().invoke(
+        app, [*arguments[:-1], "--no-baselines", "--train-limit-s", "86400", "--budget-per-week", "7"]
+    )
     assert table.exit_code == 0
     assert "lab  combined" in table.stdout
 
@@ -109,6 +112,12 @@ def test_wrong_arguments_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"no \.npz"):
         sets_in(tmp_path)
     (tmp_path / "junk.npz").write_bytes(b"junk")
-    for arguments in (["--budget-per-day", "0"], ["--period-s", "x"], ["--set", "nope"], []):
+    for arguments in (
+        ["--budget-per-day", "0"],
+        ["--budget-per-week", "0"],
+        ["--period-s", "x"],
+        ["--set", "nope"],
+        [],
+    ):
         result = CliRunner().invoke(app, ["evaluate", str(tmp_path), *arguments])
         assert isinstance(result.exception, UsageError), arguments

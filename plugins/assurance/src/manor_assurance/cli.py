@@ -24,6 +24,7 @@ def _group() -> None:
 def evaluate(
     directory: Annotated[Path, typer.Argument(help="Directory of .npz series, or of folders of them, one a set.")],
     budget_per_day: Annotated[float, typer.Option(help="False alarms allowed per machine and day.")] = 1.0,
+    budget_per_week: Annotated[float | None, typer.Option(help="The same per week, instead.")] = None,
     period_s: Annotated[
         list[str] | None,
         typer.Option(help="Seconds between samples, for all or as SET=SECONDS; else README.md, the name, or 60."),
@@ -36,6 +37,8 @@ def evaluate(
     """Replay labelled series: fit on train, then test sample by sample, and print how the alarms match the labels."""
     from manor_assurance.evaluation import evaluate_sets
 
+    if budget_per_week is not None:
+        budget_per_day = budget_per_week / 7.0
     if not 0 < budget_per_day <= 48:
         raise UsageError(f"a budget of {budget_per_day:g} a day cannot be kept", hint="give one above 0, at most 48")
 

@@ -2,8 +2,8 @@
 
 What is normal drifts, so a fixed threshold either floods or sleeps. The threshold here comes from the score's own
 half-hour maxima over the last weeks: the level that they pass as often as the budget allows, times a margin, because
-quiet weeks promise less than they seem to. A half-hour that passed the threshold counts as the threshold and no more:
-one bad day must not deafen the detector, while true noise, which passes it again and again, still lifts it.
+quiet weeks promise less than they seem to. A half-hour that passed the threshold counts as little more than the level
+behind it: one bad day must not deafen the detector, while true noise, which passes it again and again, still lifts it.
 """
 
 from __future__ import annotations
@@ -15,33 +15,32 @@ import numpy as np
 
 from manor_assurance.ring import Ring
 
-__all__ = ["BLOCK_S", "Decision", "threshold_of"]
+__all__ = ["BLOCK_S", "Decision", "level_of", "stretch_of"]
 
 BLOCK_S = 1800.0
 """Length of a block whose maximum counts once; also how long two raises are taken for one."""
-TAIL = 0.2
+TAIL = 0.1
 """Shape of the Pareto tail by which a short history is extrapolated to a rare event."""
 DAY_S = 86400.0
+CEILING = 1.2
+"""A block counts as no more than the threshold over this."""
 OFTEN, OFTEN_DAYS = 0.7, 7
 """More raises in so many days than this part of the budget call for more margin."""
 RAISES = 64
 """Raises remembered."""
 
 
-def threshold_of(maxima: np.ndarray, *, covered_s: float, budget_per_day: float, margin: float, floor: float) -> float:
-    """The level that block ``maxima`` pass ``budget_per_day`` times a day, times ``margin``; at least ``floor``.
-
-    ``covered_s`` is the time that the blocks stand for; where it is too short to hold one false alarm, the level is
-    drawn out along a Pareto tail.
-    """
+def level_of(maxima: np.ndarray, *, budget_per_day: float) -> float:
+    """The level that block ``maxima`` pass ``budget_per_day`` times a day; infinite where there are none."""
     if not len(maxima):
         return math.inf
-    chance = min(1.0, budget_per_day * BLOCK_S / DAY_S)
-    level = float(np.quantile(maxima, 1.0 - chance))
+    return float(np.quantile(maxima, 1.0 - min(1.0, budget_per_day * BLOCK_S / DAY_S)))
+
+
+def stretch_of(*, covered_s: float, budget_per_day: float) -> float:
+    """By how much the highest of so much time is drawn out, where it is too short to hold one false alarm."""
     expected = budget_per_day * covered_s / DAY_S
-    if expected < 1.0:
-        level *= expected**-TAIL
-    return max(level * margin, floor)
+    return expected**-TAIL if 0.0 < expected < 1.0 else 1.0
 
 
 @dataclass
@@ -56,7 +55,7 @@ class Decision:
     clear_s: float
     days: int
     censor: bool = True
-    """Whether a block that passed the threshold is remembered as the threshold."""
+    """Whether a block that passed the threshold is remembered as :attr:`ceiling`."""
 
     def __post_init__(self) -> None:
         self.window = Ring(self.smooth, (), np.float64)
@@ -66,7 +65,7 @@ class Decision:
         self.block_s = math.nan
         """When the present block began."""
         self.block_max = 0.0
-        self.threshold = math.inf
+        self.threshold = self.ceiling = math.inf
         self.raised = False
         self.since_s = math.nan
         """When the score first left its usual band in the present excursion; NaN while it is inside."""
@@ -82,13 +81,12 @@ class Decision:
         kept = maxima[use]
         if covered_s < DAY_S and self.block_s >= since_s and time_s > self.block_s:
             kept, covered_s = np.append(kept, self._remembered()), covered_s + time_s - self.block_s
-        self.threshold = threshold_of(
-            kept,
-            covered_s=covered_s,
-            budget_per_day=self.budget_per_day,
-            margin=self.margin * self._restraint(time_s),
-            floor=self.floor,
-        )
+        level = level_of(kept, budget_per_day=self.budget_per_day)
+        margin = self.margin * self._restraint(time_s)
+        stretch = stretch_of(covered_s=covered_s, budget_per_day=self.budget_per_day)
+        self.threshold = max(level * margin * stretch, self.floor)
+        # A short history has too few blocks to tell steady noise from a bad hour: what passes lifts nothing yet.
+        self.ceiling = max(level * (margin / CEILING if stretch == 1.0 else 1.0), self.floor / CEILING)
 
     def _restraint(self, time_s: float) -> float:
         """More margin for a detector that has raised often of late: most of so many raises are false."""
@@ -127,7 +125,7 @@ class Decision:
         return value
 
     def _remembered(self) -> float:
-        return min(self.block_max, self.threshold) if self.censor else self.block_max
+        return min(self.block_max, self.ceiling) if self.censor else self.block_max
 
     def forget_window(self) -> None:
         """Start smoothing anew, after a gap."""

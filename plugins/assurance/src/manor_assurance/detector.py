@@ -12,7 +12,7 @@ from manor_assurance.config import CombinedConfig
 from manor_assurance.decision import Decision
 from manor_assurance.fitting import fit_model
 from manor_assurance.memory import Memory
-from manor_assurance.model import BINS, CHANNELS, CLIP, Model, lags_for
+from manor_assurance.model import BINS, CHANNELS, CLIP, WEIGHTS, Model, lags_for
 from manor_assurance.state import dump_state, load_state, state_bytes
 
 __all__ = ["CombinedDetector"]
@@ -30,7 +30,8 @@ class CombinedDetector:
 
     def __init__(self, config: CombinedConfig) -> None:
         self.config = config
-        self._channels = np.array([name in config.channels for name in CHANNELS])
+        used = np.array([name in config.channels for name in CHANNELS])
+        self._weights = np.where(used, WEIGHTS, 0.0)[:, None]
         self.restart(())
 
     def restart(self, names: tuple[str, ...]) -> None:
@@ -155,7 +156,7 @@ class CombinedDetector:
                 logs = np.log(residuals)
             np.clip(logs - self._log_usual, 0.0, config.cap, out=excess)
             excess += config.rare_weight * np.clip(logs - self._log_rare, 0.0, config.cap)
-            excess[~self._channels] = 0.0
+            excess *= self._weights
             return residuals, float(excess.sum())
         excess[:] = 0.0
         return residuals, 0.0

@@ -18,6 +18,8 @@ from manor_assurance.series import Series, period_of, read_series, sets_in
 
 __all__ = ["evaluate_sets"]
 
+NO_VUS = "null: no package that is kept gives it"
+
 
 def evaluate_sets(
     directory: Path,
@@ -35,7 +37,7 @@ def evaluate_sets(
     unknown = only - sets.keys()
     if unknown:
         raise UsageError(f"{directory} has no set {min(unknown)}", hint="it has " + ", ".join(sets))
-    report: dict[str, Any] = {"budget_per_day": budget_per_day, "format": 1, "sets": {}}
+    report: dict[str, Any] = {"budget_per_day": budget_per_day, "format": 1, "notes": {"vus_pr": NO_VUS}, "sets": {}}
     with threadpool_limits(1):  # several threads only slow such small matrices down
         for name, files in sets.items():
             if only and name not in only:

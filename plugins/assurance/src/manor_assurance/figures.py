@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,6 +58,7 @@ def figures_of(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "blame_events": blamed,
         "blame_top1": round(sum(o.top1 for o in outcomes) / blamed, 4) if blamed else None,
         "blame_top3": round(sum(o.top3 for o in outcomes) / blamed, 4) if blamed else None,
+        "won": dict(sorted(Counter(view for o in outcomes for view in o.won).items())),
         "unknown_samples": sum(o.unknown for o in outcomes),
         "row_us_median": round(float(np.median([o.row_us[0] for o in outcomes])), 1),
         "row_us_p99": round(float(np.max([o.row_us[1] for o in outcomes])), 1),

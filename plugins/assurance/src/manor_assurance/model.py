@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["BINS", "CHANNELS", "CLIP", "Model", "lags_for"]
+__all__ = ["BINS", "CHANNELS", "CLIP", "WEIGHTS", "Model", "lags_for"]
 
 CHANNELS = ("median", "forecast", "factors", "season", "level")
+WEIGHTS = np.array([0.6, 1.2, 0.3, 0.6, 2.4])
+"""What each view adds to the score: departures from the near past are worth more than those from weeks."""
 BINS = 96
 """Quarters of an hour in a day."""
 LAGS = 4

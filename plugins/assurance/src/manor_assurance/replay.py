@@ -34,6 +34,8 @@ class Outcome:
     """Found events whose KPIs are labelled."""
     top1: int = 0
     top3: int = 0
+    won: tuple[str, ...] = ()
+    """For each found event, the view that weighed most when it was raised."""
     unknown: int = 0
     """Samples of ``test`` without a verdict."""
     row_us: tuple[float, float] = (0.0, 0.0)
@@ -70,6 +72,7 @@ def replay(series: Series, config: CombinedConfig) -> Outcome:
     detector.fit(SampleBatch(names=names, times_s=tuple(clock[: len(series.train)]), values=series.train.tolist()))
     standing, values, took = [], np.zeros(len(series.test)), np.zeros(len(series.test))
     shares: list[dict[str, float]] = []
+    views: list[str] = []
     rows = series.test.tolist()
     unknown = 0
     for at, time_s in enumerate(clock[len(series.train) :]):
@@ -80,6 +83,7 @@ def replay(series: Series, config: CombinedConfig) -> Outcome:
         standing.append(score.verdict is Verdict.ANOMALY)
         values[at] = score.value
         shares.append(dict(score.blame))
+        views.append(score.evidence[0].detector if score.evidence else "")
         unknown += score.verdict is Verdict.UNKNOWN
 
     median, late = np.quantile(took, [0.5, 0.99]) * 1e6 if len(took) else (0.0, 0.0)
@@ -102,6 +106,7 @@ def replay(series: Series, config: CombinedConfig) -> Outcome:
         blamed=blamed,
         top1=top1,
         top3=top3,
+        won=tuple(views[at] for at in found.values()),
         unknown=unknown,
         row_us=(float(median), float(late)),
         memory_bytes=detector.memory_bytes(),
