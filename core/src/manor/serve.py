@@ -46,12 +46,13 @@ def serve(rt: Runtime, stop: threading.Event, *, metrics: tuple[str, int] | None
     assurance, delivery = Assurance(rt), Delivery(rt.store)
     with _alone(rt.home), _metrics(rt, metrics, assurance):
         waited = False
-        while not rt.worker.start():
+        while not stop.is_set() and not rt.worker.start():
             if not waited:
                 _log.info("another command is working off its operation; waiting for it")
                 waited = True
-            if stop.wait(_AGAIN_S):
-                return
+            stop.wait(_AGAIN_S)
+        if stop.is_set():
+            return  # told to end before it had begun
         _log.info("serving %s as process %d", rt.home, os.getpid())
         assurance.start()
         delivery.start()
