@@ -71,3 +71,32 @@ def test_the_network_deleted(hello: Any) -> None:
     virsh(hello, "net-undefine", network)
     assert drifted(hello)
     repaired(hello)
+
+
+def test_the_host_rebooted(hello: Any) -> None:
+    hello.lab.power_off()
+    hello.lab.power_on()
+    assert drifted(hello)
+    repaired(hello)
+    hello.manor("vnf", "stop", "hi/hello", "--timeout", "5", "--yes")
+    assert not drifted(hello)
+
+
+def test_the_host_gone_and_come_back(hello: Any) -> None:
+    (domain,) = hello.domains()
+    hello.lab.power_off()
+    looked = subprocess.run([MANOR, "ns", "drift", "hi"], env=hello.env, capture_output=True, text=True, timeout=100)
+    assert looked.returncode not in (0, 1), "nobody can say that all is well, or what is wrong"
+    assert "lab" in looked.stderr
+    assert "Traceback" not in looked.stderr
+    left = subprocess.run(
+        [MANOR, "ns", "delete", "hi", "--force", "--yes"], env=hello.env, capture_output=True, text=True, timeout=300
+    )
+    assert "/vnf/hello/" in left.stdout + left.stderr, "what could not be reached is named"
+    hello.lab.power_on()
+    assert hello.domains() == [domain]
+    hello.manor("vim", "orphans", "--remove", "--yes")
+    assert hello.domains() == []
+    hello.manor("ns", "create", "hello-vm", "--name", "hi")
+    hello.manor("ns", "instantiate", "hi", "--yes")
+    assert not drifted(hello)

@@ -86,12 +86,16 @@ class LabHost:
         )
         return done.stdout
 
-    def __enter__(self) -> LabHost:
-        self.workdir.mkdir(parents=True, exist_ok=True)
-        self.workdir.chmod(0o711)
+    def power_off(self) -> None:
+        """All that runs ends at once; what is on the disk stays."""
+        self._end()
+        shutil.rmtree(self.workdir / "run", ignore_errors=True)
+
+    def power_on(self) -> None:
+        """Boot again, to the daemons. Raises RuntimeError where they do not come up."""
         setup = json.dumps({"workdir": str(self.workdir), "qemu_user": self._qemu_user})
         unshare = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]
-        with (self.workdir / "lab.log").open("wb") as log:
+        with (self.workdir / "lab.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
                 [*unshare, sys.executable, "-m", "manor.testing.lab", setup],
                 stdin=subprocess.PIPE,
@@ -106,6 +110,11 @@ class LabHost:
         except BaseException:
             self._stop()
             raise
+
+    def __enter__(self) -> LabHost:
+        self.workdir.mkdir(parents=True, exist_ok=True)
+        self.workdir.chmod(0o711)
+        self.power_on()
         return self
 
     def __exit__(
@@ -123,6 +132,10 @@ class LabHost:
             raise RuntimeError(f"lab host {self.name} did not come up in {timeout_s:.0f} s:\n{log}")
 
     def _stop(self) -> None:
+        self._end()
+        shutil.rmtree(self.workdir, ignore_errors=True)
+
+    def _end(self) -> None:
         if self._process is None:
             return
         for stream in (self._process.stdin, self._process.stdout):
@@ -134,7 +147,6 @@ class LabHost:
             self._process.kill()  # --kill-child takes the namespace's first process, and so all, with it
             self._process.wait()
         self._process = None
-        shutil.rmtree(self.workdir, ignore_errors=True)
 
 
 def cable(one: LabHost, other: LabHost, device: str, peer: str) -> None:
@@ -187,7 +199,8 @@ def _open_kvm(workdir: Path, qemu_user: str) -> None:
     kvm = Path("/dev/kvm")
     if kvm.exists():
         private = workdir / "kvm"
-        os.mknod(private, stat.S_IFCHR | 0o600, kvm.stat().st_rdev)
+        if not private.exists():
+            os.mknod(private, stat.S_IFCHR | 0o600, kvm.stat().st_rdev)
         shutil.chown(private, qemu_user)
         _call("mount", "--bind", str(private), str(kvm))
 
@@ -201,7 +214,8 @@ def _keep_capabilities() -> None:
 def _start_openvswitch() -> list[subprocess.Popen[bytes]]:
     database = "/etc/openvswitch/conf.db"
     socket_path = "/run/openvswitch/db.sock"
-    _call("ovsdb-tool", "create", database, _SCHEMA)
+    if not Path(database).exists():
+        _call("ovsdb-tool", "create", database, _SCHEMA)
     logged = ("--log-file", "--pidfile")
     server = _start("ovsdb-server", database, f"--remote=punix:{socket_path}", *logged)
     _await_socket(socket_path, [server])
