@@ -22,6 +22,7 @@ from manor_sdn_ryu.entries import Entry, Identity, resolve
 from manor_sdn_ryu.pipeline import OWNER_MASK, owner_bits
 from manor_sdn_ryu.programs import cookie_of, hosts_of
 from manor_sdn_ryu.switches import Switches
+from manor_sdn_ryu.turns import Turns
 from manor_sdn_ryu.wire import entry_of
 
 __all__ = ["Auditor", "Repairs", "differences"]
@@ -116,8 +117,9 @@ class Auditor:
                     continue  # a probe's, which goes by itself
                 entry = entry_of(record)
                 held.setdefault(entry.cookie, {})[entry.identity] = entry
+        turns = Turns()
         for program in self._desired.programs:
-            time.sleep(0)  # on Ryu's threads: let the others go on meanwhile
+            turns.give()
             theirs = held.pop(cookie_of(program), {})
             if host not in hosts_of(program) or not self._desired.stays(program):
                 continue

@@ -26,6 +26,7 @@ from manor_sdn_ryu.pipeline import ALL_BITS, OWNER_MASK, owner_bits
 from manor_sdn_ryu.programs import cookie_of, devices_of, hosts_of, spec_of
 from manor_sdn_ryu.session import Session
 from manor_sdn_ryu.switches import Switches
+from manor_sdn_ryu.turns import Turns
 from manor_sdn_ryu.wire import entry_of
 
 __all__ = ["Converger"]
@@ -115,7 +116,7 @@ class Converger:
                 self._resync(keeper, deadline)
                 self._desired.bury()
                 self.tidy_meters([host], deadline)
-                programs = [p for p in self._desired.programs if _is_far_chain(p)]
+                programs = [p for p in self._desired.programs if _is_far_chain(p) and host in hosts_of(p)]
             else:
                 programs = [program for program in self._desired.programs if _names(program, devices)]
             for program in programs:
@@ -167,9 +168,10 @@ class Converger:
         for owner in self._desired.all_owners():
             installed |= _held(session, owner_bits(owner), OWNER_MASK, deadline)
         wanted: dict[Identity, Entry] = {}
+        turns = Turns()
         for program in self._desired.programs:
             if host in hosts_of(program) and self._desired.stays(program):
-                time.sleep(0)  # as in Session: let the door answer meanwhile
+                turns.give()  # let the door answer meanwhile
                 wanted |= self._wanted(session, host, self._effective(program), deadline)
         sent = changes.difference(installed, wanted)
         puts = [change for change in sent if not change.delete]

@@ -18,6 +18,7 @@ from manor.errors import Indeterminate, Permanent, Transient
 from manor_sdn_ryu.changes import Change
 from manor_sdn_ryu.encode import Encoder
 from manor_sdn_ryu.entries import METERS, Action
+from manor_sdn_ryu.turns import Turns
 from manor_sdn_ryu.wire import flow_stats_request, meter_mod, packet_out
 
 __all__ = ["Session", "Shown"]
@@ -263,6 +264,7 @@ class Session:
         pending = _Pending()
         xids = []
         buffer = bytearray()
+        turns = Turns()
         with self._lock:
             barrier = _library(self.datapath.ofproto_parser.OFPBarrierRequest(self.datapath))
             for message in itertools.chain(messages, [barrier]):
@@ -273,7 +275,7 @@ class Session:
                 if len(buffer) > _CHUNK_BYTES:
                     self.datapath.send(bytes(buffer))
                     buffer.clear()
-                    time.sleep(0)  # eventlet's threads only take turns when one gives way
+                    turns.give()
             self.datapath.send(bytes(buffer))
         try:
             if not pending.done.wait(timeout_s):
