@@ -6,10 +6,11 @@ process, is marked ``sqlite`` and left out; tests of the command line name :func
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from manor.lcm import engine
@@ -23,6 +24,8 @@ _open = ExitStack()
 _plain = database.normal_url
 _place: list[str] = []
 """The server, and the database that others are copies of."""
+_made: list[str] = []
+"""Databases of the file under test: each is 8 MB."""
 
 IDLE_TRANSACTION_S = 60.0
 """On a busy machine a test's thread may be still for as long as a node that is frozen."""
@@ -31,7 +34,9 @@ IDLE_TRANSACTION_S = 60.0
 def another() -> str:
     """URL of a database with empty tables."""
     server, template = _place
-    return _plain(new_database(server, like=template.rpartition("/")[2]))
+    url = _plain(new_database(server, like=template.rpartition("/")[2]))
+    _made.append(url.rpartition("/")[2])
+    return url
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,6 +56,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure() -> None:
     _open.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    yield
+    if nextitem is None or nextitem.path != item.path:  # whatever fixtures a file shares are gone too
+        with psycopg.connect(f"{_place[0]}/postgres", autocommit=True) as connection:
+            for name in _made:
+                connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+        _made.clear()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

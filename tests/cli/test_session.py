@@ -245,6 +245,7 @@ def test_names_complete_from_the_shell(site: Cli, monkeypatch: pytest.MonkeyPatc
     assert site().out.split() == ["web", "wide"]
 
 
+@pytest.mark.sqlite
 def test_the_database_can_be_shown_and_backed_up(site: Cli, tmp_path: Path) -> None:
     assert site.good("--json", "db", "show").json["schema_version"] == SCHEMA_VERSION
     site.good("db", "backup", str(tmp_path / "copy.db"))

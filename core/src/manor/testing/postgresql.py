@@ -36,7 +36,21 @@ def private_postgresql() -> Iterator[str]:
     shutil.chown(home, "postgres")
     data, port = home / "data", _free_port()
     init = [programs / "initdb", "-D", data, "-A", "trust", "-U", "manor", "--no-sync"]
-    serve = [programs / "postgres", "-D", data, "-k", home, "-p", str(port), "-c", "listen_addresses=127.0.0.1"]
+    # It ends with the thread that started it: a run that is killed leaves no server.
+    serve = [
+        "setpriv",
+        "--pdeathsig",
+        "INT",
+        programs / "postgres",
+        "-D",
+        data,
+        "-k",
+        home,
+        "-p",
+        str(port),
+        "-c",
+        "listen_addresses=127.0.0.1",
+    ]
     serve += ["-c", "fsync=off", "-c", "max_connections=300"]
     as_postgres = {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": home}
     try:
