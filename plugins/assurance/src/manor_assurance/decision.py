@@ -23,7 +23,7 @@ TAIL = 0.1
 """Shape of the Pareto tail by which a short history is extrapolated to a rare event."""
 DAY_S = 86400.0
 CEILING = 1.2
-"""A block counts as no more than the threshold over this."""
+"""A block counts as no more than the threshold over this, and in the first day as no more than the level behind it."""
 OFTEN, OFTEN_DAYS = 0.7, 7
 """More raises in so many days than this part of the budget call for more margin."""
 RAISES = 64
@@ -86,7 +86,8 @@ class Decision:
         stretch = stretch_of(covered_s=covered_s, budget_per_day=self.budget_per_day)
         self.threshold = max(level * margin * stretch, self.floor)
         # A short history has too few blocks to tell steady noise from a bad hour: what passes lifts nothing yet.
-        self.ceiling = max(level * (margin / CEILING if stretch == 1.0 else 1.0), self.floor / CEILING)
+        lift = max(margin / CEILING, 1.0) if stretch == 1.0 else 1.0
+        self.ceiling = max(level * lift, self.floor / CEILING)
 
     def _restraint(self, time_s: float) -> float:
         """More margin for a detector that has raised often of late: most of so many raises are false."""
