@@ -10,6 +10,7 @@ on as behind any other function. Pure.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 
 from manor.api import ChainSpec, ResourceKind, SdnPort
 from manor_sdn_ryu.fields import Field, exact
@@ -29,7 +30,7 @@ _SOURCE = "02:4d:4e:53:48:01"
 _ANYBODY = "ff:ff:ff:ff:ff:ff"
 """To a port that has no MAC address of its own."""
 
-WIRE = {
+WIRE: Mapping[tuple[str | int, ...], tuple[int, bytes]] = {
     ("encap", "nsh"): (46, struct.pack("!HIHBBB3x", 0, 0x0001_0000 | ETHER_TYPE, 4, 1, 5, 1)),
     ("encap", "ethernet"): (46, struct.pack("!HI", 0, 0)),
     ("decap",): (47, struct.pack("!2xI", 0xFFFE)),

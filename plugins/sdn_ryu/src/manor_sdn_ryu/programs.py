@@ -116,9 +116,9 @@ class Programs:
     def _with_free_tunnel_ids(self, program: FlowProgram, topology: Topology) -> FlowProgram:
         """The program; compiled with other tunnel ids where another one has one of these by chance."""
         spec, number, found = spec_of(program), cookie_of(program), program
-        for salt in _SALTS[1:] if spec is not None else ():
+        for salt in _SALTS[1:]:
             received = [rule for rule in found.rules if any(name == "tunnel_id" for name, _ in rule.match)]
-            if not any(True for rule in received for _ in self._claims.rivals(number, rule)):
+            if spec is None or not any(True for rule in received for _ in self._claims.rivals(number, rule)):
                 break
             found = replace(compile_spec(spec, topology, salt=salt), spec_hash=program.spec_hash)
         return found
