@@ -13,6 +13,7 @@ from manor.api import (
     ChainSpec,
     Classifier,
     ElementMode,
+    FailMode,
     SdnPort,
     SegmentSpec,
     SwitchLink,
@@ -174,3 +175,13 @@ def test_ends_outside_may_pass_a_function_with_one_port_since_the_path_tells_the
         frame = tcp(A, B) if start == "d1" else tcp(B, A, sport=80, dport=40000)
         walk = there.send("h1", start, frame)
         assert (walk.through, walk.devices) == (("f1i",), {end})
+
+
+def test_a_position_that_is_left_out_leaves_its_index_out() -> None:
+    spec = chain(aware("f1"), aware("f2"))
+    positions = (dataclasses.replace(spec.positions[0], fail_mode=FailMode.OPEN), spec.positions[1])
+    spec = dataclasses.replace(spec, positions=positions)
+    programs = [compile_spec(LAN, TOPOLOGY), compile_spec(spec, TOPOLOGY, dead={"f1o"})]
+    (arrival,) = Fabric(programs, links=TOPOLOGY.links).send("h1", "p1", tcp(A, B)).arrivals
+    assert (arrival.device, arrival.packet["nsh_si"]) == ("f2i", 254)
+    assert Fabric(programs, links=TOPOLOGY.links).send("h1", "f2o", {**arrival.packet, "nsh_si": 253}).devices == {"p2"}
