@@ -3,10 +3,14 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from manor.api import CallContext
+from manor.lcm.runtime import open_runtime
 
 MANOR = str(Path(sys.executable).parent / "manor")
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -47,6 +51,25 @@ def test_a_machine_destroyed_or_forgotten_by_hand(hello: Any) -> None:
     virsh(hello, "destroy", domain)
     virsh(hello, "undefine", domain)
     assert drifted(hello)
+    repaired(hello)
+
+
+def test_a_killed_machine_is_known_in_less_than_a_second(hello: Any) -> None:
+    (domain,) = hello.domains()
+    took_s = []
+    with open_runtime(hello.home) as rt:
+        vim: Any = rt.vim("lab")
+        vim.capabilities(CallContext.within(60.0))  # which connects
+        for _ in range(3):
+            seen = vim.await_events(1_000, CallContext.within(1.0))  # what there was to hear of so far
+            pid = (hello.lab.workdir / f"run/libvirt/qemu/{domain}.pid").read_text().strip()
+            killed_s = time.monotonic()
+            hello.lab.run("kill", "-KILL", pid)
+            assert vim.await_events(seen, CallContext.within(60.0)) > seen
+            took_s.append(time.monotonic() - killed_s)
+            virsh(hello, "start", domain)
+    print(f"known after {', '.join(f'{one:.2f}' for one in took_s)} s")
+    assert min(took_s) < 1.0, took_s  # the least of three: this machine may have other things to do
     repaired(hello)
 
 
