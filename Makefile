@@ -12,6 +12,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 STAMPS := .stamps
 VENV := .venv/bin
+ON_POSTGRESQL := PYTHONPATH=core/tests $(VENV)/pytest -p on_postgresql -m "not slow and not real and not long" -n 3 -q
 UV := $(or $(shell command -v uv 2>/dev/null),$(STAMPS)/tools/bin/uv)
 PYPROJECTS := pyproject.toml uv.lock $(wildcard core/pyproject.toml plugins/*/pyproject.toml)
 PACKAGES = $(shell sed -e 's/\#.*//' debian-packages.txt)
@@ -32,12 +33,14 @@ demo-heal: setup ## break secure-web's firewall twice, for real, and see it heal
 
 test: setup lint test-fast ## the whole suite, on real libvirt, QEMU and Open vSwitch; needs root
 	$(VENV)/pytest -m "slow and not real and not long" -n 3 --dist loadfile -q
+	$(ON_POSTGRESQL) core/tests/store core/tests/lcm/test_engine.py core/tests/assure/test_alarm_store.py tests/cli
 	$(VENV)/pytest -m "real and not long"
 
 test-fast: setup ## the quick part of the suite, within two minutes
 	$(VENV)/pytest -m "not real and not slow and not long" -n 2 --dist loadfile -q
 
 test-long: setup ## the long runs: crashes, histories and outages by the hundred; takes hours
+	$(ON_POSTGRESQL) core/tests/store core/tests/lcm core/tests/cli core/tests/assure tests/cli
 	$(VENV)/pytest -m long
 
 lint: $(STAMPS)/workspace ## ruff, mypy, import contracts
