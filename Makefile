@@ -37,7 +37,7 @@ test: setup lint test-fast ## the whole suite, on real libvirt, QEMU and Open vS
 	$(VENV)/pytest -m "real and not long"
 
 test-fast: setup ## the quick part of the suite, within two minutes
-	$(VENV)/pytest -m "not real and not slow and not long" -n 2 --dist loadfile -q
+	$(VENV)/pytest -m "not real and not slow and not long" -n 3 --dist loadfile -q
 
 test-long: setup ## the long runs: crashes, histories and outages by the hundred; takes hours
 	$(ON_POSTGRESQL) core/tests/store core/tests/lcm core/tests/cli core/tests/assure tests/cli

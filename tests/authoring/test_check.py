@@ -53,6 +53,7 @@ def test_a_new_plugin_is_sound(repository: Path) -> None:
     assert wrong(repository) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", DEFECTS)
 def test_defect_is_found(repository: Path, what: str) -> None:
     code, check = DEFECTS[what]

@@ -43,6 +43,7 @@ def test_scale_says_what_it_takes_and_what_is_allowed(web: Cli) -> None:
     assert "the NSD allows" in refused.err
 
 
+@pytest.mark.slow
 def test_update_chains_and_packages(web: Cli) -> None:
     (chain,) = web.good("--json", "chain", "list", "web").json
     web.good("chain", "disable", f"web/{chain['name']}", "--yes")

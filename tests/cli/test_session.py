@@ -205,6 +205,7 @@ def test_ctrl_c_leaves_an_operation_that_goes_on(slow_site: Cli) -> None:
     assert len(slow_site.good("--json", "op", "list").json) == 1
 
 
+@pytest.mark.slow
 def test_serve_works_off_what_commands_submit_and_stops_cleanly(slow_site: Cli) -> None:
     server = slow_site.process("serve")
     try:

@@ -61,6 +61,7 @@ def test_a_crashed_machine_is_started_again_and_not_made_anew(make_site: Make) -
     assert [alarm.probable_cause for alarm in site.all()] == ["node-stopped"]
 
 
+@pytest.mark.slow
 def test_all_that_died_in_a_service_is_one_operation(make_site: Make) -> None:
     site = make_site()
     for vnf in ("firewall", "monitor", "web"):
@@ -72,6 +73,7 @@ def test_all_that_died_in_a_service_is_one_operation(make_site: Make) -> None:
     assert {ruling.operation_id for alarm in site.all() for ruling in site.rulings(alarm)} == {operation.id}
 
 
+@pytest.mark.slow
 def test_a_machine_that_keeps_dying_is_handed_to_a_person(make_site: Make) -> None:
     site = make_site()
     monitor = site.node("monitor")
@@ -93,6 +95,7 @@ def test_a_machine_that_keeps_dying_is_handed_to_a_person(make_site: Make) -> No
     assert "a person has to look" in site.rulings(alarm)[-1].reason
 
 
+@pytest.mark.slow
 def test_a_heal_that_did_not_help_is_not_repeated(make_site: Make) -> None:
     site = make_site()
     monitor = site.node("monitor")
@@ -128,6 +131,7 @@ def test_the_budget_of_the_service_holds_what_the_policy_would_do(make_site: Mak
     assert site.is_whole()
 
 
+@pytest.mark.slow
 def test_shadow_mode_says_what_it_would_have_done(make_site: Make) -> None:
     site = make_site(static_mode="shadow")
     firewall = site.node("firewall")
@@ -211,6 +215,7 @@ def test_a_detector_alone_never_acts(make_site: Make) -> None:
     assert site.alarms() == []
 
 
+@pytest.mark.slow
 def test_a_detector_that_is_confirmed_says_so_in_shadow_and_acts_in_auto(make_site: Make) -> None:
     site = make_site(detector="oracle", heartbeat_s=1, heartbeat_lost_s=10_000)
     firewall = site.node("firewall")
@@ -281,6 +286,7 @@ def test_a_vnf_that_an_operator_stopped_is_no_fault(make_site: Make, vnf: str) -
     assert site.operations() == []
 
 
+@pytest.mark.slow
 def test_a_sign_whose_figures_move_is_one_decision_and_not_one_a_second(make_site: Make) -> None:
     site = make_site(detector="oracle", heartbeat_s=1, heartbeat_lost_s=10_000)
     firewall = site.node("firewall")

@@ -115,6 +115,7 @@ def test_what_is_made_while_orphans_are_looked_for_is_none(rt: Runtime, monkeypa
     assert begun
 
 
+@pytest.mark.slow
 def test_an_orphan_that_found_a_service_since_it_was_listed_stays(rt: Runtime) -> None:
     stopped = held(rt)
     hurt(rt, Fault(verb="remove", kind="node", action=Action.FAIL, error="Permanent", times=0))
@@ -181,6 +182,7 @@ def test_a_vim_whose_driver_is_gone_can_be_forgotten_by_force(rt: Runtime, monke
         rt.endpoint(EndpointKind.VIM, "lab")
 
 
+@pytest.mark.slow
 def test_an_endpoint_registered_anew_by_another_process_is_connected_anew(rt: Runtime) -> None:
     """As a `manor serve` finds it, which has long been connected, when a command replaces a VIM."""
     assert [host.name for host in rt.vim("lab").capabilities(CallContext.within(5)).hosts] == ["host-1"]

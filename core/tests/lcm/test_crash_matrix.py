@@ -82,6 +82,7 @@ def _enumerate(fast_path: Path, prepare: Callable[[Stage], str], check: Callable
 WHOLE = service(nodes=1)
 
 
+@pytest.mark.slow
 def test_instantiate(fast_path: Path) -> None:
     def check(stage: Stage, operation_id: str) -> None:
         assert _rests(stage, operation_id).state is OperationState.COMPLETED
@@ -141,6 +142,7 @@ def test_terminate_that_is_rolled_back(fast_path: Path) -> None:
     assert _enumerate(fast_path, prepare, check) > 15
 
 
+@pytest.mark.slow
 def test_fail_that_sweeps_up(fast_path: Path) -> None:
     def prepare(stage: Stage) -> str:
         stage.world.inject(Fault(verb="ensure", kind="node", error="Permanent", times=0))

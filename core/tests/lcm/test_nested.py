@@ -172,6 +172,7 @@ def _update(site: Site, update_type: str, **data: Any) -> None:
     assert operation.params["updateType"] == update_type
 
 
+@pytest.mark.slow
 def test_one_more_is_nested_grown_and_removed_with_all_that_was_said_of_it(site: Site) -> None:
     site.onboard(dataclasses.replace(INNER, id="spare"))
     site.done(ns.propose(site.rt, "demo", OperationKind.INSTANTIATE))

@@ -87,6 +87,7 @@ def test_one_that_breaks_the_gate_goes_again_and_traffic_turns_back(site: Site) 
     assert (site.node("firewall/main-0").ports, site.drift()) == (ports, ())
 
 
+@pytest.mark.slow
 def test_the_canary_stands_the_gate_before_the_others_go(site: Site) -> None:
     site.onboard(newer("firewall"))
     site.done(scale_ns(site.rt, "demo", vnfs={"firewall": "3"}))

@@ -50,6 +50,7 @@ def test_a_vnf_leaves_the_chain_before_it_is_removed(site: Site) -> None:
     assert order.index("ensure chain chain/to-web") < order.index("remove node vnf/firewall-2/main-0")
 
 
+@pytest.mark.slow
 def test_machines_of_a_vnf_by_aspect_and_to_a_level(site: Site) -> None:
     held = addresses(site)
     site.done(scale_vnf(site.rt, "demo", "web", aspect="workers", steps=1))
@@ -64,6 +65,7 @@ def test_machines_of_a_vnf_by_aspect_and_to_a_level(site: Site) -> None:
     assert {key for key in site.seen(ResourceKind.VOLUME) if "main-1" in key} == set(), "nothing is left of it"
 
 
+@pytest.mark.slow
 def test_the_service_to_a_level_and_by_an_aspect(site: Site) -> None:
     site.done(scale_ns(site.rt, "demo", level="large"))
     assert elements(site) == [["firewall", "firewall-2"], ["monitor", "monitor-2"]]

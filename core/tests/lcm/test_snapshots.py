@@ -26,6 +26,7 @@ def volumes(site: Site) -> dict[str, str]:
     return {key: one.native_id for key, one in site.seen(ResourceKind.VOLUME).items()}
 
 
+@pytest.mark.slow
 def test_taken_gone_back_to_and_deleted(site: Site) -> None:
     site.done(scale_vnf(site.rt, "demo", "web", level="large"))
     proposal = snapshots.create(site.rt, "demo", "web", "before the storm", description="just in case")

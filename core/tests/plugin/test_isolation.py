@@ -305,6 +305,7 @@ def test_a_strangers_error_means_what_it_means_in_core(vim: Vim) -> None:
     assert len(seen(vim)) == 3
 
 
+@pytest.mark.slow
 def test_a_hanging_call_is_given_up_in_time_and_its_process_with_it(vim: Vim) -> None:
     before = pid(vim)
     slow = threading.Thread(target=vim.ensure, args=(volume("slow"), within()))

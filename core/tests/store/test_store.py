@@ -191,6 +191,7 @@ def test_an_old_database_migrated_is_what_a_new_one_is(tmp_path: Path) -> None:
     assert _shape(tmp_path / "old.db") == _shape(tmp_path / "new.db")
 
 
+@pytest.mark.slow
 def test_processes_that_open_a_new_database_at_once_agree(tmp_path: Path) -> None:
     code = "import sys; from manor.store.database import Database; print(Database.open(sys.argv[1]).installation_id)"
     argv = [sys.executable, "-c", code, str(tmp_path / "m.db")]

@@ -15,6 +15,7 @@ from manor_assurance.model import CHANNELS
 from .conftest import DAY, NAMES, PERIOD_S, batch_of, rows_of
 
 
+@pytest.mark.slow
 def test_it_says_that_it_does_not_know_until_it_has_seen_enough():
     detector = CombinedDetector(CombinedConfig())
     verdicts = [score.verdict for score in detector.score(batch_of(rows_of(120, seed=3), start=0))]

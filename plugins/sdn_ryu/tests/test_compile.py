@@ -449,6 +449,7 @@ def test_port_masks_are_exactly_the_range(low: int, high: int, probe: int) -> No
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.lists(NAMES, min_size=1, max_size=3, unique=True), min_size=1, max_size=3),
