@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from manor.api import FlowProgram, FlowRule
@@ -19,8 +19,9 @@ from manor_sdn_ryu.converger import Converger
 from manor_sdn_ryu.deadlines import ANSWER_S, left_s
 from manor_sdn_ryu.desired import Desired
 from manor_sdn_ryu.entries import Entry, Identity, resolve
-from manor_sdn_ryu.pipeline import OWNER_MASK, owner_bits
+from manor_sdn_ryu.pipeline import ALL_BITS, OWNER_MASK, owner_bits
 from manor_sdn_ryu.programs import cookie_of, hosts_of
+from manor_sdn_ryu.session import Session
 from manor_sdn_ryu.switches import Switches
 from manor_sdn_ryu.turns import Turns
 from manor_sdn_ryu.wire import entry_of
@@ -68,6 +69,13 @@ def differences(held: Held, wanted: Mapping[Identity, tuple[Entry, FlowRule]]) -
     return found + [f"foreign: a rule of priority {e.priority} in table {e.table} under our cookie" for e in strange]
 
 
+def _lasting(session: Session, number: int, mask: int, deadline: float) -> Iterator[Entry]:
+    """What the switch holds under these bits of a cookie, without what goes by itself, as a probe's rules do."""
+    for record in session.flows(number, mask, left_s(deadline)):
+        if not record.hard_timeout and not record.idle_timeout:
+            yield entry_of(record)
+
+
 class Auditor:
     """One thread over all switches."""
 
@@ -112,10 +120,7 @@ class Auditor:
         session = self._switches.session(host)
         held: dict[int, dict[Identity, Entry]] = {}
         for owner in self._desired.all_owners():
-            for record in session.flows(owner_bits(owner), OWNER_MASK, left_s(deadline)):
-                if record.hard_timeout or record.idle_timeout:
-                    continue  # a probe's, which goes by itself
-                entry = entry_of(record)
+            for entry in _lasting(session, owner_bits(owner), OWNER_MASK, deadline):
                 held.setdefault(entry.cookie, {})[entry.identity] = entry
         turns = Turns()
         for program in self._desired.programs:
@@ -123,21 +128,27 @@ class Auditor:
             theirs = held.pop(cookie_of(program), {})
             if host not in hosts_of(program) or not self._desired.stays(program):
                 continue
-            effective = self._desired.effective(program)
-            wanted = resolve(effective, host, session.ports, **session.able).entries
-            if what := differences(theirs, wanted):
-                self._put_right(program, host, what, deadline)
+            if self._differing(program, session, host, theirs):
+                self._put_right(program, host, deadline)
         for number in held:
             if self._converger.clear(number, host, deadline):
                 _LOG.warning("host %s: rules of ours that nobody desires were taken away: 0x%016x", host, number)
 
-    def _put_right(self, program: FlowProgram, host: str, what: list[str], deadline: float) -> None:
-        """It was read without the lock; with it, it is read again, so that no change under way is disturbed."""
+    def _differing(self, program: FlowProgram, session: Session, host: str, held: Held) -> list[str]:
+        wanted = resolve(self._desired.effective(program), host, session.ports, **session.able).entries
+        return differences(held, wanted)
+
+    def _put_right(self, program: FlowProgram, host: str, deadline: float) -> None:
+        """It was read without the lock; with it, it is read again: no change under way is disturbed, and what is told
+        is all that is put right."""
         number = cookie_of(program)
         with self._converger.lock:
             if self._converger.is_changing(number) or self._desired.programs.get(number) is not program:
                 return
-            if not self._converger.swap(program, host, deadline):
+            session = self._switches.session(host)
+            there = {entry.identity: entry for entry in _lasting(session, number, ALL_BITS, deadline)}
+            what = self._differing(program, session, host, there)
+            if not self._converger.swap(program, host, deadline) or not what:
                 return
         self._repairs.add(number, host, what)
         _LOG.warning("host %s: %s %s put right: %s", host, program.kind, program.key, "; ".join(what[:_NAMED]))
