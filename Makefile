@@ -34,7 +34,8 @@ demo-heal: setup ## break secure-web's firewall twice, for real, and see it heal
 test: setup lint test-fast ## the whole suite, on real libvirt, QEMU and Open vSwitch; needs root
 	$(VENV)/pytest -m "slow and not real and not long" -n 3 --dist loadfile -q
 	$(ON_POSTGRESQL) core/tests/store core/tests/lcm/test_engine.py core/tests/assure/test_alarm_store.py tests/cli
-	$(VENV)/pytest -m "real and not long"
+	$(VENV)/pytest -m "real and not long" core/tests plugins -n 2 --dist loadfile -q
+	$(VENV)/pytest -m "real and not long" tests
 
 test-fast: setup ## the quick part of the suite, within two minutes
 	$(VENV)/pytest -m "not real and not slow and not long" -n 3 --dist loadfile -q

@@ -7,6 +7,7 @@ import pytest
 from deeds import DEEDS, NSD, VNFDS
 from sim_site import SimSite, Snapshot, in_memory
 
+from manor.errors import UsageError
 from manor.fakes import Fault
 from manor.lcm import ns
 from manor.lcm.states import Trigger
@@ -76,3 +77,11 @@ def test_an_operation_that_does_not_get_to_it_tells_of_it_again(site: SimSite, a
     site.work()
     assert site.operation(cancelled).orphans == (NETWORK,)
     assert set(site.there(NAME)) == {NETWORK}
+
+
+def test_a_service_that_has_nothing_else_any_more_is_not_deleted_without_it(site: SimSite) -> None:
+    site.world.heal()
+    with pytest.raises(UsageError, match=r"1 resources of demo are still there, as .*/vl/lan@lab/host-1"):
+        ns.delete(site.rt, NAME)
+    assert ns.delete(site.rt, NAME, force=True) == ()
+    assert not site.there()

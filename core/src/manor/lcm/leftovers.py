@@ -10,7 +10,7 @@ from manor.api import Observed, Plan, Undo, Verb
 from manor.model.desired import DesiredState
 from manor.model.instance import NsInstance, OperationState
 
-__all__ = ["for_good", "left_behind", "left_over", "merged", "without_absent"]
+__all__ = ["for_good", "left_behind", "left_over", "merged", "where_left", "without_absent"]
 
 
 def left_behind(tx: Any, ns: NsInstance) -> DesiredState | None:
@@ -25,6 +25,16 @@ def left_behind(tx: Any, ns: NsInstance) -> DesiredState | None:
         return None
     wanted = operations.target(tx, last.id).get("desired")
     return desired_from_json(wanted) if wanted else None
+
+
+def where_left(tx: Any, ns: NsInstance) -> frozenset[str]:
+    """Endpoints that the last operation was at, where it did not complete: a service that has nothing any more may have
+    something there still."""
+    from manor.store import operations
+
+    if not ns.last_operation or operations.get(tx, ns.last_operation).state is OperationState.COMPLETED:
+        return frozenset()
+    return frozenset(row.step.endpoint for row in operations.steps(tx, ns.last_operation))
 
 
 def left_over(

@@ -17,7 +17,7 @@ from manor.errors import PlanRefused, UsageError
 from manor.lcm.chainplan import refuse_astray
 from manor.lcm.claims import Seen
 from manor.lcm.diff import diff
-from manor.lcm.leftovers import for_good, left_behind, left_over, merged, without_absent
+from manor.lcm.leftovers import for_good, left_behind, left_over, merged, where_left, without_absent
 from manor.lcm.plans import plan_digest, require_same
 from manor.lcm.rollout import rollout_of
 from manor.lcm.runtime import Runtime
@@ -136,6 +136,7 @@ def propose(
         vnfs = instances.vnfs(tx, ns.id)
         busy = operations.active(tx, ns.id)
         left = left_behind(tx, ns)
+        also = where_left(tx, ns) if operation is OperationKind.TERMINATE else frozenset()
         if wishes.nsd_package:
             package = packages.get(tx, wishes.nsd_package, kind=PackageKind.NS)
             ns = dataclasses.replace(ns, nsd_id=package.descriptor_id, nsd_package=package.id)
@@ -158,7 +159,7 @@ def propose(
         target, vnfs, seen = planned(rt, ns, wishes, stored, vnfs)
         refuse_astray(rt.driver, stored, target)
         target = dataclasses.replace(target, wishes=wishes_to_json(lasting(wishes, [vnf.name for vnf in vnfs])))
-    observed, found_at = observe(rt, ns.id, previous, target, tolerant=tolerant)
+    observed, found_at = observe(rt, ns.id, previous, target, also=also, tolerant=tolerant)
     if not tolerant:
         previous = without_absent(previous, stored, observed)
     nothing = DesiredState(service_id=ns.id, service_name=ns.name)

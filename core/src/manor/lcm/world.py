@@ -25,9 +25,15 @@ def endpoints_of(*states: DesiredState | None) -> frozenset[str]:
 
 
 def observe(
-    rt: Runtime, service_id: str, *states: DesiredState | None, tolerant: bool = False
+    rt: Runtime,
+    service_id: str,
+    *states: DesiredState | None,
+    also: frozenset[str] = frozenset(),
+    tolerant: bool = False,
 ) -> tuple[dict[str, Observed], dict[str, str]]:
     """What is there of a service: everything under its id, and the shared images that the states name.
+
+    Looked for where the states have something, and at the endpoints ``also``.
 
     The second value is the endpoint of what was found under the service's id, by key. Raises DriverError where an
     endpoint cannot be asked: a plan from half a view would be a guess. ``tolerant`` passes over such an endpoint, for a
@@ -51,7 +57,7 @@ def observe(
                 raise
             return [], []
 
-    asked = sorted(endpoints_of(*states))
+    asked = sorted(endpoints_of(*states) | also)
     observed: dict[str, Observed] = {}
     found_at: dict[str, str] = {}
     for endpoint, (own, shared) in zip(asked, _at_once(look, asked), strict=True):
