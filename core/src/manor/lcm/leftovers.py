@@ -34,7 +34,8 @@ def where_left(tx: Any, ns: NsInstance) -> frozenset[str]:
 
     if not ns.last_operation or operations.get(tx, ns.last_operation).state is OperationState.COMPLETED:
         return frozenset()
-    return frozenset(row.step.endpoint for row in operations.steps(tx, ns.last_operation))
+    steps = (row.step for row in operations.steps(tx, ns.last_operation))
+    return frozenset(step.endpoint for step in steps if step.verb in (Verb.ENSURE, Verb.REMOVE))
 
 
 def left_over(
