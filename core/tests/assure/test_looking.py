@@ -16,7 +16,7 @@ from manor.plugin import unguarded
 
 @pytest.mark.slow
 def test_who_hangs_delays_the_others_once_and_never_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looking, "LOOK_S", 1.0)
+    monkeypatch.setattr(looking, "LOOK_S", 5.0)
     with open_runtime(tmp_path / "home") as rt:
         for name in ("good", "stuck"):
             config = {"state_file": str(tmp_path / f"{name}.json"), "hosts": [{"name": f"{name}-1"}]}
@@ -26,12 +26,13 @@ def test_who_hangs_delays_the_others_once_and_never_again(tmp_path: Path, monkey
         unguarded(rt.vim("stuck")).world.inject(Fault(verb="observe", action=Action.HANG, times=0))  # type: ignore[attr-defined]
         assert looks.look(both).silent.keys() == {"vim:stuck"}
 
-        monkeypatch.setattr(looking, "LOOK_S", 10.0)
+        began_s = time.monotonic()
+        for _ in range(3):
+            assert (seen := looks.look(both)).silent.keys() == {"vim:stuck"}
+            assert seen.observed.keys() == {"vim:good"}
+        assert time.monotonic() - began_s < 5.0, "none of the three looks waited for who hangs"
+
         unguarded(rt.vim("stuck")).world.heal()  # type: ignore[attr-defined]
-        unguarded(rt.vim("stuck")).world.inject(Fault(verb="observe", action=Action.HANG))  # type: ignore[attr-defined]
-        began_s, rounds = time.monotonic(), 0
         while looks.look(both).silent:
-            rounds += 1
             assert time.monotonic() - began_s < 60.0, "it is heard again"
-        assert rounds >= 3, "those who looked meanwhile did not wait for it"
         looks.close()
