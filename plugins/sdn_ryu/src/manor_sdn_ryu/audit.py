@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from manor.api import FlowProgram, FlowRule
@@ -19,7 +19,7 @@ from manor_sdn_ryu.converger import Converger
 from manor_sdn_ryu.deadlines import ANSWER_S, left_s
 from manor_sdn_ryu.desired import Desired
 from manor_sdn_ryu.entries import Entry, Identity, resolve
-from manor_sdn_ryu.pipeline import ALL_BITS, OWNER_MASK, owner_bits
+from manor_sdn_ryu.pipeline import OWNER_MASK, owner_bits
 from manor_sdn_ryu.programs import cookie_of, hosts_of
 from manor_sdn_ryu.session import Session
 from manor_sdn_ryu.switches import Switches
@@ -69,13 +69,6 @@ def differences(held: Held, wanted: Mapping[Identity, tuple[Entry, FlowRule]]) -
     return found + [f"foreign: a rule of priority {e.priority} in table {e.table} under our cookie" for e in strange]
 
 
-def _lasting(session: Session, number: int, mask: int, deadline: float) -> Iterator[Entry]:
-    """What the switch holds under these bits of a cookie, without what goes by itself, as a probe's rules do."""
-    for record in session.flows(number, mask, left_s(deadline)):
-        if not record.hard_timeout and not record.idle_timeout:
-            yield entry_of(record)
-
-
 class Auditor:
     """One thread over all switches."""
 
@@ -120,8 +113,10 @@ class Auditor:
         session = self._switches.session(host)
         held: dict[int, dict[Identity, Entry]] = {}
         for owner in self._desired.all_owners():
-            for entry in _lasting(session, owner_bits(owner), OWNER_MASK, deadline):
-                held.setdefault(entry.cookie, {})[entry.identity] = entry
+            for record in session.flows(owner_bits(owner), OWNER_MASK, left_s(deadline)):
+                if not record.hard_timeout and not record.idle_timeout:  # a probe's rules go by themselves
+                    entry = entry_of(record)
+                    held.setdefault(entry.cookie, {})[entry.identity] = entry
         turns = Turns()
         for program in self._desired.programs:
             turns.give()
@@ -139,16 +134,17 @@ class Auditor:
         return differences(held, wanted)
 
     def _put_right(self, program: FlowProgram, host: str, deadline: float) -> None:
-        """It was read without the lock; with it, it is read again: no change under way is disturbed, and what is told
-        is all that is put right."""
+        """It was read without the lock; with it, what was there is taken anew: no change under way is disturbed, and
+        what is told is all that is put right."""
         number = cookie_of(program)
         with self._converger.lock:
             if self._converger.is_changing(number) or self._desired.programs.get(number) is not program:
                 return
-            session = self._switches.session(host)
-            there = {entry.identity: entry for entry in _lasting(session, number, ALL_BITS, deadline)}
-            what = self._differing(program, session, host, there)
-            if not self._converger.swap(program, host, deadline) or not what:
+            held = self._converger.swap(program, host, deadline)
+            if held is None:
                 return
+            what = self._differing(program, self._switches.session(host), host, held)
+        if not what:  # only as a port's number changed meanwhile
+            return
         self._repairs.add(number, host, what)
         _LOG.warning("host %s: %s %s put right: %s", host, program.kind, program.key, "; ".join(what[:_NAMED]))

@@ -135,12 +135,15 @@ class Converger:
             self._bent.add(cookie_of(program))
         return effective
 
-    def swap(self, program: FlowProgram, host: str, deadline: float) -> Sequence[Change]:
-        """Bring one program on one switch to what is desired, at once. Returns what was sent."""
+    def swap(self, program: FlowProgram, host: str, deadline: float) -> dict[Identity, Entry] | None:
+        """Bring one program on one switch to what is desired, at once.
+
+        Returns what the switch held before; None where nothing had to be sent.
+        """
         number = cookie_of(program)
         with self.lock:
             if not self._switches.ready([host]) or host not in hosts_of(program):
-                return ()
+                return None
             session = self._switches.session(host)
             installed = _held(session, number, ALL_BITS, deadline)
             stays = self._desired.stays(program)
@@ -149,7 +152,7 @@ class Converger:
             if number in self._settling:
                 sent = [change for change in sent if not change.delete]
             session.send(sent, left_s(deadline))
-        return sent
+        return installed if sent else None
 
     def clear(self, number: int, host: str, deadline: float) -> Sequence[Change]:
         """Take away what a switch holds under a cookie of ours that no program has. Returns what was sent."""

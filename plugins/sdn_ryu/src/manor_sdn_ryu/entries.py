@@ -105,7 +105,7 @@ def resolve(
         match = _match(rule.match)
         if in_port:
             match = tuple(sorted((*match, ("in_port", ports[in_port], 0xFFFFFFFF))))
-        actions = _fixed(rule.actions) if told.is_fixed else _actions(rule.actions, ports)
+        actions = actions_of(rule.actions) if told.is_fixed else _actions(rule.actions, ports)
         rate_bps = told.rate_bps
         if rate_bps and not in_port and link is None:
             link = _link_meter(_link_devices(program, host), ports)
@@ -184,14 +184,9 @@ def _in_port(rule: FlowRule) -> str:
 
 
 @functools.lru_cache(1 << 16)
-def _fixed(actions: tuple[tuple[str, str | int], ...]) -> tuple[Action, ...]:
-    """Actions that no port's number is in."""
-    return _actions(actions, {})
-
-
 def actions_of(actions: tuple[tuple[str, str | int], ...]) -> tuple[Action, ...]:
     """Actions that no port's number is in."""
-    return _fixed(actions)
+    return _actions(actions, {})
 
 
 def _actions(actions: tuple[tuple[str, str | int], ...], ports: Mapping[str, int]) -> tuple[Action, ...]:
