@@ -100,10 +100,9 @@ def remove_vnf(rt: Runtime, ns: str, vnf: str, *, patience_s: float | None = Non
         )
     wishes = dataclasses.replace(now.wishes, patience_s=patience_s)
     if added and not left:
-        plain = described(rt, now.ns, _amendment(now))
         wishes = dataclasses.replace(
             wishes,
-            amendment=amendment_to_json(_amendment(now).removes("vnf_profiles", profile.id, plain)),
+            amendment=amendment_to_json(_without(rt, now, "vnf_profiles", profile.id)),
             vnf_counts={name: number for name, number in wishes.vnf_counts.items() if name != profile.id},
         )
     else:
@@ -217,9 +216,7 @@ def delete_link(rt: Runtime, ns: str, link: str) -> Proposal:
             f"virtual link {link} is used by {', '.join(users[:3])}" + (" and others" if len(users) > 3 else ""),
             hint="move them first: manor vnf change-ext-conn",
         )
-    amendment = _amendment(now)
-    amendment = amendment.removes("virtual_links", link, described(rt, now.ns, amendment))
-    return _amending(rt, now, amendment, "DELETE_NS_VIRTUAL_LINK")
+    return _amending(rt, now, _without(rt, now, "virtual_links", link), "DELETE_NS_VIRTUAL_LINK")
 
 
 def remove_sap(rt: Runtime, ns: str, sap: str) -> Proposal:
@@ -230,9 +227,7 @@ def remove_sap(rt: Runtime, ns: str, sap: str) -> Proposal:
         raise UsageError(f"{now.ns.name} has no SAP {sap}", hint=f"it has: {', '.join(known) or 'none'}")
     ports = {name: port for name, port in now.ns.parameters.get("sap", {}).items() if name != sap}
     parameters = {"sap": ports} if "sap" in now.ns.parameters else {}
-    amendment = _amendment(now)
-    amendment = amendment.removes("sapds", sap, described(rt, now.ns, amendment))
-    return _amending(rt, now, amendment, "REMOVE_SAP", parameters)
+    return _amending(rt, now, _without(rt, now, "sapds", sap), "REMOVE_SAP", parameters)
 
 
 def remove_vnffg(rt: Runtime, ns: str, vnffg: str) -> Proposal:
@@ -241,9 +236,7 @@ def remove_vnffg(rt: Runtime, ns: str, vnffg: str) -> Proposal:
     wish = request(rt, now.ns, now.wishes, now.state)
     if vnffg not in (known := [each.id for each in wish.nsd.vnffgds]):
         raise UsageError(f"{now.ns.name} has no forwarding graph {vnffg}", hint=f"it has: {', '.join(known) or 'none'}")
-    amendment = _amendment(now)
-    amendment = amendment.removes("vnffgds", vnffg, described(rt, now.ns, amendment))
-    return _amending(rt, now, amendment, "REMOVE_VNFFG")
+    return _amending(rt, now, _without(rt, now, "vnffgds", vnffg), "REMOVE_VNFFG")
 
 
 def associate_nsd(rt: Runtime, ns: str, package: str) -> Proposal:
@@ -305,6 +298,12 @@ def _connectivity(now: Standing, nsd: Nsd, links: Mapping[str, str]) -> tuple[Vi
 
 def _amendment(now: Standing) -> Amendment:
     return amendment_from_json(now.wishes.amendment)
+
+
+def _without(rt: Runtime, now: Standing, kind: str, element: str) -> Amendment:
+    """What operators changed, and then that there is no such element."""
+    amendment = _amendment(now)
+    return amendment.removes(kind, element, described(rt, now.ns, amendment))
 
 
 def _number_of(now: Standing, profile: str) -> int:

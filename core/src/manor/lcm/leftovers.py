@@ -18,12 +18,9 @@ def left_behind(tx: Any, ns: NsInstance) -> DesiredState | None:
     from manor.model.desired import desired_from_json
     from manor.store import operations
 
-    if not ns.last_operation:
+    if (unfinished := _not_completed(tx, ns)) is None:
         return None
-    last = operations.get(tx, ns.last_operation)
-    if last.state is OperationState.COMPLETED:
-        return None
-    wanted = operations.target(tx, last.id).get("desired")
+    wanted = operations.target(tx, unfinished).get("desired")
     return desired_from_json(wanted) if wanted else None
 
 
@@ -32,10 +29,19 @@ def where_left(tx: Any, ns: NsInstance) -> frozenset[str]:
     something there still."""
     from manor.store import operations
 
-    if not ns.last_operation or operations.get(tx, ns.last_operation).state is OperationState.COMPLETED:
+    if (unfinished := _not_completed(tx, ns)) is None:
         return frozenset()
-    steps = (row.step for row in operations.steps(tx, ns.last_operation))
+    steps = (row.step for row in operations.steps(tx, unfinished))
     return frozenset(step.endpoint for step in steps if step.verb in (Verb.ENSURE, Verb.REMOVE))
+
+
+def _not_completed(tx: Any, ns: NsInstance) -> str | None:
+    """The service's last operation, unless it completed."""
+    from manor.store import operations
+
+    if not ns.last_operation or operations.get(tx, ns.last_operation).state is OperationState.COMPLETED:
+        return None
+    return ns.last_operation
 
 
 def left_over(

@@ -25,7 +25,7 @@ from manor.store import migrations
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-__all__ = ["BUSY_TIMEOUT_S", "KEEP_FACT", "AtEnd", "Database", "at_end", "normal_url", "sqlite_path"]
+__all__ = ["BUSY_TIMEOUT_S", "KEEP_FACT", "AtEnd", "Database", "at_end", "normal_url", "sqlite_path", "take_turns"]
 
 BUSY_TIMEOUT_S = 30.0
 _AGAIN_S = 0.2
@@ -56,6 +56,14 @@ def at_end(tx: Connection, turn: AtEnd, deed: Callable[[Connection], None]) -> N
     deeds = tx.info[_AT_END]
     if (turn, deed) not in deeds:
         deeds.append((turn, deed))
+
+
+def take_turns(tx: Connection, what: str) -> None:
+    """Be alone with this until the transaction ends. On SQLite a writer is that anyway."""
+    from sqlalchemy import text
+
+    if tx.dialect.name == "postgresql":
+        tx.execute(text("SELECT pg_advisory_xact_lock(hashtext(:what))"), {"what": what})
 
 
 def normal_url(url: str | Path) -> str:
@@ -181,8 +189,7 @@ class Database:
         from sqlalchemy import inspect, text
 
         with self.begin() as tx:
-            if not self.is_sqlite:
-                tx.execute(text("SELECT pg_advisory_xact_lock(hashtext('manor-schema'))"))
+            take_turns(tx, "manor-schema")
             found = None
             if inspect(tx).has_table("manor_meta"):
                 found = int(tx.execute(text("SELECT value FROM manor_meta WHERE key = 'schema_version'")).scalar_one())

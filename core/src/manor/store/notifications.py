@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import delete, func, insert, select, update
 
 from manor.errors import UsageError
 from manor.model.notification import Notification, NotificationType, Subscription
-from manor.store.database import AtEnd, at_end
+from manor.store.database import AtEnd, at_end, take_turns
 from manor.store.tables import NotificationRow, SubscriptionRow
 
 if TYPE_CHECKING:
@@ -54,9 +54,8 @@ def add(tx: Connection, notifications: Iterable[Notification]) -> None:
 
 
 def _write(tx: Connection, *, values: Sequence[Mapping[str, Any]]) -> None:
-    if tx.dialect.name == "postgresql":
-        # Numbers are given at the insert, seen at the commit: one at a time, or a reader passes over a late one.
-        tx.execute(text("SELECT pg_advisory_xact_lock(hashtext('manor-notifications'))"))
+    # Numbers are given at the insert, seen at the commit: one at a time, or a reader passes over a late one.
+    take_turns(tx, "manor-notifications")
     tx.execute(_INSERT, list(values))
 
 

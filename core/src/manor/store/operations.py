@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, insert, or_, select, text, update
+from sqlalchemy import bindparam, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from manor.api.plan import OperationKind, Plan, Step
@@ -17,6 +17,7 @@ from manor.errors import UsageError
 from manor.model.instance import NsLcmOpOcc, OperationState, StepRecord
 from manor.model.notification import Touched, occurrence
 from manor.store import notifications, rows
+from manor.store.database import take_turns
 from manor.store.tables import ACTIVE_STATES, OperationRow, StepRow
 
 if TYPE_CHECKING:
@@ -147,10 +148,9 @@ def accepted_since(tx: Connection, time_s: float, *, but_ns: str) -> list[tuple[
 
     An operation's start is read before it waits for its turn to be accepted, so one that started earlier may be new.
 
-    On PostgreSQL nobody else is accepted until this transaction ends; on SQLite that is so anyway.
+    Nobody else is accepted until this transaction ends.
     """
-    if tx.dialect.name == "postgresql":
-        tx.execute(text("SELECT pg_advisory_xact_lock(hashtext('manor-room'))"))
+    take_turns(tx, "manor-room")
     query = select(*_LIGHT).where(
         or_(_OP.c.start_s >= time_s, _OP.c.mode == "forward"),
         _OP.c.state.not_in(("ROLLED_BACK", "FAILED")),

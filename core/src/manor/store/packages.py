@@ -15,7 +15,7 @@ from manor.errors import UsageError
 from manor.model.instance import PackageInfo, PackageKind, UsageState
 from manor.model.notification import package_changed
 from manor.store import notifications, rows
-from manor.store.database import KEEP_FACT, AtEnd, at_end
+from manor.store.database import KEEP_FACT, AtEnd, at_end, take_turns
 from manor.store.tables import ACTIVE_STATES, Desired, Meta, NsRow, OperationRow, PackageRow, VnfRow
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ _DESIRED = Desired.__table__  # type: ignore[attr-defined]
 _OP = OperationRow.__table__  # type: ignore[attr-defined]
 _META = Meta.__table__  # type: ignore[attr-defined]
 _PLAYBOOKS = "playbooks_allowed"
+_ALONE = "manor-packages"
+"""What to hold while packages' states and uses are changed."""
 _INFO = [column for column in _T.c if column.name not in ("descriptor", "findings")]
 
 
@@ -67,7 +69,7 @@ def add(
 
 def save(tx: Connection, package: PackageInfo) -> None:
     """Write back a package's states and names, read with ``hold``."""
-    _hold(tx)
+    take_turns(tx, _ALONE)
     tx.execute(update(_T).where(_T.c.id == package.id).values(rows.package_values(package)))
     notifications.add(tx, [package_changed(package, "changed")])
 
@@ -89,7 +91,7 @@ def get(tx: Connection, name_or_id: str, *, kind: PackageKind | None = None, hol
     Raises UsageError where none or several fit.
     """
     if hold:
-        _hold(tx)
+        take_turns(tx, _ALONE)
     query = select(*_INFO).where(or_(_T.c.id == name_or_id, _T.c.descriptor_id == name_or_id, _T.c.name == name_or_id))
     if kind is not None:
         query = query.where(_T.c.kind == str(kind))
@@ -185,7 +187,7 @@ def refresh_usage(tx: Connection) -> None:
 
 
 def _count_uses(tx: Connection) -> None:
-    _hold(tx)  # or two that change the uses of one package each count without the other
+    take_turns(tx, _ALONE)  # or two that change the uses of one package each count without the other
     services = select(_NS.c.id).where(_NS.c.nsd_package == _T.c.id).exists()
     instances = select(_VNF.c.id).where(_VNF.c.vnfd_id == _T.c.descriptor_id).exists()
     in_use = case((_T.c.kind == str(PackageKind.NS), services), else_=instances)
@@ -206,7 +208,7 @@ def playbooks_allowed(tx: Connection) -> frozenset[str]:
 
 def allow_playbooks(tx: Connection, sha256: str, *, allowed: bool) -> None:
     """Allow a package's content to run playbooks on this host, or no more."""
-    _hold(tx)
+    take_turns(tx, _ALONE)
     now = playbooks_allowed(tx)
     value = json.dumps(sorted(now | {sha256} if allowed else now - {sha256}))
     tx.execute(text(KEEP_FACT), {"key": _PLAYBOOKS, "value": value})
@@ -214,17 +216,11 @@ def allow_playbooks(tx: Connection, sha256: str, *, allowed: bool) -> None:
 
 def remove(tx: Connection, package_id: str) -> None:
     """Forget a package. Whether it may be deleted is the caller's question (:func:`used_by`)."""
-    _hold(tx)
+    take_turns(tx, _ALONE)
     package = _one(tx, _T.c.id == package_id)
     tx.execute(delete(_T).where(_T.c.id == package_id))
     if package is not None:
         notifications.add(tx, [package_changed(package, "deleted")])
-
-
-def _hold(tx: Connection) -> None:
-    """Alone with the packages' states and uses. On SQLite a writer is that anyway."""
-    if tx.dialect.name == "postgresql":
-        tx.execute(text("SELECT pg_advisory_xact_lock(hashtext('manor-packages'))"))
 
 
 def _one(tx: Connection, *conditions: Any) -> PackageInfo | None:

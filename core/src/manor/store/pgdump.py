@@ -17,13 +17,13 @@ _VERSION = "schema_version\t"
 
 def dump(url: str, target: Path) -> None:
     """Write the database to a file, in PostgreSQL's own format. Raises StoreError."""
-    _run("pg_dump", [*_reaching(url), "--format=custom", "--lock-wait-timeout=30s", f"--file={target}"], url)
+    _run("pg_dump", ["--format=custom", "--lock-wait-timeout=30s", f"--file={target}"], url)
 
 
 def load(url: str, source: Path) -> None:
     """Bring a file's content into an empty database, in one transaction. Raises StoreError."""
     options = ["--single-transaction", "--exit-on-error", "--no-owner", "--no-privileges"]
-    _run("pg_restore", [*_reaching(url), *options, str(source)], url)
+    _run("pg_restore", [*options, str(source)], url)
 
 
 def version(source: Path) -> int | None:
@@ -33,30 +33,24 @@ def version(source: Path) -> int | None:
     return int(found[0]) if found and found[0].isdigit() else None
 
 
-def _reaching(url: str) -> list[str]:
-    """The database as these programs want it named; the password is not in it, any user can see a command line."""
-    parts = _parts(url)
-    parts.pop("password", None)
-    from psycopg.conninfo import make_conninfo
+def _reaching(url: str) -> tuple[list[str], dict[str, str]]:
+    """Options and environment to reach a database: any user can see a command line, so a password is not on it."""
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-    return [f"--dbname={make_conninfo('', **parts)}"]
-
-
-def _parts(url: str) -> dict[str, str]:
-    from psycopg.conninfo import conninfo_to_dict
-
-    return {k: str(v) for k, v in conninfo_to_dict(url.replace("postgresql+psycopg://", "postgresql://", 1)).items()}
+    parts = conninfo_to_dict(url.replace("postgresql+psycopg://", "postgresql://", 1))
+    password = parts.pop("password", None)
+    named = make_conninfo("", **{key: str(value) for key, value in parts.items()})
+    return ["--no-password", f"--dbname={named}"], {"PGPASSWORD": str(password)} if password else {}
 
 
 def _run(program: str, options: Sequence[str], url: str = "") -> str:
     path = shutil.which(program)
     if path is None:
         raise StoreError(f"there is no {program} here", hint="apt-get install postgresql-client")
-    password = _parts(url).get("password") if url else None
-    environment = {**os.environ, **({"PGPASSWORD": password} if password else {})}
+    reaching, environment = _reaching(url) if url else ([], {})
     done = subprocess.run(  # noqa: S603 - a list, no shell
-        [path, "--no-password", *options] if url else [path, *options],
-        env=environment,
+        [path, *reaching, *options],
+        env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
