@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from manor.api import CallContext, Capabilities, Observed, Query, ResourceKind, is_legal_name
 from manor.errors import DriverError, PluginError, UsageError
 from manor.lcm.runtime import Runtime, endpoint_id
+from manor.lcm.turns import STANDS_ON
 from manor.lcm.world import endpoints_of, registered
 from manor.model.instance import Endpoint, EndpointKind
 from manor.nfvo.storage import image_keys
@@ -161,21 +162,9 @@ def _unclaimed(rt: Runtime, found: list[Orphan]) -> list[Orphan]:
     return [orphan for orphan in found if not is_claimed(orphan)]
 
 
-_LAST_FIRST = (
-    ResourceKind.SNAPSHOT,
-    ResourceKind.CHAIN,
-    ResourceKind.NODE,
-    ResourceKind.SEGMENT,
-    ResourceKind.VOLUME,
-    ResourceKind.NETWORK,
-    ResourceKind.IMAGE,
-)
-"""Kinds so that what uses something goes before what it uses."""
-
-
 def _taken_off(rt: Runtime, endpoint: str, ours: list[Observed]) -> tuple[str, ...]:
     left = []
-    for one in sorted(ours, key=lambda o: _LAST_FIRST.index(o.ref.kind)):
+    for one in sorted(ours, key=lambda o: STANDS_ON.index(o.ref.kind), reverse=True):
         try:
             rt.driver(endpoint).remove(one.ref, CallContext.within(_REMOVE_S))
         except DriverError:

@@ -25,6 +25,7 @@ from manor.model.desired import DesiredCheck, DesiredResource
 
 __all__ = [
     "QUIESCE_S",
+    "STANDS_ON",
     "beside",
     "disks_last",
     "drained_first",
@@ -56,17 +57,25 @@ def disks_last(steps: Mapping[str, Step], soft: _Soft, wanted: Mapping[str, Desi
         soft[step_id] = [*soft.get(step_id, ()), *last]
 
 
-_STANDS_ON = (ResourceKind.NETWORK, ResourceKind.VOLUME, ResourceKind.SEGMENT, ResourceKind.NODE, ResourceKind.CHAIN)
-"""What may stand on what comes before it."""
+STANDS_ON = (
+    ResourceKind.IMAGE,
+    ResourceKind.NETWORK,
+    ResourceKind.VOLUME,
+    ResourceKind.SEGMENT,
+    ResourceKind.NODE,
+    ResourceKind.CHAIN,
+    ResourceKind.SNAPSHOT,
+)
+"""All kinds, each of which may stand on what comes before it."""
 
 
 def found_in_order(steps: dict[str, Step], removed: Mapping[str, str], known: Mapping[str, DesiredResource]) -> None:
     """What was found, and of which nobody knows who uses it, goes after all there that could."""
-    goes = [steps[step_id] for step_id in removed.values() if steps[step_id].kind in _STANDS_ON]
+    goes = [steps[step_id] for step_id in removed.values()]
     for step in goes:
         if step.key in known:
             continue
-        above = _STANDS_ON[_STANDS_ON.index(ResourceKind(step.kind)) + 1 :]
+        above = STANDS_ON[STANDS_ON.index(ResourceKind(step.kind)) + 1 :]
         # A chain or segment is on no host in particular, so it may stand on anything.
         users = [one.id for one in goes if one.kind in above and len({one.host, step.host} - {""}) < 2]
         steps[step.id] = dataclasses.replace(step, depends_on=tuple(dict.fromkeys((*step.depends_on, *users))))
