@@ -14,6 +14,7 @@ from manor.api.resources import Observed, Phase, VolumeSpec
 from manor.assure.declared import forbidden
 from manor.assure.settings import AssuranceSettings, Mode
 from manor.assure.sight import Service
+from manor.assure.symptoms import vnf_of
 from manor.model.alarm import AlarmRecord, Outcome, Ruling, to_event
 
 __all__ = ["Situation", "Verdict", "as_of_now", "budget", "decide", "heal_records", "recreate_keys"]
@@ -107,6 +108,7 @@ def decide(situation: Situation, decision: HealDecision, *, aspect: str = "") ->
     held = settings.hold(name, situation.now_s) or budget(situation, targets)
     if not held and action in _REPAIRS:
         held = _blast(situation, targets)
+    held = held or _watched(situation, action)
     if held:
         return verdict(Outcome.HELD, f"{reason}; held: {held}")
     useless = _useless(situation, action)
@@ -176,6 +178,16 @@ def _blast(situation: Situation, targets: Sequence[str]) -> str:
 def _at_work(situation: Situation, key: str) -> bool:
     seen = situation.seen.get(key)
     return seen is not None and seen.phase is Phase.ACTIVE
+
+
+def _watched(situation: Situation, action: HealAction) -> str:
+    """Why what was done for this very alarm, or to grow its VNF, comes first: nobody knows yet whether it helped."""
+    alarm = situation.alarm
+    for heal in situation.heals:
+        grew = action is heal.action is HealAction.SCALE_OUT and vnf_of(heal.resource_key) == vnf_of(alarm.resource_key)
+        if heal.helped is None and (heal.alarm_id == alarm.id or grew):
+            return f"it is watched whether the last {heal.action} helps"
+    return ""
 
 
 def _useless(situation: Situation, action: HealAction) -> str:

@@ -32,7 +32,7 @@ from manor.assure.sight import Service, Sight
 from manor.assure.symptoms import Findings, find_symptoms
 from manor.errors import ManorError
 from manor.lcm.runtime import Runtime
-from manor.model.alarm import AlarmRecord, Outcome, Ruling, to_event
+from manor.model.alarm import AlarmRecord, EventType, Outcome, Ruling, to_event
 from manor.plugin.connecting import validated
 from manor.telemetry.families import AssuranceFigures
 
@@ -281,7 +281,8 @@ class Assurance:
             heals = list(alarms.heals(tx, since_s=now_s - _DAY_S))
             states = {r.operation_id: operation_state(tx, r.operation_id) for r in heals if r.helped is None}
         ids = {alarm.id for alarm in active}
-        again = {alarm.id for alarm in present if not alarm.learned}
+        # What a machine is, is seen at once; how well it does is measured over some time, and may be an old word.
+        again = {alarm.id for alarm in present if alarm.event_type is not EventType.QOS_ALARM}
         changed = []
         for index, ruling in enumerate(heals):
             state = states.get(ruling.operation_id)

@@ -26,3 +26,11 @@ table bridge traffic {
     }
 }
 RULES
+
+# Its indicator "connections", in Prometheus's text format, so that the counter is read as a rate.
+cat >/usr/bin/connections-opened <<'SCRIPT'
+#!/bin/sh -e
+echo "# TYPE connections_total counter"
+echo "connections_total $(vnf-counters connections_forward)"
+SCRIPT
+chmod 755 /usr/bin/connections-opened
