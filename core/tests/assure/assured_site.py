@@ -28,6 +28,9 @@ from manor.model.vnfd import Vnfd
 from manor.plugin import Plugins, unguarded
 from manor.store import alarms, instances, operations, packages
 
+PATIENCE_S = 60.0
+"""For what another thread does at once where it is let."""
+
 
 class NoSettings(BaseModel):
     """Of a detector that has none."""
@@ -84,7 +87,7 @@ class Site:
     def seen(self) -> list[Observed]:
         """All that is there."""
         query = Query(owner=self.rt.owner)
-        return list(self.rt.vim("lab").observe(query, CallContext.within(5)))
+        return list(self.rt.vim("lab").observe(query, CallContext.within(PATIENCE_S)))
 
     def rounds(self, number: int, *, step_s: float = 1.0, measure: bool = False) -> None:
         """Let the loop go round, and every operation that it starts come to its end."""
@@ -93,9 +96,16 @@ class Site:
             if measure:
                 self.assurance.measure()
             self.assurance.round()
-            for operation in self.operations():
+            for operation in self.operations(OperationKind.HEAL, OperationKind.REPAIR):
                 if operation.state is OperationState.PROCESSING:
                     work.follow(self.rt, operation.id)
+
+    def compares(self, number: int = 2, *, step_s: float = 20.0) -> None:
+        """Compare as often, with time between, and go round after each."""
+        for _ in range(number):
+            self.clock.advance(step_s)
+            self.assurance.compare()
+            self.rounds(1)
 
     def until(self, done: Callable[[], bool], *, most: int = 400, step_s: float = 1.0) -> None:
         """Go round until it is so."""
@@ -122,12 +132,12 @@ class Site:
         with self.rt.store.read() as tx:
             return list(alarms.rulings(tx, alarm.id))
 
-    def operations(self) -> list[NsLcmOpOcc]:
-        """The service's heals, in order."""
+    def operations(self, *kinds: OperationKind) -> list[NsLcmOpOcc]:
+        """The service's operations of these kinds, in order; its heals where none is given."""
         from manor.store import reading
 
         page = reading.operations(self.rt.url, ns_id=self.service.id)
-        return [op for op in reversed(page.items) if op.operation is OperationKind.HEAL]
+        return [op for op in reversed(page.items) if op.operation in (kinds or (OperationKind.HEAL,))]
 
     @property
     def service(self) -> Any:
@@ -137,7 +147,15 @@ class Site:
 
     def is_whole(self) -> bool:
         """Whether nothing drifts."""
-        return ns.propose(self.rt, "demo", OperationKind.REPAIR).plan.steps == ()
+        return self.propose(OperationKind.REPAIR).plan.steps == ()
+
+    def propose(self, kind: OperationKind) -> ns.Proposal:
+        """An operation on it."""
+        return ns.propose(self.rt, "demo", kind)
+
+    def run(self, proposal: ns.Proposal) -> NsLcmOpOcc:
+        """Do it, as an operator."""
+        return work.follow(self.rt, ns.start(self.rt, proposal))
 
     def steps(self, operation: NsLcmOpOcc) -> list[str]:
         """What it did."""

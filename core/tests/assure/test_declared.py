@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import secure_web
-from assured_site import Site, unguarded
+from assured_site import PATIENCE_S, Site, unguarded
 
 from manor.api import GuestResult, HealAction, OperationKind
 from manor.assure.declared import declared
@@ -127,7 +127,7 @@ def test_an_indicator_that_passes_its_limit_scales_out_where_the_vnf_may_by_itse
     def go(rounds: int) -> None:
         for _ in range(rounds):
             site.rounds(1, step_s=2, measure=True)
-            measuring.guests.wait(10)
+            measuring.guests.wait(PATIENCE_S)
 
     go(4)
     assert site.alarms() == []

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from assured_site import Site, unguarded
+from assured_site import PATIENCE_S, Site, unguarded
 from sqlalchemy import update
 
 from manor.api import GuestResult
@@ -47,7 +47,7 @@ def test_the_word_of_a_guest_joins_its_machines_kpis_and_grows_old(make_site: Ma
         site.world.metrics[key] = {"v_cpu_usage_mean": 10.0}
     measuring = site.assurance._measuring
     site.rounds(2, step_s=5, measure=True)
-    measuring.guests.wait(10)
+    measuring.guests.wait(PATIENCE_S)
     site.rounds(1, step_s=5, measure=True)
     assert measuring.rows[firewall].values["vnf_indicator:sessions"] == 42.0
     assert measuring.rows[firewall].values["v_guest_load"] == 1.5
@@ -55,7 +55,7 @@ def test_the_word_of_a_guest_joins_its_machines_kpis_and_grows_old(make_site: Ma
     said.clear()
     for _ in range(9):
         site.rounds(1, step_s=5, measure=True)
-        measuring.guests.wait(10)
+        measuring.guests.wait(PATIENCE_S)
     assert set(measuring.rows[firewall].values) == {"v_cpu_usage_mean_vnf"}, "an old word is missing, not kept"
 
 
@@ -65,14 +65,14 @@ def test_a_guest_that_hangs_holds_up_nothing(make_site: Make) -> None:
 
     def script(*_: Any) -> GuestResult:
         asked.set()
-        answer.wait(30)
+        answer.wait(2 * PATIENCE_S)
         return GuestResult(exit_code=0, stdout=b"", stderr=b"")
 
     unguarded(site.rt.vim("lab"))._guest_script = script
     firewall = site.node("firewall")
     site.world.metrics[firewall] = {"v_cpu_usage_mean": 10.0}
     site.rounds(3, step_s=20, measure=True)
-    assert asked.wait(10)
+    assert asked.wait(PATIENCE_S)
     assert site.assurance._measuring.rows[firewall].values == {"v_cpu_usage_mean_vnf": 10.0}
     answer.set()
 
@@ -95,7 +95,7 @@ def test_exporters_are_asked_over_the_network_only_where_the_operator_wants_it(
     def go() -> dict[str, float]:
         for _ in range(4):
             site.rounds(1, step_s=16, measure=True)
-            measuring.guests.wait(10)
+            measuring.guests.wait(PATIENCE_S)
         return dict(measuring.rows[web].values)
 
     assert "vnf_indicator:sessions" not in go()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from assured_site import Site, unguarded
+from assured_site import PATIENCE_S, Site, unguarded
 
 from manor.assure.confirming import confirm
 from manor.assure.sight import Sight
@@ -18,7 +18,7 @@ def test_the_loss_along_a_chain_is_measured_by_probes(make_site: Make) -> None:
     def go() -> dict[str, float]:
         for _ in range(4):
             site.rounds(1, step_s=5, measure=True)
-            measuring.probing.wait(10)
+            measuring.probing.wait(PATIENCE_S)
         return dict(measuring.rows[chain].values)
 
     assert go()["probe_loss"] == 0.0

@@ -253,7 +253,7 @@ class Stage:
 
     def observed(self) -> dict[str, Observed]:
         """Everything of ours in the world, by key."""
-        executor, ctx = FakeExecutor(self.world), CallContext.within(5)
+        executor, ctx = FakeExecutor(self.world), CallContext.within(60)
         query = Query(owner=OWNER)
         return {seen.ref.key: seen for driver in (executor.vim, executor.sdn) for seen in driver.observe(query, ctx)}
 
@@ -311,9 +311,10 @@ def keys_of(state: DesiredState) -> set[str]:
     return {resource.spec.key for resource in state.resources if not resource.shared}
 
 
-def join_lanes(timeout_s: float = 5.0) -> None:
+def join_lanes(timeout_s: float = 60.0) -> None:
     """Wait until no step of a dead run is on its way any more."""
     end = time.monotonic() + timeout_s
     for thread in threading.enumerate():
         if thread.name.startswith("manor "):
             thread.join(max(0.0, end - time.monotonic()))
+            assert not thread.is_alive(), f"{thread.name} goes on and on"

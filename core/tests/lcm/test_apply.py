@@ -198,44 +198,42 @@ def test_whatever_removal_fails_once_terminate_can_be_finished(stage: Stage, kin
 
 
 class Hanging(FakeExecutor):
-    """One call never comes back in time, whatever its deadline; it has its effect when let go."""
+    """The call that makes the node never comes back in time, whatever its deadline; it has its effect when let go."""
 
-    def __init__(self, stage: Stage, step_id: str, *, effect_first: bool) -> None:
+    def __init__(self, stage: Stage) -> None:
         super().__init__(stage.world)
-        self.step_id = step_id
-        self.effect_first = effect_first
+        plan = stage.plan(service(), INSTANTIATE)
+        self.step = next(step for step in plan.steps if step.id.startswith("ensure node"))
         self.let_go = threading.Event()
 
     def perform(self, step: Step, ctx: CallContext) -> Observed | None:
-        if step.id != self.step_id:
+        if step.id != self.step.id:
             return super().perform(step, ctx)
-        if self.effect_first:
-            super().perform(step, ctx)
-        self.let_go.wait(20)
-        return super().perform(step, CallContext.within(5))
+        self.let_go.wait(120)
+        return super().perform(step, CallContext.within(60))
 
-
-def _hanging(stage: Stage, *, effect_first: bool) -> Hanging:
-    plan = stage.plan(service(), INSTANTIATE)
-    step = next(step for step in plan.steps if step.id.startswith("ensure node"))
-    return Hanging(stage, step.id, effect_first=effect_first)
+    def have_effect(self, moment: str, step_id: str) -> None:
+        """A moment at which it has its effect, before the call's time begins to run."""
+        if (moment, step_id) == ("before call", self.step.id):
+            super().perform(self.step, CallContext.within(60))
 
 
 def test_a_call_that_hangs_past_its_deadline_but_had_its_effect_counts_as_done(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("manor.lcm.diff.DEADLINES_S", {"node": 0.1, "verify": 5.0, "configure": 5.0})
-    executor = _hanging(stage, effect_first=True)
+    monkeypatch.setattr("manor.lcm.diff.DEADLINES_S", {"node": 0.1, "verify": 60.0, "configure": 60.0})
+    executor = Hanging(stage)
     operation = stage.submit(service(), INSTANTIATE)
-    assert stage.apply(executor=executor).run(operation.id) is OperationState.COMPLETED
+    apply = stage.apply(executor=executor, moment=executor.have_effect)
+    assert apply.run(operation.id) is OperationState.COMPLETED
     executor.let_go.set()
     join_lanes()
     assert stage.there() == keys_of(service())
 
 
 def test_a_call_that_still_hangs_is_not_undone_under_its_feet(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("manor.lcm.diff.DEADLINES_S", {"node": 0.1, "verify": 5.0, "configure": 5.0})
-    executor = _hanging(stage, effect_first=False)
+    monkeypatch.setattr("manor.lcm.diff.DEADLINES_S", {"node": 0.1, "verify": 60.0, "configure": 60.0})
+    executor = Hanging(stage)
     operation = stage.submit(service(), INSTANTIATE)
     assert stage.apply(executor=executor).run(operation.id) is OperationState.FAILED_TEMP
     stuck = stage.operations.get(operation.id)[0]
@@ -252,8 +250,8 @@ def test_a_call_that_still_hangs_is_not_undone_under_its_feet(stage: Stage, monk
 def test_a_call_that_still_hangs_is_not_overtaken_by_a_later_run_either(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, way: Trigger
 ) -> None:
-    monkeypatch.setattr("manor.lcm.diff.DEADLINES_S", {"node": 0.1, "verify": 5.0, "configure": 5.0})
-    executor = _hanging(stage, effect_first=False)
+    monkeypatch.setattr("manor.lcm.diff.DEADLINES_S", {"node": 0.1, "verify": 60.0, "configure": 60.0})
+    executor = Hanging(stage)
     apply = stage.apply(executor=executor)
     operation = stage.submit(service(), INSTANTIATE)
     assert apply.run(operation.id) is OperationState.FAILED_TEMP
@@ -291,7 +289,7 @@ def test_cancel_gracefully_lets_running_steps_end(stage: Stage) -> None:
 
 
 def test_cancel_forcefully_gives_up_on_running_steps(stage: Stage) -> None:
-    executor = _hanging(stage, effect_first=False)
+    executor = Hanging(stage)
     operation = stage.submit(service(), INSTANTIATE)
 
     def cancel_at_the_node(moment: str, step: str) -> None:

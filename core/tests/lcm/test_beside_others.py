@@ -70,7 +70,7 @@ def test_who_watches_takes_over_when_the_worker_goes(rt: Runtime) -> None:
         watching.start()
         watching.join(0.5)
         assert not ended
-    watching.join(15.0)
+    watching.join(60.0)
     assert [operation.state for operation in ended] == [OperationState.COMPLETED]
 
 

@@ -57,6 +57,21 @@ def test_what_stopped_halfway_is_ensured_again(kind: ResourceKind) -> None:
     assert [(step.kind, step.undo) for step in plan.steps if step.verb is Verb.ENSURE] == [(kind, Undo.NONE)]
 
 
+@pytest.mark.parametrize("phase", [None, Phase.ERROR])
+def test_a_machine_is_made_anew_with_a_disk_whose_file_is_gone(phase: Phase | None) -> None:
+    seen = as_made(service())
+    gone = seen.pop(VOLUME)
+    if phase:
+        seen[VOLUME] = dataclasses.replace(gone, phase=phase)
+    steps = by_id(diff(service(), seen, service(), OperationKind.REPAIR))
+    assert f"remove node {NODE}" in steps, "what it writes to the old one is lost, and it would never see the new one"
+    assert set(steps[f"ensure node {NODE}"]) == {f"ensure volume {VOLUME}", f"remove node {NODE}"}
+    without = dataclasses.replace(service(), resources=tuple(r for r in service().resources if r.spec.key != VOLUME))
+    added = by_id(diff(service(), as_made(without), without, OperationKind.UPDATE))
+    assert f"ensure volume {VOLUME}" in added
+    assert f"remove node {NODE}" not in added, "a disk that it never had has not vanished"
+
+
 def test_instantiate_makes_all_in_order_and_proves_it() -> None:
     steps = by_id(diff(service(), {}, None, OperationKind.INSTANTIATE))
     assert steps == {

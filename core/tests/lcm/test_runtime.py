@@ -27,7 +27,7 @@ class _Hanging:
     def connect(self, settings: _Settings, env: DriverEnvironment) -> FakeVim:
         if settings.hangs:
             self.begun.set()
-            assert self.answered.wait(20.0)
+            assert self.answered.wait(60.0)
         return FakeVim(owner=env.owner)
 
     @hookimpl
@@ -45,9 +45,9 @@ def test_a_connection_that_hangs_holds_up_no_other(tmp_path: Path) -> None:
                 endpoints.add(tx, Endpoint(kind=EndpointKind.VIM, name=name, driver="slow", config=config))
         waiting = threading.Thread(target=rt.vim, args=("hangs",))
         waiting.start()
-        assert plugin.begun.wait(20.0)
+        assert plugin.begun.wait(60.0)
         assert rt.vim("well") is rt.vim("well")
         assert rt.url
         plugin.answered.set()
-        waiting.join(20.0)
+        waiting.join(60.0)
         assert rt.vim("hangs") is rt.vim("hangs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -122,16 +123,20 @@ def test_a_stuck_call_is_seen(counters: Counters) -> None:
     class Stuck:
         def observe(self, query: Query, ctx: CallContext) -> list[Observed]:
             entered.set()
-            release.wait(10)
+            release.wait(120)
             return []
 
     driver = guard(Stuck(), name="stuck", counters=counters)
-    thread = threading.Thread(target=driver.observe, args=(Query(owner=OWNER), CallContext.within(0.05)))
+    # By the call's own clock there is time: it begins, however late its thread is run.
+    ctx = CallContext(deadline=time.monotonic() + 0.05, clock=lambda: 0.0)
+    thread = threading.Thread(target=driver.observe, args=(Query(owner=OWNER), ctx))
     thread.start()
-    assert entered.wait(5)
+    assert entered.wait(60)
     (call,) = counters.in_flight()
     assert (call.plugin, call.verb) == ("stuck", "observe")
+    until_s = time.monotonic() + 60
     while not counters.in_flight(overdue=True):
+        assert time.monotonic() < until_s
         thread.join(0.01)
     release.set()
     thread.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import select
@@ -71,7 +72,7 @@ MISCHIEF = '''
                 raise OSError("https://root:hunter2@acme is down")
             if what == "exits":
                 raise SystemExit(3)
-            if what == "hangs":
+            if what.startswith("hangs"):
                 time.sleep(600)
             if what == "waits":
                 while not ctx.is_cancelled():
@@ -271,15 +272,18 @@ def test_calls_that_were_under_way_all_hear_of_the_crash(vim: Vim) -> None:
 
     def slow() -> None:
         try:
-            vim.ensure(volume("slow"), within())
+            vim.ensure(volume(f"hangs-{next(numbers)}"), within())
         except Exception as error:
             errors.append(error)
 
+    numbers = itertools.count()
     threads = [threading.Thread(target=slow) for _ in range(4)]
     for thread in threads:
         thread.start()
-    while len(seen(vim)) < 1:
-        pass
+    until_s = time.monotonic() + SECONDS
+    while len(seen(vim)) < len(threads):
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
     with pytest.raises(Indeterminate):
         vim.ensure(volume("segv"), within())
     for thread in threads:
@@ -309,11 +313,9 @@ def test_a_strangers_error_means_what_it_means_in_core(vim: Vim) -> None:
 def test_a_hanging_call_is_given_up_in_time_and_its_process_with_it(vim: Vim) -> None:
     before = pid(vim)
     slow = threading.Thread(target=vim.ensure, args=(volume("slow"), within()))
-    started_s = time.monotonic()
     slow.start()
-    with pytest.raises(DeadlineExceeded):
-        vim.ensure(volume("hangs"), within(0.5))
-    assert time.monotonic() - started_s < 30
+    with pytest.raises(DeadlineExceeded, match="has not come back"):
+        vim.ensure(volume("hangs"), within(2.0))  # enough to get there on a busy machine
     assert {"hangs", "slow"} >= set(seen(vim))
     assert pid(vim) != before
     slow.join()
@@ -329,9 +331,10 @@ def test_a_cancel_is_heard(vim: Vim) -> None:
         vim.ensure(volume("waits"), ctx)
 
 
+@pytest.mark.slow
 def test_the_deadline_is_the_drivers_to_keep(vim: Vim) -> None:
     with pytest.raises(DeadlineExceeded, match="no time left for waiting"):
-        vim.ensure(volume("waits"), within(0.3))
+        vim.ensure(volume("waits"), within(2.0))  # enough to get there on a busy machine
 
 
 def test_what_it_logs_is_ours_to_show_and_what_it_prints_is_not_on_our_output(

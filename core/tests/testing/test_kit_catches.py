@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
+from meeting import Meeting
 
 from manor.api import (
     CallContext,
@@ -186,11 +187,16 @@ class RaisesAnything(FakeVim):
 
 
 class RacesItself(FakeVim):
-    """Looks first and creates later, with the door open in between."""
+    """Looks first and creates later, with the door open in between: the first waits until another looks too."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._meeting = Meeting(1)
 
     def ensure(self, spec: ResourceSpec, ctx: CallContext) -> Observed:
         absent = not self.observe(Query(owner=self._owner, keys=frozenset({spec.key})), ctx)
-        self.world.sleep(0.02)
+        if spec.kind == "node":
+            self._meeting.come()
         observed = super().ensure(spec, ctx)
         if absent and spec.kind == "node":
             with self.world.change() as state:

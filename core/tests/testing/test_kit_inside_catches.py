@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from meeting import Meeting
 
 from manor.api import (
     BootData,
@@ -120,9 +121,12 @@ class QuiesceNeedsAll(SoundVnfm):
 
 
 class SharesItsState(SoundVnfm):
+    def __init__(self) -> None:
+        self.meeting = Meeting(1)
+
     def configure(self, vnf: VnfView, guests: Mapping[str, Guest], ctx: CallContext) -> None:
         self.vnf = vnf
-        time.sleep(0.05)
+        self.meeting.come()
         for key, guest in zip((v.key for v in self.vnf.vnfcs), guests.values(), strict=False):
             for argv in self.vnf.day1["main"]:
                 guest.run(argv, ctx)
@@ -242,12 +246,13 @@ class OpensWhatItIsTold(SoundSource):
 
 
 class MixesCallers(SoundSource):
-    targets: Sequence[Target] = ()
+    def __init__(self) -> None:
+        super().__init__()
+        self.meeting = Meeting(2)  # the first samples alone
 
     def collect(self, targets: Sequence[Target], ctx: CallContext) -> Iterable[Sample]:
         self.targets = targets
-        if targets:
-            time.sleep(0.2)
+        self.meeting.come()
         return super().collect(self.targets, ctx)
 
 
