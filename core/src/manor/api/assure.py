@@ -141,6 +141,8 @@ class HealAction(StrEnum):
     SCALE_OUT = "scale-out"
     REROUTE = "reroute"
     ESCALATE = "escalate"
+    REPAIR = "repair"
+    """Bring back all of the service that differs from what should be, as ``manor ns drift --repair`` does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

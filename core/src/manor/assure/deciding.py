@@ -20,7 +20,7 @@ from manor.model.alarm import AlarmRecord, Outcome, Ruling, to_event
 __all__ = ["Situation", "Verdict", "as_of_now", "budget", "decide", "heal_records", "recreate_keys"]
 
 _HOUR_S = 3600.0
-_REPAIRS = frozenset({HealAction.RESTART, HealAction.RECREATE})
+_REPAIRS = frozenset({HealAction.RESTART, HealAction.RECREATE, HealAction.REPAIR})
 _ACTS = _REPAIRS | {HealAction.SCALE_OUT, HealAction.REROUTE}
 _OFF = frozenset({Phase.STOPPED, Phase.ERROR, Phase.PENDING})
 """What comes up by being ensured."""
@@ -95,7 +95,7 @@ def decide(situation: Situation, decision: HealDecision, *, aspect: str = "") ->
         return verdict(Outcome.ESCALATED, f"{reason}; a person has to {action}: this release cannot")
     nodes = {node.key for _, node in situation.service.nodes()}
     stranger = next((key for key in targets if key not in nodes), None)
-    if stranger is not None or not targets:
+    if action is not HealAction.REPAIR and (stranger is not None or not targets):
         what = stranger or "nothing"
         return verdict(Outcome.ESCALATED, f"{reason}; {what} is no machine of {name}, so it cannot be {action}ed")
     mode = settings.mode(name, learned=alarm.learned)
@@ -139,7 +139,7 @@ def budget(situation: Situation, targets: Sequence[str]) -> str:
                 f"it was healed {len(mine)} times within the hour, and {settings.heals_per_resource_hour} are allowed"
             )
     vnfs = {key.rpartition("/")[0] for key in targets}
-    sites = {endpoint for endpoint, node in service.nodes() if node.key in targets}
+    sites = {endpoint for endpoint, node in service.nodes() if node.key in targets or not targets}
     counted = (
         ("its VNF", settings.heals_per_vnf_hour, lambda heal: heal.resource_key.rpartition("/")[0] in vnfs),
         (service.name, settings.heals_per_service_hour, lambda heal: heal.ns_id == service.id),
@@ -201,11 +201,13 @@ def _useless(situation: Situation, action: HealAction) -> str:
 def recreate_keys(
     service: Service, seen: Mapping[str, Observed], action: HealAction, targets: Sequence[str]
 ) -> tuple[str, ...]:
-    """What has to be removed and made anew, for those of the targets that are there.
+    """What has to be removed and made anew, for those of the targets that are there; nothing for a REPAIR.
 
     A machine that is dead comes back by being ensured; one that runs and is sick has to go first. RECREATE renews the
     disks made from an image too, and leaves every other disk, which holds the VNF's data, as it is.
     """
+    if action is HealAction.REPAIR:
+        return ()
     gone: list[str] = []
     volumes = {r.spec.key: r.spec for r in service.desired.resources if isinstance(r.spec, VolumeSpec)}
     for _, node in service.nodes():

@@ -24,7 +24,7 @@ _INDICATOR = "vnf_indicator"
 _HEAL = ("isautohealenabled",)
 _SCALE = ("isautoscaleenabled", "isautoscalableenabled")
 _SCALES = frozenset({HealAction.SCALE_OUT})
-_HEALS = frozenset({HealAction.RESTART, HealAction.RECREATE, HealAction.REROUTE})
+_HEALS = frozenset({HealAction.RESTART, HealAction.RECREATE, HealAction.REROUTE, HealAction.REPAIR})
 
 
 def declared(vnfd: Mapping[str, Any], information: Mapping[str, Any]) -> Declared:

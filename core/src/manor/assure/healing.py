@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from manor.api import HealAction, Observed, OperationKind
+from manor.api import HealAction, Observed, OperationKind, Phase, Verb, VolumeSpec
 from manor.assure.deciding import Verdict, recreate_keys
 from manor.assure.ruling import aspect_of
 from manor.assure.settings import read_settings
 from manor.assure.sight import Service
-from manor.errors import ManorError, UsageError
+from manor.errors import ManorError, PlanRefused, UsageError
 from manor.lcm import ns
 from manor.lcm.runtime import Runtime
 from manor.lcm.scaling import scale_ns, scale_vnf
@@ -65,8 +65,27 @@ def start_heal(
         proposal = update(rt, service.id, chains_off=_through(service, wanted[0].targets))
     else:
         wishes = Wishes(recreate=tuple(gone), cause=cause[:500])
-        proposal = ns.propose(rt, service.id, OperationKind.HEAL, wishes)
+        drifts = all(verdict.action is HealAction.REPAIR for verdict in wanted)
+        proposal = ns.propose(rt, service.id, OperationKind.REPAIR if drifts else OperationKind.HEAL, wishes)
+        if is_automatic:
+            _refuse_emptying(proposal, service, seen)
     return ns.start(rt, proposal, is_automatic=is_automatic) if proposal.plan.steps else ""
+
+
+def _refuse_emptying(proposal: ns.Proposal, service: Service, seen: Mapping[str, Observed]) -> None:
+    """Raises PlanRefused where a machine that runs would get an empty disk for one whose file was deleted: while it
+    runs, its data can still be had."""
+    made = {step.key for step in proposal.plan.steps if step.verb is Verb.ENSURE}
+    blank = {r.spec.key for r in service.desired.resources if isinstance(r.spec, VolumeSpec) and not r.spec.image}
+    for _, node in service.nodes():
+        there = seen.get(node.key)
+        emptied = [disk.volume for disk in node.disks if disk.volume in made & blank]
+        if emptied and there is not None and there.phase is Phase.ACTIVE:
+            name = proposal.ns.name
+            raise PlanRefused(
+                f"disk {emptied[0]} of a machine that runs is gone, and a new one would be empty",
+                hint=f"save what is in the machine, then: manor ns drift {name} --repair",
+            )
 
 
 def _scaled_out(rt: Runtime, service: Service, verdict: Verdict) -> ns.Proposal:
@@ -119,7 +138,7 @@ def approve(rt: Runtime, alarm_id: str, action: HealAction | None = None) -> Rul
         before = alarms.rulings(tx, alarm.id)
     if not alarm.is_active:
         raise UsageError(f"alarm {alarm.id} is cleared", hint="manor alarm list")
-    offered = (HealAction.RESTART, HealAction.RECREATE, HealAction.SCALE_OUT, HealAction.REROUTE)
+    offered = frozenset(HealAction) - {HealAction.NONE, HealAction.ESCALATE}
     proposed = action or next((r.action for r in reversed(before) if r.action in offered), None)
     if proposed not in offered:
         raise UsageError(
@@ -128,7 +147,8 @@ def approve(rt: Runtime, alarm_id: str, action: HealAction | None = None) -> Rul
         )
     service = next((one for one in Services(rt).read() if one.id == alarm.ns_id), None)
     targets = service.machines(alarm.resource_key) if service is not None else ()
-    if service is None or not {node.key for _, node in service.nodes()}.issuperset(targets):
+    machines = {node.key for _, node in service.nodes()} if service is not None else frozenset()
+    if service is None or not (proposed is HealAction.REPAIR or machines.issuperset(targets)):
         raise UsageError(
             f"{alarm.resource_key} is no machine of a running service", hint=f"manor alarm show {alarm.id}"
         )

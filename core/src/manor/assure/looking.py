@@ -89,15 +89,18 @@ class Seen:
     lost_hosts: Mapping[str, str] = field(default_factory=dict)
 
 
-def look(rt: Runtime, endpoints: Iterable[str]) -> Seen:
-    """Machines of VIMs, segments and chains of controllers, each asked once and all at the same time."""
+def look(rt: Runtime, endpoints: Iterable[str], *, everything: bool = False) -> Seen:
+    """Machines of VIMs, segments and chains of controllers, each asked once and all at the same time.
+
+    ``everything`` asks VIMs for disks, networks, images and snapshots too.
+    """
 
     def ask(endpoint: str) -> tuple[dict[str, Observed] | None, str, dict[str, str]]:
         is_vim = endpoint.startswith("vim:")
         lost: dict[str, str] = {}
         try:
             driver = rt.driver(endpoint)
-            query = Query(owner=rt.owner, kinds=_NODES if is_vim else _FLOWS)
+            query = Query(owner=rt.owner, kinds=None if everything else _NODES if is_vim else _FLOWS)
             found = {seen.ref.key: seen for seen in driver.observe(query, CallContext.within(LOOK_S))}
         except ManorError as error:
             if is_vim:

@@ -1,8 +1,8 @@
 """The loop in ``manor serve``: look, judge, raise, decide, act. It is thin: all that it decides is decided elsewhere.
 
-Two threads. One looks at the machines every second, and at once where a VIM tells of an event, and decides; the other
-measures. Both go on after any error,
-for a loop that ended on one would leave every service alone.
+Three threads. One looks at the machines every second, and at once where a VIM tells of an event, and decides; one
+measures; one compares all that there is with what should be. All go on after any error, for a loop that ended on one
+would leave every service alone.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from manor.api import HealDecision, HealPolicy, Observed, ServiceView
+from manor.assure.comparing import Comparing
 from manor.assure.confirming import confirm
 from manor.assure.deciding import Situation, Verdict, as_of_now, decide, heal_records
 from manor.assure.declared import by_trigger
 from manor.assure.declared import crossed as indicated
+from manor.assure.drift import by_drift, with_drift
 from manor.assure.healing import followed_up, operation_state, refused, ruling_of, start_heal
 from manor.assure.learning import symptom_of
 from manor.assure.listening import Listening
@@ -57,12 +59,13 @@ class Assurance:
         self._measured_services = Services(rt)
         self._looking = Looking(rt)
         self._measuring = Measuring(rt, clock=clock)
+        self._comparing = Comparing(rt)
         self._memory = Memory()
         self._settings = AssuranceSettings()
         self._settings_stamp: tuple[int, int] | None = None
         self._policy: tuple[tuple[str, str], HealPolicy] | None = None
         self._running: Mapping[str, Mapping[str, Observed]] = {}
-        self._silent = 0
+        self._silent: Collection[str] = ()
         self._ruled: dict[str, tuple[str, str, str]] = {}
         self._counted: Counter[tuple[str, str]] = Counter()
         self._alarms: Mapping[tuple[str, str], int] = {}
@@ -76,7 +79,8 @@ class Assurance:
 
     def start(self) -> None:
         """Begin, in threads of its own."""
-        for name, work in (("manor-assure", self._watch), ("manor-telemetry", self._measure)):
+        works = (("manor-assure", self._watch), ("manor-telemetry", self._measure), ("manor-drift", self._compare))
+        for name, work in works:
             thread = threading.Thread(target=work, name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -86,6 +90,7 @@ class Assurance:
         self._end.set()
         self._listening.stop()
         self._woken.set()
+        self._comparing.wanted.set()
         until_s = time.monotonic() + timeout_s
         for thread in self._threads:
             thread.join(max(0.0, until_s - time.monotonic()))
@@ -111,6 +116,14 @@ class Assurance:
             self._guarded(self.measure)
             self._end.wait(max(self._settings.collect_s - (time.monotonic() - began_s), 0.05))
 
+    def _compare(self) -> None:
+        while not self._end.is_set():
+            began_s = time.monotonic()
+            self._guarded(self.compare)
+            took_s = time.monotonic() - began_s
+            self._end.wait(self._comparing.least_pause_s(took_s))
+            self._comparing.wanted.wait(self._comparing.pause_s(self._settings, took_s))
+
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
@@ -125,6 +138,13 @@ class Assurance:
         """Collect, keep and judge KPIs once."""
         if self._settings.enabled:
             self._measuring.round(self._measured_services.read(), self._running, self._settings)
+
+    def compare(self) -> None:
+        """Compare what should be with what is, once."""
+        if self._settings.enabled and self._measuring.leads:
+            self._comparing.round(self._settings, self._silent, self._clock())
+        else:
+            self._comparing.forget()
 
     def round(self) -> None:
         """Look at everything once, and do what follows from it."""
@@ -157,7 +177,8 @@ class Assurance:
             unheard_s=self._measuring.heartbeats.unheard_s(),
             at_work=self._measuring.at_work,
         )
-        self._silent = len(sight.silent)
+        self._silent = frozenset(sight.silent)
+        self._comparing.want(services, self._settings)
         findings = self._judge(services, sight)
         active, changes = self._raise(services, findings, now_s)
         self._tell(changes)
@@ -178,7 +199,7 @@ class Assurance:
             samples=measuring.samples,
             collect_s=measuring.collect_s,
             detector_lag_s=measuring.learning.lag_s if measuring.learning else 0.0,
-            silent=self._silent,
+            silent=len(self._silent),
         )
 
     # its parts
@@ -210,6 +231,7 @@ class Assurance:
     def _judge(self, services: Sequence[Service], sight: Sight) -> Findings:
         """Static rules, and what detectors suspect with whoever agrees."""
         findings = find_symptoms(services, sight, self._settings)
+        findings = with_drift(findings, services, self._comparing.now, self._settings)
         settled = {service.id for service in services if not service.is_changing}
         crossed = [one for one in self._measuring.performance.symptoms if one.ns_id in settled]
         told = indicated(services, self._measuring.rows, self._settings.degraded_s)
@@ -345,6 +367,7 @@ class Assurance:
                 decision, aspect = by_rule(alarm, service, rules), aspect_of(alarm, service, rules)
                 if decision is None:
                     decision, aspect = by_trigger(alarm, service)
+                decision = decision or by_drift(alarm, service, self._comparing.now.get(ns_id), self._settings)
                 decision = decision or self._ask_policy(alarm, view, history, now_s)
                 verdict = decide(situation, decision, aspect=aspect)
                 if verdict.outcome is Outcome.STARTED:

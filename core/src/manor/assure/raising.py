@@ -136,9 +136,11 @@ def _updated(
         correlated_alarm_ids=(root_id,) if root_id else (),
     )
     more = [line for line in sorted(told) if line not in alarm.fault_details]
-    if after == alarm and not more:
-        return None
     details = tuple(line for line in alarm.fault_details if line.startswith("also "))
+    # What has drifted is told anew when it is something else; the figures in other details move all the time.
+    is_other = symptom.rank is Rank.DRIFT and alarm.fault_details != symptom.detail[:_MOST_DETAILS]
+    if after == alarm and not more and not is_other:
+        return None
     details = (*symptom.detail, *details, *more)[:_MOST_DETAILS]
     return replace(after, fault_details=details, alarm_changed_time_s=now_s)
 

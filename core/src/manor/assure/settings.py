@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from manor.api.assure import HealAction
 from manor.homefile import checked, loaded
 
-__all__ = ["FILE", "AssuranceSettings", "Mode", "Rule", "ServiceSettings", "Window", "read_settings"]
+__all__ = ["FILE", "AssuranceSettings", "DriftPolicy", "Mode", "Rule", "ServiceSettings", "Window", "read_settings"]
 
 FILE = "assurance.yaml"
 
@@ -32,6 +32,17 @@ class Mode(StrEnum):
     """It waits for ``manor alarm approve``."""
     AUTO = "auto"
     """It is done, within the budget."""
+
+
+class DriftPolicy(StrEnum):
+    """What is done where a service is not as it should be, beside healing what is dead."""
+
+    IGNORE = "ignore"
+    """Nothing: it is not even looked for."""
+    REPORT = "report"
+    """It is an alarm."""
+    REPAIR = "repair"
+    """It is an alarm, and an operation brings it back, as healing would: within budget, lock, window and mode."""
 
 
 class _Settings(BaseModel):
@@ -51,6 +62,7 @@ class ServiceSettings(_Settings):
 
     static_mode: Mode | None = None
     learned_mode: Mode | None = None
+    drift: DriftPolicy | None = None
     locked: bool = False
     """Nothing is healed until this is taken away."""
     maintenance: tuple[Window, ...] = ()
@@ -101,6 +113,10 @@ class AssuranceSettings(_Settings):
     clear_s: float = Field(default=5.0, ge=0)
     """How long a fault has to be gone before its alarm clears."""
 
+    drift: DriftPolicy = DriftPolicy.REPORT
+    drift_s: float = Field(default=60.0, ge=1, le=86_400)
+    """How often each service is compared with what is real; more seldom where that takes long."""
+
     static_mode: Mode = Mode.AUTO
     """For what is plainly seen: a machine that is gone, a heartbeat that is lost."""
     learned_mode: Mode = Mode.SHADOW
@@ -144,6 +160,10 @@ class AssuranceSettings(_Settings):
         """How far decisions about a service go."""
         own = self.services.get(service, ServiceSettings())
         return (own.learned_mode or self.learned_mode) if learned else (own.static_mode or self.static_mode)
+
+    def drift_of(self, service: str) -> DriftPolicy:
+        """What is done about a service's drift."""
+        return self.services.get(service, ServiceSettings()).drift or self.drift
 
     def hold(self, service: str, now_s: float) -> str:
         """Why nothing may be healed in a service now; empty where it may."""

@@ -33,6 +33,7 @@ class Rank(IntEnum):
     CHAIN = 5
     THRESHOLD = 6
     LEARNED = 7
+    DRIFT = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -34,6 +34,7 @@ class Action(StrEnum):
     RECREATE = "recreate"
     SCALE_OUT = "scale-out"
     REROUTE = "reroute"
+    REPAIR = "repair"
 
 
 @app.command("list")

@@ -285,7 +285,10 @@ def drift(
     found = find_ns(s, service)
     proposal = ns.propose(s.runtime, found.id, OperationKind.REPAIR)
     drifted = any(change.action is not Action.CHECK for change in changes(proposal.plan))
+    lost = [f"snapshot {key.split('/', 2)[-1]} is lost, and nothing brings it back" for key in proposal.lost]
     if drifted and repair:
+        for line in lost:
+            s.out.warn(line)
         approve(s, proposal, yes=yes)
         run(s, proposal, on_failure=on_failure, wait=not no_wait)
         return
@@ -295,15 +298,18 @@ def drift(
     def human() -> None:
         if drifted:
             show_plan(s, proposal.plan)
-        for line in drift_lines(flows, time.time()):
+        for line in (*drift_lines(flows, time.time()), *lost):
             s.out.line(line)
         if drifted:
             s.out.note(f"bring it back with: manor ns drift {found.name} --repair")
-        else:
+        if lost:
+            s.out.note(f"be without it: manor vnf snapshot delete {found.name} NAME")
+        if not drifted and not lost:
             s.out.line(f"{found.name} is as it should be: {len(proposal.plan.unchanged)} resources")
 
-    s.out.result({"drift": drifted, "flows": flows, **plan_document(proposal)}, human)
-    if drifted:
+    answer = {"drift": drifted or bool(lost), "lost": proposal.lost, "flows": flows, **plan_document(proposal)}
+    s.out.result(answer, human)
+    if drifted or lost:
         raise typer.Exit(ExitCode.GENERAL)
 
 

@@ -15,7 +15,6 @@ from enum import StrEnum
 
 from manor.api.plan import OperationKind, Plan, Step, Undo, Verb
 from manor.api.resources import (
-    NodeSpec,
     Observed,
     Phase,
     PowerState,
@@ -26,11 +25,12 @@ from manor.api.resources import (
     spec_to_json,
 )
 from manor.lcm import turns
+from manor.lcm.drifting import is_elsewhere, is_lost, is_well
 from manor.lcm.order import in_order, in_turn
 from manor.lcm.rollout import Rollout
 from manor.model.desired import DesiredCheck, DesiredResource, DesiredState
 
-__all__ = ["DEADLINES_S", "changed_fields", "diff", "is_as_wanted"]
+__all__ = ["DEADLINES_S", "changed_fields", "diff"]
 
 DEADLINES_S: Mapping[str, float] = {
     ResourceKind.IMAGE: 900.0,
@@ -83,19 +83,6 @@ def diff(
     return dataclasses.replace(plan, steps=tuple(_patient(step, patience_s) for step in plan.steps))
 
 
-def is_as_wanted(spec: ResourceSpec, seen: Observed) -> bool:
-    """Whether what was seen is the resource as specified and at work.
-
-    What is PENDING is not: nothing says that it comes any further without being ensured again, as a machine that was
-    defined and never started, or has been off since its host was, and an image whose upload was cut short.
-    """
-    if seen.spec_hash != spec_hash(spec) or _is_elsewhere(spec, seen):
-        return False
-    if seen.phase is Phase.STOPPED:
-        return isinstance(spec, NodeSpec) and spec.power is PowerState.STOPPED
-    return seen.phase is Phase.ACTIVE
-
-
 def changed_fields(before: ResourceSpec, after: ResourceSpec) -> frozenset[str]:
     """Names of the fields that differ, as ``node.memory_bytes``."""
     return frozenset(
@@ -103,11 +90,6 @@ def changed_fields(before: ResourceSpec, after: ResourceSpec) -> frozenset[str]:
         for field in dataclasses.fields(after)
         if getattr(before, field.name) != getattr(after, field.name)
     )
-
-
-def _is_elsewhere(spec: ResourceSpec, seen: Observed) -> bool:
-    host = getattr(spec, "host", "")
-    return bool(host and seen.ref.host and host != seen.ref.host)
 
 
 class _Differ:
@@ -178,8 +160,10 @@ class _Differ:
             above = [
                 self.wanted[name].spec.kind for name in resource.depends_on if changes.get(name) is _Change.REPLACE
             ]
-            # A machine cannot keep running while its disk or network is taken from under it.
+            # A machine cannot keep running while its disk or network is taken from under it, nor on a disk whose file
+            # is gone: what it writes is lost, and it would never see the new one.
             bereft = ResourceKind.VOLUME in above or ResourceKind.NETWORK in above
+            bereft = bereft or any(map(self._is_vanished_disk, resource.depends_on))
             if bereft and resource.spec.kind is ResourceKind.NODE and key in self.observed:
                 change = _Change.REPLACE
             if change is not None:
@@ -188,24 +172,28 @@ class _Differ:
 
     def _change_of(self, resource: DesiredResource) -> _Change | None:
         spec, seen = resource.spec, self.observed.get(resource.spec.key)
+        if spec.key in self.before and not self._is_left_over(resource) and is_lost(spec, seen):
+            return None
         if seen is None:
-            # A snapshot that is lost cannot be taken again: it would be of another moment.
-            is_lost = spec.kind is ResourceKind.SNAPSHOT and spec.key in self.before
-            return None if is_lost else _Change.CREATE
+            return _Change.CREATE
         if spec.key in self.recreate and not resource.shared:
             return _Change.REPLACE
         as_it_is = _Change.ADOPT if self._is_left_over(resource) else None
-        if is_as_wanted(spec, seen):
+        if is_well(resource, seen):
             return as_it_is
-        if resource.may_degrade and seen.phase is Phase.DEGRADED and seen.spec_hash == spec_hash(spec):
-            return as_it_is
-        if _is_elsewhere(spec, seen):
+        if is_elsewhere(spec, seen):
             return _Change.REPLACE
         if seen.spec_hash == spec_hash(spec):
             return _Change.REPAIR
         old = self.before.get(spec.key)
         fixed = self.replace_on.get(resource.endpoint, frozenset())
         return _Change.REPLACE if old and changed_fields(old.spec, spec) & fixed else _Change.UPDATE
+
+    def _is_vanished_disk(self, key: str) -> bool:
+        seen = self.observed.get(key)
+        was = self.before.get(key)
+        is_gone = seen is None or seen.phase is Phase.ERROR
+        return was is not None and was.spec.kind is ResourceKind.VOLUME and key in self.wanted and is_gone
 
     def _is_left_over(self, resource: DesiredResource) -> bool:
         return resource.spec.key in self.left_over and not resource.shared

@@ -17,6 +17,7 @@ from manor.errors import PlanRefused, UsageError
 from manor.lcm.chainplan import refuse_astray
 from manor.lcm.claims import Seen
 from manor.lcm.diff import diff
+from manor.lcm.drifting import lost_snapshots
 from manor.lcm.leftovers import for_good, left_behind, left_over, merged, where_left, without_absent
 from manor.lcm.plans import plan_digest, require_same
 from manor.lcm.rollout import rollout_of
@@ -68,6 +69,8 @@ class Proposal:
     """What the reviews found; none of them an error."""
     present: frozenset[str] = frozenset()
     """Keys of what is there now."""
+    lost: tuple[str, ...] = ()
+    """Keys of snapshots that should be there and are not: nothing brings them back."""
     is_idle: bool = False
     """Nothing would be done, nor anything be wanted otherwise than it is."""
     seen: Seen | None = None
@@ -189,6 +192,7 @@ def propose(
         vnfs=vnfs,
         findings=findings,
         present=frozenset(observed),
+        lost=lost_snapshots(stored, observed),
         seen=seen,
         is_idle=not plan.steps and _same_wishes(target, stored) and not (wishes.parameters or wishes.nsd_package),
     )

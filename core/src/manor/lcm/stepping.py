@@ -15,7 +15,7 @@ from manor.api.context import CallContext
 from manor.api.plan import Step, Verb
 from manor.api.resources import Observed, Phase, ResourceKind, spec_from_json
 from manor.errors import DeadlineExceeded, DriverError, Fenced, Indeterminate, ManorError, Transient
-from manor.lcm.diff import is_as_wanted
+from manor.lcm.drifting import is_as_wanted
 from manor.lcm.executor import Executor
 
 __all__ = ["ATTEMPTS", "Frame", "Result", "carry_out", "settle"]

@@ -1,0 +1,264 @@
+"""What an operator sees when something but a dead machine is not as it should be, by the service's policy."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from assured_site import Site
+
+from manor.api import (
+    Disk,
+    HealAction,
+    NodeSpec,
+    Observed,
+    OperationKind,
+    PerceivedSeverity,
+    Phase,
+    ResourceKind,
+    ResourceRef,
+    SnapshotSpec,
+    VolumeSpec,
+    spec_hash,
+)
+from manor.assure.comparing import compared
+from manor.assure.drift import Compared, by_drift, with_drift
+from manor.assure.healing import approve
+from manor.assure.looking import Seen
+from manor.assure.settings import AssuranceSettings
+from manor.assure.sight import Service
+from manor.assure.symptoms import Findings
+from manor.lcm import work
+from manor.lcm.drifting import Drift
+from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType, Outcome
+from manor.model.desired import DesiredResource, DesiredState
+from manor.model.instance import OperationState
+
+Make = Callable[..., Site]
+
+
+def network(site: Site) -> str:
+    return next(one.ref.key for one in site.seen() if one.ref.kind is ResourceKind.NETWORK)
+
+
+def repairs(site: Site) -> list[OperationState]:
+    return [operation.state for operation in site.operations(OperationKind.REPAIR)]
+
+
+def looks(site: Site) -> int:
+    return sum(calls.count for (_, verb), calls in site.rt.plugins.counters.snapshot().items() if verb == "observe")
+
+
+def test_reported_as_one_alarm_that_clears_when_it_is_gone(make_site: Make) -> None:
+    site = make_site()
+    site.compares()
+    assert site.all() == []
+    key = network(site)
+    site.world.destroy(key)
+    site.compares(1)
+    assert site.alarms() == [], "once may be somebody who is just putting it right"
+    site.compares(3)
+    (alarm,) = site.alarms()
+    assert (alarm.resource_key, alarm.probable_cause) == (site.service.id, "drift")
+    assert alarm.perceived_severity is PerceivedSeverity.MAJOR
+    assert alarm.fault_details == (f"network {key.partition('/')[2]} is missing on host-1",)
+    (ruling,) = site.rulings(alarm)
+    assert (ruling.action, ruling.outcome) == (HealAction.NONE, Outcome.NOTHING)
+    assert "manor ns drift demo --repair" in ruling.reason
+    assert (repairs(site), site.is_whole()) == ([], False)
+    image = next(one.ref.key for one in site.seen() if one.ref.kind is ResourceKind.IMAGE)
+    site.world.destroy(image)
+    site.compares()
+    (alarm,) = site.alarms()
+    assert len(alarm.fault_details) == 2, "the same alarm tells of more"
+    proposal = site.propose(OperationKind.REPAIR)
+    assert site.run(proposal).state is OperationState.COMPLETED
+    site.rounds(3)
+    assert [one.id for one in site.alarms()] == [alarm.id], "nobody has looked since"
+    site.compares(1)
+    site.rounds(6)
+    assert (site.alarms(), len(site.all())) == ([], 1)
+    site.rt.plugins.close()
+    told = [event.perceived_severity for event in site.events if event.probable_cause == "drift"]  # type: ignore[attr-defined]
+    assert told == [PerceivedSeverity.MAJOR, PerceivedSeverity.MAJOR, PerceivedSeverity.CLEARED]
+
+
+def test_repaired_once_and_told(make_site: Make) -> None:
+    site = make_site(services={"demo": {"drift": "repair"}})
+    site.world.destroy(network(site))
+    site.compares()
+    (operation,) = site.operations(OperationKind.REPAIR)
+    assert (operation.state, operation.is_automatic) == (OperationState.COMPLETED, True)
+    assert "is missing on host-1" in operation.params["wishes"]["cause"]
+    assert site.is_whole()
+    site.rounds(10)
+    site.compares()
+    site.rounds(6)
+    assert (len(repairs(site)), site.operations(), site.alarms()) == (1, [], [])
+    (alarm,) = site.all()
+    (ruling,) = site.rulings(alarm)
+    assert (ruling.action, ruling.outcome, ruling.operation_id) == (HealAction.REPAIR, Outcome.STARTED, operation.id)
+    assert (ruling.succeeded, ruling.helped) == (True, True)
+
+
+def test_ignored_is_not_even_looked_for(make_site: Make) -> None:
+    site = make_site(drift="ignore")
+    site.world.destroy(network(site))
+    site.rounds(1)  # which reads the settings
+    asked = looks(site)
+    site.assurance.compare()
+    assert looks(site) == asked, "no endpoint was asked"
+    site.compares()
+    assert (site.all(), site.is_whole()) == ([], False)
+    site.settings(detector="", drift="report")
+    site.rounds(1)
+    site.compares()
+    assert len(site.alarms()) == 1
+    site.settings(detector="", drift="ignore")
+    site.rounds(8)
+    assert site.alarms() == []
+
+
+def test_a_repair_is_held_by_what_holds_a_heal_and_waits_for_a_word(make_site: Make) -> None:
+    site = make_site(services={"demo": {"drift": "repair", "locked": True}})
+    site.world.destroy(network(site))
+    site.compares()
+    (alarm,) = site.alarms()
+    site.settings(detector="", drift="repair", heals_per_service_hour=0)
+    site.rounds(1)
+    site.settings(detector="", drift="repair", static_mode="ask")
+    site.rounds(2)
+    locked, spent, asked = site.rulings(alarm)
+    assert {ruling.action for ruling in (locked, spent, asked)} == {HealAction.REPAIR}
+    assert (locked.outcome, spent.outcome, asked.outcome) == (Outcome.HELD, Outcome.HELD, Outcome.ASK)
+    assert "demo is locked" in locked.reason
+    assert "demo had 0 heals within the hour" in spent.reason
+    assert (repairs(site), site.is_whole()) == ([], False)
+    approved = approve(site.rt, alarm.id)
+    assert work.follow(site.rt, approved.operation_id).state is OperationState.COMPLETED
+    assert (repairs(site), site.is_whole()) == ([OperationState.COMPLETED], True)
+
+
+def test_a_dead_machine_is_healed_and_its_drift_with_it(make_site: Make) -> None:
+    site = make_site(drift="repair", cool_down_s=0)
+    site.world.destroy(network(site))
+    site.clock.advance(20)
+    site.assurance.compare()
+    site.clock.advance(20)
+    site.assurance.compare()
+    site.world.destroy(site.node("firewall"))
+    site.rounds(1)
+    (alarm,) = site.alarms()
+    assert alarm.probable_cause == "node-absent"
+    assert f"also drift of {site.service.id}" in alarm.fault_details
+    assert (len(site.operations()), repairs(site), site.is_whole()) == (1, [], True)
+    site.compares()
+    site.rounds(6)
+    assert (site.alarms(), len(site.all()), repairs(site)) == ([], 1, [])
+
+
+# the pure part
+
+SID, VIM, SDN = "1a2b3c4d", "vim:lab", "sdn:net"
+NODE, DISK, SNAPSHOT = f"{SID}/vnf/db/main-0", f"{SID}/vnf/db/main-0/data", f"{SID}/snapshot/clean/db/main-0"
+SPECS = (
+    VolumeSpec(key=DISK, owner="o", host="h", name="data", size_bytes=1 << 20),
+    NodeSpec(key=NODE, owner="o", host="h", name="db", vcpus=1, memory_bytes=1 << 20, disks=(Disk(volume=DISK),)),
+    SnapshotSpec(key=SNAPSHOT, owner="o", host="h", name="clean", node=NODE, volumes=(DISK,)),
+)
+STATE = DesiredState(
+    service_id=SID, service_name="shop", resources=tuple(DesiredResource(spec=spec, endpoint=VIM) for spec in SPECS)
+)
+SERVICE = Service(id=SID, name="shop", nsd_id="n", desired=STATE, last_operation="op1")
+REPAIRS = AssuranceSettings(drift="repair")  # type: ignore[arg-type]
+WELL = {
+    spec.key: Observed(
+        ref=ResourceRef(kind=spec.kind, key=spec.key, host="h"),
+        owner="o",
+        native_id=spec.key,
+        phase=Phase.ACTIVE,
+        spec_hash=spec_hash(spec),
+    )
+    for spec in SPECS
+}
+
+
+def standing(there: dict[str, Observed] | None, service: Service = SERVICE) -> Compared:
+    """After two looks that saw this."""
+    seen = Seen(observed={VIM: there} if there is not None else {})
+    return compared(service, seen, compared(service, seen, None, 100.0, 15.0), 115.0, 15.0)
+
+
+def alarm(cause: str, key: str = SID) -> AlarmRecord:
+    return AlarmRecord(
+        id="a1",
+        ns_id=SID,
+        managed_object_id=SID,
+        resource_key=key,
+        faulty_resource_type=FaultyResourceType.STORAGE,
+        perceived_severity=PerceivedSeverity.MAJOR,
+        event_type=EventType.PROCESSING_ERROR_ALARM,
+        probable_cause=cause,
+    )
+
+
+def causes(now: Compared, service: Service = SERVICE) -> tuple[list[str], bool]:
+    found = with_drift(Findings(), [service], {SID: now}, REPAIRS)
+    return [one.cause for one in found.symptoms], SID in found.blind
+
+
+def test_each_way_to_differ() -> None:
+    assert standing(WELL).standing == ()
+    stranger = replace(WELL[DISK], ref=ResourceRef(kind=ResourceKind.VOLUME, key=f"{SID}/vnf/db/old", host="h"))
+    there = {
+        NODE: replace(WELL[NODE], spec_hash="other"),
+        DISK: replace(WELL[DISK], phase=Phase.ERROR, detail={"reason": "its file is gone"}),
+        stranger.ref.key: stranger,
+    }
+    found = {one.key: one for one in standing(there).standing}
+    assert {key: one.drift for key, one in found.items()} == {
+        NODE: Drift.ALTERED,
+        DISK: Drift.BROKEN,
+        SNAPSHOT: Drift.LOST,
+        stranger.ref.key: Drift.LEFT_OVER,
+    }
+    assert found[DISK].words(SID) == "volume vnf/db/main-0/data is broken on h: its file is gone"
+    assert causes(standing(there)) == (["drift", "snapshot-lost"], False)
+    moved = {**WELL, NODE: replace(WELL[NODE], ref=ResourceRef(kind=ResourceKind.NODE, key=NODE, host="other"))}
+    assert [one.drift for one in standing(moved).standing] == [Drift.ELSEWHERE]
+
+
+def test_a_difference_has_to_last_and_an_operation_begins_anew() -> None:
+    seen = Seen(observed={VIM: {key: one for key, one in WELL.items() if key != DISK}})
+    first = compared(SERVICE, seen, None, 100.0, 15.0)
+    assert first.standing == ()
+    assert compared(SERVICE, seen, first, 105.0, 15.0).standing == ()
+    assert len(compared(SERVICE, seen, first, 115.0, 15.0).standing) == 1
+    later = replace(SERVICE, last_operation="op2")
+    assert compared(later, seen, first, 115.0, 15.0).standing == ()
+    assert causes(standing(seen.observed[VIM]), later) == ([], True), "what was seen before says nothing of it now"  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_seen_has_not_drifted_and_keeps_its_alarm() -> None:
+    assert causes(standing(None)) == ([], True)
+    hidden = {key: replace(one, phase=Phase.UNKNOWN) for key, one in WELL.items()}
+    assert causes(standing(hidden)) == ([], True)
+    partly = {NODE: WELL[NODE], DISK: replace(WELL[DISK], phase=Phase.UNKNOWN), SNAPSHOT: WELL[SNAPSHOT]}
+    decision = by_drift(alarm("drift"), SERVICE, standing(partly), REPAIRS)
+    assert decision is not None
+    assert decision.action is HealAction.NONE
+
+
+def test_what_a_policy_of_repair_does_not_do() -> None:
+    def decided(cause: str, now: Compared, key: str = SID) -> HealAction | None:
+        decision = by_drift(alarm(cause, key), SERVICE, now, REPAIRS)
+        return decision.action if decision else None
+
+    no_disk = standing({NODE: WELL[NODE], SNAPSHOT: WELL[SNAPSHOT]})
+    assert decided("drift", no_disk) is HealAction.ESCALATE, "a new disk would be empty"
+    assert decided("snapshot-lost", standing({NODE: WELL[NODE], DISK: WELL[DISK]})) is HealAction.NONE
+    unplugged = standing({**WELL, NODE: replace(WELL[NODE], phase=Phase.DEGRADED)})
+    assert causes(unplugged) == ([], False), "a degraded machine has its own alarm"
+    assert decided("node-degraded", unplugged, NODE) is HealAction.REPAIR
+    assert decided("node-degraded", standing(WELL), NODE) is None
+    assert decided("crashed", unplugged, NODE) is None, "what is dead is healed"
+    by_report = by_drift(alarm("node-degraded", NODE), SERVICE, unplugged, AssuranceSettings())
+    assert by_report is None, "nor does a policy of report change what others do"
