@@ -23,7 +23,7 @@ DEFECTS = {
         "import does nothing",
     ),
     "thread": (
-        "import threading\nthreading.Thread(target=threading.Event().wait, args=(2,), daemon=True).start()\n",
+        "import threading\nthreading.Thread(target=threading.Event().wait, args=(60,), daemon=True).start()\n",
         "import does nothing",
     ),
     "exits": ("raise SystemExit(3)\n", "imports"),

@@ -115,7 +115,7 @@ def test_the_demo_runs_without_a_hypervisor(
         assert operation["state"] == "COMPLETED"
         took_s = operation["state_entered_s"] - operation["start_s"]
         print(f"instantiated in {took_s:.2f} s")
-        assert took_s < 10, "two seconds on a quiet machine"
+        assert took_s < 60, "two seconds on a quiet machine"
         shown = manor("vnf", "exec", "shop/web", "--", "ip", "-4", "-o", "addr", "show", "eth0", plain=True)
         address = shown.split("inet ")[1].split("/")[0]
         page = manor("vnf", "exec", "shop/client", "--", "wget", "-q", "-O", "-", f"http://{address}/", plain=True)

@@ -76,7 +76,7 @@ def scraped(site: Cli, tmp_path: Path) -> Iterator[str]:
 
 
 def ask(url: str, query: str) -> list[dict[str, object]]:
-    with urlopen(f"{url}/api/v1/query?{urlencode({'query': query})}", timeout=10) as answer:
+    with urlopen(f"{url}/api/v1/query?{urlencode({'query': query})}", timeout=_PATIENCE_S) as answer:
         document = json.load(answer)
     assert document["status"] == "success", document
     return document["data"]["result"]
@@ -111,7 +111,7 @@ def test_history_is_read_from_a_prometheus_that_scrapes_us(site: Cli, scraped: s
     assert len(exprs) > 20
     for expr in exprs:
         ask(scraped, expr.replace("$service", ".*").replace("$vnf", ".*"))
-    with urlopen(f"{scraped}/api/v1/rules", timeout=10) as answer:
+    with urlopen(f"{scraped}/api/v1/rules", timeout=_PATIENCE_S) as answer:
         groups = json.load(answer)["data"]["groups"]
     until(lambda: all(rule["health"] != "err" for group in groups for rule in group["rules"]), "healthy rules")
 

@@ -37,7 +37,7 @@ def machine(site: Any, name: str) -> Any:
 
 def page(site: Any) -> bool:
     at = machine(site, "web")["ports"][0]["addresses"][0].split("/")[0]
-    asked = site.inside("shop/client", "timeout", "10", "wget", "-q", "-O", "-", f"http://{at}/")
+    asked = site.inside("shop/client", "timeout", "60", "wget", "-q", "-O", "-", f"http://{at}/")
     return asked.returncode == 0 and "Hello from" in asked.stdout
 
 

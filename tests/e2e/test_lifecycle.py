@@ -45,7 +45,7 @@ def ended(town: Town, *how: str) -> None:
 def page(town: Town, client: str = "client", server: str = "server") -> str:
     """The page that the client gets from the server; empty where it gets none."""
     url = f"http://{town.address(server)}/"
-    return town.inside(f"shop/{client}", "timeout", "10", "wget", "-q", "-O", "-", url).stdout.strip()
+    return town.inside(f"shop/{client}", "timeout", "60", "wget", "-q", "-O", "-", url).stdout.strip()
 
 
 def in_time(town: Town, *names: str) -> list[Any]:
@@ -187,7 +187,7 @@ def test_a_function_is_upgraded_under_traffic(town: Town) -> None:
     assert is_new()
     rolling = upgraded(FIREWALL, "--strategy", "rolling")
     assert not is_new()
-    assert rolling.longest_s > 2.0, "alone at its position it is missed while it is made anew"
+    assert rolling.longest_s > 1.0, "alone at its position it is missed while it is made anew"
     assert max(beside.longest_s, turned.longest_s) < 1.0
     town.manor("ns", "scale", "shop", "--vnf", "firewall=2", "--yes")
     with Stream(town, "shop/client", at) as stream:

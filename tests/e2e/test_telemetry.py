@@ -100,12 +100,17 @@ def test_all_sources_of_a_service_become_kpis(served: tuple[Any, str]) -> None:
     assert found["vnf_indicator:own/fw_hits_total"]["last"] == 0.0, "a counter is a rate"
 
     chain = next(name for name, one in until(lambda: _by_kind(site, "chain"), "a chain").items())
-    probed = until(lambda: now if "probe_latency" in (now := kpis(chain)) else None, "probes of the chain")
-    assert probed["probe_loss"]["last"] == 0.0
+
+    def passed() -> dict[str, Any] | None:
+        """What was probed, once all came through: a machine that is too busy may lose one to the clock."""
+        now = kpis(chain)
+        return now if "probe_latency" in now and now["probe_loss"]["last"] == 0.0 else None
+
+    probed = until(passed, "probes of the chain, none lost")
     assert 0 < probed["probe_latency"]["last"] < 5
     assert any(name.startswith("packet_incoming:") for name in probed), "packets into each function"
 
-    with urlopen(url, timeout=20) as answer:
+    with urlopen(url, timeout=60) as answer:
         page = answer.read()
     assert b'manor_vnf_indicator{chain="",link="",part="entropy",service="shop"' in page
     if shutil.which("promtool"):

@@ -79,7 +79,7 @@ class LabHost:
         """The command that runs ``argv`` inside the host."""
         return ["nsenter", f"--target={self.pid}", "--mount", "--net", "--pid", "--", *argv]
 
-    def run(self, *argv: str, timeout_s: float = 30.0) -> str:
+    def run(self, *argv: str, timeout_s: float = 60.0) -> str:
         """Run a command inside the host and return its output. Raises CalledProcessError when it fails."""
         done = subprocess.run(  # noqa: S603 - the caller is a test
             self.argv(*argv), check=True, capture_output=True, text=True, timeout=timeout_s
@@ -104,7 +104,7 @@ class LabHost:
                 start_new_session=True,
             )
         try:
-            self._await_ready(60.0)
+            self._await_ready(180.0)
             children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
             self.pid = int(children.split()[0])
         except BaseException:
@@ -219,9 +219,9 @@ def _start_openvswitch() -> list[subprocess.Popen[bytes]]:
     logged = ("--log-file", "--pidfile")
     server = _start("ovsdb-server", database, f"--remote=punix:{socket_path}", *logged)
     _await_socket(socket_path, [server])
-    _call("ovs-vsctl", "--no-wait", "--timeout=10", "init")
+    _call("ovs-vsctl", "--no-wait", "--timeout=60", "init")
     switch = _start("ovs-vswitchd", f"unix:{socket_path}", *logged)
-    _call("ovs-vsctl", "--timeout=20", "set", "Open_vSwitch", ".", "external_ids:system-id=manor-lab")
+    _call("ovs-vsctl", "--timeout=60", "set", "Open_vSwitch", ".", "external_ids:system-id=manor-lab")
     return [server, switch]
 
 
@@ -233,7 +233,7 @@ def _call(*argv: str) -> None:
     subprocess.run(list(argv), check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)  # noqa: S603
 
 
-def _await_socket(path: str, daemons: Sequence[subprocess.Popen[bytes]], timeout_s: float = 30.0) -> None:
+def _await_socket(path: str, daemons: Sequence[subprocess.Popen[bytes]], timeout_s: float = 60.0) -> None:
     until = time.monotonic() + timeout_s
     while True:
         with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):

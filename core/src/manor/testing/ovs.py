@@ -58,7 +58,7 @@ def _listens(path: Path) -> bool:
     return True
 
 
-def _run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout_s: float = 30.0) -> str:
+def _run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout_s: float = 60.0) -> str:
     done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=timeout_s)  # noqa: S603
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(argv)}: exit {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
@@ -75,7 +75,7 @@ class Netns:
         """The command line that runs ``command`` inside."""
         return ["ip", "netns", "exec", self.name, *command] if self.name else list(command)
 
-    def run(self, *command: str, timeout_s: float = 30.0) -> str:
+    def run(self, *command: str, timeout_s: float = 60.0) -> str:
         """Run and return standard output. Raises RuntimeError with the program's own words when it fails."""
         return _run(self.argv(command), timeout_s=timeout_s)
 
@@ -231,7 +231,7 @@ class PrivateOvs:
             stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         self._processes[program] = process
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not _listens(ready):
             if process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"{program} did not start; see {self.directory / f'{program}.log'}")
@@ -269,7 +269,7 @@ class PrivateOvs:
 
     def vsctl(self, *argv: str) -> str:
         """``ovs-vsctl`` on this database."""
-        return _run(["ovs-vsctl", f"--db={self.ovsdb}", "--timeout=20", *argv], env=self.env).strip()
+        return _run(["ovs-vsctl", f"--db={self.ovsdb}", "--timeout=60", *argv], env=self.env).strip()
 
     def ofctl(self, *argv: str) -> str:
         """``ovs-ofctl`` with OpenFlow 1.3; a bridge name works as the switch."""
@@ -350,8 +350,10 @@ class PrivateOvs:
             inside.run("bridge", "link", "set", "dev", f"eth{number}", "learning", "off")
         inside.run("sysctl", "-qw", "net.ipv6.conf.br0.disable_ipv6=1")
         inside.run("ip", "link", "set", "br0", "up")
-        until = time.monotonic() + 10
-        while inside.run("bridge", "link").count("state forwarding") < 2 and time.monotonic() < until:
+        until = time.monotonic() + 60
+        while inside.run("bridge", "link").count("state forwarding") < 2:
+            if time.monotonic() > until:
+                raise RuntimeError(f"the function {label} forwards nothing")
             time.sleep(0.02)
         return OvsHost(netns=inside, devices=pair, macs=("", ""))
 
