@@ -29,7 +29,7 @@ SETTINGS = (
     "{services: {shop: {locked: %s}}, detector: '', probe_s: 0, cool_down_s: 0, heals_per_resource_hour: 100, "
     "heals_per_vnf_hour: 100, heals_per_service_hour: 100, heals_per_hour: 100, policy_settings: {max_heals: 100}}"
 )
-LOOP = "while :; do timeout 1 wget -q -O /dev/null http://{at}/; usleep 20000; done"
+LOOP = "while :; do timeout 1 wget -q -O /dev/null http://{at}/; usleep 100000; done"
 
 
 class Host:

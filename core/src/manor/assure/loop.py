@@ -135,9 +135,13 @@ class Assurance:
     # one round of each
 
     def measure(self) -> None:
-        """Collect, keep and judge KPIs once."""
-        if self._settings.enabled:
-            self._measuring.round(self._measured_services.read(), self._running, self._settings)
+        """Collect, keep and judge KPIs once. What is suspected newly is told at once."""
+        if not self._settings.enabled:
+            return
+        before = self._measuring.suspected
+        self._measuring.round(self._measured_services.read(), self._running, self._settings)
+        if self._measuring.suspected - before:
+            self._woken.set()
 
     def compare(self) -> None:
         """Compare what should be with what is, once."""

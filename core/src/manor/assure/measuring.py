@@ -125,6 +125,11 @@ class Measuring:
         return {key: flow.load for key, flow in self._sent.now.items() if flow.load is not None}
 
     @property
+    def suspected(self) -> frozenset[str]:
+        """VNFs that a detector finds odd."""
+        return frozenset(self._learning.suspicions) if self._learning is not None else frozenset()
+
+    @property
     def learning(self) -> Learning | None:
         """The detectors, where there are any."""
         return self._learning
