@@ -7,13 +7,17 @@ import itertools
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from manor.api import (
     ChainElement,
     ChainPosition,
     ChainSpec,
     Classifier,
+    Distribution,
     ElementMode,
+    FailMode,
     FlowProgram,
     FlowRule,
     ResourceKind,
@@ -23,7 +27,9 @@ from manor.api import (
     Topology,
 )
 from manor_sdn_ryu.compile import compile_spec
+from manor_sdn_ryu.facts import facts
 from manor_sdn_ryu.fields import intersects, parse_match
+from manor_sdn_ryu.hops import arrivals
 from manor_sdn_ryu.pipeline import tag, tunnel_id
 from manor_sdn_ryu.programs import Programs
 from manor_sdn_ryu.store import Store
@@ -122,3 +128,101 @@ def received(program: FlowProgram) -> set[tuple[str, str]]:
     """What comes over tunnels: by where, and the id."""
     matches = [dict(rule.match) for rule in program.rules]
     return {(f"{m['in_port']}", str(m["tunnel_id"])) for m in matches if "tunnel_id" in m}
+
+
+HOSTS = ("h1", "h2", "h3")
+FIELD = Topology(
+    switches=(),
+    links=tuple(SwitchLink(host=a, peer=b, device=f"vx-{b}") for a, b in itertools.permutations(HOSTS, 2)),
+)
+CLASSIFIERS = (
+    Classifier(),
+    Classifier(protocol="tcp"),
+    Classifier(ether_type="ipv4", source_ip_address_prefix="10.0.0.1/32"),
+)
+
+
+def end(number: int, host: str) -> SdnPort:
+    return SdnPort(
+        key=f"end{number}", host=host, device=f"end{number}", mac=f"02:00:00:00:00:0{number}",
+        addresses=(f"10.0.0.{number}",),
+    )  # fmt: skip
+
+
+def element(name: str, host: str, mode: ElementMode) -> ChainElement:
+    mac = "02:00:00:00:01:01" if mode is ElementMode.ROUTED else ""
+    two = [SdnPort(key=name + s, host=host, device=name + s, mac=mac, transparent=not mac) for s in "io"]
+    return ChainElement(ingress=two[0], egress=two[mode is not ElementMode.ONE_ARMED], mode=mode)
+
+
+POSITIONS = st.lists(
+    st.tuples(
+        st.sampled_from(list(FailMode)),
+        st.sampled_from(list(Distribution)),
+        st.lists(st.tuples(st.sampled_from(HOSTS), st.sampled_from(list(ElementMode))), min_size=1, max_size=2),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def path(
+    positions: list[tuple[FailMode, Distribution, list[tuple[str, ElementMode]]]], far: str, **more: object
+) -> ChainSpec:
+    made = tuple(
+        ChainPosition(
+            name=f"p{n}", fail_mode=fail, distribution=how,
+            elements=tuple(element(f"f{n}{m}", host, mode) for m, (host, mode) in enumerate(where)),
+        ) for n, (fail, how, where) in enumerate(positions)
+    )  # fmt: skip
+    fields: dict[str, object] = {
+        "key": "s/chain/web", "owner": OWNER, "name": "web", "segment": "s/vl/lan", "classifiers": (Classifier(),),
+        "sources": (end(1, "h1"),), "destinations": (end(2, far),), "positions": made,
+    }  # fmt: skip
+    return ChainSpec(**{**fields, **more})  # type: ignore[arg-type]
+
+
+def elements_of(spec: ChainSpec) -> list[ChainElement]:
+    return [one for position in spec.positions for one in position.elements]
+
+
+@settings(max_examples=25)
+@given(POSITIONS, st.sampled_from(HOSTS), st.sampled_from(CLASSIFIERS), st.booleans(), st.integers(0, 7), st.data())
+def test_what_a_chain_may_receive_without_some_of_its_functions_is_known_before(
+    positions: list[tuple[FailMode, Distribution, list[tuple[str, ElementMode]]]],
+    far: str, classifier: Classifier, symmetric: bool, salt: int, data: st.DataObject,
+) -> None:  # fmt: skip
+    spec = path(positions, far, classifiers=(classifier,), symmetric=symmetric)
+    gone = data.draw(st.sets(st.sampled_from([one.ingress.device for one in elements_of(spec)])))
+    straight, bent = (compile_spec(spec, FIELD, dead=dead, salt=salt) for dead in (set(), gone))
+    kept = {(rule.host, rule.match) for rule in arrivals(spec, FIELD, salt)}
+    for program in (straight, bent):
+        comes = {(rule.host, rule.match) for rule in program.rules if "tunnel_id" in dict(rule.match)}
+        assert comes <= (kept or {(rule.host, rule.match) for rule in straight.rules})
+
+
+def test_a_chain_bent_around_a_dead_function_takes_no_others_tunnel_id(tmp_path: Path) -> None:
+    """Without ``f1`` frames go from h1 to ``f2`` over a link, under an id that the whole chain has no use for."""
+    both = [(FailMode.OPEN, Distribution.SOURCE_IP_HASH, [("h2", ElementMode.TRANSPARENT)])] * 2
+    seen: dict[int, str] = {}
+    for number in itertools.count():
+        key = f"{number}/chain/web"
+        other = seen.setdefault(tunnel_id(ResourceKind.CHAIN, tag(OWNER, ResourceKind.CHAIN, key, "f10i")), key)
+        if other != key:
+            break
+    one, two = (
+        compile_spec(path(both, "h2", key=name, classifiers=(Classifier(protocol=protocol),)), FIELD)
+        for name, protocol in ((other, "udp"), (key, "tcp"))
+    )
+    assert received(one).isdisjoint(received(two)), "while all functions live they do not meet"
+    programs = Programs(Store(tmp_path))
+    held = [programs.put(program, FIELD) for program in (one, two)]
+    as_compiled, bent = (
+        [received(programs_.effective(program, FIELD, ["f00i"])) for program in which]
+        for programs_, which in ((Programs(Store(tmp_path / "fresh")), (one, two)), (programs, held))
+    )
+    assert as_compiled[0] & as_compiled[1], "bent as compiled they would"
+    assert bent[0].isdisjoint(bent[1])
+    assert programs.put(two, FIELD) == held[1], "twice is once"
+    programs.drop(facts(held[0]).cookie)
+    assert programs.put(two, FIELD) == two, "what was kept free went with the chain"

@@ -377,6 +377,21 @@ def test_a_routed_function_gets_frames_addressed_to_it_and_the_chain_goes_on_by_
     assert (walked.through, walked.devices) == (("mni",), {"p2"})
 
 
+def test_a_routed_function_needs_one_family_of_addresses_that_both_ends_have() -> None:
+    router = [port(50, prefix="r"), port(51, prefix="r")]
+    element = ChainElement(ingress=router[0], egress=router[1], mode=ElementMode.ROUTED)
+    one, two = (dataclasses.replace(end, addresses=end.addresses[:1]) for end in (A, B))
+    positions = at("nat", element), at("mon", bump("m1"), bump("m2"))
+    for open_ in (Classifier(protocol="tcp"), Classifier()):
+        there = chain(*positions, sources=[one], destinations=[two], classifiers=(open_,))
+        net = fabric(segment(one, two, *router), there)
+        walked = net.send("h1", "r51", {**tcp(one, two), "eth_src": router[1].mac})
+        assert (len(walked.through), walked.devices) == (1, {"p2"})
+    for classifier, ends in ((Classifier(ether_type="ipv6"), (one, B)), (Classifier(), (one, port(2, addresses=())))):
+        with pytest.raises(Permanent, match="a routed function needs the addresses of both ends"):
+            compile_spec(chain(*positions, sources=ends[:1], destinations=ends[1:], classifiers=(classifier,)), NOWHERE)
+
+
 def test_a_one_armed_function_takes_frames_and_gives_them_back_by_one_port() -> None:
     arm = SdnPort(key="x", host="h1", device="arm", mac="", transparent=True)
     there = chain(at("tap", ChainElement(ingress=arm, egress=arm, mode=ElementMode.ONE_ARMED)),

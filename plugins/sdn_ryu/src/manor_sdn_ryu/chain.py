@@ -11,6 +11,7 @@ out of an NSH-aware function loses its header in ADMIT, and is then known in INN
 from __future__ import annotations
 
 import ipaddress
+import itertools
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -22,7 +23,6 @@ from manor.api import (
     ElementMode,
     FailMode,
     FlowRule,
-    ResourceKind,
     SdnPort,
     Topology,
 )
@@ -30,9 +30,10 @@ from manor.errors import Permanent, Unsupported
 from manor_sdn_ryu.balance import shares
 from manor_sdn_ryu.classifier import IP_FAMILIES, clauses, reverse
 from manor_sdn_ryu.fields import Field, exact, intersects, merge, render_match
+from manor_sdn_ryu.hops import arrival, hop_id
 from manor_sdn_ryu.names import word
 from manor_sdn_ryu.nsh import POSITIONS_MAX, returned, unwrapped, way_of, wrapped
-from manor_sdn_ryu.pipeline import LOCAL, SEGMENT_MASK, Priority, Table, metadata_of, tag, tunnel_id
+from manor_sdn_ryu.pipeline import LOCAL, SEGMENT_MASK, Priority, Table, metadata_of
 from manor_sdn_ryu.segment import DROP, Actions, goto, limited, link_device, way_out
 
 __all__ = ["compile_chain"]
@@ -53,6 +54,7 @@ def compile_chain(
     """
     _refuse_unsound(spec)
     ranked = _ranked(spec)
+    _refuse_unaddressed(spec, [clause for _, clause in ranked])
     ahead = _RANKS // 2 if _both_ways(spec) else 0
     rules: dict[tuple[object, ...], FlowRule] = {}
     for way in (True, False) if spec.symmetric else (True,):
@@ -109,6 +111,16 @@ def _refuse_unsound(spec: ChainSpec) -> None:
                 seen[where] = position.name
 
 
+def _refuse_unaddressed(spec: ChainSpec, clauses: list[_Clause]) -> None:
+    """Behind a routed function frames are known by address. Of a family that the ends have not, none come out."""
+    if not any(element.mode is ElementMode.ROUTED for position in spec.positions for element in position.elements):
+        return
+    families = [{name: field for name, field in clause.items() if name == "eth_type"} for clause in clauses]
+    for source, target in itertools.product(spec.sources, spec.destinations):
+        if not any(_by_address(source, target, family) for family in families):
+            raise Permanent(f"chain {spec.name}: a routed function needs the addresses of both ends")
+
+
 def _ranked(spec: ChainSpec) -> list[tuple[int, _Clause]]:
     """The chain's clauses, each with a rank by which overlapping ones are told apart (higher first)."""
     wanted: list[_Clause] = []
@@ -154,6 +166,14 @@ def _addressed(port: SdnPort, side: str, clause: _Clause) -> list[_Clause]:
     return found
 
 
+def _by_address(source: SdnPort, target: SdnPort, clause: _Clause) -> list[_Clause]:
+    """Frames from one to the other that the clause admits, whatever their MACs are by now."""
+    clause = {name: field for name, field in clause.items() if name not in ("eth_src", "eth_dst")}
+    pairs = itertools.product(_addressed(source, "src", clause), _addressed(target, "dst", clause))
+    ends = [both for pair in pairs if (both := merge(*pair)) is not None]
+    return [both for end in ends if (both := merge(end, clause)) is not None]
+
+
 @dataclass(frozen=True)
 class _Way:
     """One clause between one source and one destination, there (``forth``) or back."""
@@ -189,15 +209,11 @@ class _Way:
 
     def matches(self, routed: bool) -> list[_Clause]:
         """What frames of this way look like; by address once a routed function has had them."""
-        source, target, clause = self.source, self.target, self.clause
-        ends: list[_Clause] = [{**_mac("eth_src", source.mac), **_mac("eth_dst", target.mac)}]
         if routed:
-            clause = {name: field for name, field in clause.items() if name not in ("eth_src", "eth_dst")}
-            pairs = [(s, t) for s in _addressed(source, "src", clause) for t in _addressed(target, "dst", clause)]
-            ends = [both for pair in pairs if (both := merge(*pair)) is not None]
-            if not ends:
-                raise Permanent(f"chain {self.spec.name}: a routed function needs the addresses of both ends")
-        found = [both for end in ends if (both := merge(end, clause)) is not None]
+            found = _by_address(self.source, self.target, self.clause)
+        else:
+            ends = merge({**_mac("eth_src", self.source.mac), **_mac("eth_dst", self.target.mac)}, self.clause)
+            found = [] if ends is None else [ends]
         return found if self.forth else [reverse(match) for match in found]
 
     # --- where to
@@ -294,20 +310,13 @@ class _Way:
         self, port: SdnPort, to: SdnPort, table: Table, match: _Clause, before: Actions, after: Actions, note: str
     ) -> Iterator[FlowRule]:
         """Over the link to ``to``'s host, and what becomes of the frame there."""
-        spec = self.spec
-        way = (self.way,) if ("encap", "nsh") in after else ()  # a function with one port is dressed for its way
-        number = tag(spec.owner, ResourceKind.CHAIN, spec.key, to.device, *way)
-        hop = f"0x{tunnel_id(ResourceKind.CHAIN, number, self.salt):x}"
+        way = self.way if ("encap", "nsh") in after else ""  # a function with one port is dressed for its way
+        hop = hop_id(self.spec, to, way, self.salt)
         device = link_device(self.topology, port.host, to.host)
         away: Actions = (*before, ("set_field", f"tunnel_id={hop}"), ("output", device))
         yield self.rule(port, table, match, away, note)
-        yield FlowRule(
-            host=to.host, table=Table.ADMIT, priority=Priority.STEER,
-            match=render_match(
-                {"tunnel_id": exact("tunnel_id", hop)}, in_port=link_device(self.topology, to.host, port.host)
-            ),
-            actions=after, note=f"{spec.name}: {self.way}, to {word(to)}, from host {port.host}",
-        )  # fmt: skip
+        back = link_device(self.topology, to.host, port.host)
+        yield arrival(to, back, hop, after, f"{self.spec.name}: {self.way}, to {word(to)}, from host {port.host}")
 
     def rule(self, port: SdnPort, table: Table, match: _Clause, actions: Actions, note: str) -> FlowRule:
         """A rule for frames out of ``port``."""

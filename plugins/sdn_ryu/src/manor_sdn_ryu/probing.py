@@ -134,7 +134,9 @@ class Probing:
         return all(sent <= ended for sent, ended in zip(self._sent, self._ended, strict=True))
 
     def _missing(self) -> list[int]:
-        return [number for number, way in enumerate(self._routes) if len(way.stages) - 1 not in self._seen[number]]
+        """Those whose end was not seen, of those that can be seen anywhere."""
+        ends = [len(way.stages) - 1 for way in self._routes]
+        return [number for number, end in enumerate(ends) if end >= 0 and end not in self._seen[number]]
 
     def _inject(self, number: int, session: Session) -> None:
         way = self._routes[number]

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
-from manor.api import ChainSpec, FlowProgram, ResourceKind, SegmentSpec, Topology
+from manor.api import ChainSpec, FlowProgram, FlowRule, ResourceKind, SegmentSpec, Topology
 from manor.errors import Conflict, DriverError, Permanent
 from manor_sdn_ryu.claims import Claims
 from manor_sdn_ryu.compile import compile_spec, function_devices
 from manor_sdn_ryu.entries import Limits, check_rule, limits
 from manor_sdn_ryu.facts import facts
+from manor_sdn_ryu.hops import arrivals
 from manor_sdn_ryu.pipeline import COMPILER, cookie
 from manor_sdn_ryu.store import Store
 
@@ -63,6 +64,8 @@ class Programs:
         self._claims = Claims()
         self._bent: dict[int, tuple[_Why, FlowProgram]] = {}
         """What a program is while devices of it are gone, by its cookie, with what that was found from."""
+        self._claimed: dict[int, tuple[FlowRule, ...]] = {}
+        """What is kept free for each, by its cookie."""
         self._limits: dict[int, dict[str, Limits]] = {}
         """What is held to a rate, by the cookie of the program that says so."""
 
@@ -77,7 +80,7 @@ class Programs:
             spec = spec_of(program)
             if compiler != COMPILER and spec is not None:
                 program = replace(compile_spec(spec, topology), spec_hash=program.spec_hash)
-            self._hold(self._with_free_tunnel_ids(program, topology))
+            self._hold(self._with_free_tunnel_ids(program, topology), topology)
 
     def __iter__(self) -> Iterator[FlowProgram]:
         return iter(list(self._by_cookie.values()))
@@ -103,9 +106,9 @@ class Programs:
         for rule in program.rules:
             check_rule(rule)
         program = self._with_free_tunnel_ids(program, topology)
-        self.refuse_clash(program)
+        self.refuse_clash(program, topology)
         self._store.put(cookie_of(program), COMPILER, program)
-        self._hold(program)
+        self._hold(program, topology)
         return program
 
     def drop(self, number: int) -> None:
@@ -117,13 +120,13 @@ class Programs:
         """The program; compiled with other tunnel ids where another one has one of these by chance."""
         spec, number, found = spec_of(program), cookie_of(program), program
         for salt in _SALTS[1:]:
-            received = [rule for rule in found.rules if any(name == "tunnel_id" for name, _ in rule.match)]
+            received = [*filter(_arrives, found.rules), *_kept_free(found, topology)]
             if spec is None or not any(True for rule in received for _ in self._claims.rivals(number, rule)):
                 break
             found = replace(compile_spec(spec, topology, salt=salt), spec_hash=program.spec_hash)
         return found
 
-    def refuse_clash(self, program: FlowProgram) -> None:
+    def refuse_clash(self, program: FlowProgram, topology: Topology) -> None:
         """Raise Conflict when a frame could be meant by this program and by another one."""
         number = cookie_of(program)
         held = self._by_cookie.get(number)
@@ -131,7 +134,7 @@ class Programs:
             raise Conflict(
                 f"{program.key} and {held.key} have the same cookie", replace=False, hint="rename one of them"
             )
-        for rule in program.rules:
+        for rule in (*program.rules, *_kept_free(program, topology)):
             for other, their_rule in self._claims.rivals(number, rule):
                 rival = self._by_cookie[other]
                 raise Conflict(
@@ -154,20 +157,21 @@ class Programs:
                     hint="give the chain with the narrower classifier the higher precedence",
                 )
 
-    def _hold(self, program: FlowProgram) -> None:
+    def _hold(self, program: FlowProgram, topology: Topology) -> None:
         number = cookie_of(program)
         self._release(number)
         self._by_cookie[number] = program
         if limited := limits(program):
             self._limits[number] = limited
-        for rule in program.rules:
+        self._claimed[number] = (*_kept_free(program, topology), *program.rules)
+        for rule in self._claimed[number]:
             self._claims.add(number, rule)
 
     def _release(self, number: int) -> None:
-        program = self._by_cookie.pop(number, None)
+        self._by_cookie.pop(number, None)
         self._limits.pop(number, None)
         self._bent.pop(number, None)
-        for rule in program.rules if program else ():
+        for rule in self._claimed.pop(number, ()):
             self._claims.drop(number, rule)
 
     def effective(self, program: FlowProgram, topology: Topology, gone: Collection[str]) -> FlowProgram:
@@ -184,6 +188,20 @@ class Programs:
         if last is None or last[0] != why:
             last = self._bent[number] = why, _bent(program, spec, topology, dead)
         return last[1]
+
+
+def _arrives(rule: FlowRule) -> bool:
+    return any(name == "tunnel_id" for name, _ in rule.match)
+
+
+def _kept_free(program: FlowProgram, topology: Topology) -> tuple[FlowRule, ...]:
+    """What the program may come to receive over links while functions are gone."""
+    spec = spec_of(program)
+    if not isinstance(spec, ChainSpec):
+        return ()
+    received = {(rule.host, rule.match) for rule in program.rules if _arrives(rule)}
+    found = (arrivals(spec, topology, salt) for salt in _SALTS)
+    return next((rules for rules in found if received <= {(rule.host, rule.match) for rule in rules}), ())
 
 
 def _bent(program: FlowProgram, spec: ChainSpec, topology: Topology, dead: frozenset[str]) -> FlowProgram:
