@@ -52,7 +52,7 @@ def test_an_agent_of_another_release_is_named_with_the_remedy(link: AgentLink, t
     link.socket.with_suffix(".pid").write_text("4242\n")
     other = agent(link, json.dumps({"v": theirs, "ok": True, "result": {"pid": 4242}}).encode() + b"\n")
     with pytest.raises(Permanent, match=f"speaks protocol {theirs}, this Manor {VERSION}") as caught:
-        link.ask("switches", CallContext.within(5))
+        link.ask("switches", CallContext.within(60))
     other.join()
     assert hint in caught.value.hint
 
@@ -60,7 +60,7 @@ def test_an_agent_of_another_release_is_named_with_the_remedy(link: AgentLink, t
 def test_an_agent_that_dies_over_the_greeting_is_one_that_is_not_there(link: AgentLink) -> None:
     dying = agent(link, b"")
     with pytest.raises(Transient, match="broke off at hello"):
-        link._call("hello", 5.0, {})
+        link._call("hello", 60.0, {})
     dying.join()
 
 
@@ -78,7 +78,7 @@ def test_nobody_else_gets_in_and_a_request_of_another_release_is_refused_by_name
     done = subprocess.run([sys.executable, "-c", code, str(path.parent)], capture_output=True, text=True)
     assert "PermissionError" in done.stderr
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(5)
+        client.settimeout(60)
         client.connect(os.fspath(path))
         client.sendall(json.dumps({"v": VERSION + 1, "verb": "shutdown", "args": {"force": True}}).encode() + b"\n")
         answer = json.loads(client.makefile("rb").readline())

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
 import threading
-import time
 from collections.abc import Mapping
 
 import pytest
 
 from manor.api import Classifier, Phase, PortRange, Probe, ProbeVerdict, SdnPort, SecurityRule
-from manor.errors import NotFound, Permanent
+from manor.errors import DriverError, NotFound, Permanent
+from manor_sdn_ryu.proberoute import probe_cookie
 
-from .conftest import BRIDGE, Rig, Tap, chain, eventually, segment
+from .conftest import BRIDGE, OWNER, Rig, Tap, chain, eventually, segment
 
 pytestmark = pytest.mark.real
 WEB = (Classifier(protocol="tcp", destination_port_range=PortRange(lower=80, upper=80)),)
@@ -51,7 +52,7 @@ def comes_to(rig: Rig, key: str, packet: Mapping[str, str | int], wanted: list[t
         (probe,) = send(rig, key, packet)
         return probe if verdicts(probe) == wanted else None
 
-    found = eventually(sent, f"it comes to {wanted}", within_s=30)
+    found = eventually(sent, f"it comes to {wanted}")
     assert isinstance(found, Probe)
     return found
 
@@ -74,14 +75,11 @@ def test_a_probe_is_seen_at_each_hop_both_ways_and_no_end_ever_gets_it(
     for sent, wanted in ways.values():
         probe = comes_to(rig, web.key, sent, wanted)
         assert probe.arrived
-        assert all(hop.latency_s is None or 0 <= hop.latency_s < 3 for hop in probe.hops)
-    eventually(
-        lambda: all(hop.latency_s for hop in send(rig, web.key, packet(p1, p2))[0].hops), "one is measured", within_s=30
-    )
+    eventually(lambda: all(hop.latency_s for hop in send(rig, web.key, packet(p1, p2))[0].hops), "one is measured")
     for tap in taps:
         assert not tap.sees(TCP_MARK, within_s=0.3), "the machines at the ends see nothing"
     # What keeps a late copy from an end outlives the probe by its own timeout, where one may be on its way.
-    eventually(lambda: rig.flows() == before, "nothing is left in the switch", within_s=25)
+    eventually(lambda: rig.flows() == before, "nothing is left in the switch")
     with pytest.raises(NotFound):
         send(rig, "no/such/chain", packet(p1, p2))
     with pytest.raises(Permanent, match="not a packet"):
@@ -108,9 +106,12 @@ def test_what_goes_in_and_does_not_come_out_is_told_from_what_never_got_there(on
     assert "under another's address" in spoofed.hops[0].note
     rig.ovs.del_veth(BRIDGE, "vmoni")
     eventually(lambda: rig.observe(web.key).phase is Phase.DEGRADED, "the lost port is seen")
-    (closed,) = send(rig, web.key, {**packet(p1, p2), "in_port": fw.egress.device})
-    assert closed.hops[-1].verdict is ProbeVerdict.LOST
-    assert "no live function at mon: fail-closed" in closed.hops[-1].note
+
+    def closed() -> str:
+        last = send(rig, web.key, {**sent, "in_port": fw.egress.device})[0].hops[-1]
+        return last.note if last.verdict is ProbeVerdict.LOST else ""
+
+    assert "no live function at mon: fail-closed" in eventually(closed, "it comes to where it is dropped")
 
 
 def test_ends_with_security_rules_are_probed_behind_them_and_applications_hear_nothing(one_rig: Rig) -> None:
@@ -126,7 +127,7 @@ def test_ends_with_security_rules_are_probed_behind_them_and_applications_hear_n
         server.listen()
         server.settimeout(0.3)
         for sent in (packet(p1, p2), back(p1, p2)):
-            eventually(lambda sent=sent: send(rig, web.key, sent)[0].arrived, "it arrives", within_s=30)
+            eventually(lambda sent=sent: send(rig, web.key, sent)[0].arrived, "it arrives")
         with pytest.raises(TimeoutError):
             server.accept()
 
@@ -142,20 +143,20 @@ def test_probes_of_an_agent_that_died_go_by_themselves_and_are_swept_at_start(on
     wall.netns.run("ip", "link", "set", "eth1", "down")
 
     def ask() -> None:
-        with pytest.raises(Exception, match="agent"):
+        with contextlib.suppress(DriverError):  # how far it comes is up to the one that kills
             send(rig, web.key, packet(p1, p2))
 
     asking = threading.Thread(target=ask)
     asking.start()
-    eventually(lambda: any("CONTROLLER" in flow for flow in rig.flows()), "the probe's rules are in")
+    shown = eventually(lambda: [flow for flow in rig.flows() if "CONTROLLER" in flow], "the probe's rules are in")
+    assert all("hard_timeout=15" in flow for flow in shown)
     rig.kill_agent()
     asking.join()
-    assert any("CONTROLLER" in flow for flow in rig.flows())
-    assert all("hard_timeout=15" in flow for flow in rig.flows() if "CONTROLLER" in flow)
+    # One that does not go by itself while this test runs, so that it can only be swept.
+    left = f"table=60,priority=7,cookie=0x{probe_cookie(OWNER, web.key):x},hard_timeout=3600,actions=drop"
+    rig.ovs.ofctl("add-flow", BRIDGE, left)
     assert rig.observe(web.key).phase is Phase.ACTIVE  # a new agent is started
-    began = time.monotonic()
     eventually(lambda: sorted(rig.flows()) == sorted(before), "swept")
-    assert time.monotonic() - began < 10
 
 
 def test_probes_of_every_kind_of_traffic(one_rig: Rig) -> None:
@@ -176,7 +177,7 @@ def test_probes_of_every_kind_of_traffic(one_rig: Rig) -> None:
         {**six, "ip_proto": 58},
         {**six, "ip_proto": 6, "tcp_src": 50000, "tcp_dst": 80},
     ]
-    eventually(lambda: all(p.arrived for p in send(rig, web.key, *kinds)), "each kind arrives", within_s=30)
+    eventually(lambda: all(p.arrived for p in send(rig, web.key, *kinds)), "each kind arrives")
 
 
 def test_every_source_of_a_shared_position_and_each_element_is_probed(one_rig: Rig) -> None:
@@ -190,5 +191,5 @@ def test_every_source_of_a_shared_position_and_each_element_is_probed(one_rig: R
     )
     rig.apply(spec)
     sent = packet(p1, p3), packet(p2, p3)
-    probes = eventually(lambda: arrived(send(rig, spec.key, *sent)), "all arrive", within_s=30)
+    probes = eventually(lambda: arrived(send(rig, spec.key, *sent)), "all arrive")
     assert {probe.hops[1].key for probe in probes} == {"vfai", "vfbi"}, "by the source's address"

@@ -8,6 +8,7 @@ import secrets
 import socket
 import threading
 import time
+from typing import NamedTuple
 
 import pytest
 
@@ -27,7 +28,20 @@ from manor.errors import Conflict, DeadlineExceeded, Permanent, Transient
 from manor.testing.ovs import Netns
 from manor_sdn_ryu.driver import RyuSdn
 
-from .conftest import BRIDGE, OWNER, Rig, Stream, Tap, chain, end_agent, eventually, segment
+from .conftest import (
+    BRIDGE,
+    OWNER,
+    Pace,
+    Rig,
+    Stream,
+    Tap,
+    chain,
+    end_agent,
+    eventually,
+    forwards_first,
+    receiver,
+    segment,
+)
 
 pytestmark = pytest.mark.real
 
@@ -45,7 +59,7 @@ def udp_frame(source: int, target: int, payload: bytes) -> bytes:
 
 def reaches(netns: Netns, address: str) -> None:
     """An echo request is answered; on a busy machine not at once."""
-    eventually(lambda: netns.pings(address), f"{address} answers", within_s=20)
+    eventually(lambda: netns.pings(address), f"{address} answers")
 
 
 def test_a_segment_connects_its_ports_and_nothing_else_also_with_equal_addresses(rig: Rig) -> None:
@@ -84,7 +98,7 @@ def test_security_rules_are_stateful(rig: Rig) -> None:
     lan = segment(p1, p2, p3)
     assert rig.apply(lan).phase is Phase.ACTIVE
 
-    def talk(source: Netns, target: Netns, address: str, port: int, within_s: float = 5.0) -> bool:
+    def talk(source: Netns, target: Netns, address: str, port: int, within_s: float = 60.0) -> bool:
         with (
             source.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
             target.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
@@ -104,10 +118,10 @@ def test_security_rules_are_stateful(rig: Rig) -> None:
     assert not talk(one.netns, two.netns, "10.0.0.2", 54, within_s=0.5), "no rule admits it"
     assert talk(two.netns, one.netns, "10.0.0.1", 7000), "answers to its own questions come in"
     assert not one.netns.pings("10.0.0.2", within_s=0.5)
-    assert two.netns.pings("10.0.0.1", count=3), "it may ping, and the echo is its connection's"
+    eventually(lambda: two.netns.pings("10.0.0.1"), "it may ping, and the echo is its connection's")
     assert talk(three.netns, one.netns, "10.0.0.1", 7000)
     assert not three.netns.pings("10.0.0.1", within_s=0.5), "egress rules bound what it begins"
-    assert one.netns.pings("10.0.0.3", count=3), "and not what it answers"
+    eventually(lambda: one.netns.pings("10.0.0.3"), "and not what it answers")
     eventually(lambda: rig.packets(lan.key, "refused by the security rules") >= 3, "refusals are counted")
     rig.remove(lan)
     assert rig.flows() == []
@@ -118,38 +132,44 @@ def test_what_a_machine_sends_is_held_to_its_rate(rig: Rig) -> None:
     lan = segment(p1, p2)
     assert rig.apply(lan).phase is Phase.ACTIVE
     reaches(one.netns, "10.0.0.2")
-    assert _received_bps(one.netns, two.netns, "10.0.0.2") < 3_500_000, "2 Mbit/s, and the burst before it"
-    assert _received_bps(two.netns, one.netns, "10.0.0.1") > 6_000_000, "only what it sends is limited"
+    forwards_first(rig.ovs)
+    assert carried(one.netns, two.netns, "10.0.0.2").bps < HELD_BPS, "2 Mbit/s, and the burst before it"
+    assert carried(two.netns, one.netns, "10.0.0.1").share > MOST, "only what it sends is limited"
     _, fw = rig.bump("fw")
     assert rig.apply(chain(p1, p2, fw)).phase is Phase.ACTIVE
-    assert _received_bps(one.netns, two.netns, "10.0.0.2") < 3_500_000, "also by way of a chain"
+    assert carried(one.netns, two.netns, "10.0.0.2").bps < HELD_BPS, "also by way of a chain"
     faster = segment(dataclasses.replace(p1, rate_bps=50_000_000), p2)
     assert rig.apply(faster).phase is Phase.ACTIVE
-    assert _received_bps(one.netns, two.netns, "10.0.0.2") > 6_000_000, "a new rate counts at once"
+    assert carried(one.netns, two.netns, "10.0.0.2").share > MOST, "a new rate counts at once"
     assert "rate=50000" in rig.ovs.ofctl("dump-meters", BRIDGE)
     rig.remove(chain(p1, p2, fw), faster)
     assert "rate=" not in rig.ovs.ofctl("dump-meters", BRIDGE), "nothing is left"
 
 
-def _received_bps(source: Netns, target: Netns, address: str, seconds: float = 1.0) -> float:
-    """What arrives of about 10 Mbit/s."""
+HELD_BPS, MOST = 3_500_000, 0.6
+
+
+class Carried(NamedTuple):
+    bps: float
+    share: float
+
+
+def carried(source: Netns, target: Netns, address: str) -> Carried:
+    """What arrives of 10 Mbit at 10 Mbit/s, or as fast as this machine sends them."""
+    count, payload = 1000, bytes(1250)
     received = 0
-    with (
-        target.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
-        source.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
-    ):
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+    with receiver(target) as server, source.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         server.bind((address, 9))
         server.settimeout(0.5)
-        began = due = time.monotonic()
-        while due < began + seconds:
-            client.sendto(bytes(1250), (address, 9))
-            due += 0.001
-            time.sleep(max(0.0, due - time.monotonic()))
+        began, pace = time.monotonic(), Pace(count)
+        for _ in range(count):
+            client.sendto(payload, (address, 9))
+            pace.wait()
+        took_s = time.monotonic() - began
         with contextlib.suppress(TimeoutError):
             while True:
                 received += len(server.recv(2000))
-    return 8 * received / seconds
+    return Carried(8 * received / took_s, received / (count * len(payload)))
 
 
 def test_what_a_port_forges_is_dropped_and_counted(one_rig: Rig) -> None:
@@ -233,6 +253,7 @@ def test_a_killed_agent_is_not_missed_and_its_successor_converges(rig: Rig) -> N
     rig.apply(lan)
     rig.apply(web)
     held = sorted(rig.flows())
+    forwards_first(rig.ovs)
     with Stream(one.netns, two.netns, "10.0.0.2") as stream:
         rig.kill_agent()
         rig.ovs.ofctl("--strict", "del-flows", BRIDGE, f"table=30,cookie={rig_cookie(rig, lan.key)}/-1,priority=1000")
@@ -264,7 +285,7 @@ def test_a_switch_that_lost_everything_gets_it_back(rig: Rig) -> None:
     rig.ovs.stop_vswitchd(kill=True)
     eventually(lambda: rig.observe(lan.key).phase is Phase.UNKNOWN, "it is not claimed to be there")
     with pytest.raises(Transient, match="not connected"):
-        rig.driver.remove(ResourceRef(kind=ResourceKind.SEGMENT, key="other"), rig.ctx(2))
+        rig.driver.remove(ResourceRef(kind=ResourceKind.SEGMENT, key="other"), rig.ctx(4))
     rig.ovs.start_vswitchd()
     eventually(lambda: rig.observe(lan.key).phase is Phase.ACTIVE, "it is put back")
     reaches(one.netns, "10.0.0.2")
@@ -415,7 +436,7 @@ def test_the_agents_socket_is_closed_to_others_and_nonsense_does_no_harm(one_rig
     for nonsense in (b"hello\n", b"[]\n", b'{"v": 99}\n', b'{"v": 2, "verb": "rm -rf"}\n', b"\xff\xfe\n",
                      b'{"v": 2, "verb": "apply", "args": {"program": {"rules": 7}}}\n'):  # fmt: skip
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(5)
+            client.settimeout(60)
             client.connect(str(path))
             client.sendall(nonsense)
             assert b'"ok":false' in client.makefile("rb").readline()
@@ -459,7 +480,7 @@ def test_what_a_switch_that_is_down_still_holds_is_not_called_removed(one_rig: R
     rig.apply(lan)
     rig.ovs.stop_vswitchd()
     with pytest.raises(Transient):
-        rig.driver.remove(ResourceRef(kind=lan.kind, key=lan.key), rig.ctx(3.0))
+        rig.driver.remove(ResourceRef(kind=lan.kind, key=lan.key), rig.ctx(4))
     assert rig.observe(lan.key).phase is Phase.UNKNOWN
     assert rig.driver.shutdown(rig.ctx()) is False
     rig.ovs.start_vswitchd()
