@@ -73,13 +73,14 @@ def _what(op: NsLcmOpOcc) -> str:
 @app.command()
 def show(ctx: typer.Context, operation: Operation) -> None:
     """Show an operation with its steps, what failed, and what can be done now."""
+    from manor.cli.failures import hint_of, problem_in
     from manor.cli.render.steps import seconds, step_name
-    from manor.lcm.problem import problem_of, ways
+    from manor.lcm.problem import ways
 
     s = session(ctx)
     op = find_operation(s, operation)
     steps = _journal(s, op)
-    problem = problem_of(steps, lambda endpoint: _driver(s, endpoint))
+    problem = problem_in(s.runtime, op, steps)
     possible = ways(op, steps)
 
     def human() -> None:
@@ -95,7 +96,8 @@ def show(ctx: typer.Context, operation: Operation) -> None:
                 ("cancel asked", op.cancel_mode if op.is_cancel_pending else ""),
                 ("error", op.error),
                 ("cause", f"{problem.cause} of driver {problem.driver}" if problem else ""),
-                ("hint", op.hint),
+                ("host", problem.host if problem else ""),
+                ("hint", hint_of(op, problem)),
                 ("left behind", ", ".join(op.orphans)),
                 ("possible now", ", ".join(possible)),
             ]
@@ -119,18 +121,6 @@ def show(ctx: typer.Context, operation: Operation) -> None:
         )
 
     s.out.result({"operation": op, "problem": problem, "possible": possible, "steps": steps}, human)
-
-
-def _driver(s: Session, endpoint: str) -> str:
-    """Name of the driver behind an endpoint; that of the endpoint where it is not registered any more."""
-    from manor.errors import ManorError
-    from manor.model.instance import EndpointKind
-
-    kind, _, name = endpoint.partition(":")
-    try:
-        return s.runtime.endpoint(EndpointKind(kind), name).driver
-    except (ManorError, ValueError):
-        return name
 
 
 @app.command()

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from manor.cli.exits import ExitCode
+from manor.cli.failures import failure, problem_in
 from manor.cli.planfile import plan_document
 from manor.cli.progress import watcher
 from manor.cli.render.plan import Action, plan_lines
 from manor.cli.render.steps import seconds
 from manor.cli.session import Session
-from manor.errors import OperationFailed
 from manor.model.instance import NsLcmOpOcc, OperationState
 
 if TYPE_CHECKING:
@@ -124,14 +124,4 @@ def ended(
         if not said:
             s.out.result(operation, lambda: s.out.line(f"{what} {operation.state} in {took}", style="green"))
         return
-    why = f": {operation.error}" if operation.error else ""
-    hint = operation.hint
-    if operation.state is OperationState.ROLLED_BACK:
-        message = f"{what} failed and was rolled back{why}"
-    elif operation.state is OperationState.FAILED_TEMP:
-        message = f"{what} stopped{why}"
-        ways = f"manor op retry {operation.id}, or manor op rollback {operation.id}"
-        hint = f"{hint}; then {ways}" if hint else ways
-    else:
-        message = f"{what} ended {operation.state}{why}"
-    raise OperationFailed(message, operation_id=operation.id, hint=hint or f"manor op timeline {operation.id}")
+    raise failure(operation, problem_in(s.runtime, *s.runtime.operations.get(operation.id)))

@@ -20,6 +20,7 @@ from manor.lcm.ending import turn
 from manor.lcm.executor import Executor, inverse
 from manor.lcm.journal import Claim, Journal
 from manor.lcm.lanes import Lane, Lanes, Threads
+from manor.lcm.problem import remedy
 from manor.lcm.stepping import Frame, Result, carry_out, settle
 from manor.lcm.wave import Mode, decide
 from manor.model.instance import CancelMode, NsLcmOpOcc, OperationState, StepRecord, StepState
@@ -349,6 +350,6 @@ class _Run:
             state=StepState.UNDO_FAILED if undoing else StepState.FAILED,
             ended_s=now_s,
             error=error.message,
-            hint=error.hint,
+            hint=error.hint or remedy(error, record.step),
             error_class=type(error).__name__,
         )
