@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from manor.cli.render.hops import goes_on
 from manor.cli.render.topology import machine_name
 from manor.model.topology import ServiceTopology, TopologyChain, TopologyElement
 
@@ -155,7 +156,7 @@ def _leg(way: str, hop: int, rules: Sequence[Mapping[str, Any]]) -> Leg:
         hop=hop,
         rules=len(rules),
         wrong=sum(rule.get("state", "active") != "active" for rule in rules),
-        packets=sum(int(rule.get("packets", 0)) for rule in first),
+        packets=sum(int(rule.get("packets", 0)) for rule in first if not goes_on(rule)),
         tunnels=tuple(dict.fromkeys(host for _, found, host in tunnels if found)),
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from manor.model.topology import ServiceTopology, TopologyChain
 
-__all__ = ["HopCount", "hop_counts"]
+__all__ = ["HopCount", "goes_on", "hop_counts"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +62,7 @@ def hop_counts(
         *((tuple(e.ingress for e in h.elements), tuple(e.egress for e in h.elements)) for h in chain.hops),
         (chain.destinations, chain.destinations),
     ]
-    seen = [(_in_port(rule), str(rule.get("note", "")), rule) for rule in rules]
+    seen = [(_in_port(rule), str(rule.get("note", "")), rule) for rule in rules if not goes_on(rule)]
     old = {(count.way, count.hop): count for count in before}
     found: list[HopCount] = []
     for way in ("there", "back") if chain.symmetric else ("there",):
@@ -92,6 +92,11 @@ def hop_counts(
             )
             upstream = packets
     return found
+
+
+def goes_on(rule: Mapping[str, Any]) -> bool:
+    """Whether the rule only takes a frame's header off: another one sends the frame on, and counts it."""
+    return "decap" in str(rule.get("actions", ""))
 
 
 def _is(way: str, note: str) -> bool:
