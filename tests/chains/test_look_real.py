@@ -12,7 +12,7 @@ pytestmark = pytest.mark.real
 
 def test_a_chain_is_verified_traced_and_counted_in_the_operators_words(stage: Any) -> None:
     manor, client = stage.manor, stage.machines["client"]
-    assert client.pings(stage.addresses["web"], count=20)
+    stage.eventually(lambda: client.pings(stage.addresses["web"]), "it carries")
 
     verified = manor.good("chain", "verify", "web", "path")
     assert "client > firewall > monitor > web" in verified.out
@@ -45,8 +45,6 @@ def test_a_chain_is_verified_traced_and_counted_in_the_operators_words(stage: An
     assert [(h["way"], h["path"]) for h in counted["hops"]][:3] == [
         ("there", "client > firewall"), ("there", "firewall > monitor"), ("there", "monitor > web"),
     ]  # fmt: skip
-    # A probe that came late, after its own rules, is counted by the chain's, so a hop may have seen more than the last.
-    assert all((hop["lost"] or 0) <= 0 for hop in counted["hops"]), counted["hops"]
     stage.eventually(lambda: _measured(manor), "the functions' latencies are as the probes of verify found")
     watched = manor.good("chain", "counters", "web", "--watch", "--times", "2", "--interval", "0.2").out
     assert "packets/s=" in watched
@@ -81,7 +79,9 @@ def test_a_function_that_lets_nothing_out_is_named(stage: Any) -> None:
 
 
 def _counted(answer: Any, least: int) -> Any:
-    return answer if all(hop["packets"] >= least for hop in answer["hops"]) else None
+    """The counters once they tell of all: a switch adds up what each rule met now and then, not all rules at once. A
+    probe that came late, after its own rules, is counted by the chain's, so a hop may have seen more than the last."""
+    return answer if all(hop["packets"] >= least and (hop["lost"] or 0) <= 0 for hop in answer["hops"]) else None
 
 
 def test_what_was_altered_by_hand_is_named(stage: Any) -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-
-from manor.testing.ovs import PrivateOvs, missing_for_ovs
 
 from .conftest import BRIDGE, Stage
 from .test_refused import written
@@ -30,24 +26,11 @@ BEFORE = "    client:\n      type: manor.demo.Client"
 
 
 @pytest.fixture
-def outer(manor: Any, packages: Path, tmp_path: Path) -> Iterator[Stage]:
-    """A bridge, a fake VIM, and the demo's packages with a path that begins at a SAP."""
-    if reason := missing_for_ovs():
-        pytest.skip(reason)
-    with PrivateOvs() as ovs:
-        try:
-            manor.good("vim", "add", "lab", "--driver", "fake")
-            settings = [f"host={HOST}", f"ovsdb={ovs.ovsdb}", f"bridge={BRIDGE}", "runtime=os-ken", "settle_s=0.05"]
-            manor.good("sdn", "add", "net", "--driver", "ryu", *(word for o in settings for word in ("-o", o)))
-            ovs.add_bridge(BRIDGE)
-            manor.good("package", "onboard", str(packages))
-            ends = ("        - nfp_position: at_client", "        - nfp_position: at_door")
-            manor.good("package", "onboard", str(written(tmp_path, (BEFORE, SAP + BEFORE), ends)))
-            yield Stage(manor, ovs, tmp_path)
-        finally:
-            for name in ("web", "other"):
-                manor("ns", "delete", name, "--force", "--yes")
-            manor("sdn", "remove", "net", "--force")
+def outer(bare: Stage, tmp_path: Path) -> Stage:
+    """With a path that begins at a SAP."""
+    ends = ("        - nfp_position: at_client", "        - nfp_position: at_door")
+    bare.manor.good("package", "onboard", str(written(tmp_path, (BEFORE, SAP + BEFORE), ends)))
+    return bare
 
 
 def test_a_path_begins_at_a_vlan_of_a_port_of_the_host(outer: Stage) -> None:
@@ -76,13 +59,9 @@ def test_a_path_begins_at_a_vlan_of_a_port_of_the_host(outer: Stage) -> None:
     assert outer.eventually(lambda: outside.pings(outer.addresses["web"]), "the web server answers the outside")
     shown = manor.good("chain", "show", "web", "path").out
     assert "door" in shown
-    counted = outer.eventually(
-        lambda: [h for h in manor.good("--json", "chain", "counters", "web").json["hops"] if h["packets"]],
-        "by way of the chain",
-    )
-    assert {hop["way"] for hop in counted} == {"there", "back"}
-    verified = manor("chain", "verify", "web", "path")
-    assert verified.code == 0, verified.out + verified.err
+    hops = lambda: manor.good("--json", "chain", "counters", "web").json["hops"]  # noqa: E731
+    outer.eventually(lambda: {h["way"] for h in hops() if h["packets"]} == {"there", "back"}, "by way of the chain")
+    outer.eventually(lambda: manor("chain", "verify", "web", "path").code == 0, "it is proven")
 
     traced = manor.good("chain", "trace", "web", "--packet", "tcp,dst_port=80,src_mac=02:00:00:00:00:99").out
     assert [f"there, {hop}" in traced for hop in ("card to firewall", "firewall to monitor", "monitor to web")] == [
