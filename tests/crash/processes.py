@@ -1,11 +1,13 @@
 """A worker as a process of its own, to be killed or frozen: run this file with a database URL and a world's file.
 
 It says ``working`` once it is the worker, and ``idle`` each time nothing is at work; with ``--once`` it ends then.
+With ``--sits-in`` calls of such steps say ``sits`` and stay, before they have their effect, until the process is woken.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -16,16 +18,27 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "core" / "tests" / "lcm"))
 
 __all__ = ["WorkerProcess"]
 
+HURRIED_S = 1.5
+"""A lease for tests in which somebody has to be missed."""
+
 
 class WorkerProcess:
-    """A worker process on a database and a world."""
+    """A worker process on a database and a world. ``lease_s`` is in seconds; None is the product's."""
 
     def __init__(
-        self, url: str, world: Path, *, once: bool = False, calls: Path | None = None, usual_lease: bool = False
+        self,
+        url: str,
+        world: Path,
+        *,
+        once: bool = False,
+        calls: Path | None = None,
+        lease_s: float | None = HURRIED_S,
+        sits_in: str = "",
     ) -> None:
         argv = [sys.executable, __file__, url, str(world), *(["--once"] if once else [])]
         argv += ["--calls", str(calls)] if calls else []
-        argv += ["--usual-lease"] if usual_lease else []
+        argv += ["--lease", str(lease_s)] if lease_s is not None else []
+        argv += ["--sits-in", sits_in] if sits_in else []
         self.process = Popen(argv, stdout=PIPE, text=True)
 
     def wait_for(self, word: str) -> None:
@@ -67,8 +80,11 @@ def main() -> None:
     parser.add_argument("world", type=Path)
     parser.add_argument("--once", action="store_true")
     parser.add_argument("--calls", type=Path)
-    parser.add_argument("--usual-lease", action="store_true", help="as the product beats, not as a hurried test does")
+    parser.add_argument("--lease", type=float, default=LEASE_S)
+    parser.add_argument("--sits-in", default="")
     args = parser.parse_args()
+    woken = threading.Event()
+    signal.signal(signal.SIGCONT, lambda *_: woken.set())
 
     class Telling(FakeExecutor):
         """Writes down each call before it is made, with this process's number."""
@@ -77,12 +93,15 @@ def main() -> None:
             if args.calls:
                 with args.calls.open("a") as file:
                     file.write(f"{ctx.operation} {step.id}\n")
+            if args.sits_in and step.id.startswith(args.sits_in):
+                os.write(1, b"sits\n")  # whole, whoever else says it
+                woken.wait()
             return super().perform(step, ctx)
 
     database = Database.open(args.url)
-    beat_s, lease_s = (BEAT_S, LEASE_S) if args.usual_lease else (0.3, 1.5)
     world = World(state_file=args.world)
-    worker = Worker(database, Telling(world), beat_s=beat_s, lease_s=lease_s, grace_s=2.0)
+    beat_s = min(BEAT_S, args.lease / 5)
+    worker = Worker(database, Telling(world), beat_s=beat_s, lease_s=args.lease, grace_s=2.0)
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     while not worker.start():

@@ -7,18 +7,19 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lcm_world import OWNER, FakeExecutor, keys_of, nothing, service
 from processes import WorkerProcess
 
-from manor.api import CallContext, OperationKind, Query, ResourceKind
+from manor.api import CallContext, OperationKind, Query, ResourceKind, Verb
 from manor.errors import StoreError
 from manor.fakes import Action, Fault, World
 from manor.lcm.diff import diff
 from manor.lcm.target import Target
 from manor.lcm.worker import Worker
-from manor.model.instance import NsInstance, NsLcmOpOcc, NsState, OnFailure, OperationState
+from manor.model.instance import NsInstance, NsLcmOpOcc, NsState, OnFailure, OperationState, StepState
 from manor.store import instances, operations
 from manor.store.database import Database
 
@@ -39,9 +40,9 @@ class Site:
         self.submitter = Worker(self.database, FakeExecutor(self.world))
         self.workers: list[WorkerProcess] = []
 
-    def worker(self, *, once: bool = False, calls: Path | None = None) -> WorkerProcess:
+    def worker(self, **how: Any) -> WorkerProcess:
         """One more worker process."""
-        self.workers.append(WorkerProcess(self.url, self.file, once=once, calls=calls))
+        self.workers.append(WorkerProcess(self.url, self.file, **how))
         return self.workers[-1]
 
     def submit(self, kind: OperationKind) -> NsLcmOpOcc:
@@ -134,15 +135,19 @@ def test_terminate_killed_at_random_moments_leaves_nothing(site: Site) -> None:
 def test_a_frozen_node_that_wakes_starts_nothing_more(new_postgresql: str, tmp_path: Path) -> None:
     site = Site(new_postgresql, tmp_path)
     try:
-        site.world.heal()
-        site.world.inject(Fault(action=Action.DELAY, verb="ensure", kind="volume", seconds=1.0, times=3))
         operation = site.submit(OperationKind.INSTANTIATE)
         calls = [tmp_path / "first.calls", tmp_path / "second.calls"]
-        first = site.worker(calls=calls[0])
-        first.wait_for("working")
-        while not calls[0].exists() or calls[0].read_text().count("ensure volume") < 3:
-            time.sleep(0.01)
-        time.sleep(0.4)  # each of the three sits in its call now, and none in the fake world's lock
+        first = site.worker(calls=calls[0], sits_in="ensure volume")
+        for _ in range(3):
+            first.wait_for("sits")
+        until_s = time.monotonic() + 120.0
+        while not all(  # else it may be in the fake world's lock
+            record.state is StepState.DONE
+            for record in site.submitter.operations.get(operation.id)[1]
+            if record.step.kind in ("image", "network", "segment") and record.step.verb is Verb.ENSURE
+        ):
+            assert time.monotonic() < until_s
+            time.sleep(0.05)
         first.send(signal.SIGSTOP)
         second = site.worker(calls=calls[1])
         second.wait_for("idle")
@@ -184,7 +189,8 @@ def test_two_workers_share_services_but_never_one(new_postgresql: str, tmp_path:
     try:
         calls = [tmp_path / "first.calls", tmp_path / "second.calls"]
         for path in calls:
-            site.worker(calls=path).wait_for("working")
+            # A lease that no busy machine outlasts: who is only slow keeps its work.
+            site.worker(calls=path, lease_s=120.0).wait_for("working")
         submitted = []
         for number in range(6):
             wanted = service(f"{number:08x}")
@@ -215,7 +221,7 @@ def test_terminated_by_signal_a_worker_leaves_a_resumable_operation(site: Site) 
     worker.wait_for("working")
     time.sleep(0.3)
     worker.send(signal.SIGTERM)
-    assert worker.process.wait(30) == 0
+    assert worker.process.wait(120) == 0
     site.worker(once=True).wait_for("idle")
     assert site.state(operation) is OperationState.COMPLETED
     assert site.there() == keys_of(WHOLE)

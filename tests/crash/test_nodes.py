@@ -44,7 +44,7 @@ def test_a_killed_nodes_operations_are_taken_over(new_postgresql: str, tmp_path:
     database = Database.open(new_postgresql)
     submitter = Worker(database, FakeExecutor(world))
     engine = DbosEngine(database)
-    nodes = [WorkerProcess(new_postgresql, tmp_path / "world.json", usual_lease=True) for _ in range(NODES)]
+    nodes = [WorkerProcess(new_postgresql, tmp_path / "world.json", lease_s=None) for _ in range(NODES)]
     try:
         for node in nodes:
             node.wait_for("working")
