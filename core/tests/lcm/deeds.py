@@ -14,18 +14,21 @@ from service_world import VNFDS as WHOLE_VNFDS
 from sim_site import SimSite
 
 from manor.api import NodeSpec, OperationKind, PowerState
+from manor.fakes import FakeHost
 from manor.lcm import ns, snapshots
-from manor.lcm.changing import change_ext_conn, change_flavour, modify_information
+from manor.lcm.changing import act, change_ext_conn, change_flavour, modify_information
 from manor.lcm.healing import heal
+from manor.lcm.moving import move
 from manor.lcm.ns import Proposal
 from manor.lcm.operate import operate
 from manor.lcm.scaling import scale_ns, scale_vnf
 from manor.lcm.updates import update_ns
 from manor.lcm.updating import change_package, update
+from manor.lcm.wishes import Wishes
 from manor.model.nsd import Nsd
-from manor.model.vnfd import Vnfd
+from manor.model.vnfd import LcmScript, VnfAction, Vnfd
 
-__all__ = ["DEEDS", "INNER", "NSD", "VNFDS", "Deed"]
+__all__ = ["DEEDS", "NSD", "NSDS", "VNFDS", "Deed"]
 
 
 def _nsd() -> Nsd:
@@ -45,6 +48,25 @@ def _nsd() -> Nsd:
     return dataclasses.replace(WHOLE_NSD, flavours=(df,), vnffgds=(dataclasses.replace(graph, nfpds=(path,)),))
 
 
+def _next() -> Nsd:
+    """The NSD's next version: a path more, and more firewalls where nobody said how many."""
+    (df,) = NSD.flavours
+    (graph,) = NSD.vnffgds
+    (path,) = graph.nfpds
+    small, large = df.instantiation_levels
+    small = dataclasses.replace(small, vnf_levels={**small.vnf_levels, "firewall": 2})
+    rule = dataclasses.replace(path.rules[0], protocol="udp")
+    more = dataclasses.replace(path, id="also-to-web", rules=(rule,))
+    return dataclasses.replace(
+        NSD,
+        id=f"{NSD.id}-2",
+        invariant_id=NSD.id,
+        version="2",
+        flavours=(dataclasses.replace(df, instantiation_levels=(small, large)),),
+        vnffgds=(dataclasses.replace(graph, nfpds=(path, more)),),
+    )
+
+
 def _inner() -> Nsd:
     """A web server behind a link of its own, to be nested."""
     (df,) = WHOLE_NSD.flavours
@@ -61,10 +83,14 @@ def _web(version: str) -> Vnfd:
     (df,) = plain.flavours
     greeting = "{{ greeting | default('hello') }}"
     vdu = dataclasses.replace(df.vdus[0], boot_data=f"#!/bin/sh\necho {greeting} from version {version}\n")
+    backup = VnfAction(name="backup", script=_FILE, dsl=_BASH, inputs={"target": None})
+    around = tuple(LcmScript(event=event, script=_FILE, dsl=_BASH) for event in ("scale_start", "scale_end"))
     return dataclasses.replace(
         plain,
         id="web-vnfd" if version == "1" else f"web-vnfd-{version}",
         version=version,
+        actions=(backup,),
+        scripts=() if version == "1" else around,
         flavours=(
             dataclasses.replace(df, vdus=(vdu,)),
             dataclasses.replace(
@@ -77,7 +103,9 @@ def _web(version: str) -> Vnfd:
     )
 
 
-NSD, INNER = _nsd(), _inner()
+_FILE, _BASH = "vmlinuz", "tosca.artifacts.Implementation.Bash"
+NSD = _nsd()
+NSDS = (NSD, _next(), _inner())
 VNFDS = {name: WHOLE_VNFDS[name] for name in ("client-vnfd", "firewall-vnfd")}
 VNFDS |= {web.id: web for web in (_web("1"), _web("2"))}
 
@@ -136,6 +164,40 @@ def _updated(update_type: str, **data: object) -> Callable[[SimSite, str], Propo
     return lambda site, name: update_ns(site.rt, name, update_type, data)
 
 
+def _graph(port: int) -> dict[str, object]:
+    """A path of name queries through the firewall."""
+    hops = {"client": ["eth"], "firewall": ["in", "out"], "web": ["eth"]}
+    positions = [
+        {"id": name, "elements": [{"id": name, "cps": [{"constituent": name, "cpd": cp} for cp in cps]}]}
+        for name, cps in hops.items()
+    ]
+    rule = {"protocol": "udp", "destination_port_range": {"lower": port, "upper": port}}
+    return {"id": "dns", "nfpds": [{"id": "names", "positions": positions, "rules": [rule]}]}
+
+
+def _moved(site: SimSite, name: str) -> Proposal:
+    """To the other one of two hosts."""
+    state = site.desired(name)
+    here = {place for key, place in (state.placement if state else {}).items() if "/vnf/web/" in key}
+    return move(site.rt, name, "web", "lab/host-1" if here == {"lab/host-2"} else "lab/host-2", discard_data=True)
+
+
+def _second_host(site: SimSite, _name: str) -> None:
+    site.world.set_hosts(*site.hosts()[:1], FakeHost(name="host-2"))
+
+
+def _measured(site: SimSite, name: str) -> None:
+    site.world.metrics.update({key: {"v_cpu_usage_mean": 1.0} for key in site.there(name)})
+
+
+def _associated(site: SimSite, name: str) -> Proposal:
+    """The other one of two versions of the NSD."""
+    first, second, _ = (nsd.id for nsd in NSDS)
+    return update_ns(
+        site.rt, name, "ASSOC_NEW_NSD_VERSION", {"newNsdId": second if site.ns(name).nsd_id == first else first}
+    )
+
+
 def _upgraded(site: SimSite, name: str) -> Proposal:
     """The other one of two packages."""
     state = site.desired(name)
@@ -148,11 +210,17 @@ DEEDS: Mapping[str, Deed] = {
     "instantiate": Deed(ask=_plain(OperationKind.INSTANTIATE), before=()),
     "terminate": Deed(ask=_plain(OperationKind.TERMINATE)),
     "terminate-large": Deed(ask=_plain(OperationKind.TERMINATE), before=("instantiate", "scale-out", "stop")),
+    "terminate-forceful": Deed(
+        ask=lambda s, n: ns.propose(s.rt, n, OperationKind.TERMINATE, Wishes(patience_s=0.0)), is_long=True
+    ),
     "heal": Deed(ask=lambda s, n: heal(s.rt, n), damage=_crashed("web/main-0")),
     "heal-vnf": Deed(ask=lambda s, n: heal(s.rt, n, vnfs=["web"])),
     "heal-vnfc": Deed(ask=lambda s, n: heal(s.rt, n, vnfcs=["firewall/main-0"])),
     "stop": Deed(ask=lambda s, n: operate(s.rt, n, ["web"], PowerState.STOPPED)),
     "stop-forceful": Deed(ask=lambda s, n: operate(s.rt, n, ["firewall"], PowerState.STOPPED, patience_s=0.0)),
+    "stop-graceful": Deed(
+        ask=lambda s, n: operate(s.rt, n, ["web"], PowerState.STOPPED, patience_s=30.0), is_long=True
+    ),
     "start": Deed(
         ask=lambda s, n: operate(s.rt, n, ["web", "firewall"], PowerState.STARTED), before=("instantiate", "stop")
     ),
@@ -181,6 +249,16 @@ DEEDS: Mapping[str, Deed] = {
         before=("instantiate", "scale-vnf-out"),
         is_long=True,
     ),
+    "canary-behind-a-gate": Deed(
+        ask=lambda s, n: change_package(
+            s.rt, n, "web", "web-vnfd-2", strategy="canary", gate=["v_cpu_usage_mean<80"], soak_s=3.0
+        ),
+        before=("instantiate", "scale-vnf-out"),
+        damage=_measured,
+        is_long=True,
+    ),
+    "move": Deed(ask=_moved, damage=_second_host),
+    "action": Deed(ask=lambda s, n: act(s.rt, n, "web", "backup", {"target": "here"})),
     "change-flavour": Deed(ask=lambda s, n: change_flavour(s.rt, n, "web", "plus"), is_long=True),
     "modify-information": Deed(
         ask=lambda s, n: modify_information(s.rt, n, "web", name="front", properties={"greeting": "good day"}),
@@ -196,10 +274,18 @@ DEEDS: Mapping[str, Deed] = {
     "change-ext-conn": Deed(
         ask=lambda s, n: change_ext_conn(s.rt, n, "firewall", {"in": "dmz"}), before=("instantiate", "create-link")
     ),
+    "delete-link": Deed(
+        ask=_updated("DELETE_NS_VIRTUAL_LINK", virtualLinkId="dmz"), before=("instantiate", "create-link")
+    ),
+    "add-sap": Deed(ask=_updated("ADD_SAP", sapdId="wan", virtualLinkId="lan"), is_long=True),
+    "remove-sap": Deed(ask=_updated("REMOVE_SAP", removeSapId="wan"), before=("instantiate", "add-sap"), is_long=True),
     "add-nested": Deed(ask=_updated("ADD_NESTED_NS", nsProfileId="north", nsdId="inner"), is_long=True),
     "remove-nested": Deed(
         ask=_updated("REMOVE_NESTED_NS", removeNestedNsId="north"), before=("instantiate", "add-nested"), is_long=True
     ),
+    "add-vnffg": Deed(ask=_updated("ADD_VNFFG", vnffgd=_graph(53)), is_long=True),
+    "update-vnffg": Deed(ask=_updated("UPDATE_VNFFG", vnffgd=_graph(5353)), before=("instantiate", "add-vnffg")),
+    "new-nsd-version": Deed(ask=_associated),
     "remove-vnffg": Deed(ask=_updated("REMOVE_VNFFG", removeVnffgId="graph"), is_long=True),
     "snapshot": Deed(
         ask=lambda s, n: snapshots.create(s.rt, n, "web", "one"), before=("instantiate", "scale-vnf-out"), is_long=True

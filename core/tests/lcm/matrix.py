@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from deeds import DEEDS, INNER, NSD, VNFDS
+from deeds import DEEDS, NSD, NSDS, VNFDS
 from sim_site import SimSite, Snapshot, in_memory
 
 from manor.api import OperationKind
@@ -43,7 +43,7 @@ class Stage:
     def __init__(self, path: Path) -> None:
         self.site = SimSite(path)
         self.site.register()
-        for descriptor in (NSD, INNER, *VNFDS.values()):
+        for descriptor in (*NSDS, *VNFDS.values()):
             self.site.onboard(descriptor)
         self.site.create(NSD, NAME, SID)
         self._created = self.site.snapshot()

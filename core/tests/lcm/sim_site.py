@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from lcm_world import InlineEngine
 from pydantic import BaseModel
 from service_world import FILES, as_json, hash_of
 from simulated import Scheduler
 from sqlmodel import SQLModel
 
-from manor.api import DriverEnvironment, SdnDriver, VimDriver, hookimpl
+from manor.api import CallContext, DriverEnvironment, SdnDriver, VimDriver, hookimpl
 from manor.api.resources import ResourceKind
 from manor.errors import UsageError
 from manor.fakes import Crash, FakeHost, FakeSdn, FakeVim, Moment, World
@@ -156,7 +157,15 @@ class SimSite:
         )
         self.world.boundary = self._boundary
         _WORLDS[_WORLD] = self.world
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setattr(CallContext, "within", self._within)
+        self._patch.setattr("manor.lcm.world._at_once", lambda ask, subjects: [ask(one) for one in subjects])
         self.rt = self._process()
+
+    def _within(self, seconds: float, *, operation: str = "", attempt: int = 1) -> CallContext:
+        """What the planner gives a call: so much simulated time."""
+        deadline = self.scheduler.clock() + seconds
+        return CallContext(deadline=deadline, operation=operation, attempt=attempt, clock=self.scheduler.clock)
 
     def _process(self) -> Runtime:
         self.doom = Doom()
@@ -224,6 +233,7 @@ class SimSite:
         """Let go of the database."""
         self.scheduler.kill()
         self.database.close()
+        self._patch.undo()
 
     # preparing
 

@@ -61,7 +61,6 @@ class Scheduler:
         self.now_s = 1_000.0
         self._tasks: list[_Task] = []
         self._current: _Task | None = None
-        self._thread = threading.get_ident()
 
     # what the product is given
 
@@ -81,9 +80,6 @@ class Scheduler:
 
     def sleep(self, seconds: float) -> None:
         """Wait in simulated time."""
-        if threading.get_ident() != self._thread:
-            self.now_s += seconds  # a helper thread of the planner, which has nobody to take turns with
-            return
         self.wait(lambda: False, seconds)
 
     def pause(self, event: threading.Event, seconds: float) -> None:

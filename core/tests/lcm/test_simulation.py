@@ -1,300 +1,38 @@
-"""Random histories: operations on two services, drivers that fail, processes that die, people who meddle.
-
-Whatever happens, in whatever order: nothing is there twice; nothing is there that nobody answers for; an operation that
-says COMPLETED is true; and every service can be deleted, with nothing left. Time is simulated and a seed decides who
-overtakes whom, so a failure is the same again: hypothesis prints the shortest history it finds and a blob to replay
-it, and ``--hypothesis-seed`` runs the same ones. ``MANOR_HISTORIES`` asks for so many new ones.
-"""
+"""Random histories end well: a few each time, some in the whole suite, thousands in the long runs."""
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
+import many_histories
 import pytest
-from deeds import DEEDS, INNER, NSD, VNFDS
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from sim_site import Doom, SimSite, Snapshot, in_memory
-
-from manor.api import OperationKind
-from manor.errors import ManorError, UsageError
-from manor.fakes import Action, Fault, When
-from manor.lcm import endpoints, ns
-from manor.lcm.states import ACTIVE, Trigger
-from manor.model.instance import CancelMode, NsLcmOpOcc, NsState, OnFailure, OperationState
-from manor.store import instances, operations
-
-_LATE_S = 100_000.0
-NAMES = ("one", "two")
-KINDS = ("image", "network", "volume", "node", "segment", "chain", "*")
-VERBS = ("ensure", "remove", "apply", "observe", "topology", "guest_ping", "*")
-
-faults = st.builds(
-    Fault,
-    action=st.sampled_from([Action.FAIL, Action.FAIL, Action.FAIL, Action.HANG, Action.DELAY]),
-    verb=st.sampled_from(VERBS),
-    kind=st.sampled_from(KINDS),
-    when=st.sampled_from(When),
-    times=st.sampled_from([1, 1, 2, 0]),
-    skip=st.integers(0, 4),
-    error=st.sampled_from(["", "Transient", "Permanent", "Indeterminate", "unknown", "NotFound", "Conflict"]),
-    seconds=st.just(_LATE_S),
-)
-dooms = st.one_of(st.none(), st.integers(0, 120))
-
-
-@dataclasses.dataclass
-class _Stage:
-    site: SimSite
-    created: Snapshot
-    running: Snapshot
-
-
-_STAGE: list[_Stage] = []
-
-
-class Histories(RuleBasedStateMachine):
-    """One history; all share one site, rewound."""
-
-    @initialize(seed=st.integers(0, 1 << 32), run=st.booleans())
-    def begin(self, seed: int, run: bool) -> None:
-        self.site = _STAGE[0].site
-        self.site.rewind(_STAGE[0].running if run else _STAGE[0].created, seed)
-        self.away = False
-        self.meddled: set[str] = set()
-        """Ids of services that somebody meddled with since their last operation was planned."""
-        self.lost: set[str] = set()
-        """Snapshots that somebody destroyed: nothing can take one of that moment again."""
-
-    # what happens
-
-    @rule(name=st.sampled_from(NAMES), deed=st.sampled_from(sorted(DEEDS)), doom=dooms)
-    def operate_calmly(self, name: str, deed: str, doom: int | None) -> None:
-        """An operation that only its own process can spoil."""
-        self._operate(name, deed, doom=doom)
-
-    @rule(
-        name=st.sampled_from(NAMES),
-        deed=st.sampled_from(sorted(DEEDS)),
-        misfortunes=st.one_of(st.just([]), st.lists(faults, max_size=2)),
-        doom=dooms,
-        cancel=st.one_of(st.none(), st.none(), st.tuples(st.integers(0, 60), st.sampled_from(CancelMode))),
-        on_failure=st.sampled_from(OnFailure),
-        parallelism=st.sampled_from([1, 2, 8]),
-    )
-    def operate(
-        self,
-        name: str,
-        deed: str,
-        misfortunes: list[Fault],
-        doom: int | None,
-        cancel: tuple[int, CancelMode] | None,
-        on_failure: OnFailure,
-        parallelism: int,
-    ) -> None:
-        """An operation, with whatever comes between."""
-        self._operate(
-            name,
-            deed,
-            misfortunes=misfortunes,
-            doom=doom,
-            cancel=cancel,
-            on_failure=on_failure,
-            parallelism=parallelism,
-        )
-
-    def _operate(
-        self,
-        name: str,
-        deed: str,
-        *,
-        misfortunes: Sequence[Fault] = (),
-        doom: int | None = None,
-        cancel: tuple[int, CancelMode] | None = None,
-        on_failure: OnFailure = OnFailure.ROLLBACK,
-        parallelism: int = 8,
-    ) -> None:
-        site = self.site
-        self._answer(name, "rollback" if on_failure is OnFailure.ROLLBACK else "fail")
-        if site.ns(name).state is NsState.NOT_INSTANTIATED:
-            deed = "instantiate"
-        site.parallelism = parallelism
-        site.world.inject(*misfortunes)
-        try:
-            operation_id = ns.start(site.rt, DEEDS[deed].ask(site, name), on_failure=on_failure)
-        except ManorError:
-            return  # refused, as it should be: nothing has begun
-        self.meddled.discard(site.ns(name).id)
-        if cancel is not None:
-            site.interrupt(cancel[0], lambda: site.rt.operations.cancel(operation_id, cancel[1]))
-        site.survive(Doom(doom))
-        self._must_be_true(name)
-
-    @precondition(lambda self: any(self._stopped(name) for name in NAMES))
-    @rule(name=st.sampled_from(NAMES), trigger=st.sampled_from(["retry", "rollback", "continue", "fail"]), doom=dooms)
-    def handle(self, name: str, trigger: str, doom: int | None) -> None:
-        """The operator's answer to an operation that stopped."""
-        self._answer(name, trigger, doom)
-
-    def _answer(self, name: str, trigger: str, doom: int | None = None) -> None:
-        last = self._stopped(name)
-        if last is None:
-            return
-        try:
-            self.site.rt.operations.act(last.id, Trigger(trigger))
-        except UsageError:
-            return  # some cannot be rolled back
-        self.site.survive(Doom(doom))
-        self._must_be_true(name)
-
-    def _stopped(self, name: str) -> NsLcmOpOcc | None:
-        last = self.site.last(name)
-        return last if last is not None and last.state is OperationState.FAILED_TEMP else None
-
-    @precondition(lambda self: self.site.there())
-    @rule(which=st.integers(0, 60), gone=st.booleans())
-    def meddle(self, which: int, gone: bool) -> None:
-        """Somebody destroys something of ours, or a machine crashes."""
-        keys = sorted(self.site.there())
-        key = keys[which % len(keys)]
-        self.meddled.add(key.partition("/")[0])
-        if gone:
-            self.site.world.destroy(key)
-            self.lost |= {key} if "/snapshot/" in key else set()
-        else:
-            self.site.world.stop(key)
-
-    @rule(what=st.sampled_from(["all works again", "the other host comes or goes", "the process is started anew"]))
-    def turn_of_events(self, what: str) -> None:
-        """What lies outside of the operator's hands."""
-        match what:
-            case "all works again":
-                self.site.world.heal()
-                self.site.scheduler.sleep(2 * _LATE_S)  # and calls that hung come back
-            case "the other host comes or goes":
-                self.away = not self.away
-                first, second = self.site.hosts()
-                self.site.world.set_hosts(first, dataclasses.replace(second, reachable=not self.away))
-            case _:
-                self.site.restart()
-
-    # what must hold
-
-    def check_invariants(self, settings: Any, output: Any, runtimes: Any) -> None:
-        super().check_invariants(settings, output, runtimes)
-        if not hasattr(self, "site"):
-            return
-        there = self.site.there()
-        assert all(count == 1 for count in there.values()), "something is there twice"
-        for name in NAMES:
-            self._nothing_leaks(name, there)
-
-    def _nothing_leaks(self, name: str, there: Mapping[str, int]) -> None:
-        """What is there of a service should be, or is in the hands of an operation, or was reported as left behind."""
-        last = None
-        with self.site.rt.store.read() as tx:
-            service = instances.get(tx, name)
-            state = instances.desired(tx, service.id)
-            known = {resource.spec.key for resource in state.resources} if state else set()
-            if service.last_operation:
-                last = operations.get(tx, service.last_operation)
-                known |= set(last.orphans)
-                if last.state in ACTIVE:
-                    known |= {record.step.key for record in operations.steps(tx, last.id)}
-        leaked = {key for key in there if key.startswith(f"{service.id}/")} - known
-        assert not leaked, f"{leaked} is there, and nobody knows it; {last}"
-
-    def _must_be_true(self, name: str) -> None:
-        """An operation that completed has made all as it should be, and one that rolled back has left nothing more."""
-        last = self.site.last(name)
-        if last is None or self.away or last.ns_id in self.meddled:
-            return  # what was true when it was looked at may have been broken since: that is drift
-        if last.state is OperationState.COMPLETED:
-            missing = self.site.wanted(name) - self.site.there(name)
-            assert not self.site.there(name) - self.site.wanted(name), last
-            assert not set(missing) - self.lost, last
-            if self.site.desired(name) is not None:
-                self.site.world.heal()
-                assert ns.propose(self.site.rt, name, OperationKind.REPAIR).plan.steps == (), last
-
-    def teardown(self) -> None:
-        """In the end everything can be deleted, also while a host is away: then the rest is found as orphans."""
-        if not hasattr(self, "site"):
-            return
-        site = self.site
-        site.world.heal()
-        site.scheduler.sleep(2 * _LATE_S)
-        if not self.away:
-            for name in NAMES:
-                assert ns.delete(site.rt, name, force=True) == ()
-            assert not site.there()
-            return
-        for name in NAMES:
-            ns.delete(site.rt, name, force=True)
-        site.world.set_hosts(*(dataclasses.replace(host, reachable=True) for host in site.hosts()))
-        found, silent = endpoints.orphans(site.rt)
-        assert not silent
-        assert endpoints.remove_orphans(site.rt, found) == ()
-        assert not site.there()
+from histories import Lived, live, staged
 
 
 @pytest.fixture
-def stage() -> Iterator[None]:
-    with in_memory("manor-histories-") as path, pytest.MonkeyPatch.context() as patch:
-        image = Path(path) / "image"
-        image.write_bytes(b"content")
-        patch.setattr("manor.catalog.contents.artifact_path", lambda _home, _sha256: image)
-        site = SimSite(Path(path) / "home", hosts=2)
-        site.register()
-        for descriptor in (NSD, INNER, *VNFDS.values()):
-            site.onboard(descriptor)
-        for number, name in enumerate(NAMES, 1):
-            site.create(NSD, name, f"{number:08x}")
-        created = site.snapshot()
-        for name in NAMES:
-            ns.start(site.rt, DEEDS["instantiate"].ask(site, name))
-        site.work()
-        _STAGE.append(_Stage(site=site, created=created, running=site.snapshot()))
-        yield
-        _STAGE.clear()
-        site.close()
+def lived() -> Iterator[Lived]:
+    with staged() as lived:
+        yield lived
 
 
-def _live(histories: int, *, anew: bool = False, steps: int = 20) -> None:
-    """So many histories of up to so many events: the same ones each time, or ``anew`` others."""
-    run_state_machine_as_test(
-        Histories,
-        settings=settings(
-            max_examples=histories,
-            stateful_step_count=steps,
-            deadline=None,
-            print_blob=True,
-            derandomize=not anew,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-
-
-def test_a_few_histories(stage: None) -> None:
-    _live(4)
+def test_a_few_histories(lived: Lived) -> None:
+    live(4)
+    assert lived.histories >= 4
 
 
 @pytest.mark.slow
-def test_some_histories(stage: None) -> None:
-    _live(40)
+def test_some_histories(lived: Lived) -> None:
+    live(40)
+    assert lived.histories >= 40
+
+
+@pytest.mark.slow
+def test_a_seed_gives_the_same_histories_again() -> None:
+    first, second = (many_histories.share(7, histories=3) for _ in range(2))
+    assert first.lived >= 3
+    assert (first.lived, first.events, first.digest) == (second.lived, second.events, second.digest)
 
 
 @pytest.mark.long
-def test_histories(stage: None) -> None:
-    asked = int(os.environ.get("MANOR_HISTORIES", "0"))
-    _live(asked or 300, anew=bool(asked), steps=12 if asked else 20)
-
-
-@pytest.mark.long
-def test_ten_thousand_histories(stage: None) -> None:
-    _live(10_000, anew=True, steps=12)
+def test_ten_thousand_histories() -> None:
+    assert many_histories.main(["--histories", "10000", "--seed", "1"]) == 0
