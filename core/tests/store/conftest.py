@@ -1,20 +1,3 @@
-from collections.abc import Iterator
+from manor.testing.postgresql import new_postgresql, postgresql
 
-import pytest
-
-from manor.testing.postgresql import binaries, new_database, private_postgresql
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """URL prefix of a private PostgreSQL server."""
-    if binaries() is None:
-        pytest.skip("needs root and Debian's postgresql package")
-    with private_postgresql() as server:
-        yield server
-
-
-@pytest.fixture
-def new_postgresql(postgresql: str) -> str:
-    """URL of a new empty database."""
-    return new_database(postgresql)
+__all__ = ["new_postgresql", "postgresql"]

@@ -170,4 +170,4 @@ def test_a_service_is_not_made_of_a_package_that_is_being_let_go_of(database: Da
 
     refused = race(database, let_go, create, lambda tx: packages.remove(tx, "pkg-n"))
     assert isinstance(refused, UsageError)
-    assert "there is no" in refused.message
+    assert "'n'" in refused.message

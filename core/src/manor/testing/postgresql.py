@@ -1,7 +1,8 @@
 """A PostgreSQL server of a test's own, because "the same on PostgreSQL" must be shown on PostgreSQL.
 
 Needs root (the server refuses to run as root, so it is run as ``postgres``) and Debian's package ``postgresql``.
-Nothing of it is durable, and nothing stays.
+Nothing of it is durable, and nothing stays. A ``conftest.py`` that imports the fixtures ``postgresql`` and
+``new_postgresql`` has them.
 """
 
 from __future__ import annotations
@@ -17,48 +18,41 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["binaries", "new_database", "private_postgresql"]
+import pytest
+
+__all__ = ["new_database", "new_postgresql", "postgresql", "private_postgresql"]
+
+_COME_UP_S = 120.0
 
 
-def binaries() -> Path | None:
-    """Where the newest server's programs are; None where there is none, or we are not root."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return found[-1].parent if found and os.geteuid() == 0 else None
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """URL of a private server, to be followed by ``/`` and a database's name."""
+    if _programs() is None:
+        pytest.skip("needs root and Debian's postgresql package")
+    with private_postgresql() as server:
+        yield server
+
+
+@pytest.fixture
+def new_postgresql(postgresql: str) -> str:
+    """URL of a new empty database."""
+    return new_database(postgresql)
 
 
 @contextlib.contextmanager
 def private_postgresql() -> Iterator[str]:
     """The URL of a fresh server, to be followed by ``/`` and a database's name; the user may do everything."""
-    programs = binaries()
+    programs = _programs()
     if programs is None:
         raise RuntimeError("needs root and Debian's postgresql package")
     home = Path(tempfile.mkdtemp(prefix="manor-pg-"))
-    shutil.chown(home, "postgres")
-    data, port = home / "data", _free_port()
-    init = [programs / "initdb", "-D", data, "-A", "trust", "-U", "manor", "--no-sync"]
-    # It ends with the thread that started it: a run that is killed leaves no server.
-    serve = [
-        "setpriv",
-        "--pdeathsig",
-        "INT",
-        programs / "postgres",
-        "-D",
-        data,
-        "-k",
-        home,
-        "-p",
-        str(port),
-        "-c",
-        "listen_addresses=127.0.0.1",
-    ]
-    serve += ["-c", "fsync=off", "-c", "max_connections=300"]
-    as_postgres = {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": home}
     try:
-        subprocess.run(init, check=True, capture_output=True, **as_postgres)  # type: ignore[call-overload]  # noqa: S603
-        with (home / "log").open("wb") as log:
-            server = subprocess.Popen(serve, stdout=log, stderr=log, **as_postgres)  # type: ignore[call-overload]  # noqa: S603
+        shutil.chown(home, "postgres")
+        init = [programs / "initdb", "-D", home / "data", "-A", "trust", "-U", "manor", "--no-sync"]
+        subprocess.run(init, check=True, capture_output=True, **_as_postgres(home))  # type: ignore[call-overload]  # noqa: S603
+        server, port = _served(programs, home)
         try:
-            _await(programs, port, server, home / "log")
             yield f"postgresql://manor@127.0.0.1:{port}"
         finally:
             server.send_signal(signal.SIGINT)  # the fast way: it does not wait for clients
@@ -77,16 +71,47 @@ def new_database(server: str, *, like: str = "template1") -> str:
     return f"{server}/{name}"
 
 
+def _programs() -> Path | None:
+    """Where the newest server's programs are; None where there is none, or we are not root."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return found[-1].parent if found and os.geteuid() == 0 else None
+
+
+def _as_postgres(home: Path) -> dict[str, object]:
+    return {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": home}
+
+
+def _served(programs: Path, home: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """A server that answers, and its port. A port that was free may be another's a moment later: then the next one."""
+    for _ in range(5):
+        port = _free_port()
+        # It ends with the thread that started it: a run that is killed leaves no server.
+        serve = ["setpriv", "--pdeathsig", "INT", programs / "postgres", "-D", home / "data", "-k", home]
+        for setting in (f"port={port}", "listen_addresses=127.0.0.1", "fsync=off", "max_connections=300"):
+            serve += ["-c", setting]
+        with (home / "log").open("ab") as log:
+            server = subprocess.Popen(serve, stdout=log, stderr=log, **_as_postgres(home))  # type: ignore[call-overload]  # noqa: S603
+        # By its own socket: who answers at the port may be somebody else.
+        if _answers(server, [programs / "pg_isready", "-h", home, "-p", str(port)]):
+            return server, port
+    raise RuntimeError(f"PostgreSQL did not come up: {(home / 'log').read_text(errors='replace')[-1000:]}")
+
+
+def _answers(server: subprocess.Popen[bytes], ask: list[Path | str]) -> bool:
+    """Whether it does, at once or soon; False where it has ended."""
+    until = time.monotonic() + _COME_UP_S
+    while subprocess.run(ask, capture_output=True, check=False).returncode:  # noqa: S603
+        if server.poll() is not None:
+            return False
+        if time.monotonic() > until:
+            server.kill()
+            server.wait()
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _await(programs: Path, port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 30.0
-    ready = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
-    while subprocess.run(ready, capture_output=True, check=False).returncode:  # noqa: S603
-        if server.poll() is not None or time.monotonic() > until:
-            raise RuntimeError(f"PostgreSQL did not come up: {log.read_text(errors='replace')[-1000:]}")
-        time.sleep(0.05)
