@@ -63,7 +63,7 @@ class TestContract(SdnConformance):
     @pytest.fixture
     def specs(self, one_rig: Rig) -> SdnSpecs:
         OvsSpecs.ovs = one_rig.ovs
-        return OvsSpecs(owner=OWNER, hosts=("h1",), settle_s=20)
+        return OvsSpecs(owner=OWNER, hosts=("h1",), settle_s=60)
 
     @pytest.fixture
     def stranger(self, one_rig: Rig, tmp_path: Path) -> Iterator[Sdn]:

@@ -23,10 +23,9 @@ from manor.api import ChainElement, Phase
 from manor.errors import Indeterminate, Transient
 from manor.testing.ovs import Netns
 
-from .conftest import Rig, Stream, chain, eventually, segment
+from .conftest import Rig, Stream, chain, eventually, forwards_first, segment
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
-_BEHIND_S = 0.01
 _CACHE_S = 0.3
 _BASE = 4
 """A path is a number with its functions as digits; 0 is none."""
@@ -61,7 +60,6 @@ class Written(Stream):
         super().__init__(source, target, address, per_second=per_second, port=port)
         self._receiver.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
         self.paths: dict[int, int] = {}
-        self._sent_s: list[float] = []
         self._got_s: dict[int, float] = {}
         self._since: list[tuple[float, tuple[int, ...]]] = []
         """(time, paths that may be taken from then on)."""
@@ -70,32 +68,16 @@ class Written(Stream):
         """From now on."""
         self._since.append((time.monotonic(), tuple(map(path, ways))))
 
-    def _send(self) -> None:
-        due = time.monotonic()
-        while not self._stop.is_set():
-            self._sent_s.append(time.monotonic())
-            self._sender.sendto(self.sent.to_bytes(8, "big"), self._to)
-            self.sent += 1
-            # A sender that was not run for a while does not make up for it: a burst would fill the switch's queue.
-            due = max(due + self._pause, time.monotonic() - _BEHIND_S)
-            time.sleep(max(0.0, due - time.monotonic()))
-
-    def _receive(self) -> None:
-        while True:
-            try:
-                data, more, _, _ = self._receiver.recvmsg(64, 64)
-            except TimeoutError:
-                if self._stop.is_set():
-                    return
-                continue
-            number = int.from_bytes(data[:8], "big")
-            self.paths[number], self._got_s[number] = more[0][2][0] >> 2, time.monotonic()
-            self.received.append(number)
+    def _take(self) -> int:
+        data, more, _, _ = self._receiver.recvmsg(64, 64)
+        number = int.from_bytes(data[:8], "big")
+        self.paths[number], self._got_s[number] = more[0][2][0] >> 2, time.monotonic()
+        return number
 
     def gaps(self) -> str:
         """Which datagrams are missing, and how many changes had begun or ended by then."""
         missing = [number for number in range(self.sent) if number not in self.paths]
-        marks = [sum(since <= self._sent_s[number] for since, _ in self._since) for number in missing]
+        marks = [sum(since <= self.sent_s[number] for since, _ in self._since) for number in missing]
         return f"{len(missing)} of {self.sent} lost: {missing[:50]}, after the changes {sorted(set(marks))}"
 
     def astray(self) -> list[tuple[int, int]]:
@@ -104,7 +86,7 @@ class Written(Stream):
         times = [since for since, _ in self._since]
         found = []
         for number, taken in self.paths.items():
-            first = bisect.bisect_right(times, self._sent_s[number] - _CACHE_S) - 1
+            first = bisect.bisect_right(times, self.sent_s[number] - _CACHE_S) - 1
             last = bisect.bisect_right(times, self._got_s[number])
             if not any(taken in allowed for _, allowed in self._since[max(0, first) : last]):
                 found.append((number, taken))
@@ -116,9 +98,7 @@ class Field:
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
-        # Its forwarding shares two cores with everything else here; what its full queues drop is not what is tried.
-        for thread in Path(f"/proc/{rig.ovs.pid('ovs-vswitchd')}/task").iterdir():
-            os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(1))
+        forwards_first(rig.ovs)
         (self.one, self.p1), (self.two, self.p2) = rig.machine(1), rig.machine(2)
         self.elements: dict[str, ChainElement] = {}
         for number in (1, 2, 3):
@@ -144,7 +124,11 @@ class Field:
 WAYS = [way.split() for way in ("f1", "f2", "f1 f3", "f2 f3", "f2", "", "f3", "f1 f2 f3", "f2 f3", "f1")]
 
 
-def test_fifty_changes_lose_nothing_and_every_path_is_whole(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("least", [0, pytest.param(2000, marks=pytest.mark.long)])
+def test_fifty_changes_lose_nothing_and_every_path_is_whole(
+    rig: Rig, least: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How many datagrams a second there are is the machine's doing, and told; the long run demands as many."""
     field = Field(rig)
     there, back = field.streams()
     field.set(WAYS[0])
@@ -165,7 +149,7 @@ def test_fifty_changes_lose_nothing_and_every_path_is_whole(rig: Rig, capsys: py
     assert set(there.paths.values()) == {path(way) for way in WAYS}, "every way was taken"
     with capsys.disabled():
         print(f"\n50 changes at {rate:.0f} datagrams/s there, {back.sent} in all back: none lost, none astray")
-    assert rate >= 1000, f"a machine at work for others sent {rate:.0f} datagrams a second only"
+    assert rate >= least, f"a machine at work for others sent {rate:.0f} datagrams a second only"
 
 
 def test_an_agent_killed_amid_changes_loses_nothing_and_mixes_nothing(one_rig: Rig) -> None:

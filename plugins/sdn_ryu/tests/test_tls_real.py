@@ -174,7 +174,7 @@ def test_a_stranger_is_refused_by_the_switch_and_told_so(remote: Remote, tmp_pat
         controller(tmp_path / "db", "os-ken", **by_database) as driver,
         pytest.raises((Transient, Permanent), match="host far"),
     ):
-        driver.capabilities(ctx(10))
+        driver.capabilities(ctx())
 
 
 def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
