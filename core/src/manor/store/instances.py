@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from manor.errors import UsageError
@@ -40,6 +40,18 @@ _VNF = VnfRow.__table__  # type: ignore[attr-defined]
 _DESIRED = Desired.__table__  # type: ignore[attr-defined]
 _OP = OperationRow.__table__  # type: ignore[attr-defined]
 
+# Statements of the hot path, made once: building one costs more than SQLite takes to run it.
+_CALLED, _OF = bindparam("called"), bindparam("of_ns")
+_GET = select(_NS).where(or_(_NS.c.name == _CALLED, _NS.c.id == _CALLED))
+_GET_LOCKED = _GET.with_for_update()
+_WRITE = update(_NS).where(_NS.c.id == _OF)
+_VNFS = select(_VNF).where(_VNF.c.ns_id == _OF).order_by(_VNF.c.name, _VNF.c.id)
+_VNF_IDS = select(_VNF.c.id).where(_VNF.c.ns_id == _OF).order_by(_VNF.c.id)
+_GET_DESIRED = select(_DESIRED.c.desired).where(_DESIRED.c.ns_id == _OF)
+_DELETE_VNFS = delete(_VNF).where(_VNF.c.ns_id == _OF)
+_DELETE_DESIRED = delete(_DESIRED).where(_DESIRED.c.ns_id == _OF)
+_INSERT_VNFS, _INSERT_DESIRED = insert(_VNF), insert(_DESIRED)
+
 
 def add(tx: Connection, ns: NsInstance, vnfs: Sequence[VnfInstance] = ()) -> None:
     """Keep a new service. Raises UsageError where the name (or an id that reads the same) is taken."""
@@ -61,7 +73,7 @@ def add(tx: Connection, ns: NsInstance, vnfs: Sequence[VnfInstance] = ()) -> Non
 
 def save(tx: Connection, ns: NsInstance) -> None:
     """Write back a service."""
-    tx.execute(update(_NS).where(_NS.c.id == ns.id).values(rows.ns_values(ns)))
+    tx.execute(_WRITE, {**rows.ns_values(ns), "of_ns": ns.id})
 
 
 def get(tx: Connection, name_or_id: str, *, lock: bool = False) -> NsInstance:
@@ -69,8 +81,7 @@ def get(tx: Connection, name_or_id: str, *, lock: bool = False) -> NsInstance:
 
     Raises UsageError where there is none.
     """
-    query = select(_NS).where(or_(_NS.c.name == name_or_id, _NS.c.id == name_or_id))
-    row = tx.execute(query.with_for_update() if lock else query).mappings().first()
+    row = tx.execute(_GET_LOCKED if lock else _GET, {"called": name_or_id}).mappings().first()
     if row is None:
         raise UsageError(f"there is no service {name_or_id}", hint="manor ns list")
     return rows.ns_instance(row)  # type: ignore[arg-type]
@@ -104,8 +115,7 @@ def remove(tx: Connection, ns_id: str) -> None:
 
 def vnfs(tx: Connection, ns_id: str) -> tuple[VnfInstance, ...]:
     """The VNFs of a service, by name."""
-    query = select(_VNF).where(_VNF.c.ns_id == ns_id).order_by(_VNF.c.name, _VNF.c.id)
-    return tuple(rows.vnf_instance(row) for row in tx.execute(query).mappings())  # type: ignore[arg-type]
+    return tuple(rows.vnf_instance(row) for row in tx.execute(_VNFS, {"of_ns": ns_id}).mappings())  # type: ignore[arg-type]
 
 
 def get_vnf(tx: Connection, name_or_id: str) -> VnfInstance:
@@ -131,7 +141,7 @@ def replace_vnfs(tx: Connection, ns_id: str, vnfs: Sequence[VnfInstance]) -> Non
 
 def desired(tx: Connection, ns_id: str) -> DesiredState | None:
     """What should be there for a service; None where nothing should."""
-    value = tx.execute(select(_DESIRED.c.desired).where(_DESIRED.c.ns_id == ns_id)).scalar()
+    value = tx.execute(_GET_DESIRED, {"of_ns": ns_id}).scalar()
     return desired_from_json(value) if value is not None else None
 
 
@@ -150,7 +160,7 @@ def set_desired(tx: Connection, ns_id: str, state: DesiredState | None) -> None:
 
 def set_parameters(tx: Connection, ns_id: str, parameters: Mapping[str, Any]) -> None:
     """Write a service's parameters."""
-    tx.execute(update(_NS).where(_NS.c.id == ns_id).values(parameters=dict(parameters)))
+    tx.execute(_WRITE, {"parameters": dict(parameters), "of_ns": ns_id})
 
 
 def set_nsd(tx: Connection, ns_id: str, nsd_id: str, package_id: str) -> None:
@@ -165,7 +175,7 @@ def _insert_vnfs(tx: Connection, vnfs: Sequence[VnfInstance]) -> None:
 
 
 def _vnf_ids(tx: Connection, ns_id: str) -> tuple[str, ...]:
-    return tuple(tx.execute(select(_VNF.c.id).where(_VNF.c.ns_id == ns_id).order_by(_VNF.c.id)).scalars())
+    return tuple(tx.execute(_VNF_IDS, {"of_ns": ns_id}).scalars())
 
 
 def _tell_vnfs(tx: Connection, ns_id: str, before: Sequence[str], after: Sequence[str]) -> None:
@@ -186,13 +196,13 @@ def become(
     vnfs: Sequence[Mapping[str, Any]],
 ) -> None:
     """Write a service's state, desired state and VNFs, the latter two as the JSON they were kept in."""
-    tx.execute(update(_NS).where(_NS.c.id == ns_id).values(state=str(state)))
-    tx.execute(delete(_DESIRED).where(_DESIRED.c.ns_id == ns_id))
+    tx.execute(_WRITE, {"state": str(state), "of_ns": ns_id})
+    tx.execute(_DELETE_DESIRED, {"of_ns": ns_id})
     if desired is not None:
-        tx.execute(insert(_DESIRED).values(ns_id=ns_id, desired=dict(desired)))
+        tx.execute(_INSERT_DESIRED, {"ns_id": ns_id, "desired": dict(desired)})
     before = _vnf_ids(tx, ns_id)
-    tx.execute(delete(_VNF).where(_VNF.c.ns_id == ns_id))
+    tx.execute(_DELETE_VNFS, {"of_ns": ns_id})
     if vnfs:
-        tx.execute(insert(_VNF), [dict(vnf) for vnf in vnfs])
+        tx.execute(_INSERT_VNFS, [dict(vnf) for vnf in vnfs])
     packages.refresh_usage(tx)
     _tell_vnfs(tx, ns_id, before, [str(vnf["id"]) for vnf in vnfs])

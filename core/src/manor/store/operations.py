@@ -53,6 +53,10 @@ _LOCKED = _BY_ID.with_for_update()
 _PULSE = select(_OP.c.revision, _OP.c.mode).where(_OP.c.id == _THE_ID)
 _STEPS = select(_STEP).where(_STEP.c.operation_id == _THE_ID).order_by(_STEP.c.position)
 _TOUCHED = select(_STEP.c.step).where(_STEP.c.operation_id == _THE_ID).order_by(_STEP.c.position)
+_ACTIVE = select(*_LIGHT).where(_OP.c.ns_id == bindparam("of_ns"), _OP.c.state.in_(ACTIVE_STATES))
+_AT_WORK = select(*_LIGHT).where(_OP.c.state.in_(ACTIVE_STATES), _OP.c.mode != "").order_by(_OP.c.start_s, _OP.c.id)
+_TARGET = select(_OP.c.target).where(_OP.c.id == _THE_ID)
+_INSERT, _INSERT_STEPS = insert(_OP), insert(_STEP)
 _TOUCH = update(_OP).where(_OP.c.id == _THE_ID).values(revision=_OP.c.revision + 1)
 _WRITE_STEP = (
     update(_STEP)
@@ -68,17 +72,18 @@ def add(tx: Connection, operation: NsLcmOpOcc, plan: Plan, *, target: Mapping[st
         try:
             with tx.begin_nested():
                 tx.execute(
-                    insert(_OP).values(
+                    _INSERT,
+                    {
                         **rows.operation_values(operation),
-                        mode=mode,
-                        revision=1,
-                        target=dict(target),
-                        plan={
+                        "mode": mode,
+                        "revision": 1,
+                        "target": dict(target),
+                        "plan": {
                             "unchanged": list(plan.unchanged),
                             "notes": list(plan.notes),
                             "placement": dict(plan.placement),
                         },
-                    )
+                    },
                 )
         except IntegrityError:
             other = active(tx, operation.ns_id)
@@ -107,7 +112,7 @@ def add(tx: Connection, operation: NsLcmOpOcc, plan: Plan, *, target: Mapping[st
         for position, step in enumerate(plan.steps)
     ]
     if records:
-        tx.execute(insert(_STEP), records)
+        tx.execute(_INSERT_STEPS, records)
     notifications.add(tx, [occurrence(operation, operation.state, operation.start_s)])
 
 
@@ -127,15 +132,13 @@ def get(tx: Connection, operation_id: str) -> NsLcmOpOcc:
 
 def active(tx: Connection, ns_id: str) -> NsLcmOpOcc | None:
     """The operation of the service that has not ended, or None."""
-    query = select(*_LIGHT).where(_OP.c.ns_id == ns_id, _OP.c.state.in_(ACTIVE_STATES))
-    row = tx.execute(query).mappings().first()
+    row = tx.execute(_ACTIVE, {"of_ns": ns_id}).mappings().first()
     return rows.operation(row) if row is not None else None  # type: ignore[arg-type]
 
 
 def at_work(tx: Connection) -> tuple[NsLcmOpOcc, ...]:
     """Every operation that a worker should be running now."""
-    query = select(*_LIGHT).where(_OP.c.state.in_(ACTIVE_STATES), _OP.c.mode != "").order_by(_OP.c.start_s, _OP.c.id)
-    return tuple(rows.operation(row) for row in tx.execute(query).mappings())  # type: ignore[arg-type]
+    return tuple(rows.operation(row) for row in tx.execute(_AT_WORK).mappings())  # type: ignore[arg-type]
 
 
 def unfinished(tx: Connection) -> list[tuple[NsLcmOpOcc, tuple[Step, ...]]]:
@@ -202,12 +205,12 @@ def plan(tx: Connection, operation: NsLcmOpOcc) -> Plan:
 
 def target(tx: Connection, operation_id: str) -> Mapping[str, Any]:
     """What the service becomes when the operation completes, as the operation's maker wrote it."""
-    return tx.execute(select(_OP.c.target).where(_OP.c.id == operation_id)).scalar_one()  # type: ignore[no-any-return]
+    return tx.execute(_TARGET, {"the_id": operation_id}).scalar_one()  # type: ignore[no-any-return]
 
 
 def set_columns(tx: Connection, operation_id: str, **values: Any) -> None:
     """Write some columns of an operation and raise its revision; subscribers are told of a new state."""
-    tx.execute(_TOUCH.values(values) if values else _TOUCH, {"the_id": operation_id})
+    tx.execute(_TOUCH, {**values, "the_id": operation_id})
     if "state" in values:
         operation = get(tx, operation_id)
         passed(tx, operation, operation.state, operation.state_entered_s)
