@@ -1,9 +1,13 @@
 """What people and power cuts do behind our back is seen, and repaired, and the next operation works: on a real host."""
 
+import hashlib
 import json
+import re
+import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +18,42 @@ from manor.lcm.runtime import open_runtime
 
 MANOR = str(Path(sys.executable).parent / "manor")
 pytestmark = [pytest.mark.real, pytest.mark.slow]
+DISKS = """
+    root:
+      type: tosca.nodes.nfv.Vdu.VirtualBlockStorage
+      properties: {virtual_block_storage_data: {size_of_storage: 4 MiB}}
+      artifacts:
+        image:
+          type: tosca.artifacts.nfv.SwImage
+          file: ../Files/images/root.qcow2
+          properties: {name: root, version: "1.0", container_format: bare, disk_format: qcow2, min_disk: 4 MiB}
+    data:
+      type: tosca.nodes.nfv.Vdu.VirtualBlockStorage
+      properties: {virtual_block_storage_data: {size_of_storage: 1 MiB}}
+"""
+
+
+def with_disks(package: Path, folder: Path) -> Path:
+    """The package of a machine that has a disk on an image and a blank one too."""
+    with zipfile.ZipFile(package) as archive:
+        archive.extractall(folder)
+    image = folder / "Files/images/root.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "4M"], check=True)
+    descriptor, manifest = folder / "Definitions/hello.yaml", next(folder.glob("*.mf"))
+    text = descriptor.read_text()
+    own = "      artifacts:\n        # Direct boot"
+    text = text.replace(own, f"      requirements: [{{virtual_storage: root}}, {{virtual_storage: data}}]\n{own}")
+    descriptor.write_text(text.replace("    cp:\n      type: tosca", f"{DISKS}    cp:\n      type: tosca"))
+    digest = hashlib.sha256(descriptor.read_bytes()).hexdigest()
+    listed = r"(Source: Definitions/hello.yaml\nAlgorithm: SHA-256\nHash: )\w+"
+    manifest.write_text(re.sub(listed, rf"\g<1>{digest}", manifest.read_text()))
+    return folder
 
 
 @pytest.fixture(scope="module")
-def hello(site: Any, packages: Any) -> Any:
-    site.manor("package", "onboard", *map(str, sorted((packages / "hello-vm").glob("*.csar"))))
+def hello(site: Any, packages: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    vnf = with_disks(packages / "hello-vm/hello.csar", tmp_path_factory.mktemp("hello"))
+    site.manor("package", "onboard", str(vnf), str(packages / "hello-vm/nsd.csar"))
     site.manor("ns", "create", "hello-vm", "--name", "hi")
     site.manor("ns", "instantiate", "hi", "--yes")
     assert not drifted(site)
@@ -84,11 +119,73 @@ def test_a_tap_unplugged(hello: Any) -> None:
     repaired(hello)
 
 
+def files(site: Any, sort: str) -> list[Path]:
+    """Files of this sort in the pool."""
+    return sorted(path for path in site.lab.pool_dir.iterdir() if path.name.startswith(f"{sort}+"))
+
+
 def test_a_file_deleted(hello: Any) -> None:
-    kernel = next(path for path in hello.lab.pool_dir.iterdir() if path.name.startswith("image+"))
-    kernel.unlink()
+    files(hello, "image")[0].unlink()
     assert drifted(hello)
     repaired(hello)
+
+
+def test_a_disk_with_data_and_one_from_an_image_deleted(hello: Any) -> None:
+    boot = "cat /proc/sys/kernel/random/boot_id"
+    before = hello.inside("hi/hello", "sh", "-c", boot).stdout
+    disks = files(hello, "volume")
+    assert len(disks) == 2
+    for disk in disks:
+        disk.unlink()
+    assert drifted(hello)
+    repaired(hello)
+    assert files(hello, "volume") == disks
+    write = "for d in a b; do echo kept | dd of=/dev/vd$d conv=fsync 2>/dev/null; done; sync"
+    after = hello.inside("hi/hello", "sh", "-c", f"{write}; {boot}").stdout
+    assert after != before, "it was made anew: the old one would go on writing to files that nobody can open"
+    written = subprocess.run(["grep", "-l", "kept", *map(str, disks)], capture_output=True, text=True).stdout
+    assert len(written.split()) == 2, "what it writes is in the files"
+
+
+def test_a_snapshot_deleted_is_told_and_taken_off_the_books(hello: Any) -> None:
+    hello.manor("vnf", "snapshot", "create", "hi/hello", "clean", "--yes")
+    for file in files(hello, "snapshot"):
+        file.unlink()
+    looked = hello.manor("ns", "drift", "hi", expect=1)
+    assert "snapshot clean/hello/" in looked
+    assert "is lost, and nothing brings it back" in looked
+    assert files(hello, "snapshot") == []
+    hello.manor("vnf", "snapshot", "delete", "hi", "clean", "--yes")
+    assert not drifted(hello)
+
+
+def test_repaired_by_serve_where_the_operator_wants_it(hello: Any) -> None:
+    settings = "{drift: repair, drift_s: 1, degraded_s: 1, heartbeat_lost_s: 3600, detector: '', probe_s: 0}"
+    (hello.home / "assurance.yaml").write_text(settings)
+    before = {one["id"] for one in hello.ask("op", "list", "hi")}
+    (image, *_) = files(hello, "image")
+    image.unlink()
+
+    def alarms() -> list[Any]:
+        return [one for one in hello.ask("alarm", "list", "hi", "--all") if one["probable_cause"] == "drift"]
+
+    with open(hello.home / "serve.log", "w") as log:
+        serve = subprocess.Popen([MANOR, "serve"], env=hello.env, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        until_s = time.monotonic() + 180
+        while not any(one["alarm_cleared_time_s"] for one in alarms()):
+            assert time.monotonic() < until_s, (hello.home / "serve.log").read_text()[-3000:]
+            time.sleep(1.0)
+    finally:
+        serve.send_signal(signal.SIGTERM)
+        serve.wait(60)
+        (hello.home / "assurance.yaml").unlink()
+    (alarm,) = alarms()
+    assert "image" in alarm["fault_details"][0]
+    assert image.exists()
+    done = [one for one in hello.ask("op", "list", "hi") if one["id"] not in before]
+    assert {(one["operation"], one["state"], one["is_automatic"]) for one in done} == {("REPAIR", "COMPLETED", True)}
+    assert not drifted(hello)
 
 
 def test_the_network_deleted(hello: Any) -> None:
