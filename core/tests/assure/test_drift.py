@@ -19,7 +19,7 @@ from manor.api import (
     VolumeSpec,
     spec_hash,
 )
-from manor.assure.comparing import compared
+from manor.assure.comparing import by_service, compared
 from manor.assure.drift import Compared, by_drift, with_drift
 from manor.assure.healing import approve
 from manor.assure.looking import Seen
@@ -155,6 +155,23 @@ def test_a_dead_machine_is_healed_and_its_drift_with_it(make_site: Make) -> None
     assert (site.alarms(), len(site.all()), repairs(site)) == ([], 1, [])
 
 
+def test_a_degraded_machine_is_repaired_for_its_own_alarm(make_site: Make) -> None:
+    site = make_site(drift="repair", degraded_s=0)
+    key = site.node("web")
+    with site.world.change() as state:  # as when its port is unplugged
+        for native in state.natives.values():
+            native.phase = Phase.DEGRADED if native.spec.key == key else native.phase
+    site.compares()
+    (operation,) = site.operations(OperationKind.REPAIR)
+    assert f"node {key.partition('/')[2]} is broken" in operation.params["wishes"]["cause"]
+    assert site.is_whole()
+    site.compares()
+    site.rounds(6)
+    assert (site.alarms(), len(repairs(site))) == ([], 1)
+    (alarm,) = site.all()
+    assert (alarm.resource_key, alarm.probable_cause) == (key, "node-degraded")
+
+
 # the pure part
 
 SID, VIM, SDN = "1a2b3c4d", "vim:lab", "sdn:net"
@@ -184,7 +201,11 @@ WELL = {
 def standing(there: dict[str, Observed] | None, service: Service = SERVICE) -> Compared:
     """After two looks that saw this."""
     seen = Seen(observed={VIM: there} if there is not None else {})
-    return compared(service, seen, compared(service, seen, None, 100.0, 15.0), 115.0, 15.0)
+    return looked(seen, looked(seen, None, 100.0, service), 115.0, service)
+
+
+def looked(seen: Seen, before: Compared | None, now_s: float, service: Service = SERVICE) -> Compared:
+    return compared(service, seen, by_service(seen), before, now_s, 15.0)
 
 
 def alarm(cause: str, key: str = SID) -> AlarmRecord:
@@ -228,12 +249,12 @@ def test_each_way_to_differ() -> None:
 
 def test_a_difference_has_to_last_and_an_operation_begins_anew() -> None:
     seen = Seen(observed={VIM: {key: one for key, one in WELL.items() if key != DISK}})
-    first = compared(SERVICE, seen, None, 100.0, 15.0)
+    first = looked(seen, None, 100.0)
     assert first.standing == ()
-    assert compared(SERVICE, seen, first, 105.0, 15.0).standing == ()
-    assert len(compared(SERVICE, seen, first, 115.0, 15.0).standing) == 1
+    assert looked(seen, first, 105.0).standing == ()
+    assert len(looked(seen, first, 115.0).standing) == 1
     later = replace(SERVICE, last_operation="op2")
-    assert compared(later, seen, first, 115.0, 15.0).standing == ()
+    assert looked(seen, first, 115.0, later).standing == ()
     assert causes(standing(seen.observed[VIM]), later) == ([], True), "what was seen before says nothing of it now"  # type: ignore[arg-type]
 
 

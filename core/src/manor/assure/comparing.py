@@ -54,7 +54,8 @@ class Comparing:
         # What an operation changed while we looked is neither as it was nor as it will be.
         steady = [one for one in before if after.get(one.id) == one]
         hold_s = self._period_s(settings, differs=True)
-        self.now = {one.id: compared(one, seen, self.now.get(one.id), now_s, hold_s) for one in steady}
+        own = by_service(seen)
+        self.now = {one.id: compared(one, seen, own, self.now.get(one.id), now_s, hold_s) for one in steady}
         self.wanted.clear()
 
     def forget(self) -> None:
@@ -80,15 +81,34 @@ def _matters(service: Service, settings: AssuranceSettings) -> bool:
     return settings.drift_of(service.name) is not DriftPolicy.IGNORE
 
 
-def compared(service: Service, seen: Seen, before: Compared | None, now_s: float, hold_s: float) -> Compared:
+def by_service(seen: Seen) -> Mapping[str, Mapping[str, Mapping[str, Observed]]]:
+    """What a look found under each service's id, by endpoint and key. Pure."""
+    found: dict[str, dict[str, dict[str, Observed]]] = {}
+    for endpoint, there in seen.observed.items():
+        for key, one in there.items():
+            found.setdefault(key.partition("/")[0], {}).setdefault(endpoint, {})[key] = one
+    return found
+
+
+def compared(
+    service: Service,
+    seen: Seen,
+    own: Mapping[str, Mapping[str, Mapping[str, Observed]]],
+    before: Compared | None,
+    now_s: float,
+    hold_s: float,
+) -> Compared:
     """Pure: a service beside a look, and what of it was so in the look before and ``hold_s`` ago."""
     wanted = {resource.spec.key: resource.endpoint for resource in service.desired.resources}
     observed: dict[str, Observed] = {}
     found_at: dict[str, str] = {}
-    for endpoint, there in seen.observed.items():
+    for endpoint, there in own.get(service.id, {}).items():
         for key, one in there.items():
-            if wanted.get(key, endpoint if key.startswith(f"{service.id}/") else "") == endpoint:
+            if wanted.get(key, endpoint) == endpoint:
                 observed[key], found_at[key] = one, endpoint
+    for key, endpoint in wanted.items():  # images are nobody's own
+        if key not in observed and (shared := seen.observed.get(endpoint, {}).get(key)) is not None:
+            observed[key] = shared
     visible = tuple(r for r in service.desired.resources if r.endpoint in seen.observed)
     found = drifted(replace(service.desired, resources=visible), observed, found_at)
     known = before.since_s if before is not None and before.is_of(service) else {}
