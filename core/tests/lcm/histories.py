@@ -12,15 +12,13 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import pytest
 from deeds import DEEDS, NSD, NSDS, VNFDS
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from sim_site import Doom, SimSite, Snapshot, in_memory
+from sim_site import Doom, SimSite, Snapshot, opened
 
 from manor.api import OperationKind
 from manor.errors import ManorError, UsageError
@@ -273,14 +271,7 @@ class Histories(RuleBasedStateMachine):
 @contextmanager
 def staged() -> Iterator[Lived]:
     """Two services on two hosts, for :func:`live`."""
-    with in_memory("manor-histories-") as path, pytest.MonkeyPatch.context() as patch:
-        image = Path(path) / "image"
-        image.write_bytes(b"content")
-        patch.setattr("manor.catalog.contents.artifact_path", lambda _home, _sha256: image)
-        site = SimSite(Path(path) / "home", hosts=2)
-        site.register()
-        for descriptor in (*NSDS, *VNFDS.values()):
-            site.onboard(descriptor)
+    with opened(*NSDS, *VNFDS.values(), hosts=2) as site:
         for number, name in enumerate(NAMES, 1):
             site.create(NSD, name, f"{number:08x}")
         created = site.snapshot()
@@ -291,7 +282,6 @@ def staged() -> Iterator[Lived]:
         _STAGE.append(_Stage(site=site, created=created, running=site.snapshot(), lived=lived))
         yield lived
         _STAGE.clear()
-        site.close()
 
 
 def live(histories: int, *, of: int | None = None, steps: int = 20) -> None:

@@ -6,11 +6,10 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from deeds import DEEDS, NSD, NSDS, VNFDS
-from sim_site import SimSite, Snapshot, in_memory
+from sim_site import SimSite, Snapshot, opened
 
 from manor.api import OperationKind
 from manor.fakes import Moment, When
@@ -40,11 +39,8 @@ class Prepared:
 class Stage:
     """Prepares each deed once."""
 
-    def __init__(self, path: Path) -> None:
-        self.site = SimSite(path)
-        self.site.register()
-        for descriptor in (*NSDS, *VNFDS.values()):
-            self.site.onboard(descriptor)
+    def __init__(self, site: SimSite) -> None:
+        self.site = site
         self.site.create(NSD, NAME, SID)
         self._created = self.site.snapshot()
         self._prepared: dict[str, Prepared] = {}
@@ -83,13 +79,8 @@ class Stage:
 @contextmanager
 def staged() -> Iterator[Stage]:
     """A site for one module's tests."""
-    with in_memory("manor-matrix-") as path, pytest.MonkeyPatch.context() as patch:
-        image = Path(path) / "image"
-        image.write_bytes(b"content")
-        patch.setattr("manor.catalog.contents.artifact_path", lambda _home, _sha256: image)
-        stage = Stage(Path(path) / "home")
-        yield stage
-        stage.site.close()
+    with opened(*NSDS, *VNFDS.values()) as site:
+        yield Stage(site)
 
 
 def assert_exact(site: SimSite) -> None:

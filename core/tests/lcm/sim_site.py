@@ -49,7 +49,7 @@ from manor.plugin import Plugins, PluginSettings
 from manor.store import instances, operations, packages
 from manor.store.database import Database
 
-__all__ = ["Doom", "SimSite", "Snapshot", "in_memory"]
+__all__ = ["Doom", "SimSite", "Snapshot", "opened"]
 
 _WORLD = "sim"
 _WORLDS: dict[str, World] = {}
@@ -361,7 +361,20 @@ def _copied(state: State) -> State:
     return replace(state, natives=natives, faults=list(state.faults), hits=list(state.hits), ports=dict(state.ports))
 
 
-def in_memory(prefix: str) -> tempfile.TemporaryDirectory[str]:
-    """A directory in memory where there is one: nothing here tests a disk."""
+@contextlib.contextmanager
+def opened(*descriptors: Nsd | Vnfd, hosts: int = 1) -> Iterator[SimSite]:
+    """A site with a VIM, a controller and these packages, in memory where there is one: nothing here tests a disk."""
     memory = Path("/dev/shm")
-    return tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None, prefix=prefix)
+    place = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None, prefix="manor-site-")
+    with place as path, pytest.MonkeyPatch.context() as patch:
+        image = Path(path) / "image"
+        image.write_bytes(b"content")
+        patch.setattr("manor.catalog.contents.artifact_path", lambda _home, _sha256: image)
+        site = SimSite(Path(path) / "home", hosts=hosts)
+        try:
+            site.register()
+            for descriptor in descriptors:
+                site.onboard(descriptor)
+            yield site
+        finally:
+            site.close()

@@ -1,11 +1,10 @@
 """What a terminate could not remove is the next operation's: adopted where wanted, taken back with the rest of it."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from deeds import DEEDS, NSD, VNFDS
-from sim_site import SimSite, Snapshot, in_memory
+from sim_site import SimSite, Snapshot, opened
 
 from manor.errors import UsageError
 from manor.fakes import Fault
@@ -20,14 +19,7 @@ NETWORK = "0a0b0c0d/vl/lan@lab/host-1"
 @pytest.fixture(scope="module")
 def given_up() -> Iterator[tuple[SimSite, Snapshot]]:
     """A service that was given up while it was terminated: its network is still there, and was told of."""
-    with in_memory("manor-leftovers-") as path, pytest.MonkeyPatch.context() as patch:
-        image = Path(path) / "image"
-        image.write_bytes(b"content")
-        patch.setattr("manor.catalog.contents.artifact_path", lambda _home, _sha256: image)
-        site = SimSite(Path(path) / "home")
-        site.register()
-        for descriptor in (NSD, *VNFDS.values()):
-            site.onboard(descriptor)
+    with opened(NSD, *VNFDS.values()) as site:
         site.create(NSD, NAME, "0a0b0c0d")
         assert operated(site, "instantiate").state is OperationState.COMPLETED
         stuck = operated(site, "terminate", Fault(verb="remove", kind="network", error="Permanent", times=0))
@@ -36,7 +28,6 @@ def given_up() -> Iterator[tuple[SimSite, Snapshot]]:
         ended = site.operation(stuck.id)
         assert (ended.state, ended.orphans) == (OperationState.FAILED, (NETWORK,))
         yield site, site.snapshot()
-        site.close()
 
 
 @pytest.fixture
