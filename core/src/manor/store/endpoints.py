@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from manor.errors import UsageError
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["add", "all_of", "get", "remove"]
 
 _T = EndpointRow.__table__  # type: ignore[attr-defined]
+
+# Made once: building a statement costs more than SQLite takes to run it.
+_FIND = select(_T).where(_T.c.kind == bindparam("of_kind"), _T.c.name == bindparam("called"))
+_ALL = select(_T).order_by(_T.c.kind, _T.c.name)
+_ALL_OF_KIND = _ALL.where(_T.c.kind == bindparam("of_kind"))
 
 
 def add(tx: Connection, endpoint: Endpoint) -> None:
@@ -40,7 +45,7 @@ def add(tx: Connection, endpoint: Endpoint) -> None:
 
 def find(tx: Connection, kind: EndpointKind, name: str) -> Endpoint | None:
     """The endpoint of this name, or None."""
-    row = tx.execute(select(_T).where(_T.c.kind == str(kind), _T.c.name == name)).mappings().first()
+    row = tx.execute(_FIND, {"of_kind": str(kind), "called": name}).mappings().first()
     return rows.endpoint(row) if row is not None else None  # type: ignore[arg-type]
 
 
@@ -55,10 +60,8 @@ def get(tx: Connection, kind: EndpointKind, name: str) -> Endpoint:
 
 def all_of(tx: Connection, kind: EndpointKind | None = None) -> tuple[Endpoint, ...]:
     """Every endpoint, or every one of a kind, by name."""
-    query = select(_T).order_by(_T.c.kind, _T.c.name)
-    if kind is not None:
-        query = query.where(_T.c.kind == str(kind))
-    return tuple(rows.endpoint(row) for row in tx.execute(query).mappings())  # type: ignore[arg-type]
+    found = tx.execute(_ALL) if kind is None else tx.execute(_ALL_OF_KIND, {"of_kind": str(kind)})
+    return tuple(rows.endpoint(row) for row in found.mappings())  # type: ignore[arg-type]
 
 
 def remove(tx: Connection, kind: EndpointKind, name: str) -> None:
