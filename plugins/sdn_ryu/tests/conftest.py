@@ -91,6 +91,12 @@ class Rig:
     def apply(self, spec: SegmentSpec | ChainSpec) -> Observed:
         return self.driver.apply(self.driver.compile(spec, self.driver.topology(self.ctx())), self.ctx())
 
+    def steer(self, spec: SegmentSpec | ChainSpec) -> Observed:
+        """Apply, and empty the switch's cache: where frames go is tried, not how soon the cache follows the rules."""
+        applied = self.apply(spec)
+        self.ovs.appctl("revalidator/purge")
+        return applied
+
     def remove(self, *specs: SegmentSpec | ChainSpec) -> None:
         for spec in specs:
             self.driver.remove(ResourceRef(kind=spec.kind, key=spec.key), self.ctx())
@@ -211,9 +217,8 @@ class Tap:
     def sees(self, payload: bytes, within_s: float = 60.0) -> float:
         """When a frame with the payload came in; 0 when none did. Of what is not to come, say how long to look."""
         until = time.monotonic() + within_s
-        while (left := until - time.monotonic()) > 0:
-            if not select.select([self.socket], [], [], left)[0]:
-                break
+        # What is there already counts, however late it is looked at.
+        while select.select([self.socket], [], [], max(0.0, until - time.monotonic()))[0]:
             frame, more, _, address = self.socket.recvmsg(4096, 256)
             if payload in frame and address[2] != _OUTGOING:
                 stamp = next(data for _, kind, data in more if kind == _SO_TIMESTAMPNS)

@@ -57,10 +57,11 @@ def test_a_position_without_a_live_function_fails_as_it_says(one_rig: Rig) -> No
     rig = one_rig
     (one, p1), (two, p2) = rig.machine(1), rig.machine(2)
     (fw, fw_e), (_, ids_e), (mon, mon_e) = rig.bump("fw"), rig.bump("ids"), rig.bump("mon")
-    rig.apply(segment(p1, p2))
+    rig.steer(segment(p1, p2))
     web = chain(p1, p2, fw_e, ids_e, mon_e)
-    assert rig.apply(web).phase is Phase.ACTIVE
+    assert rig.steer(web).phase is Phase.ACTIVE
     rig.ovs.del_veth(BRIDGE, "vidsi")
+    eventually(lambda: rig.observe(web.key).phase is Phase.DEGRADED, "the lost port is seen")
     with taps((one.netns, "eth0"), (fw.netns, "eth0"), (mon.netns, "eth0"), (two.netns, "eth0")) as (
         a,
         at_fw,
@@ -74,7 +75,7 @@ def test_a_position_without_a_live_function_fails_as_it_says(one_rig: Rig) -> No
         ):
             first, second, third = web.positions
             there = dataclasses.replace(web, positions=(first, dataclasses.replace(second, fail_mode=mode), third))
-            assert rig.apply(there).phase is Phase.DEGRADED, "a function is missing"
+            assert rig.steer(there).phase is Phase.DEGRADED, "a function is missing"
             mark = token()
             a.send(datagram(1, 2, mark))
             assert at_fw.sees(mark), mode
@@ -88,14 +89,14 @@ def test_load_is_shared_by_weight_and_a_connection_sticks_both_ways(one_rig: Rig
     (one, p1), (two, p2) = rig.machine(1), rig.machine(2)
     p1 = dataclasses.replace(p1, addresses=tuple(f"10.0.0.{n}" for n in (1, *range(100, 108))))
     functions = [rig.bump(name) for name in ("f1", "f2")]
-    rig.apply(segment(p1, p2))
+    rig.steer(segment(p1, p2))
     elements = tuple(dataclasses.replace(e, weight=w) for (_, e), w in zip(functions, (1, 3), strict=True))
     for how in Distribution:
         shared = dataclasses.replace(
             chain(p1, p2, functions[0][1], classifiers=(Classifier(protocol="udp"),)),
             positions=(ChainPosition(name="fw", elements=elements, distribution=how),),
         )
-        assert rig.apply(shared).phase is Phase.ACTIVE
+        assert rig.steer(shared).phase is Phase.ACTIVE
         met: list[int] = []
         where = [(host.netns, end) for host, _ in functions for end in ("eth0", "eth1")]
         with taps((one.netns, "eth0"), (two.netns, "eth0"), *where) as (a, b, *inside):
@@ -135,16 +136,16 @@ def test_one_armed_routed_and_transparent_functions_in_one_chain_and_one_way(one
     router.netns.run("ip", "route", "add", "10.0.0.2/32", "dev", "eth1")
     router.netns.run("ip", "route", "add", "10.0.0.1/32", "dev", "eth0")
     mon, mon_e = rig.bump("mon")
-    rig.apply(segment(p1, p2, r_in, r_out))
+    rig.steer(segment(p1, p2, r_in, r_out))
     one_armed = ChainElement(ingress=arm, egress=arm, mode=ElementMode.ONE_ARMED)
     routed = ChainElement(ingress=r_in, egress=r_out, mode=ElementMode.ROUTED)
     web = chain(p1, p2, one_armed, routed, mon_e)
-    assert rig.apply(web).phase is Phase.ACTIVE
+    assert rig.steer(web).phase is Phase.ACTIVE
     with Echo(arm_ns) as echo:
         eventually(lambda: one.netns.pings("10.0.0.2"), "through all three kinds, both ways")
         for part in ("there, p1 to", "there, arm to", "there, rto to", "back, p2 to", "back, rti to", "back, arm to"):
             eventually(lambda part=part: rig.packets(web.key, part), f"counted: {part}")
-        assert rig.apply(dataclasses.replace(web, symmetric=False)).phase is Phase.ACTIVE
+        assert rig.steer(dataclasses.replace(web, symmetric=False)).phase is Phase.ACTIVE
         mark, back = token(), token()
         with taps((one.netns, "eth0"), (two.netns, "eth0"), (mon.netns, "eth0"), (mon.netns, "eth1")) as (
             a,
@@ -168,15 +169,15 @@ def test_chains_share_functions_and_rank_by_precedence(one_rig: Rig) -> None:
     rig = one_rig
     (one, p1), (two, p2), (three, p3) = rig.machine(1), rig.machine(2), rig.machine(3)
     (fw, fw_e), (mon, mon_e) = rig.bump("fw"), rig.bump("mon")
-    rig.apply(segment(p1, p2, p3))
+    rig.steer(segment(p1, p2, p3))
     everything = chain(p1, p2, fw_e, classifiers=(Classifier(ether_type="ipv4"),), key="s/chain/all")
     dns = chain(p1, p2, mon_e, fw_e, key="s/chain/dns", precedence=999, classifiers=(
         Classifier(destination_port_range=PortRange(lower=53, upper=54)),))  # fmt: skip
     third = chain(p3, p2, fw_e, mon_e, key="s/chain/third", classifiers=(Classifier(protocol="udp"),))
     for spec in (everything, dns, third):
-        assert rig.apply(spec).phase is Phase.ACTIVE
+        assert rig.steer(spec).phase is Phase.ACTIVE
     with pytest.raises(Conflict, match=r"s/chain/rival.*s/chain/all"):
-        rig.apply(dataclasses.replace(everything, key="s/chain/rival", name="rival"))
+        rig.steer(dataclasses.replace(everything, key="s/chain/rival", name="rival"))
     where = (one.netns, "eth0"), (two.netns, "eth0"), (three.netns, "eth0"), (fw.netns, "eth0"), (mon.netns, "eth0")
     with taps(*where) as (a, b, c, at_fw, at_mon):
         for sender, frame, through in (
@@ -219,10 +220,10 @@ def test_rules_of_every_kind_steer_on_the_switch(one_rig: Rig) -> None:
     rig = one_rig
     (one, p1), (two, p2) = rig.machine(1), rig.machine(2)
     fw, fw_e = rig.bump("fw")
-    rig.apply(segment(p1, p2))
+    rig.steer(segment(p1, p2))
     with taps((one.netns, "eth0"), (two.netns, "eth0"), (fw.netns, "eth0")) as (a, b, at_fw):
         for rule, yes, no in RULES:
-            applied = rig.apply(chain(p1, p2, fw_e, classifiers=(rule,)))
+            applied = rig.steer(chain(p1, p2, fw_e, classifiers=(rule,)))
             assert applied.phase is Phase.ACTIVE, "the switch holds it as compiled"
             for fields, steered in ((yes, True), (no, False)):
                 if fields is None:
@@ -260,12 +261,12 @@ def test_a_service_reaches_the_outside_and_is_reached_by_way_of_its_chain(rig: R
     out = _behind_the_card(rig, vlan)
     door = SdnPort(key="s/sap/door", host="h1", device="card", mac="", vlan=vlan)
     lan = segment(p1, p2, door)
-    assert rig.apply(lan).phase is Phase.ACTIVE
+    assert rig.steer(lan).phase is Phase.ACTIVE
     for address in ("10.0.0.200", "fd00::c8"):
         eventually(lambda address=address: one.netns.pings(address), f"{address} is found outside")
     eventually(lambda: out.pings("10.0.0.2"), "and finds the inside")
     web = chain(p1, door, fw_e, classifiers=(Classifier(protocol="icmp"), Classifier(protocol="udp")))
-    assert rig.apply(web).phase is Phase.ACTIVE
+    assert rig.steer(web).phase is Phase.ACTIVE
     with taps((one.netns, "eth0"), (fw.netns, "eth0"), (fw.netns, "eth1"), (two.netns, "eth0")) as (
         a,
         fw_in,
@@ -302,8 +303,8 @@ def test_multicast_dhcp_and_discovery_stay_in_the_segment_and_spoofing_is_droppe
     (one, p1), (two, p2), (three, p3) = rig.machine(1), rig.machine(2), rig.machine(3)
     alien, q1 = rig.machine(1, device="q1")
     lan = segment(p1, p2, p3)
-    rig.apply(lan)
-    rig.apply(segment(q1, key="t/vl/lan"))
+    rig.steer(lan)
+    rig.steer(segment(q1, key="t/vl/lan"))
     everybody, all_nodes = b"\xff" * 6, bytes.fromhex("333300000001")
     where = (one.netns, "eth0"), (two.netns, "eth0"), (three.netns, "eth0"), (alien.netns, "eth0")
     with taps(*where) as (a, b, c, other):
@@ -343,11 +344,11 @@ def test_two_tenants_with_equal_addresses_each_keep_to_their_chain(one_rig: Rig)
     (one, p1), (two, p2) = rig.machine(1), rig.machine(2)
     (twin, q1), (twin_two, q2) = rig.machine(1, device="q1"), rig.machine(2, device="q2")
     (fw, fw_e), (theirs, theirs_e) = rig.bump("fw"), rig.bump("tf")
-    rig.apply(segment(p1, p2))
-    rig.apply(segment(q1, q2, key="t/vl/lan"))
-    assert rig.apply(chain(p1, p2, fw_e)).phase is Phase.ACTIVE
+    rig.steer(segment(p1, p2))
+    rig.steer(segment(q1, q2, key="t/vl/lan"))
+    assert rig.steer(chain(p1, p2, fw_e)).phase is Phase.ACTIVE
     assert (
-        rig.apply(dataclasses.replace(chain(q1, q2, theirs_e, key="t/chain/web"), segment="t/vl/lan")).phase
+        rig.steer(dataclasses.replace(chain(q1, q2, theirs_e, key="t/chain/web"), segment="t/vl/lan")).phase
         is Phase.ACTIVE
     )
     where = [(host.netns, "eth0") for host in (one, two, twin, twin_two, fw, theirs)]
@@ -367,11 +368,11 @@ def test_all_that_a_link_delivers_is_held_to_its_rate(one_rig: Rig) -> None:
     rig = one_rig
     (one, p1), (two, p2) = rig.machine(1), rig.machine(2)
     lan = dataclasses.replace(segment(p1, p2), rate_bps=2_000_000)
-    assert rig.apply(lan).phase is Phase.ACTIVE
+    assert rig.steer(lan).phase is Phase.ACTIVE
     eventually(lambda: one.netns.pings("10.0.0.2"), "it carries")
     forwards_first(rig.ovs)
     assert carried(one.netns, two.netns, "10.0.0.2").bps < HELD_BPS
     assert carried(two.netns, one.netns, "10.0.0.1").bps < HELD_BPS
-    assert rig.apply(dataclasses.replace(lan, rate_bps=0)).phase is Phase.ACTIVE
+    assert rig.steer(dataclasses.replace(lan, rate_bps=0)).phase is Phase.ACTIVE
     assert carried(one.netns, two.netns, "10.0.0.2").share > MOST, "without a limit there is none"
     assert "rate=" not in rig.ovs.ofctl("dump-meters", BRIDGE), "the meter went"
