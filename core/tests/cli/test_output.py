@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import sys
@@ -134,6 +135,29 @@ def test_every_error_has_its_code() -> None:
     assert codes["ManorError"] == ExitCode.GENERAL
     assert ExitCode.BUG not in codes.values()
     assert exit_code(ValueError()) == ExitCode.BUG
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "error: No space left on device\nhint: free some space"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/home/x"),
+            "error: /home/x: Permission denied\nhint: run it",
+        ),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/dev/null/x"), "error: /dev/null/x: Not a directory\n"),
+    ],
+)
+def test_what_the_machine_refuses_is_no_bug(error: OSError, says: str) -> None:
+    out, _, stderr = output()
+    out.error(error, exit_code(error))
+    assert exit_code(error) is ExitCode.GENERAL
+    assert stderr.getvalue().startswith(says)
+
+
+def test_an_error_without_a_place_is_still_a_bug() -> None:
+    assert exit_code(OSError("odd")) is ExitCode.BUG
+    assert exit_code(FileNotFoundError(errno.ENOENT, "No such file or directory")) is ExitCode.BUG
 
 
 def test_what_has_no_json_form_is_refused_loudly() -> None:

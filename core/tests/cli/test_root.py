@@ -116,6 +116,42 @@ def test_a_reader_that_goes_away_is_no_error(env: dict[str, str]) -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+def test_closed_streams_are_no_error(env: dict[str, str]) -> None:
+    closed = (
+        "import os; os.close(0); os.close(1); os.execv(sys.executable, [sys.executable, '-c', CODE, *sys.argv[1:]])"
+    )
+    done = run("ns", "list", env=env, code=f"import sys\nCODE = {PLAIN!r}\n{closed}")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_disk_behind_stdout_is_told_once(env: dict[str, str]) -> None:
+    done = run("--help", env=env, code="import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n" + PLAIN)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "error: No space left on device"
+    assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["ns"], "Show a service: its VNFs, where their machines run, their"),
+        (["package", "validate"], "manor package validate [OPTIONS] PATH...\n"),
+        (["chain", "show"], "manor chain show [OPTIONS] NS[/CHAIN] [CHAIN]\n"),
+        (["vnf", "exec"], "NS/VNF[/VNFC] -- PROGRAM [ARG]...\n"),
+        (["ns", "plan"], "--operation instantiate|terminate|repair\n"),
+        (["vim", "add"], "manor vim add [OPTIONS] NAME\n"),
+        (["sdn"], "Forget a controller, ending its agent."),
+    ],
+)
+def test_help_is_in_the_words_of_the_field(capsys: pytest.CaptureFixture[str], args: list[str], says: str) -> None:
+    assert main([*args, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert says in text
+    for pythonic in ("<str>", "<int", "list[", "{", "...\n  "):
+        assert pythonic not in text
+
+
 @pytest.mark.parametrize(
     ("argv", "hoisted"),
     [

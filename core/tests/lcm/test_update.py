@@ -127,7 +127,7 @@ def test_what_does_not_fit_is_refused(site: Site) -> None:
     site.onboard(newer("web", id="no-points", ext_cpds=(), flavours=(deaf,)))
     with pytest.raises(PlanRefused, match="has no connection point eth"):
         change_package(site.rt, "demo", "web", "no-points")
-    with pytest.raises(UsageError, match="there is no vnf nothing"):
+    with pytest.raises(UsageError, match="no VNF package or VNFD is called 'nothing'"):
         change_package(site.rt, "demo", "web", "nothing")
 
 

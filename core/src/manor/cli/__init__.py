@@ -9,6 +9,9 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``manor`` with these arguments (default: the process's) and return its exit code."""
-    from manor.cli.root import run
+    try:
+        from manor.cli.root import run
 
-    return run(argv)
+        return run(argv)
+    except KeyboardInterrupt:  # while modules were still being imported; later ones are told of by run
+        return 130

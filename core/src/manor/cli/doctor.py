@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from manor.api import CallContext, DoctorCheck, Finding, Severity
-from manor.cli.exits import ExitCode
+from manor.cli.exits import ExitCode, refused_by_machine
+from manor.cli.output import describe
 from manor.cli.session import Session, new_app, session
 from manor.errors import ManorError, UsageError
 
@@ -99,10 +100,10 @@ def _run(plugin: str, check: DoctorCheck, *, fixed: bool = False) -> Result:
         findings = tuple(check.check(CallContext.within(_CHECK_S)))
     # A check is a stranger's code: its failure is a finding like any other.
     except Exception as error:
-        hint = error.hint if isinstance(error, ManorError) else f"the plugin {plugin} has a fault; manor -v doctor"
-        findings = (
-            Finding(severity=Severity.ERROR, code="check-failed", message=str(error) or repr(error), hint=hint),
-        )
+        message, hint = describe(error, ExitCode.GENERAL)
+        if not isinstance(error, ManorError) and not refused_by_machine(error):
+            message, hint = str(error) or repr(error), f"the plugin {plugin} has a fault; manor -v doctor"
+        findings = (Finding(severity=Severity.ERROR, code="check-failed", message=message, hint=hint),)
     severities = {finding.severity for finding in findings}
     state = "error" if Severity.ERROR in severities else "warning" if Severity.WARNING in severities else "ok"
     return Result(

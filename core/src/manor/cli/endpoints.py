@@ -85,7 +85,10 @@ def look(s: Session, endpoint: Endpoint) -> View:
 def endpoint_app(kind: EndpointKind, help: str) -> typer.Typer:
     """The group with the commands that every kind of endpoint has."""
     app = new_app(help)
-    word = "VIM" if kind is EndpointKind.VIM else "controller"
+    is_vim = kind is EndpointKind.VIM
+    word = "VIM" if is_vim else "controller"
+    shown_of = "its hosts and what is free on them" if is_vim else "its switches"
+    takes_off = "taking our cached images off it" if is_vim else "ending its agent"
 
     @app.command(help=f"Register a {word} and look whether it answers; nothing is kept where it does not.")
     def add(
@@ -115,7 +118,7 @@ def endpoint_app(kind: EndpointKind, help: str) -> typer.Typer:
         empty = f"no {word} is registered: manor {kind} add NAME --driver DRIVER"
         s.out.result(shown, lambda: s.out.table(("name", "driver", "registered"), rows, empty=empty))
 
-    @app.command(help=f"Show a {word}: its settings, what it can do, its hosts and what is free on them.")
+    @app.command(help=f"Show a {word}: its settings, what it can do, {shown_of}.")
     def show(ctx: typer.Context, name: Annotated[str, typer.Argument(help="Its name, or the start of it.")]) -> None:
         s = session(ctx)
         endpoint = find_endpoint(s, kind, name)
@@ -144,7 +147,7 @@ def endpoint_app(kind: EndpointKind, help: str) -> typer.Typer:
         if any(not view.ok for view in views):
             raise typer.Exit(ExitCode.DRIVER)
 
-    @app.command(help=f"Forget a {word}, taking our cached images off it. Refused while a service uses it.")
+    @app.command(help=f"Forget a {word}, {takes_off}. Refused while a service uses it.")
     def remove(
         ctx: typer.Context,
         name: Annotated[str, typer.Argument(help="Its name, or the start of it.")],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 
 from manor import errors
 
-__all__ = ["ExitCode", "exit_code"]
+__all__ = ["ExitCode", "exit_code", "refused_by_machine"]
 
 
 class ExitCode(IntEnum):
@@ -14,7 +15,7 @@ class ExitCode(IntEnum):
 
     OK = 0
     GENERAL = 1
-    """It ran, and the answer is no: a check failed, drift was found."""
+    """It ran, and the answer is no: a check failed, drift was found, there is no room or no permission here."""
     USAGE = 2
     DESCRIPTOR = 3
     """A package or descriptor is refused."""
@@ -44,8 +45,23 @@ _CODES: tuple[tuple[type[BaseException], ExitCode], ...] = (
 )
 
 
+_PLACES = frozenset({errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
+_MACHINE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
+)
+
+
+def refused_by_machine(error: BaseException) -> bool:
+    """Whether this machine would not let Manor: no room, no permission, a path to nowhere. No bug of Manor's."""
+    if not isinstance(error, OSError):
+        return False
+    return error.errno in _MACHINE or (error.errno in _PLACES and error.filename is not None)
+
+
 def exit_code(error: BaseException) -> ExitCode:
-    """The code for ``error``; what Manor did not raise on purpose is a bug."""
+    """The code for ``error``; what Manor did not raise on purpose is a bug, unless the machine refused."""
+    if refused_by_machine(error):
+        return ExitCode.GENERAL
     for kind, code in _CODES:
         if isinstance(error, kind):
             return code

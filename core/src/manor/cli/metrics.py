@@ -30,7 +30,13 @@ def _shipped() -> Traversable:
 @app.command()
 def rules(ctx: typer.Context, output: Output = None) -> None:
     """Print the alert rules for Prometheus (``rule_files``)."""
-    session(ctx).out.document((_shipped() / "rules.yml").read_text(encoding="utf-8"), output)
+    out, text = session(ctx).out, (_shipped() / "rules.yml").read_text(encoding="utf-8")
+    if out.json and output is None:
+        import yaml
+
+        out.result(yaml.safe_load(text), lambda: None)
+    else:
+        out.document(text, output)
 
 
 @app.command()

@@ -57,8 +57,11 @@ class Picture(StrEnum):
 def _wishes(vim: str, place: list[str] | None, sdn: str, policy: str, level: str) -> Wishes:
     from manor.lcm.wishes import Wishes
 
+    said = pairs(place or (), option="--place")
+    if nowhere := [vnf for vnf, where in said.items() if not where]:
+        raise UsageError(f"--place {nowhere[0]}= says no place", hint=f"--place {nowhere[0]}=VIM[/HOST], or site:SITE")
     places = {"*": vim} if vim else {}
-    return Wishes(sdn=sdn, placement=policy, level=level, locations={**places, **pairs(place or (), option="--place")})
+    return Wishes(sdn=sdn, placement=policy, level=level, locations={**places, **said})
 
 
 @app.command()
@@ -82,7 +85,7 @@ def create(
         name=name,
         flavour_id=flavour,
         description=description,
-        parameters={**settings(None, param or ()), **secrets(secret or ())},
+        parameters={**settings(None, param or (), option="--param"), **secrets(secret or ())},
     )
     s.out.result(
         made, lambda: s.out.line(f"{made.name} ({made.id}) created; go on with: manor ns instantiate {made.name}")

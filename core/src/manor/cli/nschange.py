@@ -99,5 +99,7 @@ def update(
     s = session(ctx)
     found = find_ns(s, service).id
     if update_type:
-        return update_ns(s.runtime, found, update_type, settings(data, set_ or ()))
-    return updated(s.runtime, found, parameters={**settings(None, param or ()), **secrets(secret or ())})
+        return update_ns(s.runtime, found, update_type, settings(data, set_ or (), option="--set"))
+    return updated(
+        s.runtime, found, parameters={**settings(None, param or (), option="--param"), **secrets(secret or ())}
+    )

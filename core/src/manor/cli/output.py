@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
-from manor.cli.exits import ExitCode
+from manor.cli.exits import ExitCode, refused_by_machine
 from manor.cli.jsonable import jsonable
+from manor.cli.tables import Layout, is_prose, layout
 from manor.errors import ManorError, OperationFailed, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from manor.api.records import Finding
 
-__all__ = ["Output", "printable"]
+__all__ = ["Output", "describe", "printable"]
 
 _GOOD, _BUSY, _BAD, _WARN = "green", "cyan", "red", "yellow"
 _STYLES: Mapping[str, str] = {
@@ -120,24 +122,38 @@ class Output:
         self, headers: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "", right: Sequence[str] = ()
     ) -> None:
         """Rows under headers; ``empty`` is said on stderr where there are none."""
+        cells = [tuple(printable(cell) for cell in row) for row in rows]
+        if not cells:
+            self.note(empty or "none")
+            return
         from rich import box
+        from rich.cells import cell_len
         from rich.table import Table
 
-        table = Table(box=box.SIMPLE_HEAD if self.is_terminal else None, pad_edge=False, header_style="bold")
-        for header in headers:
-            table.add_column(header, justify="right" if header in right else "left", overflow="fold")
-        for row in rows:
+        widths = [max(cell_len(text) for text in column) for column in zip(headers, *cells, strict=True)]
+        form = layout(widths, self.console.width) if self.is_terminal else Layout.PLAIN
+        if form is Layout.RECORDS:
+            for number, row in enumerate(cells):
+                if number:
+                    self.line()
+                self.fields(zip(headers, row, strict=True))
+            return
+        table = Table(box=box.SIMPLE_HEAD if form is Layout.FRAMED else None, pad_edge=False, header_style="bold")
+        for header, width in zip(headers, widths, strict=True):
+            justify: Literal["left", "right"] = "right" if header in right else "left"
+            folds = form is Layout.FOLDED and is_prose(width)
+            table.add_column(header, justify=justify, overflow="fold", no_wrap=not folds)
+        for row in cells:
             table.add_row(*(self._text(cell) for cell in row))
-        if not table.rows:
-            self.note(empty or "none")
-        else:
-            self._print(table)
+        self._print(table)
 
     def fields(self, pairs: Iterable[tuple[str, object]]) -> None:
         """Names and values of one thing, those without a value left out."""
         from rich.table import Table
 
         grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
         for name, value in pairs:
             if value not in ("", None, (), [], {}):
                 grid.add_row(self._text(name, "bold"), self._text(value))
@@ -212,10 +228,21 @@ class Output:
             self._err(f"hint: {hint}")
 
 
+_REMEDIES: Mapping[int, str] = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space there; nothing that was committed is lost"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "run it as the user that this belongs to, or set MANOR_HOME"),
+    **dict.fromkeys((errno.EROFS, errno.EIO), "check the disk: dmesg"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "allow more open files: ulimit -n"),
+}
+
+
 def describe(error: BaseException, code: ExitCode) -> tuple[str, str]:
     """Message and hint of any error, each on one line."""
     if isinstance(error, ManorError):
         return " ".join(error.message.split()), error.hint
+    if isinstance(error, OSError) and refused_by_machine(error):
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return f"{place}{error.strerror}", _REMEDIES.get(error.errno or 0, "check MANOR_HOME and the path")
     if code is ExitCode.BUG:
         first = str(error).strip().partition("\n")[0]
         text = f"this is a bug in Manor: {type(error).__name__}{': ' + first if first else ''}"

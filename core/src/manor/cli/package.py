@@ -13,6 +13,7 @@ from manor.cli.exits import ExitCode
 from manor.cli.find import complete_package, find_package
 from manor.cli.markers import pack_marker, unpack_marker, when
 from manor.cli.session import Session, new_app, session
+from manor.errors import UsageError
 from manor.model.instance import OperationalState, PackageInfo
 
 __all__ = ["app"]
@@ -48,6 +49,9 @@ def validate(ctx: typer.Context, paths: Paths, all: All = False) -> None:
         s.out.line(f"{counted[True]} accepted, {counted[False]} refused, {counted[None]} no descriptors")
 
     s.out.result([item.to_json() for item in items], human)
+    if not any(item.accepted is not None for item in items):
+        where = ", ".join(str(path) for path in paths)
+        raise UsageError(f"there is no package or descriptor at {where}", hint="give a CSAR or a descriptor")
     if not all_accepted(items):
         raise typer.Exit(ExitCode.DESCRIPTOR)
 

@@ -152,7 +152,12 @@ def conform(
 
     s = session(ctx)
     told = run(
-        kind, name, config=settings(config, option or ()), specs=settings(None, spec or ()), say=s.out.stderr, only=only
+        kind,
+        name,
+        config=settings(config, option or ()),
+        specs=settings(None, spec or (), option="--spec"),
+        say=s.out.stderr,
+        only=only,
     )
     saved = report or s.home / "reports" / f"{kind}-{name}.json"
     try:

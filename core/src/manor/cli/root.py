@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from manor.cli.exits import ExitCode, exit_code
+from manor.cli.helptext import tidy
 from manor.cli.output import Output
 from manor.cli.plain import lighten
 from manor.cli.session import Session, default_home
@@ -71,7 +72,7 @@ class Lazy(TyperGroup):
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """The context of the real command, which then does everything else."""
         module, _, attribute = self.target.partition(":")
-        real = lighten(get_command(getattr(importlib.import_module(module), attribute or "app")))
+        real = tidy(lighten(get_command(getattr(importlib.import_module(module), attribute or "app"))))
         real.name = self.name
         return real.make_context(info_name, args, parent=parent, **extra)
 
@@ -83,8 +84,9 @@ class PluginLazy(Lazy):
         """As of any lazy command; what fails to import is the plugin's fault and says so."""
         from manor.cli.plugged import import_target
 
-        real = get_command(import_target(str(self.name)))
+        real = tidy(get_command(import_target(str(self.name))))
         real.name = self.name
+        real.params = [param for param in real.params if param.name not in ("install_completion", "show_completion")]
         if isinstance(real, TyperGroup):
             for name, rest in GRAFTED.get(str(self.name), {}).items():
                 real.commands.setdefault(name, Lazy(name, *rest))
@@ -165,22 +167,34 @@ def _global(
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the command line; every way to end comes through here."""
+    _open_streams()
     args = hoist(sys.argv[1:] if argv is None else argv)
-    command = lighten(get_command(app))
+    command = tidy(lighten(get_command(app)))
     if "_MANOR_COMPLETE" in os.environ:
         return _complete(command)
     out = Output(json="--json" in args)
     for stream in (out.stdout, out.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    code = int(ExitCode.OK)
     try:
         code = _invoke(command, args, out)
         out.stdout.flush()
-    except BrokenPipeError:
-        # The reader has gone; what is left in the buffer must not raise again when Python closes it.
+    except OSError as error:
+        # The reader has gone, or there is no room; what is left must not raise again when Python closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.BROKEN_PIPE
+        if code == ExitCode.OK:
+            code = exit_code(error)
+            if code is not ExitCode.BROKEN_PIPE:
+                out.error(error, code)
     return int(code)
+
+
+def _open_streams() -> None:
+    """Give standard streams that were closed to nobody, before another file gets their number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def _invoke(command: Any, args: list[str], out: Output) -> int:

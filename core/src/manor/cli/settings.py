@@ -15,8 +15,10 @@ __all__ = ["redacted", "secrets", "settings"]
 _SECRET = re.compile(r"pass|secret|token|credential|private|key$", re.IGNORECASE)
 
 
-def settings(config: Path | None, options: Iterable[str]) -> dict[str, Any]:
+def settings(config: Path | None, options: Iterable[str], *, option: str = "-o") -> dict[str, Any]:
     """The file's mapping with the options laid over it; a dot in a key goes one level down.
+
+    ``option`` is what the command calls them.
 
     Raises UsageError for a file that cannot be read, is no mapping, or an option that is no ``key=value``.
     """
@@ -36,13 +38,13 @@ def settings(config: Path | None, options: Iterable[str]) -> dict[str, Any]:
         if loaded is not None and not isinstance(loaded, dict):
             raise UsageError(f"{config} holds a {type(loaded).__name__}, not settings", hint="write key: value lines")
         found = loaded or {}
-    for key, text in pairs(options, option="-o").items():
+    for key, text in pairs(options, option=option).items():
         *path, last = key.split(".")
         place: dict[str, Any] = found
         for part in path:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                raise UsageError(f"-o {key}: {part} is a value already", hint="give it once")
+                raise UsageError(f"{option} {key}: {part} is a value already", hint="give it once")
         try:
             place[last] = yaml.safe_load(text) if text else ""
         except yaml.YAMLError:

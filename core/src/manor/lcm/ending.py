@@ -34,7 +34,7 @@ def turn(state: OperationState, mode: Mode, end: End, rows: Mapping[str, StepRec
         return Turn(
             states=(advance(state, Trigger.CANCELLED),),
             error=error or "cancelled",
-            hint=hint or "manor op rollback or manor op retry",
+            hint=hint,
         )
     if end is End.SUCCEEDED:
         if mode is Mode.BACKWARD:

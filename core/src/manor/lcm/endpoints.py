@@ -44,7 +44,10 @@ def add(rt: Runtime, kind: EndpointKind, name: str, *, driver: str, config: Mapp
     from manor.store import endpoints
 
     if not is_legal_name(name):
-        raise UsageError(f"an endpoint cannot be called {name!r}", hint="lower case letters, digits and dashes")
+        raise UsageError(
+            f"an endpoint cannot be called {name!r}",
+            hint="2 to 39 lower case letters, digits and dashes, a letter first",
+        )
     validated(rt.plugins.choose(_HOOKS[kind], driver), config)
     with rt.store.begin() as tx:
         endpoints.add(tx, Endpoint(kind=kind, name=name, driver=driver, config=dict(config), created_s=time.time()))

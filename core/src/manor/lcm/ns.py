@@ -26,7 +26,7 @@ from manor.lcm.scripts import scripted
 from manor.lcm.states import Trigger
 from manor.lcm.target import Target
 from manor.lcm.wanted import planned
-from manor.lcm.wishes import Wishes, lasting, wishes_from_json, wishes_to_json
+from manor.lcm.wishes import Wishes, lasting, must_be_enabled, wishes_from_json, wishes_to_json
 from manor.lcm.world import endpoints_of, observe
 from manor.model.desired import DesiredState
 from manor.model.instance import (
@@ -93,7 +93,7 @@ def create(
 ) -> NsInstance:
     """A service that does not run yet, of the NSD with this id, name or package id.
 
-    Raises UsageError for an unknown NSD or a name that is taken.
+    Raises UsageError for an unknown NSD or flavour or a name that is taken, DescriptorError for a disabled package.
     """
     from manor.store import instances, packages
 
@@ -103,6 +103,10 @@ def create(
         )
     with rt.store.begin() as tx:
         package = packages.get(tx, nsd, kind=PackageKind.NS, hold=True)
+        must_be_enabled(package)
+        flavours = [df["id"] for df in packages.descriptor(tx, package.id)["flavours"]] if flavour_id else []
+        if flavour_id and flavour_id not in flavours:
+            raise UsageError(f"NSD {package.name} has no flavour {flavour_id}", hint=f"it has: {', '.join(flavours)}")
         ns = NsInstance(
             id=uuid.uuid4().hex[:8],
             name=name,

@@ -86,4 +86,6 @@ def advance(
         return table[state, trigger]
     except KeyError:
         allowed = " or ".join(allowed_in(trigger, table)) or "no state"
-        raise UsageError(f"{trigger} is not possible in {state}: it takes an operation in {allowed}") from None
+        raise UsageError(
+            f"{trigger} is not possible in {state}: it takes an operation in {allowed}", hint="manor op list"
+        ) from None

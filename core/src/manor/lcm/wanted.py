@@ -9,7 +9,7 @@ from typing import Any
 
 from manor.api import Demand, Finding, Placement, Severity
 from manor.catalog.crosscheck import crosscheck
-from manor.errors import PlanRefused
+from manor.errors import PlanRefused, UsageError
 from manor.lcm.claims import Amount, Seen, set_aside
 from manor.lcm.claims import held as held_by_others
 from manor.lcm.runtime import Runtime
@@ -19,7 +19,7 @@ from manor.lcm.wishes import Wishes, changed, request
 from manor.lcm.world import candidates, registered
 from manor.model.desired import DesiredState
 from manor.model.instance import EndpointKind, NsInstance, NsState, VnfInstance
-from manor.nfvo.demand import demands, rules
+from manor.nfvo.demand import AT_SITE, demands, rules
 from manor.nfvo.desired import desired
 from manor.nfvo.request import ServiceRequest, members
 from manor.vnfm.levels import scale_levels_of
@@ -46,6 +46,8 @@ def planned(
         dangling += crosscheck(changed(wish.nsd, dict.fromkeys(profiles, vnfd_id)), ns.flavour_id, wish.vnfds)
     if dangling:
         raise PlanRefused(f"{ns.name}: {dangling[0].message}", findings=dangling, hint=dangling[0].hint)
+    if stored is None and wish.locations:
+        _must_be_places(rt, wish)
     vnfs = members(wish)
     sites = read_sites(rt.home)
     wanted = demands(wish, vnfs)
@@ -60,6 +62,18 @@ def planned(
     refuse_unsteerable(rt, wish, state, stored)
     vnf_instances = tuple(_instance(wish, v, said.get(v.name, {})) for v in vnfs)
     return state, vnf_instances, seen
+
+
+def _must_be_places(rt: Runtime, wish: ServiceRequest) -> None:
+    """Raises UsageError where a place is said of a VNF, or is a VIM, that there is not."""
+    profiles = [profile.id for profile in wish.flavour.vnf_profiles]
+    vims = registered(rt, EndpointKind.VIM)
+    for profile, said in wish.locations.items():
+        if profile not in ("*", *profiles):
+            raise UsageError(f"{wish.ns.name} has no VNF {profile} to place", hint=f"it has: {', '.join(profiles)}")
+        vim = said.partition("/")[0]
+        if vims and not said.startswith(AT_SITE) and vim not in vims:
+            raise UsageError(f"there is no vim named {vim} (registered: {', '.join(vims)})", hint="manor vim list")
 
 
 def _placed(

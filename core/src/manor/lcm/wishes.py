@@ -42,6 +42,7 @@ __all__ = [
     "changed",
     "described",
     "lasting",
+    "must_be_enabled",
     "request",
     "snapshot_specs",
     "standing",
@@ -217,7 +218,7 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
             info = packages.by_descriptor(tx, PackageKind.VNF, vnfd_id)
             if info is None:
                 continue
-            _must_be_enabled(info)
+            must_be_enabled(info)
             vnfds[vnfd_id] = reader.validate_python(packages.descriptor(tx, info.id))
             for path, sha256 in info.artifacts.items():
                 artifacts[vnfd_id, path] = _artifact(info, path, artifact_path(rt.home, sha256), sha256)
@@ -277,7 +278,7 @@ def _flat(tx: Connection, ns: NsInstance, amendment: Amendment) -> Nsd:
         nsd_id = wanted.pop()
         info = packages.by_descriptor(tx, PackageKind.NS, nsd_id)
         if nsd_id not in nested and info is not None:
-            _must_be_enabled(info)
+            must_be_enabled(info)
             nested[nsd_id] = reader.validate_python(packages.descriptor(tx, info.id))
             wanted += needed(nested[nsd_id])
     return composed(plain, nested)
@@ -324,7 +325,8 @@ def _artifact(info: PackageInfo, path: str, kept: Path, sha256: str) -> Artifact
     return Artifact(path=str(kept), sha256=sha256, size_bytes=size_bytes)
 
 
-def _must_be_enabled(info: PackageInfo) -> None:
+def must_be_enabled(info: PackageInfo) -> None:
+    """Raises DescriptorError where no service may be made of the package."""
     if info.operational_state is not OperationalState.ENABLED:
         raise DescriptorError(f"package {info.name} is disabled", hint=f"manor package enable {info.id}")
 

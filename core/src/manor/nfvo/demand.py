@@ -10,9 +10,9 @@ from manor.nfvo.request import ServiceRequest
 from manor.nfvo.storage import plan_storage
 from manor.vnfm.members import Vnf, Vnfc, slug
 
-__all__ = ["demands", "rules"]
+__all__ = ["AT_SITE", "demands", "rules"]
 
-_AT_SITE = "site:"
+AT_SITE = "site:"
 
 
 def demands(request: ServiceRequest, vnfs: Sequence[Vnf]) -> tuple[Demand, ...]:
@@ -43,7 +43,7 @@ def _demand(request: ServiceRequest, vnf: Vnf, vnfc: Vnfc, links: Mapping[str, L
     }
     said = request.locations.get(vnf.profile.id, request.locations.get("*", ""))
     said = request.vnf_locations.get(vnf.name, said)
-    site = said.removeprefix(_AT_SITE) if said.startswith(_AT_SITE) else ""
+    site = said.removeprefix(AT_SITE) if said.startswith(AT_SITE) else ""
     vim, _, host = ("" if site else said).partition("/")
     return Demand(
         key=vnfc.key,

@@ -40,7 +40,8 @@ def backup(url: str | Path, target: Path) -> int:
         return target.stat().st_size
     except (OSError, sqlite3.Error) as error:
         what = source or "the database"
-        raise StoreError(f"cannot back up {what} to {target}: {error}", hint="choose another place") from error
+        why = getattr(error, "strerror", None) or error
+        raise StoreError(f"cannot back up {what} to {target}: {why}", hint="choose another place") from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -98,7 +98,8 @@ def get(tx: Connection, name_or_id: str, *, kind: PackageKind | None = None, hol
     found = [rows.package(row) for row in tx.execute(query).mappings()]  # type: ignore[arg-type]
     exact = [package for package in found if name_or_id in (package.id, package.descriptor_id)] or found
     if not exact:
-        raise UsageError(f"there is no {kind or 'package'} {name_or_id}", hint="manor package list")
+        what = {PackageKind.NS: "NS package or NSD", PackageKind.VNF: "VNF package or VNFD"}.get(kind, "package")
+        raise UsageError(f"no {what} is called '{name_or_id}'", hint="see them: manor package list")
     if len(exact) > 1:
         ids = ", ".join(sorted(package.id for package in exact))
         raise UsageError(f"several packages are called {name_or_id}", hint=f"name one by its id: {ids}")

@@ -165,7 +165,8 @@ def plan_lines(plan: Plan, update_type: str = "") -> list[tuple[str, Action | No
         columns = (change.kind.ljust(kinds), key.ljust(keys), change.where.ljust(places), change.why)
         lines.append((f"  {_SIGNS[change.action]} {'  '.join(columns)}".rstrip(), change.action))
         lines += [(f"      {field}", change.action) for field in change.fields]
-    lines.append(("", None))
+    if found:
+        lines.append(("", None))
     lines += [(f"  note: {note}", None) for note in plan.notes]
     if plan.notes:
         lines.append(("", None))

@@ -1,0 +1,55 @@
+"""What a person mistypes is refused in one line that names it and what there is, and nothing is half done."""
+
+import json
+from pathlib import Path
+
+import pytest
+from shell import Cli
+
+
+def test_a_service_is_made_of_what_there_is_and_where_there_is_room(site: Cli) -> None:
+    def refused(*args: str, code: int = 2) -> str:
+        done = site(*args)
+        assert done.code == code, done.err
+        return done.err
+
+    assert "no NS package or NSD is called 'nosuch'" in refused("ns", "create", "nosuch", "--name", "web")
+    said = refused("ns", "create", "secure-web", "--name", "web", "--flavour", "nope")
+    assert "NSD secure-web has no flavour nope\nhint: it has: default" in said
+    assert "--param takes KEY=VALUE, not 'x'" in refused("ns", "create", "secure-web", "--name", "web", "--param", "x")
+    site.good("package", "disable", "secure-web")
+    assert "package secure-web is disabled" in refused("ns", "create", "secure-web", "--name", "web", code=3)
+    assert site.good("--json", "ns", "list").json == []
+
+    site.good("package", "enable", "secure-web")
+    site.good("ns", "create", "secure-web", "--name", "web")
+    said = refused("ns", "instantiate", "web", "--yes", "--place", "wbe=lab")
+    assert "web has no VNF wbe to place\nhint: it has: client, firewall, monitor, web" in said
+    assert "no vim named mars (registered: lab)" in refused("ns", "plan", "web", "--vim", "mars")
+    assert "no vim named mars (registered: lab)" in refused("ns", "plan", "web", "--place", "web=mars/host-1")
+    assert "--place web= says no place" in refused("ns", "plan", "web", "--place", "web=")
+    site.good("ns", "plan", "web", "--vim", "lab", "--place", "web=lab/host-1")
+    assert site.good("--json", "op", "list").json == []
+
+
+def test_where_there_is_nothing_to_look_at_that_is_said(manor: Cli, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.yaml").write_text("a: 1\n")
+    for path in ("empty", "notes.yaml"):
+        done = manor("package", "validate", str(tmp_path / path))
+        assert (done.code, f"no package or descriptor at {tmp_path / path}" in done.err) == (2, True)
+
+
+def test_a_home_that_cannot_be_is_no_bug(manor: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MANOR_HOME", str(tmp_path / "file"))
+    monkeypatch.delenv("MANOR_DB", raising=False)
+    done = manor("vim", "add", "lab", "--driver", "fake")
+    assert done.code == 1
+    assert str(tmp_path / "file") in done.err.splitlines()[0]
+    assert "bug" not in done.err
+
+
+def test_alert_rules_are_json_too(manor: Cli) -> None:
+    rules = json.loads(manor.good("--json", "metrics", "rules").out)
+    assert rules["groups"][0]["name"] == "manor"
