@@ -20,6 +20,7 @@ __all__ = ["Heartbeats", "Looking", "Seen", "Services", "look"]
 
 LOOK_S = 15.0
 """Time for one look at one endpoint."""
+_EVERYTHING_S = 60.0
 _PING_S = 5.0
 _PATIENCE_S = 0.2
 """For all together that gave no answer the last time."""
@@ -101,7 +102,8 @@ def look(rt: Runtime, endpoints: Iterable[str], *, everything: bool = False) -> 
         try:
             driver = rt.driver(endpoint)
             query = Query(owner=rt.owner, kinds=None if everything else _NODES if is_vim else _FLOWS)
-            found = {seen.ref.key: seen for seen in driver.observe(query, CallContext.within(LOOK_S))}
+            ctx = CallContext.within(_EVERYTHING_S if everything else LOOK_S)
+            found = {seen.ref.key: seen for seen in driver.observe(query, ctx)}
         except ManorError as error:
             if is_vim:
                 lost = _lost_hosts(rt, endpoint)

@@ -121,8 +121,8 @@ class Assurance:
             began_s = time.monotonic()
             self._guarded(self.compare)
             took_s = time.monotonic() - began_s
-            self._end.wait(self._comparing.least_pause_s(took_s))
-            self._comparing.wanted.wait(self._comparing.pause_s(self._settings, took_s))
+            if not self._end.wait(self._comparing.least_pause_s(took_s)):
+                self._comparing.wanted.wait(self._comparing.pause_s(self._settings, took_s))
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
