@@ -305,16 +305,17 @@ class Stream:
 @pytest.fixture(params=["ryu", "os-ken"])
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
     """On both libraries."""
-    yield from _rig(tmp_path, request.param)
+    yield from standing(tmp_path, request.param)
 
 
 @pytest.fixture
 def one_rig(tmp_path: Path) -> Iterator[Rig]:
     """Where the library makes no difference."""
-    yield from _rig(tmp_path, "os-ken")
+    yield from standing(tmp_path, "os-ken")
 
 
-def _rig(directory: Path, runtime: str) -> Iterator[Rig]:
+def standing(directory: Path, runtime: str) -> Iterator[Rig]:
+    """A rig for as long as it is iterated over."""
     if reason := missing_for_ovs():
         pytest.skip(reason)
     with PrivateOvs() as ovs:

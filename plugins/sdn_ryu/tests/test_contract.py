@@ -17,7 +17,7 @@ from manor_sdn_ryu.driver import RyuSdn
 from manor_sdn_ryu.entries import resolve
 from manor_sdn_ryu.programs import devices_of
 
-from .conftest import BRIDGE, OWNER, Rig
+from .conftest import BRIDGE, OWNER, Rig, end_agent, standing
 
 
 class OvsSpecs(SdnSpecs):
@@ -54,23 +54,31 @@ class OvsSpecs(SdnSpecs):
         return [[told[entry] for entry in table.values()] for table in tables]
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    yield from standing(tmp_path_factory.mktemp("kit"), "os-ken")
+
+
 @pytest.mark.real
 class TestContract(SdnConformance):
-    @pytest.fixture
-    def driver(self, one_rig: Rig) -> Sdn:
-        return one_rig.driver
+    """All on one switch, as the kit names everything anew for each test, and takes it away."""
 
     @pytest.fixture
-    def specs(self, one_rig: Rig) -> SdnSpecs:
-        OvsSpecs.ovs = one_rig.ovs
+    def driver(self, shared: Rig) -> Sdn:
+        return shared.driver
+
+    @pytest.fixture
+    def specs(self, shared: Rig) -> SdnSpecs:
+        OvsSpecs.ovs = shared.ovs
         return OvsSpecs(owner=OWNER, hosts=("h1",), settle_s=60)
 
     @pytest.fixture
-    def stranger(self, one_rig: Rig, tmp_path: Path) -> Iterator[Sdn]:
+    def stranger(self, shared: Rig, tmp_path: Path) -> Iterator[Sdn]:
         environment = DriverEnvironment(
             name="s", owner="manor/stranger", state_dir=tmp_path / "other", runtime_dir=tmp_path / "other-run"
         )
-        theirs = RyuSdn(one_rig.config, environment)
+        theirs = RyuSdn(shared.config, environment)
         yield theirs
         with contextlib.suppress(Exception):
-            theirs.shutdown(one_rig.ctx())
+            theirs.shutdown(shared.ctx())
+        end_agent(environment)

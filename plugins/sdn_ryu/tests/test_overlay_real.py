@@ -299,14 +299,21 @@ class OverlaySpecs(SdnSpecs):
             )
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with _site(tmp_path_factory.mktemp("kit")) as made:
+        yield made
+
+
 class TestOverlayContract(SdnConformance):
-    """The kit where the capability OVERLAY is claimed; everything else is in ``test_contract``."""
+    """The kit where the capability OVERLAY is claimed; everything else is in ``test_contract``. All on one site, as it
+    names everything anew for each test, and takes it away."""
 
     @pytest.fixture
-    def driver(self, site: Site) -> Sdn:
-        return site.driver
+    def driver(self, shared: Site) -> Sdn:
+        return shared.driver
 
     @pytest.fixture
-    def specs(self, site: Site) -> SdnSpecs:
-        OverlaySpecs.site = site
+    def specs(self, shared: Site) -> SdnSpecs:
+        OverlaySpecs.site = shared
         return OverlaySpecs(owner=OWNER, hosts=HOSTS, settle_s=60)
