@@ -304,6 +304,7 @@ DEEDS: Mapping[str, Deed] = {
     "repair-node": Deed(ask=_plain(OperationKind.REPAIR), damage=_damage("web/main-0")),
     "repair-crashed": Deed(ask=_plain(OperationKind.REPAIR), damage=_crashed("firewall/main-0")),
     "repair-disk": Deed(ask=_plain(OperationKind.REPAIR), damage=_damage("web/main-0/disk/data", "web/main-0")),
+    "repair-disk-under-a-machine": Deed(ask=_plain(OperationKind.REPAIR), damage=_damage("web/main-0/disk/data")),
     "repair-link": Deed(ask=_plain(OperationKind.REPAIR), damage=_damage("vl/lan", "chain/to-web")),
     "repair-all": Deed(ask=_plain(OperationKind.REPAIR), damage=lambda s, n: _damage(*s.there(n))(s, n)),
 }

@@ -16,7 +16,6 @@ from enum import StrEnum
 from manor.api.plan import OperationKind, Plan, Step, Undo, Verb
 from manor.api.resources import (
     Observed,
-    Phase,
     PowerState,
     ResourceKind,
     ResourceSpec,
@@ -24,7 +23,7 @@ from manor.api.resources import (
     spec_hash,
     spec_to_json,
 )
-from manor.lcm import turns
+from manor.lcm import turns, vanished
 from manor.lcm.drifting import is_elsewhere, is_lost, is_well
 from manor.lcm.order import in_order, in_turn
 from manor.lcm.rollout import Rollout
@@ -119,6 +118,7 @@ class _Differ:
         self.wanted = {resource.spec.key: resource for resource in desired.resources}
         self.before = {resource.spec.key: resource for resource in (previous.resources if previous else ())}
         self.checks_before = {check.key: check for check in (previous.checks if previous else ())}
+        self.vanished = vanished.disks(self.wanted, self.before, observed)
         self.changes = self._classify()
         self.steps: dict[str, Step] = {}
         self.ensured: dict[str, tuple[str, ...]] = {}
@@ -143,13 +143,18 @@ class _Differ:
             turns.beside(self.rollout, self.wanted, self.desired.checks, self.steps, self.removed, self.soft)
         turns.drained_first(self.checks_before.values(), self.observed, self.steps, self.soft, self.patience_s)
         turns.disks_last(self.steps, self.soft, self.wanted)
+        vanished.disks_first(self.vanished, self.wanted, self.ensured, self.removed, self.soft)
         return Plan(
             operation=self.operation,
             service_id=self.desired.service_id,
             service_name=self.desired.service_name,
             steps=in_turn(self.steps, self.soft),
             unchanged=tuple(key for key in self.wanted if key not in self.changes),
-            notes=(*self.desired.notes, *turns.standstills(self.wanted, self.removed.keys() & self.ensured.keys())),
+            notes=(
+                *self.desired.notes,
+                *turns.standstills(self.wanted, self.removed.keys() & self.ensured.keys()),
+                *vanished.notes(self.vanished, self.wanted, self.removed),
+            ),
             placement=self.desired.placement,
         )
 
@@ -160,10 +165,9 @@ class _Differ:
             above = [
                 self.wanted[name].spec.kind for name in resource.depends_on if changes.get(name) is _Change.REPLACE
             ]
-            # A machine cannot keep running while its disk or network is taken from under it, nor on a disk whose file
-            # is gone: what it writes is lost, and it would never see the new one.
+            # A machine cannot keep running while its disk or network is taken from under it, or has vanished.
             bereft = ResourceKind.VOLUME in above or ResourceKind.NETWORK in above
-            bereft = bereft or any(map(self._is_vanished_disk, resource.depends_on))
+            bereft = bereft or not self.vanished.isdisjoint(resource.depends_on)
             if bereft and resource.spec.kind is ResourceKind.NODE and key in self.observed:
                 change = _Change.REPLACE
             if change is not None:
@@ -188,12 +192,6 @@ class _Differ:
         old = self.before.get(spec.key)
         fixed = self.replace_on.get(resource.endpoint, frozenset())
         return _Change.REPLACE if old and changed_fields(old.spec, spec) & fixed else _Change.UPDATE
-
-    def _is_vanished_disk(self, key: str) -> bool:
-        seen = self.observed.get(key)
-        was = self.before.get(key)
-        is_gone = seen is None or seen.phase is Phase.ERROR
-        return was is not None and was.spec.kind is ResourceKind.VOLUME and key in self.wanted and is_gone
 
     def _is_left_over(self, resource: DesiredResource) -> bool:
         return resource.spec.key in self.left_over and not resource.shared
@@ -301,7 +299,9 @@ class _Differ:
         seen = self.observed.get(key)
         before = None
         undo = Undo.NONE
-        is_new = change in (_Change.CREATE, _Change.REPLACE) and not resource.shared
+        # A machine that a rollback brings back stands on the new disk: the old one is gone either way.
+        stays = resource.shared or key in self.vanished
+        is_new = change in (_Change.CREATE, _Change.REPLACE) and not stays
         if is_new or self._is_left_over(resource):
             undo = Undo.REMOVE
         elif change is _Change.UPDATE and old and seen and seen.spec_hash == spec_hash(old.spec):
