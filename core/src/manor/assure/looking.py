@@ -20,7 +20,8 @@ __all__ = ["Heartbeats", "Looking", "Seen", "Services", "look"]
 
 LOOK_S = 15.0
 """Time for one look at one endpoint."""
-_EVERYTHING_S = 60.0
+_EVERYTHING_S = 20.0
+"""Less than a process that is told to end may take."""
 _PING_S = 5.0
 _PATIENCE_S = 0.2
 """For all together that gave no answer the last time."""
