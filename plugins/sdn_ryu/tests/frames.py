@@ -8,6 +8,7 @@ import select
 import socket
 import threading
 from types import TracebackType
+from typing import Self
 
 from manor.testing.ovs import Netns
 
@@ -63,52 +64,17 @@ def arp_reply(*, eth: tuple[bytes, bytes], says: str, mac: bytes) -> bytes:
     return eth[1] + eth[0] + b"\x08\x06" + body
 
 
-class Echo:
-    """A function with one port: gives back every frame that it gets, as it came. Counts them by their payloads."""
-
-    def __init__(self, netns: Netns, interface: str = "eth0") -> None:
-        self.frames: list[bytes] = []
-        self._socket = netns.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-        self._socket.bind((interface, 0))
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Echo:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._socket.close()
-
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            if not select.select([self._socket], [], [], 0.1)[0]:
-                continue
-            with contextlib.suppress(OSError):
-                frame, address = self._socket.recvfrom(4096)
-                if address[2] != _OUTGOING:
-                    self.frames.append(frame)
-                    self._socket.send(frame)
-
-
-class Aware:
-    """An NSH-aware function: what has the header goes out of the other interface (or of the only one) with its index
-    one lower; anything else it drops. Tells the (service path, index) of what it got."""
+class _Function:
+    """What a thread does with each frame that comes in by some interfaces, as long as the context lasts."""
 
     def __init__(self, netns: Netns, *interfaces: str) -> None:
-        self.met: list[tuple[int, int]] = []
-        self.decrements = True
         self._sockets = [netns.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) for _ in interfaces]
         for opened, interface in zip(self._sockets, interfaces, strict=True):
             opened.bind((interface, 0))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> Aware:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -125,13 +91,41 @@ class Aware:
             for ready in select.select(self._sockets, [], [], 0.1)[0]:
                 with contextlib.suppress(OSError):
                     frame, address = ready.recvfrom(4096)
-                    if address[2] != _OUTGOING and frame[12:14] == _NSH and frame[17] == _ETHERNET_INSIDE:
-                        self._pass(frame, self._sockets[self._sockets.index(ready) - 1])
+                    if address[2] != _OUTGOING:
+                        self._take(ready, frame)
 
-    def _pass(self, frame: bytes, out: socket.socket) -> None:
+    def _take(self, came_by: socket.socket, frame: bytes) -> None:
+        raise NotImplementedError
+
+
+class Echo(_Function):
+    """A function with one port: gives back every frame that it gets, as it came, and keeps them."""
+
+    def __init__(self, netns: Netns) -> None:
+        super().__init__(netns, "eth0")
+        self.frames: list[bytes] = []
+
+    def _take(self, came_by: socket.socket, frame: bytes) -> None:
+        self.frames.append(frame)
+        came_by.send(frame)
+
+
+class Aware(_Function):
+    """An NSH-aware function: what has the header goes out of the other interface (or of the only one) with its index
+    one lower; anything else it drops. Tells the (service path, index) of what it got."""
+
+    def __init__(self, netns: Netns, *interfaces: str) -> None:
+        super().__init__(netns, *interfaces)
+        self.met: list[tuple[int, int]] = []
+        self.decrements = True
+
+    def _take(self, came_by: socket.socket, frame: bytes) -> None:
+        if frame[12:14] != _NSH or frame[17] != _ETHERNET_INSIDE:
+            return
         path, index = int.from_bytes(frame[18:21], "big"), frame[21]
         self.met.append((path, index))
         lower = index - 1 if self.decrements else index
+        out = self._sockets[self._sockets.index(came_by) - 1]
         out.send(frame[6:12] + frame[:6] + frame[12:21] + bytes([lower]) + frame[22:])
 
 

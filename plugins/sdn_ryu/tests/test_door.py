@@ -15,10 +15,10 @@ import pytest
 from manor.api import CallContext, DriverEnvironment
 from manor.errors import Permanent, Transient
 from manor_sdn_ryu.config import RyuConfig
-from manor_sdn_ryu.link import AgentLink
+from manor_sdn_ryu.link import AgentLink, _alive
 from manor_sdn_ryu.protocol import VERSION
 
-from .conftest import Rig
+from .conftest import Rig, eventually
 
 
 @pytest.fixture
@@ -62,6 +62,20 @@ def test_an_agent_that_dies_over_the_greeting_is_one_that_is_not_there(link: Age
     with pytest.raises(Transient, match="broke off at hello"):
         link._call("hello", 60.0, {})
     dying.join()
+
+
+def test_an_agent_that_starts_behind_another_is_not_left_to_take_its_place(
+    link: AgentLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "slow"
+    slow.write_text(f"#!/bin/sh\nsleep 600 > /dev/null 2>&1 &\necho $! | tee {tmp_path}/slow.pid\n")
+    slow.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(slow))
+    first = agent(link, json.dumps({"v": VERSION, "ok": True, "result": {"pid": 1}}).encode() + b"\n")
+    assert link._start(CallContext.within(60))["pid"] == 1
+    first.join()
+    late = int((tmp_path / "slow.pid").read_text())
+    eventually(lambda: not _alive(late), "it has ended")
 
 
 @pytest.mark.real

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -104,13 +107,15 @@ class AgentLink:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)  # noqa: S603
         if done.returncode != 0:
             raise Permanent(f"the SDN agent did not start: {done.stderr.decode(errors='replace').strip()}")
-        log = self._state_dir / "agent.log"
+        log, child = self._state_dir / "agent.log", int(done.stdout)
         while time.monotonic() < until:
             try:
                 answer: Mapping[str, Any] = self._call("hello", max(0.1, until - time.monotonic()), {})
+                if answer["pid"] != child:
+                    _end(child)  # another was first; this one would come up as soon as that one ends
                 return answer
             except Transient:
-                if not _alive(int(done.stdout)) and not self._another_starts():
+                if not _alive(child) and not self._another_starts():
                     last = log.read_text(errors="replace").splitlines()[-1:] if log.exists() else []
                     raise Permanent(f"the SDN agent ended at once: {''.join(last)}", hint=f"see {log}") from None
                 time.sleep(0.02)
@@ -161,6 +166,12 @@ class AgentLink:
             if theirs > VERSION
             else f"{end}: switches go on as they are, and the next command starts this release's agent",
         )
+
+
+def _end(pid: int) -> None:
+    if _alive(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def _alive(pid: int) -> bool:
