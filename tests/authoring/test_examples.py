@@ -26,7 +26,7 @@ def run(
     *argv: str | Path,
     cwd: Path | None = None,
     env: dict[str, str] | None = None,
-    timeout_s: float = 180,
+    timeout_s: float = 600,
     fails: bool = False,
 ) -> str:
     done = subprocess.run(
