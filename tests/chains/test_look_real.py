@@ -14,10 +14,10 @@ def test_a_chain_is_verified_traced_and_counted_in_the_operators_words(stage: An
     manor, client = stage.manor, stage.machines["client"]
     stage.eventually(lambda: client.pings(stage.addresses["web"]), "it carries")
 
-    verified = manor.good("chain", "verify", "web", "path")
+    verified = stage.proven()
     assert "client > firewall > monitor > web" in verified.out
     assert "web > monitor > firewall > client" in verified.out
-    proven = manor.good("--json", "chain", "verify", "web").json
+    proven = stage.proven("--json").json
     assert proven["ok"] is True
     assert [(way["way"], [hop["verdict"] for hop in way["hops"]]) for way in proven["probes"]] == [
         ("there", ["passed"] * 4), ("back", ["passed"] * 4),
@@ -45,7 +45,7 @@ def test_a_chain_is_verified_traced_and_counted_in_the_operators_words(stage: An
     assert [(h["way"], h["path"]) for h in counted["hops"]][:3] == [
         ("there", "client > firewall"), ("there", "firewall > monitor"), ("there", "monitor > web"),
     ]  # fmt: skip
-    stage.eventually(lambda: _measured(manor), "the functions' latencies are as the probes of verify found")
+    stage.eventually(lambda: _measured(stage), "the functions' latencies are as the probes of verify found")
     watched = manor.good("chain", "counters", "web", "--watch", "--times", "2", "--interval", "0.2").out
     assert "packets/s=" in watched
 
@@ -60,22 +60,26 @@ def test_a_chain_is_verified_traced_and_counted_in_the_operators_words(stage: An
     assert "vcpus" not in shown
 
 
-def _measured(manor: Any) -> bool:
+def _measured(stage: Any) -> bool:
     """A probe that had to be sent twice measures nothing; then another verify does."""
-    manor.good("chain", "verify", "web")
-    hops = manor.good("--json", "chain", "counters", "web").json["hops"]
+    stage.proven()
+    hops = stage.manor.good("--json", "chain", "counters", "web").json["hops"]
     return all(hop["latency_s"] for hop in hops if hop["hop"] > 1)
 
 
 def test_a_function_that_lets_nothing_out_is_named(stage: Any) -> None:
     manor, monitor = stage.manor, stage.machines["monitor"]
     monitor.run("ip", "link", "set", "eth1", "down")
-    deaf = manor("chain", "verify", "web")
-    assert deaf.code == 1
-    assert "went in, did not come out" in deaf.out
+
+    def named() -> bool:
+        done = manor("chain", "verify", "web")
+        assert done.code == 1
+        return "went in, did not come out" in done.out
+
+    stage.eventually(named, "it is named", within_s=180)
     assert manor("chain", "verify", "web", "--no-probe").code == 0, "the switches are as they should be"
     monitor.run("ip", "link", "set", "eth1", "up")
-    stage.eventually(lambda: manor("chain", "verify", "web").code == 0, "it is proven again")
+    stage.proven()
 
 
 def _counted(answer: Any, least: int) -> Any:

@@ -21,8 +21,7 @@ def test_an_aware_function_is_proven_traced_counted_and_drawn(bare: Any, tmp_pat
     bare.instantiate("web", aware={"monitor"})  # which proves the chain
     bare.eventually(lambda: bare.machines["client"].pings(bare.addresses["web"]), "it carries")
 
-    bare.eventually(lambda: manor("chain", "verify", "web").code == 0, "it is proven")
-    ways = manor.good("--json", "chain", "verify", "web").json["probes"]
+    ways = bare.proven("--json").json["probes"]
     assert [way["path"] for way in ways] == [
         "client > firewall > monitor > web", "web > monitor > firewall > client",
     ]  # fmt: skip
