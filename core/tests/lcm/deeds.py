@@ -108,6 +108,7 @@ NSD = _nsd()
 NSDS = (NSD, _next(), _inner())
 VNFDS = {name: WHOLE_VNFDS[name] for name in ("client-vnfd", "firewall-vnfd")}
 VNFDS |= {web.id: web for web in (_web("1"), _web("2"))}
+VNFDS["firewall-vnfd-2"] = dataclasses.replace(VNFDS["firewall-vnfd"], id="firewall-vnfd-2", version="2")
 
 
 def _untouched(_site: SimSite, _name: str) -> None: ...
@@ -240,6 +241,10 @@ DEEDS: Mapping[str, Deed] = {
     "chain-on": Deed(ask=lambda s, n: update(s.rt, n, chains_on=["to-web"]), before=("instantiate", "chain-off")),
     "upgrade": Deed(ask=_upgraded),
     "upgrade-several": Deed(ask=_upgraded, before=("instantiate", "scale-vnf-out")),
+    "upgrade-shared": Deed(
+        ask=lambda s, n: change_package(s.rt, n, ["firewall", "firewall-2"], "firewall-vnfd-2"),
+        before=("instantiate", "scale-out"),
+    ),
     "blue-green": Deed(
         ask=lambda s, n: change_package(s.rt, n, "web", "web-vnfd-2", strategy="blue-green", discard_data=True),
         before=("instantiate", "scale-vnf-out"),

@@ -42,6 +42,7 @@ from manor.model.instance import (
     OperationalState,
     PackageInfo,
     PackageKind,
+    StepRecord,
 )
 from manor.model.nsd import Nsd
 from manor.model.vnfd import Vnfd
@@ -320,6 +321,11 @@ class SimSite:
         """The operation as the journal has it."""
         with self.rt.store.read() as tx:
             return operations.get(tx, operation_id)
+
+    def steps(self, operation_id: str) -> tuple[StepRecord, ...]:
+        """Its journal."""
+        with self.rt.store.read() as tx:
+            return operations.steps(tx, operation_id)
 
     def last(self, name: str) -> NsLcmOpOcc | None:
         """The service's last operation."""

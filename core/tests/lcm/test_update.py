@@ -95,8 +95,7 @@ def test_one_of_two_is_tried_first_then_the_other_and_then_those_to_come(site: S
     assert "chain to-web: nothing passes firewall while firewall/main-0 is made anew" in proposal.plan.notes
     site.done(scale_ns(site.rt, "demo", vnfs={"firewall": "2"}))
     proposal = change_package(site.rt, "demo", "firewall-2", "firewall-vnfd-2")
-    (note,) = [note for note in proposal.plan.notes if "chain" in note]
-    assert "what falls to firewall-2/main-0 at firewall does not pass" in note
+    assert not [note for note in proposal.plan.notes if "chain" in note], "the other one takes its share meanwhile"
     site.done(proposal)
     assert [versions(site, name) for name in ("firewall", "firewall-2")] == [["1"], ["2"]]
     site.done(change_package(site.rt, "demo", "firewall", "firewall-vnfd-2"))

@@ -138,8 +138,18 @@ class _Differ:
         self._order_removals()
         turns.stopped_after(self.wanted, self.before, self.ensured, self.soft)
         turns.ports_let_go(self.wanted, self.before, self.ensured, self.removed, self.soft)
+        drained: frozenset[tuple[str, str]] = frozenset()
         if self.operation is OperationKind.UPDATE:
-            turns.one_by_one(self.desired.checks, self.steps, self.ensured, self.removed, self.soft, self.rollout)
+            drained = turns.one_by_one(
+                self.desired.checks,
+                self.steps,
+                self.ensured,
+                self.removed,
+                self.soft,
+                self.rollout,
+                self.wanted,
+                self.changes,
+            )
             turns.beside(self.rollout, self.wanted, self.desired.checks, self.steps, self.removed, self.soft)
         turns.drained_first(self.checks_before.values(), self.observed, self.steps, self.soft, self.patience_s)
         turns.disks_last(self.steps, self.soft, self.wanted)
@@ -152,7 +162,7 @@ class _Differ:
             unchanged=tuple(key for key in self.wanted if key not in self.changes),
             notes=(
                 *self.desired.notes,
-                *turns.standstills(self.wanted, self.removed.keys() & self.ensured.keys()),
+                *turns.standstills(self.wanted, self.removed.keys() & self.ensured, drained),
                 *vanished.notes(self.vanished, self.wanted, self.removed),
             ),
             placement=self.desired.placement,

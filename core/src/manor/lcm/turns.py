@@ -20,6 +20,7 @@ from manor.api.resources import (
     ResourceKind,
     SegmentSpec,
 )
+from manor.lcm.draining import shared
 from manor.lcm.rollout import Rollout
 from manor.model.desired import DesiredCheck, DesiredResource
 
@@ -123,33 +124,62 @@ def one_by_one(
     removed: Mapping[str, str],
     soft: _Soft,
     rollout: Rollout | None,
-) -> None:
+    wanted: Mapping[str, DesiredResource],
+    changed: Collection[str],
+) -> frozenset[tuple[str, str]]:
     """An update replaces a VNF's machines in turn: each is proven before the next one goes.
 
-    A ``rollout`` goes on from VNF to VNF, and holds the first machines, or each one, to its gate.
+    A ``rollout`` goes on from VNF to VNF, and holds the first machines, or each one, to its gate. Chains that are not
+    ``changed`` themselves do without a machine meanwhile where others are at its position: which, is returned as keys
+    of chain and machine.
     """
     by_vnf = {check.key: check for check in checks if check.verb is Verb.VERIFY and check.kind == "vnf"}
     in_turn = [[by_vnf[key] for key in rollout.vnfs if key in by_vnf]] if rollout else [[c] for c in by_vnf.values()]
-    for one_after_the_other in in_turn:
-        replaced = [
+    turns = [
+        [
             (check, vnfc)
             for check in one_after_the_other
             for vnfc in check.view.get("vnfcs", ())
             if vnfc["key"] in ensured and vnfc["key"] in removed
         ]
+        for one_after_the_other in in_turn
+    ]
+    drains = shared(wanted, changed, [[vnfc["key"] for _, vnfc in turn] for turn in turns])
+    for replaced in turns:
         gates = rollout.gates(len(replaced)) if rollout else frozenset()
-        waits: str | None = None
+        waits: list[str] = []
         tried: list[tuple[DesiredCheck, Mapping[str, Any]]] = []
         for number, (check, vnfc) in enumerate(replaced):
-            goes = removed[vnfc["key"]]
-            if waits is not None:
-                soft[goes] = [*soft.get(goes, ()), waits]
-            if number == len(replaced) - 1 and number not in gates:
+            key = vnfc["key"]
+            pairs = list(drains.around(key))
+            _left_out(pairs, steps[removed[key]], waits, steps, soft)
+            if number == len(replaced) - 1 and number not in gates and not pairs:
                 break  # the VNF's own check proves it
-            waits = _proof(check, vnfc, steps, ensured)
+            waits = _put_back(pairs, _proof(check, vnfc, steps, ensured), steps)
             tried.append((check, vnfc))
             if rollout and number in gates:
-                waits = _gate(rollout, tried, (waits,), steps)
+                waits = [_gate(rollout, tried, waits, steps)]
+    for key, put_back in drains.put_back.items():
+        for step in [one for one in steps.values() if one.key == key and one.verb is Verb.VERIFY]:
+            soft[step.id] = [*soft.get(step.id, ()), put_back]
+    return frozenset(drains.pairs)
+
+
+def _left_out(
+    pairs: Sequence[tuple[Step, Step]], goes: Step, waits: Sequence[str], steps: dict[str, Step], soft: _Soft
+) -> None:
+    """The machine goes after what it waits for, and after chains have turned to others."""
+    after = [*goes.depends_on, *waits]
+    for out, _ in pairs:
+        steps[out.id] = dataclasses.replace(out, depends_on=tuple(dict.fromkeys(after)))
+    soft[goes.id] = [*soft.get(goes.id, ()), *waits, *(out.id for out, _ in pairs)]
+
+
+def _put_back(pairs: Sequence[tuple[Step, Step]], proof: str, steps: dict[str, Step]) -> list[str]:
+    """Chains turn to the machine again once it is proven; what the next one waits for."""
+    for _, back in pairs:
+        steps[back.id] = dataclasses.replace(back, depends_on=(proof,))
+    return [back.id for _, back in pairs] or [proof]
 
 
 def beside(
@@ -182,13 +212,16 @@ def beside(
             soft[step_id] = [*soft.get(step_id, ()), *waits]
 
 
-def standstills(wanted: Mapping[str, DesiredResource], replaced: Collection[str]) -> tuple[str, ...]:
-    """What traffic is to expect while machines under these keys are made anew: none takes over what is another's."""
+def standstills(
+    wanted: Mapping[str, DesiredResource], replaced: Collection[str], drained: Collection[tuple[str, str]] = ()
+) -> tuple[str, ...]:
+    """What traffic is to expect while machines under these keys are made anew: none takes over what is another's, but
+    where the chain is ``drained`` of it first (keys of chain and machine)."""
     notes = []
     for spec in (resource.spec for resource in wanted.values()):
         for position in spec.positions if isinstance(spec, ChainSpec) else ():
             nodes = {port.key.rpartition("/")[0] for one in position.elements for port in (one.ingress, one.egress)}
-            if not (gone := sorted(nodes & set(replaced))):
+            if not (gone := sorted(node for node in nodes & set(replaced) if (spec.key, node) not in drained)):
                 continue
             names = ", ".join(node.partition("/vnf/")[2] for node in gone)
             if len(nodes) > 1:
