@@ -21,7 +21,7 @@ from pathlib import Path
 
 __all__ = ["Share", "main", "share"]
 
-_EACH = 250
+_EACH = 125
 _STEPS = 12
 
 
