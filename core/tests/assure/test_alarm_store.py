@@ -7,8 +7,8 @@ import pytest
 
 from manor.api import HealAction, PerceivedSeverity
 from manor.errors import UsageError
-from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType, Outcome, Ruling
-from manor.store import alarms, leases
+from manor.model.alarm import AckState, AlarmRecord, EventType, FaultyResourceType, Outcome, Ruling
+from manor.store import alarms, leases, notifications
 from manor.store.database import Database
 
 ALARM = AlarmRecord(
@@ -41,6 +41,23 @@ def database(tmp_path: Path):
     database = Database.open(tmp_path / "manor.db")
     yield database
     database.close()
+
+
+def test_one_that_is_acknowledged_after_it_cleared_does_not_clear_again(database: Database) -> None:
+    cleared = replace(ALARM, alarm_cleared_time_s=110.0)
+    with database.begin() as tx:
+        alarms.add(tx, ALARM)
+        alarms.save(tx, cleared)
+        alarms.save(tx, replace(cleared, ack_state=AckState.ACKNOWLEDGED))
+    with database.read() as tx:
+        told = [one.document("site") for one in notifications.after(tx, 0)]
+    assert [one["notificationType"] for one in told] == [
+        "AlarmNotification",
+        "AlarmClearedNotification",
+        "AlarmNotification",
+    ]
+    assert told[2]["alarm"]["ackState"] == "ACKNOWLEDGED"
+    assert told[2]["alarm"]["alarmClearedTime"] == told[1]["alarmClearedTime"]
 
 
 def test_a_fault_has_one_active_alarm_and_may_come_back(database: Database) -> None:

@@ -36,7 +36,10 @@ def test_an_alarm_is_listed_shown_explained_and_acknowledged(make_site: Make, ma
     site.rounds(2)
     (listed,) = manor(site, "--json", "alarm", "list", "demo")
     assert (listed["resource_key"], listed["perceived_severity"]) == (web, "CRITICAL")
-    assert "node-absent" in manor(site, "alarm", "list")
+    (row,) = manor(site, "alarm", "list").splitlines()[1:]
+    assert row.split()[2:5] == ["node-absent", "demo", web.partition("/vnf/")[2]]
+    (row,) = manor(site, "heal", "list", "--days", "9999").splitlines()[1:]
+    assert ["demo", web.partition("/vnf/")[2]] == row.split()[3:5]
     shown = manor(site, "--json", "alarm", "show", listed["id"][:6])
     assert shown["rulings"][0]["outcome"] == "shadow"
     story = manor(site, "alarm", "explain", listed["id"])

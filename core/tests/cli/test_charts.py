@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from manor.cli.charts import Panel, Shade, save, terminal
+from manor.cli.charts import Panel, Shade, save, spoken, terminal
 from manor.cli.kpi import blamed
 from manor.errors import UsageError
 from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType, PerceivedSeverity
@@ -95,3 +95,10 @@ def test_what_the_newest_alarm_blames_most_comes_first() -> None:
     ]
     assert blamed(kpis, told) == ["memory", "cpu_peak", "load"]
     assert blamed(kpis, []) == []
+
+
+@pytest.mark.parametrize(
+    ("ucum", "people"), [("{packet}/s", "packets/s"), ("By/s", "B/s"), ("By", "B"), ("%", "%"), ("s", "s"), ("1", "")]
+)
+def test_units_are_as_people_write_them(ucum: str, people: str) -> None:
+    assert spoken(ucum) == people

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from manor.cli.balance import report
-from manor.cli.find import complete_ns, find_ns
+from manor.cli.find import complete_ns, find_ns, ns_names
 from manor.cli.markers import when
+from manor.cli.render.steps import short_key
 from manor.cli.session import Session, new_app, session
 
 if TYPE_CHECKING:
@@ -51,12 +52,14 @@ def list_(
     ns_id = find_ns(s, service).id if service else ""
     with s.runtime.store.read() as tx:
         found = alarms.listing(tx, ns_id=ns_id, cleared=all, limit=limit)
+    names = {} if s.out.json else ns_names(s)
     rows = [
         (
             alarm.id,
             _severity(alarm),
             alarm.probable_cause,
-            alarm.resource_key,
+            names.get(alarm.ns_id, alarm.ns_id),
+            short_key(alarm.resource_key, alarm.ns_id),
             when(alarm.alarm_raised_time_s),
             when(alarm.alarm_cleared_time_s),
             alarm.ack_state.lower(),
@@ -64,9 +67,9 @@ def list_(
         )
         for alarm in found
     ]
-    headers = ("id", "severity", "cause", "resource", "raised", "cleared", "ack", "correlation")
+    headers = ("id", "severity", "cause", "service", "resource", "raised", "cleared", "ack", "correlation")
     if not all:
-        headers, rows = (*headers[:5], *headers[6:]), [(*row[:5], *row[6:]) for row in rows]
+        headers, rows = (*headers[:6], *headers[7:]), [(*row[:6], *row[7:]) for row in rows]
     s.out.result(found, lambda: s.out.table(headers, rows, empty="no alarm"))
 
 

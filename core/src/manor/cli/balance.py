@@ -46,6 +46,8 @@ def report(
     heals = [op for op in page.items if str(op.operation) == "HEAL" and op.start_s >= since_s]
     balance = balance_of(found, rulings, heals, assumed_by_hand_s=by_hand_s)
 
+    taken = f"not known, taken as {_seconds(by_hand_s)}"
+
     def human() -> None:
         rows = [
             ("alarms", f"{balance.alarms}, of which {balance.learned} inferred by a detector"),
@@ -57,7 +59,7 @@ def report(
             ("held back", f"{balance.held} by a budget, a lock, a window or a mode"),
             ("handed to a person", str(balance.escalated)),
             ("median repair", _seconds(balance.repair_s)),
-            ("median repair by hand", _seconds(balance.by_hand_s)),
+            ("median repair by hand", _seconds(balance.by_hand_s) if balance.by_hand_s is not None else taken),
             ("time saved", _seconds(balance.saved_s)),
         ]
         s.out.fields(rows)

@@ -11,11 +11,19 @@ from pathlib import Path
 from manor.cli.output import printable
 from manor.errors import UsageError
 
-__all__ = ["Panel", "Shade", "save", "terminal"]
+__all__ = ["Panel", "Shade", "save", "spoken", "terminal"]
 
 _HEIGHT = 6
 _LABEL = 9
 _BLAMED, _NORMAL, _SHADE = "#c0392b", "#2c3e50", "#f5b7b1"
+
+
+def spoken(unit: str) -> str:
+    """A unit of UCUM as people write it: ``{packet}/s`` is packets/s, ``By`` is B; a bare number has none."""
+    if unit == "1":
+        return ""
+    words = unit.replace("By", "B").split("/")
+    return "/".join(f"{word[1:-1]}s" if word.startswith("{") else word for word in words)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +39,7 @@ class Panel:
     @property
     def title(self) -> str:
         """Name, unit and whether an alarm blames it."""
-        unit = "" if self.unit == "1" else f" [{self.unit}]"
+        unit = f" [{spoken(self.unit)}]" if spoken(self.unit) else ""
         return f"{self.kpi}{unit}{'  ◀ blamed' if self.blamed else ''}"
 
 

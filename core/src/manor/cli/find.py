@@ -24,6 +24,7 @@ __all__ = [
     "find_operation",
     "find_package",
     "find_vnf",
+    "ns_names",
 ]
 
 _ALL = 100_000
@@ -46,6 +47,13 @@ def find_ns(s: Session, typed: str) -> NsInstance:
     items = reading.ns_instances(s.url, limit=_ALL).items
     chosen = resolve(typed, ((ns.id, ns.name) for ns in items), what="service", listing="manor ns list")
     return next(ns for ns in items if ns.id == chosen)
+
+
+def ns_names(s: Session) -> dict[str, str]:
+    """Names of the services by their ids."""
+    from manor.store import reading
+
+    return {ns.id: ns.name for ns in reading.ns_instances(s.url, limit=_ALL).items}
 
 
 def find_vnf(s: Session, typed: str) -> VnfInstance:

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from manor.cli.alarm import approve
-from manor.cli.find import complete_ns, find_ns
+from manor.cli.find import complete_ns, find_ns, ns_names
 from manor.cli.markers import when
+from manor.cli.render.steps import short_key
 from manor.cli.session import new_app, session
 
 __all__ = ["app"]
@@ -41,9 +42,20 @@ def list_(
         found = [ruling for ruling in last.values() if ruling.outcome is Outcome.ASK]
     found.reverse()
     helped = {True: "yes", False: "no", None: ""}
+    names = {} if s.out.json else ns_names(s)
     rows = [
-        (when(r.time_s), r.alarm_id, r.resource_key, r.action, r.outcome, r.operation_id, helped[r.helped], r.reason)
+        (
+            when(r.time_s),
+            r.alarm_id,
+            names.get(r.ns_id, r.ns_id),
+            short_key(r.resource_key, r.ns_id),
+            r.action,
+            r.outcome,
+            r.operation_id,
+            helped[r.helped],
+            r.reason,
+        )
         for r in found
     ]
-    headers = ("decided", "alarm", "resource", "action", "outcome", "operation", "helped", "reason")
+    headers = ("decided", "alarm", "service", "resource", "action", "outcome", "operation", "helped", "reason")
     s.out.result(found, lambda: s.out.table(headers, rows, empty="nothing was decided"))

@@ -129,6 +129,7 @@ def list_(
 @app.command()
 def show(ctx: typer.Context, subject: Subject, since: Since = "1h") -> None:
     """Show the KPIs of one machine, link or chain with their course."""
+    from manor.cli.charts import spoken
     from manor.telemetry.kpis import unit_of
 
     s = session(ctx)
@@ -141,7 +142,7 @@ def show(ctx: typer.Context, subject: Subject, since: Since = "1h") -> None:
         known = [value for value in course if value is not None]
         peak = max(row.peaks.get(kpi, row.values[kpi]) for row in rows if kpi in row.values)
         last = f"{course[-1]:.4g}" if course[-1] is not None else "missing"
-        table.append((kpi, unit_of(kpi), last, f"{min(known):.4g}", f"{peak:.4g}", sparkline(course)))
+        table.append((kpi, spoken(unit_of(kpi)), last, f"{min(known):.4g}", f"{peak:.4g}", sparkline(course)))
     s.out.result(
         {
             "subject": series,
@@ -196,10 +197,8 @@ def plot(
     courses = _courses(rows)
     unknown = [name for name in kpi or () if name not in courses]
     if unknown or not courses:
-        what = unknown[0] if unknown else "anything"
-        raise UsageError(
-            f"{what} was not measured of {series.name} in the last {since}", hint=f"manor kpi show {series.name}"
-        )
+        what = f"{unknown[0]} was not" if unknown else "nothing was"
+        raise UsageError(f"{what} measured of {series.name} in the last {since}", hint=f"manor kpi show {series.name}")
     key = _key(s, series)
     alarms = _alarms(s, key, rows[0].time_s)
     accused = blamed(list(courses), alarms)

@@ -188,9 +188,9 @@ def package_changed(package: PackageInfo, change: str) -> Notification:
     return Notification(type=kind, body=body)
 
 
-def alarm_changed(alarm: AlarmRecord) -> Notification:
-    """AlarmNotification, or AlarmClearedNotification once it is cleared (SOL005 §8.5.2.5, §8.5.2.6)."""
-    if not alarm.is_active:
+def alarm_changed(alarm: AlarmRecord, *, clears: bool = True) -> Notification:
+    """AlarmNotification, or AlarmClearedNotification where it ``clears`` by this (SOL005 §8.5.2.5, §8.5.2.6)."""
+    if not alarm.is_active and clears:
         body: dict[str, Any] = {"alarmId": alarm.id, "alarmClearedTime": iso(alarm.alarm_cleared_time_s)}
         return Notification(type=NotificationType.ALARM_CLEARED, ns_id=alarm.ns_id, body=body)
     body = {
@@ -211,6 +211,7 @@ def alarm_changed(alarm: AlarmRecord) -> Notification:
             "isRootCause": alarm.is_root_cause,
             "correlatedAlarmIds": list(alarm.correlated_alarm_ids),
             "faultDetails": list(alarm.fault_details),
+            **({} if alarm.is_active else {"alarmClearedTime": iso(alarm.alarm_cleared_time_s)}),
         }
     }
     return Notification(type=NotificationType.ALARM, ns_id=alarm.ns_id, body=body)

@@ -59,7 +59,7 @@ def save(tx: Connection, alarm: AlarmRecord) -> None:
     """Write an alarm back; subscribers are told where more than its words changed."""
     before = find(tx, alarm.id)
     if before is None or _told(before) != _told(alarm):
-        notifications.add(tx, [alarm_changed(alarm)])
+        notifications.add(tx, [alarm_changed(alarm, clears=before is None or before.is_active)])
     tx.execute(update(_ALARM).where(_ALARM.c.id == alarm.id).values(_alarm_values(alarm)))
 
 
