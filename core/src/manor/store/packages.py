@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import String, case, cast, delete, func, insert, or_, select, text, update
+from sqlalchemy import String, bindparam, case, cast, delete, func, insert, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from manor.api.records import Finding, Severity
@@ -45,6 +45,18 @@ _ALONE = "manor-packages"
 """What to hold while packages' states and uses are changed."""
 _INFO = [column for column in _T.c if column.name not in ("descriptor", "findings")]
 
+# Statements of the hot path, made once: building one costs more than SQLite takes to run it.
+_CALLED, _KIND = bindparam("called"), bindparam("of_kind")
+_GET = select(*_INFO).where(or_(_T.c.id == _CALLED, _T.c.descriptor_id == _CALLED, _T.c.name == _CALLED))
+_GET_OF_KIND = _GET.where(_T.c.kind == _KIND)
+_BY_DESCRIPTOR = select(*_INFO).where(_T.c.kind == _KIND, _T.c.descriptor_id == _CALLED)
+_DESCRIPTOR = select(_T.c.descriptor).where(_T.c.id == _CALLED)
+_SERVICES = select(_NS.c.id).where(_NS.c.nsd_package == _T.c.id).exists()
+_INSTANCES = select(_VNF.c.id).where(_VNF.c.vnfd_id == _T.c.descriptor_id).exists()
+_IN_USE = case((_T.c.kind == str(PackageKind.NS), _SERVICES), else_=_INSTANCES)
+_USAGE = case((_IN_USE, str(UsageState.IN_USE)), else_=str(UsageState.NOT_IN_USE))
+_COUNT_USES = update(_T).where(_T.c.usage_state != _USAGE).values(usage_state=_USAGE)
+
 
 def add(
     tx: Connection, package: PackageInfo, *, descriptor: Mapping[str, Any], findings: Sequence[Finding] = ()
@@ -76,7 +88,8 @@ def save(tx: Connection, package: PackageInfo) -> None:
 
 def by_descriptor(tx: Connection, kind: PackageKind, descriptor_id: str) -> PackageInfo | None:
     """The package with this descriptor id, or None."""
-    return _one(tx, _T.c.kind == str(kind), _T.c.descriptor_id == descriptor_id)
+    row = tx.execute(_BY_DESCRIPTOR, {"of_kind": str(kind), "called": descriptor_id}).mappings().first()
+    return rows.package(row) if row is not None else None  # type: ignore[arg-type]
 
 
 def by_content(tx: Connection, sha256: str) -> PackageInfo | None:
@@ -92,10 +105,11 @@ def get(tx: Connection, name_or_id: str, *, kind: PackageKind | None = None, hol
     """
     if hold:
         take_turns(tx, _ALONE)
-    query = select(*_INFO).where(or_(_T.c.id == name_or_id, _T.c.descriptor_id == name_or_id, _T.c.name == name_or_id))
-    if kind is not None:
-        query = query.where(_T.c.kind == str(kind))
-    found = [rows.package(row) for row in tx.execute(query).mappings()]  # type: ignore[arg-type]
+    if kind is None:
+        asked = tx.execute(_GET, {"called": name_or_id})
+    else:
+        asked = tx.execute(_GET_OF_KIND, {"called": name_or_id, "of_kind": str(kind)})
+    found = [rows.package(row) for row in asked.mappings()]  # type: ignore[arg-type]
     exact = [package for package in found if name_or_id in (package.id, package.descriptor_id)] or found
     if not exact:
         what = {PackageKind.NS: "NS package or NSD", PackageKind.VNF: "VNF package or VNFD"}.get(kind, "package")
@@ -116,7 +130,7 @@ def all_of(tx: Connection, kind: PackageKind | None = None) -> tuple[PackageInfo
 
 def descriptor(tx: Connection, package_id: str) -> Mapping[str, Any]:
     """The descriptor as JSON values. Raises UsageError where there is no such package."""
-    value = tx.execute(select(_T.c.descriptor).where(_T.c.id == package_id)).scalar()
+    value = tx.execute(_DESCRIPTOR, {"called": package_id}).scalar()
     if value is None:
         raise UsageError(f"there is no package {package_id}", hint="manor package list")
     return value  # type: ignore[no-any-return]
@@ -189,11 +203,7 @@ def refresh_usage(tx: Connection) -> None:
 
 def _count_uses(tx: Connection) -> None:
     take_turns(tx, _ALONE)  # or two that change the uses of one package each count without the other
-    services = select(_NS.c.id).where(_NS.c.nsd_package == _T.c.id).exists()
-    instances = select(_VNF.c.id).where(_VNF.c.vnfd_id == _T.c.descriptor_id).exists()
-    in_use = case((_T.c.kind == str(PackageKind.NS), services), else_=instances)
-    state = case((in_use, str(UsageState.IN_USE)), else_=str(UsageState.NOT_IN_USE))
-    tx.execute(update(_T).where(_T.c.usage_state != state).values(usage_state=state))
+    tx.execute(_COUNT_USES)
 
 
 def content_in_use(tx: Connection, sha256: str) -> int:
