@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from manor.api import (
     CallContext,
@@ -32,9 +31,6 @@ from manor.api import (
 from manor.testing.ovs import Netns, OvsHost, PrivateOvs, missing_for_ovs
 from manor_sdn_ryu.config import RyuConfig
 from manor_sdn_ryu.driver import RyuSdn
-
-settings.load_profile("ci")
-"""A property holds or not, whatever else the machine has to do: no example is held to a time."""
 
 OWNER = "manor/test"
 BRIDGE = "br-t"
