@@ -13,15 +13,18 @@ from manor.api import (
     OperationKind,
     PerceivedSeverity,
     Phase,
+    Plan,
     ResourceKind,
     ResourceRef,
     SnapshotSpec,
+    Step,
+    Verb,
     VolumeSpec,
     spec_hash,
 )
 from manor.assure.comparing import by_service, compared
 from manor.assure.drift import Compared, by_drift, with_drift
-from manor.assure.healing import approve
+from manor.assure.healing import approve, still_read
 from manor.assure.looking import Seen
 from manor.assure.settings import AssuranceSettings
 from manor.assure.sight import Service
@@ -283,3 +286,13 @@ def test_what_a_policy_of_repair_does_not_do() -> None:
     assert decided("crashed", unplugged, NODE) is None, "what is dead is healed"
     by_report = by_drift(alarm("node-degraded", NODE), SERVICE, unplugged, AssuranceSettings())
     assert by_report is None, "nor does a policy of report change what others do"
+
+
+def test_a_heal_leaves_the_vanished_disk_of_a_machine_that_runs() -> None:
+    made = Step(id="ensure volume", verb=Verb.ENSURE, kind="volume", key=DISK, endpoint=VIM)
+    plan = Plan(operation=OperationKind.HEAL, service_id=SID, service_name="shop", steps=(made,))
+    assert still_read(plan, SERVICE, {NODE: WELL[NODE]}) == {DISK}
+    assert still_read(plan, SERVICE, {NODE: replace(WELL[NODE], phase=Phase.STOPPED)}) == frozenset()
+    assert still_read(plan, SERVICE, {}) == frozenset()
+    assert still_read(plan, SERVICE, {NODE: WELL[NODE]}, [NODE]) == frozenset()
+    assert still_read(replace(plan, steps=()), SERVICE, {NODE: WELL[NODE]}) == frozenset()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from service_world import Site, opened
 
-from manor.api import OperationKind, ResourceKind
+from manor.api import OperationKind, Plan, ResourceKind, Verb
 from manor.errors import DescriptorError, UsageError
 from manor.fakes import Action, Fault
 from manor.lcm import healing, ns
@@ -27,6 +27,22 @@ def test_heal_brings_back_what_was_destroyed(site: Site) -> None:
     site.world.destroy(site.node("firewall/main-0").key)
     site.done(healing.heal(site.rt, "demo", cause="seen gone"))
     assert "vnf/firewall/main-0" in site.nodes()
+
+
+def test_a_heal_can_overlook_a_disk_that_is_gone_under_a_machine_that_runs(site: Site) -> None:
+    disk = f"{site.node('web/main-0').key}/disk/data"
+    site.world.destroy(disk)
+    site.world.destroy(site.node("firewall/main-0").key)
+
+    def changed(plan: Plan) -> list[str]:
+        return [step.id for step in plan.steps if "web/main-0" in step.key and step.verb is not Verb.VERIFY]
+
+    assert changed(ns.propose(site.rt, "demo", OperationKind.HEAL).plan)
+    proposal = ns.propose(site.rt, "demo", OperationKind.HEAL, overlook=frozenset({disk}))
+    assert changed(proposal.plan) == []
+    assert site.run(proposal).state is OperationState.COMPLETED
+    assert "vnf/firewall/main-0" in site.nodes()
+    assert any(disk in step for step in site.drift()), "it is drift as before"
 
 
 def test_a_vnf_is_made_anew_under_the_same_key_mac_and_address_and_keeps_its_data(site: Site) -> None:

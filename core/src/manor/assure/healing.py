@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from manor.api import HealAction, Observed, OperationKind, Phase, Verb, VolumeSpec
+from manor.api import HealAction, Observed, OperationKind, Phase, Plan, Verb, VolumeSpec
 from manor.assure.deciding import Verdict, recreate_keys
 from manor.assure.ruling import aspect_of
 from manor.assure.settings import read_settings
 from manor.assure.sight import Service
-from manor.errors import ManorError, PlanRefused, UsageError
+from manor.errors import ManorError, UsageError
 from manor.lcm import ns
 from manor.lcm.runtime import Runtime
 from manor.lcm.scaling import scale_ns, scale_vnf
@@ -22,7 +22,7 @@ from manor.lcm.wishes import Wishes, standing
 from manor.model.alarm import AlarmRecord, Outcome, Ruling
 from manor.model.instance import OperationState
 
-__all__ = ["approve", "followed_up", "operation_state", "refused", "ruling_of", "start_heal"]
+__all__ = ["approve", "followed_up", "operation_state", "refused", "ruling_of", "start_heal", "still_read"]
 
 
 def ruling_of(alarm: AlarmRecord, verdict: Verdict, now_s: float, operation_id: str = "") -> Ruling:
@@ -66,26 +66,25 @@ def start_heal(
     else:
         wishes = Wishes(recreate=tuple(gone), cause=cause[:500])
         drifts = all(verdict.action is HealAction.REPAIR for verdict in wanted)
-        proposal = ns.propose(rt, service.id, OperationKind.REPAIR if drifts else OperationKind.HEAL, wishes)
-        if is_automatic:
-            _refuse_emptying(proposal, service, seen)
+        kind = OperationKind.REPAIR if drifts else OperationKind.HEAL
+        proposal = ns.propose(rt, service.id, kind, wishes)
+        if is_automatic and (kept := still_read(proposal.plan, service, seen, gone)):
+            proposal = ns.propose(rt, service.id, kind, wishes, overlook=kept)
     return ns.start(rt, proposal, is_automatic=is_automatic) if proposal.plan.steps else ""
 
 
-def _refuse_emptying(proposal: ns.Proposal, service: Service, seen: Mapping[str, Observed]) -> None:
-    """Raises PlanRefused where a machine that runs would get an empty disk for one whose file was deleted: while it
-    runs, its data can still be had."""
-    made = {step.key for step in proposal.plan.steps if step.verb is Verb.ENSURE}
+def still_read(
+    plan: Plan, service: Service, seen: Mapping[str, Observed], targets: Collection[str] = ()
+) -> frozenset[str]:
+    """Pure: disks that the plan would make anew, empty, under a machine that runs and is not to be healed itself.
+
+    While it runs, what was on them can be had, and so nobody but a person has them made anew.
+    """
+    made = {step.key for step in plan.steps if step.verb is Verb.ENSURE}
     blank = {r.spec.key for r in service.desired.resources if isinstance(r.spec, VolumeSpec) and not r.spec.image}
-    for _, node in service.nodes():
-        there = seen.get(node.key)
-        emptied = [disk.volume for disk in node.disks if disk.volume in made & blank]
-        if emptied and there is not None and there.phase is Phase.ACTIVE:
-            name = proposal.ns.name
-            raise PlanRefused(
-                f"disk {emptied[0]} of a machine that runs is gone, and a new one would be empty",
-                hint=f"save what is in the machine, then: manor ns drift {name} --repair",
-            )
+    sound = [key for key, one in seen.items() if one.phase is Phase.ACTIVE and key not in targets]
+    runs = [node for _, node in service.nodes() if node.key in sound]
+    return frozenset(disk.volume for node in runs for disk in node.disks if disk.volume in made & blank)
 
 
 def _scaled_out(rt: Runtime, service: Service, verdict: Verdict) -> ns.Proposal:

@@ -25,6 +25,7 @@ from manor.lcm.runtime import Runtime
 from manor.lcm.scripts import scripted
 from manor.lcm.states import Trigger
 from manor.lcm.target import Target
+from manor.lcm.vanished import overlooked
 from manor.lcm.wanted import planned
 from manor.lcm.wishes import Wishes, lasting, must_be_enabled, wishes_from_json, wishes_to_json
 from manor.lcm.world import endpoints_of, observe
@@ -128,11 +129,13 @@ def propose(
     wishes: Wishes | None = None,
     *,
     tolerant: bool = False,
+    overlook: frozenset[str] = frozenset(),
 ) -> Proposal:
     """What ``operation`` would do to the service now. Changes nothing.
 
-    ``tolerant`` goes on where a VIM or controller cannot be asked (for a forced terminate). Raises UsageError where the
-    service's state does not allow the operation, PlanRefused where it cannot be had.
+    ``tolerant`` goes on where a VIM or controller cannot be asked (for a forced terminate). ``overlook`` are keys of
+    disks that are gone and that nothing is to be done about. Raises UsageError where the service's state does not allow
+    the operation, PlanRefused where it cannot be had.
     """
     from manor.store import instances, operations, packages
 
@@ -167,6 +170,7 @@ def propose(
         refuse_astray(rt.driver, stored, target)
         target = dataclasses.replace(target, wishes=wishes_to_json(lasting(wishes, [vnf.name for vnf in vnfs])))
     observed, found_at = observe(rt, ns.id, previous, target, also=also, tolerant=tolerant)
+    observed = overlooked(stored, observed, overlook)
     if not tolerant:
         previous = without_absent(previous, stored, observed)
     nothing = DesiredState(service_id=ns.id, service_name=ns.name)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from manor.api.resources import Observed, Phase, ResourceKind
-from manor.model.desired import DesiredResource
+from manor.api.resources import Observed, Phase, ResourceKind, ResourceRef, spec_hash
+from manor.model.desired import DesiredResource, DesiredState
 
-__all__ = ["disks", "disks_first", "notes"]
+__all__ = ["disks", "disks_first", "notes", "overlooked"]
 
 
 def disks(
@@ -48,3 +48,23 @@ def notes(gone: frozenset[str], wanted: Mapping[str, DesiredResource], replaced:
             short = key.partition("/")[2].removeprefix("vnf/")
             disk = names[0].removeprefix(f"{key}/")
             yield f"{short}: the file of its {disk} is gone; what was on it is lost when the machine goes"
+
+
+def overlooked(
+    state: DesiredState | None, observed: Mapping[str, Observed], keys: frozenset[str]
+) -> dict[str, Observed]:
+    """The world as if these disks were there: a plan leaves them, and the machines on them, as they are."""
+    return {
+        **observed,
+        **{
+            (spec := resource.spec).key: Observed(
+                ref=ResourceRef(kind=spec.kind, key=spec.key, host=getattr(spec, "host", "")),
+                owner=spec.owner,
+                native_id="",
+                phase=Phase.ACTIVE,
+                spec_hash=spec_hash(spec),
+            )
+            for resource in (state.resources if state else ())
+            if resource.spec.key in keys
+        },
+    }
