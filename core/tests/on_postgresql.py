@@ -43,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     is_controller = not hasattr(config, "workerinput") and config.getoption("numprocesses", None)
     if is_controller:
         return  # the workers have servers of their own
+    database.IDLE_TRANSACTION_S = engine.IDLE_TRANSACTION_S = IDLE_TRANSACTION_S
     server = _open.enter_context(private_postgresql())
     template = _plain(new_database(server))
     with Database.open(template) as made:
@@ -50,7 +51,6 @@ def pytest_configure(config: pytest.Config) -> None:
         queue.prepare()  # or each test that runs an operation would make the queue's tables
         queue.close()
     _place[:] = server, template
-    database.IDLE_TRANSACTION_S = engine.IDLE_TRANSACTION_S = IDLE_TRANSACTION_S
     database.normal_url = _redirected()
 
 

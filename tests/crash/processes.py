@@ -20,6 +20,8 @@ __all__ = ["WorkerProcess"]
 
 HURRIED_S = 1.5
 """A lease for tests in which somebody has to be missed."""
+_IDLE_S = 60.0
+"""On a busy machine a thread that works may be still for as long as the product lets a node be that is frozen."""
 
 
 class WorkerProcess:
@@ -70,10 +72,14 @@ def main() -> None:
 
     from manor.api import CallContext, Step
     from manor.fakes import World
+    from manor.lcm import engine
     from manor.lcm.recovery import BEAT_S, LEASE_S
     from manor.lcm.worker import Worker
+    from manor.store import database as databases
     from manor.store import operations
     from manor.store.database import Database
+
+    databases.IDLE_TRANSACTION_S = engine.IDLE_TRANSACTION_S = _IDLE_S
 
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
