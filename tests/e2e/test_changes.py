@@ -1,33 +1,14 @@
 """A running service changed on a real hypervisor and a real switch: a firewall upgraded beside the old one, a VNF and
 a link that the NSD does not know, and an end that asks the guests."""
 
-import hashlib
-import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .town import NEXT_FIREWALL, next_version
+
 pytestmark = [pytest.mark.real, pytest.mark.slow]
-
-OLD, NEW = "2888f974-c366-572e-8226-bd5ec7588181", "2888f974-c366-572e-8226-bd5ec7588182"
-
-
-def next_version(package: Path, folder: Path) -> Path:
-    """The same package as the product's next version, which says so when it boots."""
-    with zipfile.ZipFile(package) as archive:
-        archive.extractall(folder)
-    manifest = next(folder.glob("*.mf"))
-    for path in (folder / "Definitions" / "firewall.yaml", folder / "Files" / "boot.sh", manifest):
-        text = path.read_text().replace(OLD, NEW)
-        path.write_text(text + "\ntouch /tmp/version-2\n" if path.name == "boot.sh" else text)
-    text = manifest.read_text()
-    for name in ("Definitions/firewall.yaml", "Files/boot.sh"):
-        digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        text = re.sub(rf"(Source: {re.escape(name)}\nAlgorithm: SHA-256\nHash: )\w+", rf"\g<1>{digest}", text)
-    manifest.write_text(text)
-    return folder
 
 
 def machine(site: Any, name: str) -> Any:
@@ -50,11 +31,11 @@ def test_upgraded_beside_grown_and_ended_in_order(site: Any, packages: Path, tmp
     assert page(site)
     before = machine(site, "firewall")
 
-    site.manor("vnf", "upgrade", "shop/firewall", "--package", NEW, "--strategy", "blue-green", "--yes")
+    site.manor("vnf", "upgrade", "shop/firewall", "--package", NEXT_FIREWALL, "--strategy", "blue-green", "--yes")
     after = machine(site, "firewall")
     assert after["key"] != before["key"]
     assert [port["mac"] for port in after["ports"]] == [port["mac"] for port in before["ports"]]
-    assert site.inside("shop/firewall", "ls", "/tmp/version-2").returncode == 0
+    assert site.inside("shop/firewall", "ls", "/run/version-2").returncode == 0
     assert page(site), "traffic goes through the new one"
     assert len(site.domains()) == 4
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from manor.testing.lab import LabHost, cable
+from manor.testing.lab import LabHost
 
 from .conftest import ROOT, Site
+from .hosts import opened
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 HOSTS = ("kvm1", "kvm2", "kvm3")
@@ -47,43 +46,11 @@ class Region(Site):
         return seen[names[0]], seen[names[1]]
 
 
-def underlay(labs: Mapping[str, LabHost]) -> dict[str, str]:
-    """One network over the hosts, as the userspace datapath wants it: the address is on a bridge of its own."""
-    first, *others = labs.values()
-    for number, lab in enumerate(labs.values(), start=1):
-        lab.run("ovs-vsctl", "add-br", "br-phy", "--", "set", "Bridge", "br-phy", "datapath_type=netdev")
-        lab.run("ip", "addr", "add", f"192.0.2.{number}/24", "dev", "br-phy")
-        lab.run("ip", "link", "set", "br-phy", "up")
-    for number, lab in enumerate(others, start=2):
-        cable(first, lab, f"to{number}", "to1")
-        first.run("ovs-vsctl", "add-port", "br-phy", f"to{number}")
-        lab.run("ovs-vsctl", "add-port", "br-phy", "to1")
-    return {host: f"192.0.2.{number}" for number, host in enumerate(labs, start=1)}
-
-
 @pytest.fixture(scope="module")
 def region(packages: Path) -> Iterator[Region]:
-    with contextlib.ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="manor-e2e-", dir="/tmp")))
-        work.chmod(0o711)
-        labs = {host: stack.enter_context(LabHost(host, work / host)) for host in HOSTS}
-        addresses = underlay(labs)
-        made = Region(lab=labs["kvm1"], home=work / "home", labs=labs)
-        hosts = [
-            {"name": h, "uri": lab.uri, "ovsdb": lab.ovsdb, "pool_dir": str(lab.pool_dir)} for h, lab in labs.items()
-        ]
-        switches = [{"host": h, "ovsdb": lab.ovsdb, "underlay": addresses[h]} for h, lab in labs.items()]
-        for name, settings in (("vim", {"hosts": hosts, "accel": "tcg"}), ("sdn", {"switches": switches})):
-            (work / f"{name}.json").write_text(json.dumps(settings))
-        made.manor("vim", "add", "lab", "--driver", "libvirt", "--config", str(work / "vim.json"))
-        made.manor("sdn", "add", "net", "--driver", "ryu", "--config", str(work / "sdn.json"))
+    with opened(HOSTS, lambda work, labs: Region(lab=labs["kvm1"], home=work / "home", labs=labs)) as made:
         made.manor("package", "onboard", *map(str, sorted((packages / "secure-web").glob("[!n]*.csar"))))
-        try:
-            yield made
-        finally:
-            for service in made.ask("ns", "list"):
-                made.manor("ns", "delete", service["name"], "--force", "--yes")
-            made.manor("sdn", "remove", "net", "--force")
+        yield made
 
 
 def described(path: Path, *, order: tuple[str, str]) -> Path:

@@ -3,27 +3,25 @@ manager that drains, and a stream of datagrams that shows what traffic lost."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
-import json
 import os
 import re
 import shutil
-import tempfile
 import textwrap
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from manor.testing.lab import LabHost
 
+from . import hosts
 from .conftest import ROOT, Site
-from .test_overlay import underlay
 
-__all__ = ["FIREWALL", "NEXT_FIREWALL", "Loss", "Stream", "Town", "onboarded", "opened"]
+__all__ = ["FIREWALL", "NEXT_FIREWALL", "Loss", "Stream", "Town", "next_version", "onboarded", "opened"]
 
 HERE = Path(__file__).parent / "town-packages"
 HOSTS = ("kvm1", "kvm2")
@@ -122,29 +120,13 @@ class Town(Site):
         return self.ask("op", "show", self.ask("op", "list")[0]["id"])
 
 
-@contextlib.contextmanager
-def opened() -> Iterator[Town]:
+def opened() -> AbstractContextManager[Town]:
     """The two hosts, registered in an installation of their own."""
-    with contextlib.ExitStack() as stack:
-        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="manor-e2e-", dir="/tmp")))
-        work.chmod(0o711)
-        labs = {host: stack.enter_context(LabHost(host, work / host)) for host in HOSTS}
-        addresses = underlay(labs)
-        town = Town(lab=labs["kvm1"], home=work / "home", labs=labs, plugins=_plugin(work / "plugins"))
-        hosts = [
-            {"name": h, "uri": lab.uri, "ovsdb": lab.ovsdb, "pool_dir": str(lab.pool_dir)} for h, lab in labs.items()
-        ]
-        switches = [{"host": h, "ovsdb": lab.ovsdb, "underlay": addresses[h]} for h, lab in labs.items()]
-        for name, settings in (("vim", {"hosts": hosts, "accel": "tcg"}), ("sdn", {"switches": switches})):
-            (work / f"{name}.json").write_text(json.dumps(settings))
-        town.manor("vim", "add", "lab", "--driver", "libvirt", "--config", str(work / "vim.json"))
-        town.manor("sdn", "add", "net", "--driver", "ryu", "--config", str(work / "sdn.json"))
-        try:
-            yield town
-        finally:
-            for service in town.ask("ns", "list"):
-                town.manor("ns", "delete", service["name"], "--force", "--yes")
-            town.manor("sdn", "remove", "net", "--force")
+
+    def made(work: Path, labs: Mapping[str, LabHost]) -> Town:
+        return Town(lab=labs["kvm1"], home=work / "home", labs=labs, plugins=_plugin(work / "plugins"))
+
+    return hosts.opened(HOSTS, made)
 
 
 def _plugin(folder: Path) -> Path:
@@ -169,14 +151,14 @@ def onboarded(town: Town, packages: Path, work: Path) -> None:
     vnfs = (
         host,
         demo / "firewall.csar",
-        _next_version(demo / "firewall.csar", work / "firewall"),
+        next_version(demo / "firewall.csar", work / "firewall"),
         demo / "client.csar",
     )
     services = (HERE / "town.yaml", second, HERE / "region.yaml", HERE / "hamlet.yaml")
     town.manor("package", "onboard", *map(str, (*vnfs, *services)))
 
 
-def _next_version(package: Path, folder: Path) -> Path:
+def next_version(package: Path, folder: Path) -> Path:
     """The same package as the product's next version, which says so when it boots."""
     with zipfile.ZipFile(package) as archive:
         archive.extractall(folder)
