@@ -269,7 +269,10 @@ def test_the_timeline_says_what_waited_for_what() -> None:
 
 def test_the_timeline_as_a_picture() -> None:
     operation, steps = journal()
-    said = texts(timeline_svg(timeline(operation, steps, T + 8.0)))
+    picture = timeline_svg(timeline(operation, steps, T + 8.0))
+    said = texts(picture)
+    (note,) = (each for each in ET.fromstring(picture).iter() if each.text == "4.0 s" and "paint-order" in each.attrib)
+    assert note.get("stroke") == "#ffffff", "lines that run behind it do not cross it"
     assert {"image 00ff@kvm1", "4.0 s", "500 ms failed", "critical path", "8 s"} <= set(said)
 
 

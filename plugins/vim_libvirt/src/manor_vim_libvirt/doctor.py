@@ -51,6 +51,11 @@ def _finding(severity: Severity, code: str, message: str, hint: str = "") -> Fin
     return Finding(severity=severity, code=code, message=message, hint=hint)
 
 
+def _untried() -> Finding:
+    """What was not looked at is not well."""
+    return _finding(Severity.WARNING, "untried", "not tried: libvirtd does not answer", "see the check libvirt")
+
+
 # ---- checks ----
 
 
@@ -162,7 +167,8 @@ def _kvm(ctx: CallContext) -> Iterator[Finding]:
         with _local() as link:
             truth = try_kvm(link, read_facts(link.connection()), ctx, limit_s=6.0)
     except (DriverError, libvirt.libvirtError):
-        return  # the libvirt check has said so
+        yield _untried()
+        return
     if truth.accelerator == "kvm":
         yield _finding(Severity.INFO, "kvm-ok", truth.reason)
     else:
@@ -183,7 +189,8 @@ def _memory(_ctx: CallContext) -> Iterator[Finding]:
             told = connection.getInfo()[1] << 20
             true = connection.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)["total"] << 10
     except (DriverError, libvirt.libvirtError, KeyError):
-        return  # the libvirt check has said so
+        yield _untried()
+        return
     if abs(told - true) > true // 10:
         yield _finding(
             Severity.INFO,

@@ -96,13 +96,19 @@ class Drawing:
         anchor: str = "start",
         weight: str = "normal",
         turn: Number = 0,
+        halo: bool = False,
     ) -> None:
-        """Words at a baseline; ``anchor`` is start, middle or end, ``turn`` degrees clockwise."""
+        """Words at a baseline; ``anchor`` is start, middle or end, ``turn`` degrees clockwise.
+
+        ``halo`` keeps lines that run behind the words off them.
+        """
         attributes = {"x": _n(x), "y": _n(y), "font-size": _n(size), "fill": fill, "text-anchor": anchor}
         if weight != "normal":
             attributes["font-weight"] = weight
         if turn:
             attributes["transform"] = f"rotate({_n(turn)} {_n(x)} {_n(y)})"
+        if halo:
+            attributes |= {"stroke": PAPER, "stroke-width": "3", "paint-order": "stroke"}
         ET.SubElement(self._root, "text", attributes).text = printable(words)
 
     def _arrow(self, colour: str) -> str:

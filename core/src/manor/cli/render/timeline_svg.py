@@ -45,7 +45,7 @@ def timeline_svg(times: Timeline) -> str:
             left - 12, y + 13, bar.name, size=12, fill=INK, anchor="end", weight="600" if bar.critical else "normal"
         )
         note = seconds(bar.duration_s) + ("" if bar.state == "done" else f" {bar.state}")
-        sheet.text(x + width + 6, y + 13, note, size=11, fill=MUTED)
+        sheet.text(x + width + 6, y + 13, note, size=11, fill=MUTED, halo=True)
     y = bottom + 24
     for x, colour, words in ((left, _CRITICAL, "critical path"), (left + 130, _OTHER, "beside it")):
         sheet.box(x, y - 10, 16, 10, fill=colour, radius=2)
