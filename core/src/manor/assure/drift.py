@@ -106,7 +106,10 @@ def by_drift(
         return HealDecision(action=HealAction.NONE, reason=reason) if alarm.probable_cause == DRIFTED else None
     items = now.standing if now is not None and now.is_of(service) else ()
     if alarm.probable_cause in _OTHERS and alarm.resource_key not in {one.key for one in items if _has_alarm(one)}:
-        return None  # it has not lasted from one comparison to the next
+        reason = (
+            f"{alarm.probable_cause} on {alarm.resource_key}: it is repaired where the next comparison shows it still"
+        )
+        return HealDecision(action=HealAction.NONE, reason=reason)
     if now is None or not now.is_whole:
         return HealDecision(action=HealAction.NONE, reason=f"not all of {name} can be seen: its repair waits")
     said = "; ".join(one.words(service.id) for one in items[:3])

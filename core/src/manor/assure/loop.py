@@ -21,7 +21,7 @@ from manor.assure.confirming import confirm
 from manor.assure.deciding import Situation, Verdict, as_of_now, decide, heal_records
 from manor.assure.declared import by_trigger
 from manor.assure.declared import crossed as indicated
-from manor.assure.drift import by_drift, with_drift
+from manor.assure.drift import Compared, by_drift, with_drift
 from manor.assure.healing import followed_up, operation_state, refused, ruling_of, start_heal
 from manor.assure.learning import symptom_of
 from manor.assure.listening import Listening
@@ -60,6 +60,7 @@ class Assurance:
         self._looking = Looking(rt)
         self._measuring = Measuring(rt, clock=clock)
         self._comparing = Comparing(rt)
+        self._compared: Mapping[str, Compared] = {}
         self._memory = Memory()
         self._settings = AssuranceSettings()
         self._settings_stamp: tuple[int, int] | None = None
@@ -183,6 +184,7 @@ class Assurance:
         )
         self._silent = frozenset(sight.silent)
         self._comparing.want(services, self._settings)
+        self._compared = self._comparing.now  # one and the same for all of this round
         findings = self._judge(services, sight)
         active, changes = self._raise(services, findings, now_s)
         self._tell(changes)
@@ -235,7 +237,7 @@ class Assurance:
     def _judge(self, services: Sequence[Service], sight: Sight) -> Findings:
         """Static rules, and what detectors suspect with whoever agrees."""
         findings = find_symptoms(services, sight, self._settings)
-        findings = with_drift(findings, services, self._comparing.now, self._settings)
+        findings = with_drift(findings, services, self._compared, self._settings)
         settled = {service.id for service in services if not service.is_changing}
         crossed = [one for one in self._measuring.performance.symptoms if one.ns_id in settled]
         told = indicated(services, self._measuring.rows, self._settings.degraded_s)
@@ -371,7 +373,7 @@ class Assurance:
                 decision, aspect = by_rule(alarm, service, rules), aspect_of(alarm, service, rules)
                 if decision is None:
                     decision, aspect = by_trigger(alarm, service)
-                decision = decision or by_drift(alarm, service, self._comparing.now.get(ns_id), self._settings)
+                decision = decision or by_drift(alarm, service, self._compared.get(ns_id), self._settings)
                 decision = decision or self._ask_policy(alarm, view, history, now_s)
                 verdict = decide(situation, decision, aspect=aspect)
                 if verdict.outcome is Outcome.STARTED:
