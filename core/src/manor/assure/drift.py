@@ -106,9 +106,7 @@ def by_drift(
         return HealDecision(action=HealAction.NONE, reason=reason) if alarm.probable_cause == DRIFTED else None
     items = now.standing if now is not None and now.is_of(service) else ()
     if alarm.probable_cause in _OTHERS and alarm.resource_key not in {one.key for one in items if _has_alarm(one)}:
-        reason = (
-            f"{alarm.probable_cause} on {alarm.resource_key}: it is repaired where the next comparison shows it still"
-        )
+        reason = f"{alarm.probable_cause} on {alarm.resource_key}: it is repaired if the next comparison shows it too"
         return HealDecision(action=HealAction.NONE, reason=reason)
     if now is None or not now.is_whole:
         return HealDecision(action=HealAction.NONE, reason=f"not all of {name} can be seen: its repair waits")
