@@ -53,8 +53,15 @@ _LOCKED = _BY_ID.with_for_update()
 _PULSE = select(_OP.c.revision, _OP.c.mode).where(_OP.c.id == _THE_ID)
 _STEPS = select(_STEP).where(_STEP.c.operation_id == _THE_ID).order_by(_STEP.c.position)
 _TOUCHED = select(_STEP.c.step).where(_STEP.c.operation_id == _THE_ID).order_by(_STEP.c.position)
-_ACTIVE = select(*_LIGHT).where(_OP.c.ns_id == bindparam("of_ns"), _OP.c.state.in_(ACTIVE_STATES))
-_AT_WORK = select(*_LIGHT).where(_OP.c.state.in_(ACTIVE_STATES), _OP.c.mode != "").order_by(_OP.c.start_s, _OP.c.id)
+_IS_ACTIVE = or_(*(_OP.c.state == state for state in ACTIVE_STATES))  # what is IN a list is spelt out at each execution
+_ACTIVE = select(*_LIGHT).where(_OP.c.ns_id == bindparam("of_ns"), _IS_ACTIVE)
+_AT_WORK = select(*_LIGHT).where(_IS_ACTIVE, _OP.c.mode != "").order_by(_OP.c.start_s, _OP.c.id)
+_ACCEPTED_SINCE = select(*_LIGHT).where(
+    or_(_OP.c.start_s >= bindparam("since_s"), _OP.c.mode == "forward"),
+    _OP.c.state != "ROLLED_BACK",
+    _OP.c.state != "FAILED",
+    _OP.c.ns_id != bindparam("but_ns"),
+)
 _TARGET = select(_OP.c.target).where(_OP.c.id == _THE_ID)
 _INSERT, _INSERT_STEPS = insert(_OP), insert(_STEP)
 _TOUCH = update(_OP).where(_OP.c.id == _THE_ID).values(revision=_OP.c.revision + 1)
@@ -154,12 +161,8 @@ def accepted_since(tx: Connection, time_s: float, *, but_ns: str) -> list[tuple[
     Nobody else is accepted until this transaction ends.
     """
     take_turns(tx, "manor-room")
-    query = select(*_LIGHT).where(
-        or_(_OP.c.start_s >= time_s, _OP.c.mode == "forward"),
-        _OP.c.state.not_in(("ROLLED_BACK", "FAILED")),
-        _OP.c.ns_id != but_ns,
-    )
-    found = [rows.operation(row) for row in tx.execute(query).mappings()]  # type: ignore[arg-type]
+    asked = tx.execute(_ACCEPTED_SINCE, {"since_s": time_s, "but_ns": but_ns})
+    found = [rows.operation(row) for row in asked.mappings()]  # type: ignore[arg-type]
     return [(one, _steps_of(tx, one.id)) for one in found]
 
 
