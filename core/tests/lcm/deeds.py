@@ -290,7 +290,7 @@ DEEDS: Mapping[str, Deed] = {
     ),
     "add-vnffg": Deed(ask=_updated("ADD_VNFFG", vnffgd=_graph(53)), is_long=True),
     "update-vnffg": Deed(ask=_updated("UPDATE_VNFFG", vnffgd=_graph(5353)), before=("instantiate", "add-vnffg")),
-    "new-nsd-version": Deed(ask=_associated),
+    "new-nsd-version": Deed(ask=_associated, is_long=True),
     "remove-vnffg": Deed(ask=_updated("REMOVE_VNFFG", removeVnffgId="graph"), is_long=True),
     "snapshot": Deed(
         ask=lambda s, n: snapshots.create(s.rt, n, "web", "one"), before=("instantiate", "scale-vnf-out"), is_long=True
