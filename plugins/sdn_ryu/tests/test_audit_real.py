@@ -37,7 +37,7 @@ def watched(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
 
 def test_rules_deleted_altered_and_added_by_hand_are_put_right_and_a_strangers_stay(watched: Rig) -> None:
     rig = watched
-    (one, p1), (_, p2) = rig.machine(1), rig.machine(2)
+    (one, p1), (_, p2) = rig.machine(1, rate_bps=50_000_000), rig.machine(2)
     _, fw = rig.bump("fw")
     lan, web = segment(p1, p2), chain(p1, p2, fw)
     rig.apply(lan)
@@ -67,6 +67,10 @@ def test_rules_deleted_altered_and_added_by_hand_are_put_right_and_a_strangers_s
     assert any("to p2" in what for what in eventually(repaired, "each kind is told"))
     assert rig.packets(web.key, "p1 to fw") > 0, "the counters of what was right went on"
     assert rig.observe(web.key).detail["repairs"] == []
+
+    rig.ovs.ofctl("del-meters", BRIDGE)  # and with a meter goes every rule that names it
+    eventually(lambda: sorted(rig.flows()) == sorted([*held, *strangers]), "rules and meter are there again")
+    assert "rate=50000" in rig.ovs.ofctl("dump-meters", BRIDGE)
 
 
 def test_changes_under_traffic_and_the_audit_do_not_disturb_each_other(watched: Rig) -> None:

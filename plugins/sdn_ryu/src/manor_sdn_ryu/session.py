@@ -80,6 +80,7 @@ class Session:
         and to put on and take off a network service header."""
         self.meters: dict[int, int] = {}
         """Our meters in the switch: kbit/s by number."""
+        self._doubts_meters = False
         self.on_ports: Callable[[set[str]], None] = lambda _: None
         self.alive = True
         self._watchers: list[Callable[[Shown], None]] = []
@@ -171,6 +172,9 @@ class Session:
 
     def set_meters(self, wanted: Mapping[int, int], timeout_s: float) -> None:
         """These meters are there and have these rates (kbit/s)."""
+        if self._doubts_meters:
+            self._learn_meters(timeout_s)
+            self._doubts_meters = False
         changed = {meter: kbps for meter, kbps in wanted.items() if self.meters.get(meter) != kbps}
         if changed:
             commands = {meter: "MODIFY" if meter in self.meters else "ADD" for meter in changed}
@@ -256,7 +260,11 @@ class Session:
 
         open_, commit = control(ofp.ONF_BCT_OPEN_REQUEST), control(ofp.ONF_BCT_COMMIT_REQUEST)
         parts = (changes[start : start + _AT_ONCE] for start in range(0, len(changes), _AT_ONCE))
-        self._request(itertools.chain([open_], map(add, parts), [commit]), timeout_s)
+        try:
+            self._request(itertools.chain([open_], map(add, parts), [commit]), timeout_s)
+        except Permanent:
+            self._doubts_meters = True  # a rule that names a meter which somebody deleted is refused
+            raise
 
     def _request(self, messages: Iterable[_Message], timeout_s: float) -> list[Any]:
         if not self.alive:
