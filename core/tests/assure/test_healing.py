@@ -7,6 +7,7 @@ import pytest
 from assured_site import Site
 
 from manor.api import HealAction, PerceivedSeverity, Phase, PowerState
+from manor.assure.confirming import confirm
 from manor.assure.looking import Services, look
 from manor.assure.settings import AssuranceSettings
 from manor.assure.sight import Sight
@@ -309,3 +310,9 @@ def test_an_agent_that_died_in_a_machine_that_works_is_no_dead_machine(make_site
     (symptom,) = find_symptoms([service], replace(sight, at_work={web: 42.0}), AssuranceSettings()).symptoms
     assert (symptom.cause, symptom.severity) == ("agent-silent", PerceivedSeverity.MINOR)
     assert "42 packets/s" in symptom.detail[0]
+
+    def signs(sight: Sight) -> tuple[str, ...]:
+        return confirm(service, web, ("v_cpu_usage_mean_vnf",), sight=sight, flows={}, rows={})
+
+    assert signs(sight) == ("guest agent: no answer for 50 s",)
+    assert signs(replace(sight, at_work={web: 42.0})) == (), "nor does it confirm what a detector suspects in a crowd"

@@ -149,7 +149,8 @@ def confirm(
     seen = sight.seen(endpoint, key)
     if endpoint in sight.observed and (seen is None or seen.phase not in (Phase.ACTIVE, Phase.UNKNOWN)):
         signs.append(f"VIM: it is {seen.phase if seen else 'absent'}")
-    if sight.unheard_s.get(key, 0.0) >= _SILENT_S:
+    # One that sends what it usually sends is too busy to answer, as under a crowd.
+    if sight.unheard_s.get(key, 0.0) >= _SILENT_S and key not in sight.at_work:
         signs.append(f"guest agent: no answer for {sight.unheard_s[key]:.0f} s")
     flow = flows.get(key)
     if flow is not None and flow.is_failing:
