@@ -100,6 +100,9 @@ def test_kpis_are_listed_shown_and_exported(make_site: Make, manor: Callable[...
     assert table[-1].endswith(",30.0")
     assert "no measured thing" in manor(site, "kpi", "show", "demo/fire", expect=2)
     assert "30m" in manor(site, "kpi", "show", "demo/firewall", "--since", "soon", expect=2)
+    mistaken = manor(site, "pm", "job", "create", "demo/firewall", "-m", "v_cpu_usage_mean")
+    assert "did you mean v_cpu_usage_mean_vnf?" in mistaken
+    assert "warning" not in manor(site, "pm", "job", "create", "demo", "-m", "v_cpu_usage_mean_vnf")
 
 
 def test_a_course_is_drawn_with_its_gaps() -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from manor.model.alarm import AlarmRecord
     from manor.model.kpi import HistoryRow, Series
 
-__all__ = ["app", "blamed", "span_s", "sparkline"]
+__all__ = ["app", "blamed", "measured_of", "span_s", "sparkline"]
 
 app = new_app("KPIs: list, show, plot, export.")
 
@@ -79,6 +79,13 @@ class _Kept:
         if self._server:
             return self._server.read(series, since_s=since_s)
         return read(self._path, series.key, since_s=since_s)
+
+
+def measured_of(s: Session, key: str) -> set[str]:
+    """Names, without their parts, of the KPIs that were measured of an object or below it in the last hour."""
+    kept = _Kept(s)
+    below = (one for one in kept.subjects() if one.key == key or one.key.startswith(f"{key}/"))
+    return {name.partition(":")[0] for one in below for row in kept.read(one, "1h") for name in row.values}
 
 
 def _find(kept: _Kept, typed: str) -> Series:

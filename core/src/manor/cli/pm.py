@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 import uuid
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from manor.api.assure import PerceivedSeverity
 from manor.cli.find import complete_vnf, find_ns, find_vnf
-from manor.cli.kpi import span_s
+from manor.cli.kpi import measured_of, span_s
 from manor.cli.markers import when
 from manor.cli.names import resolve
 from manor.cli.session import Session, new_app, session
@@ -72,6 +74,16 @@ def _metric(text: str) -> str:
     return text
 
 
+def _warn_of_unknown(s: Session, key: str, metrics: Iterable[str]) -> None:
+    """A KPI that nobody measures is no mistake yet, but mostly one letter away from one that is measured."""
+    known = measured_of(s, key)
+    for metric in metrics:
+        if known and metric not in known:
+            near = difflib.get_close_matches(metric, known, n=1)
+            guess = f"; did you mean {near[0]}?" if near else "; see manor kpi show"
+            s.out.warn(f"{metric} was not measured there in the last hour{guess}")
+
+
 def _period(text: str, option: str) -> float:
     found = span_s(text, option)
     if found < _LEAST_S:
@@ -112,6 +124,7 @@ def job_create(
     )
     with s.runtime.store.begin() as tx:
         pm.add_job(tx, made)
+    _warn_of_unknown(s, made.object_instance_id, made.performance_metrics)
     s.out.result(made, lambda: s.out.line(f"PM job {made.id} on {made.object_instance_id}"))
 
 
@@ -224,6 +237,7 @@ def threshold_create(
     )
     with s.runtime.store.begin() as tx:
         pm.add_threshold(tx, made)
+    _warn_of_unknown(s, made.object_instance_id, [made.performance_metric])
     s.out.result(made, lambda: s.out.line(f"threshold {made.id} on {made.object_instance_id}"))
 
 
