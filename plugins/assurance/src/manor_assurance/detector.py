@@ -106,12 +106,13 @@ class CombinedDetector:
         if self.model is not None:
             residuals, score = self._score(time_s, row)
             value = self.decision.take(time_s, score)
-        over = value > self.decision.threshold or self.decision.raised
-        if not over:
+        # Once calm again a row is normal, though the alarm waits a while before it clears.
+        over = value > self.decision.threshold * (self.config.clear_ratio if self.decision.raised else 1.0)
+        if not over and not self.decision.raised:
             self.abnormal_s = math.nan
         elif math.isnan(self.abnormal_s):
             self.abnormal_s = time_s
-        accepted = over and time_s - self.abnormal_s >= self.config.relearn_s
+        accepted = self.decision.raised and time_s - self.abnormal_s >= self.config.relearn_s
         learn = not over or accepted
         if accepted and time_s - self.abnormal_s < self.config.relearn_s + 2 * self.period_s:
             self._move_level()
@@ -120,7 +121,7 @@ class CombinedDetector:
         if residuals is not None and self.model is not None:
             # An abnormal row counts as rare and no more: left out, it would make the next ones look worse still.
             kept = residuals if learn else np.minimum(residuals, self.model.rare)
-            self.memory.keep_residuals(time_s, kept, age_s)
+            self.memory.keep_residuals(time_s, kept, residuals, age_s)
         self.rows_seen += 1
         self.rows_since_gap += 1
         self.last_s = time_s
@@ -157,7 +158,8 @@ class CombinedDetector:
             np.clip(logs - self._log_usual, 0.0, config.cap, out=excess)
             excess += config.rare_weight * np.clip(logs - self._log_rare, 0.0, config.cap)
             excess *= self._weights
-            return residuals, float(excess.sum())
+            # The views of one KPI are no independent witnesses: the strongest speaks for all of them.
+            return residuals, float(excess.max(axis=0).sum())
         excess[:] = 0.0
         return residuals, 0.0
 
@@ -250,7 +252,7 @@ class CombinedDetector:
     def evidence(self, time_s: float, row: np.ndarray) -> tuple[Evidence, ...]:
         """The KPIs to blame for the present score, largest share first, with what was expected of this row."""
         by_channel = self.excess.sum(axis=0)
-        shares = by_channel.sum(axis=0)
+        shares = self.excess.max(axis=1).sum(axis=0)
         total = float(shares.sum())
         if total <= 0 or self.model is None:
             return ()

@@ -18,7 +18,7 @@ from manor_assurance.series import Series, period_of, read_series, sets_in
 
 __all__ = ["evaluate_sets"]
 
-NO_VUS = "null: no package that is kept gives it"
+NO_VUS = "null: no package that is kept, light and rightly licensed gives it"
 
 
 def evaluate_sets(

@@ -16,6 +16,8 @@ RECENT_ROWS = 4096
 LONG_ROWS, LONG_DAYS = 2016, 14
 RESIDUAL_ROWS, RESIDUAL_DAYS = 2016, 7
 PEAK_S, PEAK_DAYS = 21600.0, 28
+ENOUGH_PEAKS = 20
+"""With fewer, the highest alone would say what is rare."""
 SEASON_DAYS = 14
 
 
@@ -71,9 +73,13 @@ class Memory:
         self.sums[:] = 0.0
         self.counts[:] = 0.0
 
-    def keep_residuals(self, time_s: float, residuals: np.ndarray, age_s: float) -> None:
-        """Keep the residuals of a row."""
-        np.maximum(self.peak, residuals, out=self.peak)
+    def keep_residuals(self, time_s: float, residuals: np.ndarray, seen: np.ndarray, age_s: float) -> None:
+        """Keep the residuals of a row: ``residuals`` to learn what is usual, ``seen`` to learn what is rare.
+
+        Nothing is held back from the peaks once there are enough of them: one bad day is then too little to move what
+        is rare, while what comes again every few days, abnormal or not, is rare no more.
+        """
+        np.maximum(self.peak, seen if len(self.peaks) >= ENOUGH_PEAKS else residuals, out=self.peak)
         if time_s >= self.next_residual_s:
             self.residuals.push(residuals)
             self.next_residual_s = time_s + min(age_s, RESIDUAL_DAYS * DAY_S) / RESIDUAL_ROWS

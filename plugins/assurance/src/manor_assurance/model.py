@@ -14,7 +14,7 @@ import numpy as np
 __all__ = ["BINS", "CHANNELS", "CLIP", "WEIGHTS", "Model", "lags_for"]
 
 CHANNELS = ("median", "forecast", "factors", "season", "level")
-WEIGHTS = np.array([0.6, 1.2, 0.3, 0.6, 2.4])
+WEIGHTS = np.array([1.0, 1.5, 0.6, 0.6, 2.0])
 """What each view adds to the score: departures from the near past are worth more than those from weeks."""
 BINS = 96
 """Quarters of an hour in a day."""
