@@ -25,7 +25,9 @@ from manor.testing.postgresql import new_database
 _PATIENCE_S = 120.0
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real)])
+@pytest.fixture(
+    params=[pytest.param("sqlite", marks=pytest.mark.sqlite), pytest.param("postgresql", marks=pytest.mark.real)]
+)
 def urls(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
     """Two databases, neither made yet."""
     if request.param == "sqlite":

@@ -12,7 +12,7 @@ from manor.plugin import Plugins, PluginState
 HERE = Path(sys.argv[1])
 KEY = "1a2b3c4d/vnf/web/vm-0"
 plugins = Plugins()
-ctx = CallContext.within(30)
+ctx = CallContext.within(300)
 environment = DriverEnvironment(name="past", owner="manor/test", state_dir=HERE, runtime_dir=HERE)
 
 
