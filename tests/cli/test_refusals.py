@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from shell import Cli
 
+from manor.fakes.world import FakeHost, World
+
 
 def test_a_service_is_made_of_what_there_is_and_where_there_is_room(site: Cli) -> None:
     def refused(*args: str, code: int = 2) -> str:
@@ -53,3 +55,15 @@ def test_a_home_that_cannot_be_is_no_bug(manor: Cli, tmp_path: Path, monkeypatch
 def test_alert_rules_are_json_too(manor: Cli) -> None:
     rules = json.loads(manor.good("--json", "metrics", "rules").out)
     assert rules["groups"][0]["name"] == "manor"
+
+
+def test_a_host_that_does_not_answer_is_named_where_orphans_are_looked_for(manor: Cli) -> None:
+    manor.good("vim", "add", "lab", "--driver", "fake", "-o", "hosts=[{name: a}, {name: b}]")
+    assert 'hosts   [{"name": "a"}, {"name": "b"}]' in manor.good("vim", "show", "lab").out
+    assert manor.good("--json", "vim", "orphans").json["silent"] == {}
+    world = World(state_file=manor.home / "endpoints" / "vim-lab" / "world.json")
+    with world.change() as state:
+        state.hosts = (FakeHost(name="a"), FakeHost(name="b", reachable=False))
+    looked = manor("vim", "orphans")
+    assert looked.code == 6
+    assert "warning: vim:lab on b could not be asked: it does not answer" in looked.err

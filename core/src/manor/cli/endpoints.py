@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -173,7 +174,8 @@ def _as_dict(view: View) -> dict[str, Any]:
 
 def _flat(config: Any, prefix: str = "") -> list[tuple[str, object]]:
     if not isinstance(config, Mapping):
-        return [(prefix.rstrip("."), config)]
+        plain = json.dumps(config, ensure_ascii=False) if isinstance(config, (list, tuple)) else config
+        return [(prefix.rstrip("."), plain)]
     return [pair for key, value in config.items() for pair in _flat(value, f"{prefix}{key}.")]
 
 

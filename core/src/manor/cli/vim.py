@@ -36,7 +36,8 @@ def orphans(
     rows = [(o.endpoint, o.observed.ref.host, o.observed.ref.kind, o.observed.ref.key, o.observed.phase) for o in found]
 
     def show() -> None:
-        s.out.table(("endpoint", "host", "kind", "key", "state"), rows, empty="no orphan is left")
+        empty = "no orphan was found where it could be looked" if silent else "no orphan is left"
+        s.out.table(("endpoint", "host", "kind", "key", "state"), rows, empty=empty)
 
     left: tuple[str, ...] = ()
     if remove and found:

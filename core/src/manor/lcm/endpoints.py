@@ -127,8 +127,8 @@ class Orphan:
 
 
 def orphans(rt: Runtime) -> tuple[list[Orphan], dict[str, str]]:
-    """Everything of ours that no service, running operation or package claims; and why an endpoint could not be asked,
-    by endpoint. Changes nothing."""
+    """Everything of ours that no service, running operation or package claims; and why an endpoint, or a host of a VIM,
+    could not be asked. Changes nothing."""
     seen: list[Orphan] = []
     silent: dict[str, str] = {}
     for kind in (EndpointKind.VIM, EndpointKind.SDN):
@@ -136,6 +136,9 @@ def orphans(rt: Runtime) -> tuple[list[Orphan], dict[str, str]]:
             endpoint = endpoint_id(kind, name)
             try:
                 seen += [Orphan(endpoint=endpoint, observed=one) for one in _seen(rt, endpoint)]
+                if kind is EndpointKind.VIM:
+                    away = (host for host in check(rt, kind, name).hosts if not host.reachable)
+                    silent |= {f"{endpoint} on {host.name}": host.reason or "not reachable" for host in away}
             except (DriverError, PluginError) as error:
                 silent[endpoint] = error.message
     # Only now: what an operation has made since the claims were read would look like nobody's.
