@@ -116,6 +116,21 @@ def test_a_reader_that_goes_away_is_no_error(env: dict[str, str]) -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+EARLY = """
+import sys
+class Impatient:
+    def find_spec(self, name, path, target=None):
+        if name == "manor.cli.root":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Impatient())
+"""
+
+
+def test_ctrl_c_before_it_has_started_is_no_traceback(env: dict[str, str]) -> None:
+    done = run("ns", "list", env=env, code=EARLY + PLAIN)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_closed_streams_are_no_error(env: dict[str, str]) -> None:
     closed = (
         "import os; os.close(0); os.close(1); os.execv(sys.executable, [sys.executable, '-c', CODE, *sys.argv[1:]])"
