@@ -18,7 +18,7 @@ class CombinedConfig(BaseModel):
 
     budget_per_day: float = Field(default=1.0, gt=0, le=48)
     """False alarms allowed per VNF and day: a ceiling, not a target. One a week is 0.143."""
-    margin: float = Field(default=1.35, ge=1.1, le=10)
+    margin: float = Field(default=1.3, ge=1.1, le=10)
     """How far above the level that keeps the budget in the past the score has to be."""
     floor: float = Field(default=3.0, ge=0)
     """Least threshold, in e-foldings of exceedance over all KPIs."""
