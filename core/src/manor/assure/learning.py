@@ -199,6 +199,8 @@ def _suspicion(ns_id: str, vnf: str, score: Score, before: Suspicion | None) -> 
         Evidence(metric=metric, share=share, seen=math.nan, expected=math.nan, detector="")
         for metric, share in score.blame
     )
+    if before is not None and (not evidence or score.value <= score.threshold):
+        return before  # it fades: what was wrong stays told, also after a heal
     shares: dict[str, float] = {}
     for item in evidence:
         machine = item.metric.partition("|")[0]
