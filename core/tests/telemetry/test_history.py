@@ -58,6 +58,14 @@ def test_old_rows_become_means_with_their_peak_and_then_go(tmp_path: Path) -> No
     assert few[-1].time_s > now - 1900, "with too many rows a coarser level answers, not the oldest part of a fine one"
 
 
+def test_of_a_young_machine_all_is_told_that_was_measured(tmp_path: Path, kept: History) -> None:
+    for second in range(25, 150, 5):
+        kept.add([("vm", "vnfc", {}, T0 + second, {"a": float(second)})])
+    kept.tidy(T0 + 200.0)
+    rows = history.read(tmp_path / "history.db", "vm", since_s=T0 - 3600)
+    assert [row.time_s - T0 for row in rows] == [float(second) for second in range(25, 150, 5)]
+
+
 def test_tidying_twice_changes_nothing(tmp_path: Path, kept: History) -> None:
     fill(kept, 600)
     kept.tidy(T0 + 700)

@@ -225,10 +225,14 @@ def read(
         begins_ms = math.inf
         for level in range(len(LEVELS)) if db is not None else ():
             first_ms = db.execute(_FIRST, (level, key)).fetchone()[0]
-            if first_ms is None or (len(chosen) <= most and max(first_ms, span_ms[0]) >= begins_ms):
+            if first_ms is None:
+                continue
+            # A mean stands at the beginning of its time: of what was before the end of that it may know nothing.
+            known_ms = max(first_ms + round(LEVELS[level].step_s * 1000), span_ms[0])
+            if len(chosen) <= most and known_ms >= begins_ms:
                 continue  # no coarser level tells more than what is chosen
             chosen = db.execute(_ROWS, (level, key, *span_ms, most + 1)).fetchall() or chosen
-            begins_ms = max(first_ms, span_ms[0])
+            begins_ms = known_ms
     return tuple(
         HistoryRow(
             time_s=time_ms / 1000,
