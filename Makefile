@@ -41,7 +41,8 @@ test-fast: setup ## the quick part of the suite, within two minutes
 	$(VENV)/pytest -m "not real and not slow and not long" -n 3 --dist loadfile -q
 
 test-long: setup ## the long runs: crashes, histories and outages by the hundred; takes hours
-	$(ON_POSTGRESQL) core/tests/store core/tests/lcm core/tests/cli core/tests/assure tests/cli
+	PYTHONPATH=core/tests $(VENV)/pytest -p on_postgresql -m "not real and not long" -n 3 -q core/tests plugins tests
+	$(VENV)/python core/tests/lcm/many_histories.py --histories 10000 --seed 1 --processes 2
 	$(VENV)/pytest -m long
 
 lint: $(STAMPS)/workspace ## ruff, mypy, import contracts
