@@ -175,6 +175,19 @@ def test_a_degraded_machine_is_repaired_for_its_own_alarm(make_site: Make) -> No
     assert (alarm.resource_key, alarm.probable_cause) == (key, "node-degraded")
 
 
+def test_an_alarm_lasts_over_an_operation_after_which_there_is_drift(make_site: Make) -> None:
+    site = make_site()
+    key = network(site)
+    site.world.destroy(key)
+    site.compares(3)
+    (alarm,) = site.alarms()
+    assert site.run(site.propose(OperationKind.REPAIR)).state is OperationState.COMPLETED
+    site.world.destroy(key)
+    site.compares(1)
+    site.rounds(8)
+    assert [one.id for one in site.alarms()] == [alarm.id]
+
+
 # the pure part
 
 SID, VIM, SDN = "1a2b3c4d", "vim:lab", "sdn:net"
@@ -188,6 +201,16 @@ STATE = DesiredState(
     service_id=SID, service_name="shop", resources=tuple(DesiredResource(spec=spec, endpoint=VIM) for spec in SPECS)
 )
 SERVICE = Service(id=SID, name="shop", nsd_id="n", desired=STATE, last_operation="op1")
+FROM_IMAGE = replace(
+    SERVICE,
+    desired=replace(
+        STATE,
+        resources=tuple(
+            replace(one, spec=replace(one.spec, image="image/i@lab")) if isinstance(one.spec, VolumeSpec) else one
+            for one in STATE.resources
+        ),
+    ),
+)
 REPAIRS = AssuranceSettings(drift="repair")  # type: ignore[arg-type]
 WELL = {
     spec.key: Observed(
@@ -259,6 +282,7 @@ def test_a_difference_has_to_last_and_an_operation_begins_anew() -> None:
     later = replace(SERVICE, last_operation="op2")
     assert looked(seen, first, 115.0, later).standing == ()
     assert causes(standing(seen.observed[VIM]), later) == ([], True), "what was seen before says nothing of it now"  # type: ignore[arg-type]
+    assert causes(looked(seen, first, 115.0, later), later) == ([], True), "its alarm waits until it has lasted again"
 
 
 def test_what_cannot_be_seen_has_not_drifted_and_keeps_its_alarm() -> None:
@@ -296,3 +320,12 @@ def test_a_heal_leaves_the_vanished_disk_of_a_machine_that_runs() -> None:
     assert still_read(plan, SERVICE, {}) == frozenset()
     assert still_read(plan, SERVICE, {NODE: WELL[NODE]}, [NODE]) == frozenset()
     assert still_read(replace(plan, steps=()), SERVICE, {NODE: WELL[NODE]}) == frozenset()
+
+
+def test_a_heal_is_of_its_targets_alone() -> None:
+    """Also a disk that can be made anew from its image: its machine would go for it."""
+    made = Step(id="ensure volume", verb=Verb.ENSURE, kind="volume", key=DISK, endpoint=VIM)
+    plan = Plan(operation=OperationKind.HEAL, service_id=SID, service_name="shop", steps=(made,))
+    assert still_read(plan, FROM_IMAGE, {NODE: WELL[NODE]}, ["another"]) == {DISK}
+    assert still_read(plan, FROM_IMAGE, {NODE: WELL[NODE]}, [NODE]) == frozenset()
+    assert still_read(replace(plan, operation=OperationKind.REPAIR), FROM_IMAGE, {NODE: WELL[NODE]}) == frozenset()

@@ -78,13 +78,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         for future in as_completed(futures):
             one = future.result()
             done.append(one)
-            how = "FAILED" if one.failure else "ended well"
+            how = "FAILED" if one.failure else "ended well" if one.lived >= size else "ENDED EARLY"
             sys.stdout.write(
                 f"{len(done)} of {len(futures)}: seed {one.seed}, {one.lived} histories, {one.events} events, "
                 f"{one.cpu_s:.0f} s of CPU, {one.digest}, {how}\n{one.failure}"
             )
             sys.stdout.flush()
-    failed = [one.seed for one in done if one.failure]
+    failed = [one.seed for one in done if one.failure or one.lived < size]
     sys.stdout.write(
         f"{sum(one.lived for one in done)} histories, {sum(one.events for one in done)} events, "
         f"{sum(one.cpu_s for one in done):.0f} s of CPU, {time.monotonic() - began_s:.0f} s; "

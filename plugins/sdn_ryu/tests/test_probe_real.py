@@ -75,6 +75,7 @@ def test_a_probe_is_seen_at_each_hop_both_ways_and_no_end_ever_gets_it(
     for sent, wanted in ways.values():
         probe = comes_to(rig, web.key, sent, wanted)
         assert probe.arrived
+        assert all(hop.latency_s is None or hop.latency_s >= 0 for hop in probe.hops)
     eventually(lambda: all(hop.latency_s for hop in send(rig, web.key, packet(p1, p2))[0].hops), "one is measured")
     for tap in taps:
         assert not tap.sees(TCP_MARK, within_s=0.3), "the machines at the ends see nothing"
@@ -155,7 +156,7 @@ def test_probes_of_an_agent_that_died_go_by_themselves_and_are_swept_at_start(on
     # One that does not go by itself while this test runs, so that it can only be swept.
     left = f"table=60,priority=7,cookie=0x{probe_cookie(OWNER, web.key):x},hard_timeout=3600,actions=drop"
     rig.ovs.ofctl("add-flow", BRIDGE, left)
-    assert rig.observe(web.key).phase is Phase.ACTIVE  # a new agent is started
+    eventually(lambda: rig.observe(web.key).phase is Phase.ACTIVE, "a new agent is started, and has its switches")
     eventually(lambda: sorted(rig.flows()) == sorted(before), "swept")
 
 

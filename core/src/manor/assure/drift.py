@@ -61,8 +61,8 @@ def with_drift(
         if now is None or not now.is_of(service):
             blind.add(service.id)
             continue
-        if not now.is_whole:
-            blind.add(service.id)
+        if not now.is_whole or len(now.standing) < len(now.since_s):
+            blind.add(service.id)  # what has to last before it counts may be what there is an alarm for
         lost = [one for one in now.standing if one.drift is Drift.LOST]
         rest = [one for one in now.standing if one.drift is not Drift.LOST and not _has_alarm(one)]
         dead = {one.resource_key for one in findings.symptoms if one.ns_id == service.id and one.cause in DEAD}

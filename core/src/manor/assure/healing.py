@@ -68,7 +68,8 @@ def start_heal(
         drifts = all(verdict.action is HealAction.REPAIR for verdict in wanted)
         kind = OperationKind.REPAIR if drifts else OperationKind.HEAL
         proposal = ns.propose(rt, service.id, kind, wishes)
-        if is_automatic and (kept := still_read(proposal.plan, service, seen, gone)):
+        targets = {key for verdict in wanted for key in verdict.targets}
+        if is_automatic and (kept := still_read(proposal.plan, service, seen, targets)):
             proposal = ns.propose(rt, service.id, kind, wishes, overlook=kept)
     return ns.start(rt, proposal, is_automatic=is_automatic) if proposal.plan.steps else ""
 
@@ -76,15 +77,21 @@ def start_heal(
 def still_read(
     plan: Plan, service: Service, seen: Mapping[str, Observed], targets: Collection[str] = ()
 ) -> frozenset[str]:
-    """Pure: disks that the plan would make anew, empty, under a machine that runs and is not to be healed itself.
+    """Pure: disks that the plan would make anew under a machine that runs, and that it had better leave.
 
-    While it runs, what was on them can be had, and so nobody but a person has them made anew.
+    A heal is of its targets alone, and no other machine goes for it. A repair leaves what would be empty: while the
+    machine runs, what was on its disk can be had, and so nobody but a person has that made anew.
     """
-    made = {step.key for step in plan.steps if step.verb is Verb.ENSURE}
-    blank = {r.spec.key for r in service.desired.resources if isinstance(r.spec, VolumeSpec) and not r.spec.image}
-    sound = [key for key, one in seen.items() if one.phase is Phase.ACTIVE and key not in targets]
-    runs = [node for _, node in service.nodes() if node.key in sound]
-    return frozenset(disk.volume for node in runs for disk in node.disks if disk.volume in made & blank)
+    is_heal = plan.operation is OperationKind.HEAL
+    disks = {r.spec.key: r.spec for r in service.desired.resources if isinstance(r.spec, VolumeSpec)}
+    made = {step.key for step in plan.steps if step.verb is Verb.ENSURE and step.key in disks}
+    runs = [node for _, node in service.nodes() if (one := seen.get(node.key)) and one.phase is Phase.ACTIVE]
+    return frozenset(
+        disk.volume
+        for node in runs
+        for disk in node.disks
+        if disk.volume in made and (node.key not in targets if is_heal else not disks[disk.volume].image)
+    )
 
 
 def _scaled_out(rt: Runtime, service: Service, verdict: Verdict) -> ns.Proposal:

@@ -45,6 +45,9 @@ _LEASE_S = 15.0
 _LOAD = 0.1
 """Most of one thread's time that may go into looking while no event calls for it."""
 _LEAST_PAUSE_S, _MOST_PAUSE_S = 0.05, 5.0
+_COMPARES = "manor-drift"
+_MEASURED = frozenset({EventType.QOS_ALARM, EventType.COMMUNICATIONS_ALARM})
+"""What machines do, and links and chains, is looked at by the thread that measures."""
 _log = logging.getLogger("manor.assure")
 
 
@@ -80,7 +83,7 @@ class Assurance:
 
     def start(self) -> None:
         """Begin, in threads of its own."""
-        works = (("manor-assure", self._watch), ("manor-telemetry", self._measure), ("manor-drift", self._compare))
+        works = (("manor-assure", self._watch), ("manor-telemetry", self._measure), (_COMPARES, self._compare))
         for name, work in works:
             thread = threading.Thread(target=work, name=name, daemon=True)
             self._threads.append(thread)
@@ -96,7 +99,8 @@ class Assurance:
         for thread in self._threads:
             thread.join(max(0.0, until_s - time.monotonic()))
         self._looking.close()
-        if not any(thread.is_alive() for thread in self._threads):
+        # Who compares may wait for an endpoint for longer, and needs nothing of what is closed here.
+        if not any(thread.is_alive() for thread in self._threads if thread.name != _COMPARES):
             self._measuring.close()
 
     def _watch(self) -> None:
@@ -310,7 +314,7 @@ class Assurance:
             states = {r.operation_id: operation_state(tx, r.operation_id) for r in heals if r.helped is None}
         ids = {alarm.id for alarm in active}
         # What a machine is, is seen at once; how well it does is measured over some time, and may be an old word.
-        again = {alarm.id for alarm in present if alarm.event_type is not EventType.QOS_ALARM}
+        again = {alarm.id for alarm in present if alarm.event_type not in _MEASURED}
         changed = []
         for index, ruling in enumerate(heals):
             state = states.get(ruling.operation_id)

@@ -122,9 +122,9 @@ def job_create(
         reporting_boundary_s=now_s + _period(until, "--until") if until else 0.0,
         created_s=now_s,
     )
+    _warn_of_unknown(s, made.object_instance_id, made.performance_metrics)
     with s.runtime.store.begin() as tx:
         pm.add_job(tx, made)
-    _warn_of_unknown(s, made.object_instance_id, made.performance_metrics)
     s.out.result(made, lambda: s.out.line(f"PM job {made.id} on {made.object_instance_id}"))
 
 
@@ -235,9 +235,9 @@ def threshold_create(
         severity=severity,
         created_s=time.time(),
     )
+    _warn_of_unknown(s, made.object_instance_id, [made.performance_metric])
     with s.runtime.store.begin() as tx:
         pm.add_threshold(tx, made)
-    _warn_of_unknown(s, made.object_instance_id, [made.performance_metric])
     s.out.result(made, lambda: s.out.line(f"threshold {made.id} on {made.object_instance_id}"))
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Any
 
-from manor.errors import Indeterminate, Permanent, Transient
+from manor.errors import DriverError, Indeterminate, Permanent, Transient
 from manor_sdn_ryu.changes import Change
 from manor_sdn_ryu.encode import Encoder
 from manor_sdn_ryu.entries import METERS, Action
@@ -179,15 +179,22 @@ class Session:
         if changed:
             commands = {meter: "MODIFY" if meter in self.meters else "ADD" for meter in changed}
             mods = [meter_mod(self.datapath, meter, kbps, commands[meter]) for meter, kbps in changed.items()]
-            self._request(map(_library, mods), timeout_s)
+            self._mod_meters(mods, timeout_s)
             self.meters |= changed
 
     def keep_meters(self, used: Collection[int], timeout_s: float) -> None:
         """Delete our other meters (and with one a switch deletes every flow that names it)."""
         spare = [meter for meter in self.meters if meter not in used]
         if spare:
-            self._request([_library(meter_mod(self.datapath, meter, 0, "DELETE")) for meter in spare], timeout_s)
+            self._mod_meters([meter_mod(self.datapath, meter, 0, "DELETE") for meter in spare], timeout_s)
             self.meters = {meter: kbps for meter, kbps in self.meters.items() if meter not in spare}
+
+    def _mod_meters(self, mods: Iterable[Any], timeout_s: float) -> None:
+        try:
+            self._request(map(_library, mods), timeout_s)
+        except DriverError:
+            self._doubts_meters = True  # some may have been taken, or all after the time was up
+            raise
 
     def flows(self, cookie: int, mask: int, timeout_s: float) -> list[Any]:
         """Flow statistics records of all entries with such a cookie."""

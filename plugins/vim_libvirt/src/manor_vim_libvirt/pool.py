@@ -164,7 +164,9 @@ class Pool:
             return None
         try:
             _, capacity, allocation = volume.info()
-        except libvirt.libvirtError:
+        except libvirt.libvirtError as error:
+            if not _has_no_file(error):
+                raise  # a machine would be made anew for want of its disk, while only libvirtd did not answer
             return None
         return capacity, allocation
 
@@ -200,6 +202,8 @@ class Pool:
         self, name: StoredName, chunks: Iterator[bytes], size_bytes: int, *, ctx: CallContext, replaces: bool = True
     ) -> None:
         """Make a raw volume with this content. ``replaces``: what an earlier call left half done may be there."""
+        import libvirt
+
         if replaces:
             self.delete([name])
         self.create(name, size_bytes, "raw", ctx=ctx)
@@ -207,7 +211,13 @@ class Pool:
         if volume is None:
             raise Indeterminate(f"{name.sort} {name.key} vanished on host {self._link.name}", hint="retry")
         stream = self._link.connection().newStream(0)
-        volume.upload(stream, 0, size_bytes, 0)
+        try:
+            volume.upload(stream, 0, size_bytes, 0)
+        except libvirt.libvirtError as error:
+            # Another call took ours for what somebody left half done, and is making its own under the same name.
+            if error.get_error_code() in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_STORAGE_VOL):
+                raise InUse(f"{name.sort} {name.key} is being made by another process") from error
+            raise
         try:
             for chunk in chunks:
                 ctx.check(f"sending {name.sort} {name.key}")
@@ -290,6 +300,16 @@ def _is_stale(error: Any) -> bool:
     import libvirt
 
     return error.get_error_code() in (libvirt.VIR_ERR_NO_STORAGE_POOL, libvirt.VIR_ERR_OPERATION_INVALID)
+
+
+def _has_no_file(error: Any) -> bool:
+    """Whether libvirt looked for a volume's file, and there was none."""
+    import libvirt
+
+    is_failed_look = error.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR
+    return error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_VOL or (
+        is_failed_look and error.get_error_domain() == libvirt.VIR_FROM_STORAGE
+    )
 
 
 def _send(stream: Any, data: bytes) -> None:
