@@ -207,16 +207,17 @@ class Pool:
         if replaces:
             self.delete([name])
         self.create(name, size_bytes, "raw", ctx=ctx)
+        # Another call may take it for what somebody left half done, until it is written to, and make its own.
+        others = InUse(f"{name.sort} {name.key} is being made by another process on host {self._link.name}")
         volume = self.volume(name)
         if volume is None:
-            raise Indeterminate(f"{name.sort} {name.key} vanished on host {self._link.name}", hint="retry")
+            raise others
         stream = self._link.connection().newStream(0)
         try:
             volume.upload(stream, 0, size_bytes, 0)
         except libvirt.libvirtError as error:
-            # Another call took ours for what somebody left half done, and is making its own under the same name.
             if error.get_error_code() in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_STORAGE_VOL):
-                raise InUse(f"{name.sort} {name.key} is being made by another process") from error
+                raise others from error
             raise
         try:
             for chunk in chunks:
