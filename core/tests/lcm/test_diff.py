@@ -72,6 +72,26 @@ def test_a_machine_is_made_anew_with_a_disk_whose_file_is_gone(phase: Phase | No
     assert f"remove node {NODE}" not in added, "a disk that it never had has not vanished"
 
 
+@pytest.mark.parametrize("phase", [None, Phase.ERROR])
+@pytest.mark.parametrize("images", [("image/abc@host-1", "image/new@host-1"), ("", "image/new@host-1"), ("", "")])
+def test_a_vanished_disk_of_another_spec_is_given_back_as_it_was(phase: Phase | None, images: tuple[str, str]) -> None:
+    before, after = (changed(service(), VOLUME, image=image) for image in images)
+    after = changed(after, VOLUME, size_bytes=5)
+    seen = as_made(before)
+    gone = seen.pop(VOLUME)
+    if phase:
+        seen[VOLUME] = dataclasses.replace(gone, phase=phase)
+    fixed = {"vim:lab": frozenset({"volume.image", "volume.size_bytes"})}
+    plan = diff(after, seen, before, OperationKind.UPDATE, replace_on=fixed)
+    steps = {step.id: step for step in plan.steps if step.kind in ("volume", "node") and step.verb is not Verb.VERIFY}
+    goes = steps[f"remove volume {VOLUME}"]
+    assert list(steps) == [f"remove node {NODE}", goes.id, f"ensure volume {VOLUME}", f"ensure node {NODE}"]
+    assert (goes.undo, goes.before and goes.before["image"]) == (Undo.RESTORE, images[0]), (
+        "what it held was lost before"
+    )
+    assert steps[f"ensure volume {VOLUME}"].undo is Undo.REMOVE, "or the old machine would come back on the new disk"
+
+
 def test_instantiate_makes_all_in_order_and_proves_it() -> None:
     steps = by_id(diff(service(), {}, None, OperationKind.INSTANTIATE))
     assert steps == {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from service_world import VNFDS, Site, opened
 
-from manor.api import ChainSpec, NodeSpec, ResourceKind
+from manor.api import ChainSpec, NodeSpec, ResourceKind, VolumeSpec
 from manor.errors import PlanRefused, UsageError
 from manor.fakes import Action, Fault
 from manor.lcm import endpoints
@@ -42,6 +42,12 @@ def versions(site: Site, name: str) -> list[str]:
     return ["2" if "version 2" in node.user_data else "1" for node in nodes]
 
 
+def disks(site: Site, node: str) -> set[VolumeSpec]:
+    """The disks that are there of a machine."""
+    specs = (native.spec for native in site.world.natives())
+    return {spec for spec in specs if isinstance(spec, VolumeSpec) and f"/vnf/{node}/" in spec.key}
+
+
 def test_machines_are_replaced_one_after_the_other_each_proven_first(site: Site) -> None:
     site.onboard(newer("web"))
     site.done(scale_vnf(site.rt, "demo", "web", level="large"))
@@ -70,6 +76,20 @@ def test_an_upgrade_that_is_not_healthy_comes_back_by_itself(site: Site) -> None
     assert operation.state is OperationState.ROLLED_BACK
     assert versions(site, "web") == ["1", "1"]
     assert (site.vnf("web").vnfd_id, site.drift()) == ("web-vnfd", ())
+
+
+@pytest.mark.parametrize("gone", [("root",), ("root", "data")])
+def test_an_upgrade_of_a_machine_whose_disk_had_vanished_comes_back_on_the_old_image(
+    site: Site, gone: tuple[str, ...]
+) -> None:
+    site.onboard(newer("web"))
+    before = disks(site, "web/main-0")
+    with site.world.change() as world:
+        for name in [name for name in world.natives if name[2].endswith(tuple(f"/disk/{disk}" for disk in gone))]:
+            del world.natives[name]
+    site.world.inject(Fault(verb="ensure", kind="node", key="*/web/main-0", action=Action.FAIL, error="Permanent"))
+    assert site.run(change_package(site.rt, "demo", "web", "web-vnfd-2")).state is OperationState.ROLLED_BACK
+    assert (disks(site, "web/main-0"), versions(site, "web"), site.drift()) == (before, ["1"], ())
 
 
 def test_where_the_first_is_not_healthy_the_others_are_never_touched(

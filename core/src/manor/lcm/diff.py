@@ -189,7 +189,7 @@ class _Differ:
         if spec.key in self.before and not self._is_left_over(resource) and is_lost(spec, seen):
             return None
         if seen is None:
-            return _Change.CREATE
+            return _Change.REPLACE if spec.key in self.vanished and self._is_otherwise(spec) else _Change.CREATE
         if spec.key in self.recreate and not resource.shared:
             return _Change.REPLACE
         as_it_is = _Change.ADOPT if self._is_left_over(resource) else None
@@ -205,6 +205,11 @@ class _Differ:
 
     def _is_left_over(self, resource: DesiredResource) -> bool:
         return resource.spec.key in self.left_over and not resource.shared
+
+    def _is_otherwise(self, spec: ResourceSpec) -> bool:
+        """Whether it was there, of another spec than it is to be."""
+        old = self.before.get(spec.key)
+        return old is not None and old.spec != spec
 
     # removals
 
@@ -223,13 +228,15 @@ class _Differ:
         return (seen.ref.host if seen else "") or getattr(spec, "host", "")
 
     def _remove(self, key: str, kind: str, endpoint: str, host: str, old: DesiredResource | None) -> None:
-        gone = "" if key in self.observed else " (already gone)"
-        undo, loss = Undo.RESTORE if old and not gone else Undo.NONE, ""
+        is_there, has_vanished = key in self.observed, key in self.vanished
         # What replaces a disk that came from an image comes from it too; all other content is gone with the disk.
         new = self.wanted[key].spec if key in self.wanted else None
         is_remade = isinstance(new, VolumeSpec) and bool(new.image) and not new.snapshot
-        if undo is Undo.RESTORE and kind in (ResourceKind.VOLUME, ResourceKind.SNAPSHOT) and not is_remade:
-            undo, loss = Undo.IMPOSSIBLE, ", with its data"
+        has_data = kind in (ResourceKind.VOLUME, ResourceKind.SNAPSHOT) and not has_vanished and not is_remade
+        undo = Undo.NONE
+        if old and (is_there or has_vanished):
+            undo = Undo.IMPOSSIBLE if has_data else Undo.RESTORE
+        gone, loss = "" if is_there else " (already gone)", ", with its data" if undo is Undo.IMPOSSIBLE else ""
         self.removed[key] = step_id = f"remove {kind} {key}"
         self.steps[step_id] = Step(
             id=step_id,
@@ -309,8 +316,8 @@ class _Differ:
         seen = self.observed.get(key)
         before = None
         undo = Undo.NONE
-        # A machine that a rollback brings back stands on the new disk: the old one is gone either way.
-        stays = resource.shared or key in self.vanished
+        # A machine that a rollback brings back stands on the new disk, where that is as the vanished one was.
+        stays = resource.shared or (key in self.vanished and not self._is_otherwise(spec))
         is_new = change in (_Change.CREATE, _Change.REPLACE) and not stays
         if is_new or self._is_left_over(resource):
             undo = Undo.REMOVE
