@@ -10,7 +10,7 @@ from typing import Any
 
 from manor.api import HealAction, Observed, OperationKind, Phase, Plan, Verb, VolumeSpec
 from manor.assure.deciding import Verdict, recreate_keys
-from manor.assure.ruling import aspect_of
+from manor.assure.rules import aspect_of
 from manor.assure.settings import read_settings
 from manor.assure.sight import Service
 from manor.errors import ManorError, UsageError
@@ -154,7 +154,7 @@ def approve(rt: Runtime, alarm_id: str, action: HealAction | None = None) -> Rul
     service = next((one for one in Services(rt).read() if one.id == alarm.ns_id), None)
     targets = service.machines(alarm.resource_key) if service is not None else ()
     machines = {node.key for _, node in service.nodes()} if service is not None else frozenset()
-    if service is None or not (proposed is HealAction.REPAIR or machines.issuperset(targets)):
+    if service is None or not (proposed is HealAction.REPAIR or machines >= set(targets)):
         raise UsageError(
             f"{alarm.resource_key} is no machine of a running service", hint=f"manor alarm show {alarm.id}"
         )

@@ -6,6 +6,7 @@ would have done, until the operator trusts it.
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -14,11 +15,23 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from manor.api.assure import HealAction
+from manor.errors import ManorError
 from manor.homefile import checked, loaded
 
-__all__ = ["FILE", "AssuranceSettings", "DriftPolicy", "Mode", "Rule", "ServiceSettings", "Window", "read_settings"]
+__all__ = [
+    "FILE",
+    "AssuranceSettings",
+    "DriftPolicy",
+    "Mode",
+    "Rule",
+    "ServiceSettings",
+    "SettingsFile",
+    "Window",
+    "read_settings",
+]
 
 FILE = "assurance.yaml"
+_log = logging.getLogger("manor.assure")
 
 
 class Mode(StrEnum):
@@ -180,3 +193,27 @@ def read_settings(home: Path) -> AssuranceSettings:
     """The file's settings, or the defaults where there is no file. Raises UsageError naming what is wrong in it."""
     path = home / FILE
     return checked(AssuranceSettings, loaded(path), path, hint="docs/assurance.md lists the settings")
+
+
+class SettingsFile:
+    """The file, read again whenever it has changed. A mistake in it is told, and what it said before stays in force."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._stamp: tuple[int, int] | None = None
+        self.now = AssuranceSettings()
+
+    def read(self) -> AssuranceSettings:
+        """The settings that are in force now."""
+        try:
+            stat = (self._home / FILE).stat()
+            stamp = (stat.st_mtime_ns, stat.st_size)
+        except OSError:
+            stamp = (0, 0)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self.now = read_settings(self._home)
+            except ManorError as error:
+                _log.error("%s; the settings before stay in force", error.message)
+        return self.now

@@ -1,0 +1,76 @@
+"""Alarms as they come and go: what a round's findings change is written, and told to observers after the commit."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from manor.assure.raising import Changes, Memory, transition, with_present_signs
+from manor.assure.sight import Service
+from manor.assure.symptoms import Findings
+from manor.lcm.runtime import Runtime
+from manor.model.alarm import AlarmRecord, to_event
+
+__all__ = ["Alarming"]
+
+_log = logging.getLogger("manor.assure")
+
+
+class Alarming:
+    """The active alarms; one thread at a time takes findings."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self._rt = rt
+        self._memory = Memory()
+        self.active: tuple[AlarmRecord, ...] = ()
+        self.counts: Mapping[tuple[str, str], int] = {}
+        """How many are active, by severity and by whether they are ``learned`` or ``static``."""
+
+    def take(self, services: Sequence[Service], findings: Findings, now_s: float, *, clear_s: float) -> None:
+        """Raise, change and clear what these findings call for."""
+        from manor.store import alarms
+
+        with self._rt.store.read() as tx:
+            known = alarms.active(tx)
+        changes = transition(known, findings, self._memory, now_s, clear_s=clear_s)
+        self._memory = changes.memory
+        # What is gone for good takes its alarms along.
+        there = {"", *(service.id for service in services)}
+        lost = (
+            replace(alarm, alarm_cleared_time_s=now_s, alarm_changed_time_s=now_s)
+            for alarm in known
+            if alarm.ns_id not in there
+        )
+        cleared = (*(alarm for alarm in changes.cleared if alarm.ns_id in there), *lost)
+        changes = replace(changes, cleared=cleared)
+        self.active = known
+        if changes.raised or changes.changed or changes.cleared:
+            self._keep(changes)
+        origin = {True: "learned", False: "static"}
+        self.counts = Counter((str(alarm.perceived_severity), origin[alarm.learned]) for alarm in self.active)
+
+    def present(self, findings: Findings) -> list[AlarmRecord]:
+        """Those active ones whose fault these findings show, with the signs that are there now."""
+        now = {symptom.fault: symptom for symptom in findings.symptoms}
+        return [with_present_signs(alarm, now[alarm.fault]) for alarm in self.active if alarm.fault in now]
+
+    def _keep(self, changes: Changes) -> None:
+        from manor.store import alarms
+
+        with self._rt.store.begin() as tx:
+            raised = tuple(alarm for alarm in changes.raised if alarms.add(tx, alarm))
+            for alarm in (*changes.changed, *changes.cleared):
+                # An operator may have acknowledged it since it was read.
+                now = alarms.find(tx, alarm.id) or alarm
+                acked = {name: getattr(now, name) for name in ("ack_state", "alarm_acknowledged_time_s", "judged_true")}
+                alarms.save(tx, replace(alarm, **acked))
+        with self._rt.store.read() as tx:
+            self.active = alarms.active(tx)
+        for alarm in (*raised, *changes.changed, *changes.cleared):
+            self._rt.plugins.emit_alarm_event(to_event(alarm))
+        for alarm in raised:
+            _log.warning("alarm %s: %s on %s", alarm.id, alarm.probable_cause, alarm.resource_key)
+        for alarm in changes.cleared:
+            _log.info("alarm %s is cleared: %s on %s", alarm.id, alarm.probable_cause, alarm.resource_key)
