@@ -17,7 +17,7 @@ from manor.api.resources import Phase
 from manor.assure.sight import Service, Sight
 from manor.telemetry.kpis import KpiRow, split
 
-__all__ = ["Flow", "Flows", "confirm", "peers_of"]
+__all__ = ["Flow", "Flows", "confirm"]
 
 _SILENT_S = 15.0
 _LEAST_PPS = 2.0
@@ -156,18 +156,9 @@ def confirm(
     if flow is not None and flow.is_failing:
         signs.append(f"chain counters: of {flow.into:.0f} packets/s into it {flow.out_of:.0f} come out")
     signs += _stops_probes(service, key, rows)
-    signs += _stands_alone(key, blamed, peers_of(service, key), rows)
+    peers = next(group for group in service.groups() if key in group)
+    signs += _stands_alone(key, blamed, [peer for peer in peers if peer != key], rows)
     return tuple(signs)
-
-
-def peers_of(service: Service, key: str) -> tuple[str, ...]:
-    """Other machines of the same VDU of the same VNF."""
-
-    def group(node_key: str, labels: tuple[tuple[str, str], ...]) -> tuple[str, str]:
-        return node_key.rpartition("/")[0], dict(labels).get("vdu", "")
-
-    groups = {node.key: group(node.key, node.labels) for _, node in service.nodes()}
-    return tuple(other for other, of in groups.items() if other != key and of == groups.get(key))
 
 
 def _stops_probes(service: Service, key: str, rows: Mapping[str, KpiRow]) -> list[str]:

@@ -13,8 +13,7 @@ from manor.api.assure import Alarm, HealAction, HealDecision, HealRecord
 from manor.api.resources import Observed, Phase, VolumeSpec
 from manor.assure.declared import forbidden
 from manor.assure.settings import AssuranceSettings, Mode
-from manor.assure.sight import Service
-from manor.assure.symptoms import vnf_of
+from manor.assure.sight import Service, vnf_of
 from manor.model.alarm import AlarmRecord, Outcome, Ruling, to_event
 
 __all__ = ["Situation", "Verdict", "as_of_now", "budget", "decide", "heal_records", "recreate_keys"]
@@ -138,10 +137,10 @@ def budget(situation: Situation, targets: Sequence[str]) -> str:
             return (
                 f"it was healed {len(mine)} times within the hour, and {settings.heals_per_resource_hour} are allowed"
             )
-    vnfs = {key.rpartition("/")[0] for key in targets}
+    vnfs = {vnf_of(key) for key in targets}
     sites = {endpoint for endpoint, node in service.nodes() if node.key in targets or not targets}
     counted = (
-        ("its VNF", settings.heals_per_vnf_hour, lambda heal: heal.resource_key.rpartition("/")[0] in vnfs),
+        ("its VNF", settings.heals_per_vnf_hour, lambda heal: vnf_of(heal.resource_key) in vnfs),
         (service.name, settings.heals_per_service_hour, lambda heal: heal.ns_id == service.id),
         (
             ", ".join(sorted(sites)),

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from manor.api.assure import HealAction, HealDecision, PerceivedSeverity
-from manor.assure.sight import Declared, Service
-from manor.assure.symptoms import Rank, Symptom, vnf_of
+from manor.assure.sight import Declared, Service, vnf_of
+from manor.assure.symptoms import Rank, Symptom
 from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType
 from manor.model.vnfd import Comparison, IndicatorTrigger
 from manor.telemetry.kpis import KpiRow, split

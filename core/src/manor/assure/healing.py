@@ -15,6 +15,7 @@ from manor.assure.settings import read_settings
 from manor.assure.sight import Service
 from manor.errors import ManorError, UsageError
 from manor.lcm import ns
+from manor.lcm.draining import nodes_of
 from manor.lcm.runtime import Runtime
 from manor.lcm.scaling import scale_ns, scale_vnf
 from manor.lcm.updating import update
@@ -105,11 +106,10 @@ def _scaled_out(rt: Runtime, service: Service, verdict: Verdict) -> ns.Proposal:
 
 def _through(service: Service, machines: Sequence[str]) -> tuple[str, ...]:
     """Chains that lead through one of these machines as a function."""
-    ports = {port.device for _, node in service.nodes() if node.key in machines for port in node.ports}
     return tuple(
         chain.name
         for _, chain in service.chains()
-        if any({e.ingress.device, e.egress.device} & ports for hop in chain.positions for e in hop.elements)
+        if any(nodes_of(element) & set(machines) for hop in chain.positions for element in hop.elements)
     )
 
 

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manor.api.assure import Detector, Evidence, PerceivedSeverity, SampleBatch, Score, Verdict
-from manor.assure.sight import Service
-from manor.assure.symptoms import Rank, Symptom, vnf_of
+from manor.assure.sight import Service, vnf_of
+from manor.assure.symptoms import Rank, Symptom
 from manor.errors import ManorError
+from manor.lcm.draining import nodes_of
 from manor.model.alarm import EventType, FaultyResourceType
 from manor.telemetry.kpis import KpiRow, unit_of
 
@@ -157,9 +158,8 @@ def symptom_of(
         detail = (*detail, f"it sends {load:.1f} times its usual traffic, and nobody misses any: load, and no fault")
     together = {node.key for _, node in service.nodes() if vnf_of(node.key) == suspicion.vnf}
     for _, chain in service.chains():
-        ports = {p.device for hop in chain.positions for e in hop.elements for p in (e.ingress, e.egress)}
-        ports |= {port.device for port in (*chain.sources, *chain.destinations)}
-        on = {node.key for _, node in service.nodes() if any(port.device in ports for port in node.ports)}
+        on = {port.key.rpartition("/")[0] for port in (*chain.sources, *chain.destinations)}
+        on |= {node for hop in chain.positions for element in hop.elements for node in nodes_of(element)}
         if on & together:
             together |= on | {chain.key, chain.segment}
     places = {place for endpoint, node in service.nodes() for place in (endpoint, f"{endpoint}/{node.host}")}

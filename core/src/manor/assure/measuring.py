@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from manor.api import Observed, Phase, ResourceKind, ResourceRef, Target
+from manor.api import Observed, Phase, ResourceKind, ResourceRef
 from manor.assure.confirming import Flows
 from manor.assure.guests import Guests
 from manor.assure.learning import Learning
@@ -19,6 +19,7 @@ from manor.assure.performance import Performance
 from manor.assure.probing import Probing
 from manor.assure.settings import AssuranceSettings, Targets
 from manor.assure.sight import Service
+from manor.assure.subjects import passed_on, sent, subjects_of, targets_of
 from manor.assure.targets import target_groups, write_targets
 from manor.errors import ManorError, StoreError
 from manor.lcm.runtime import Runtime
@@ -26,10 +27,10 @@ from manor.model.instance import EndpointKind
 from manor.plugin.connecting import validated
 from manor.store.history import History
 from manor.telemetry.collect import collect, flow_samples
-from manor.telemetry.kpis import KpiRow, Subject, kpi_rows
+from manor.telemetry.kpis import KpiRow, kpi_rows
 from manor.telemetry.rates import Rates
 
-__all__ = ["HISTORY", "Measuring", "subjects_of"]
+__all__ = ["HISTORY", "Measuring"]
 
 HISTORY = "history.db"
 _TIDY_S = 60.0
@@ -89,7 +90,7 @@ class Measuring:
                 if seen is not None and seen.phase is Phase.ACTIVE:
                     ref = ResourceRef(kind=ResourceKind.NODE, key=node.key, host=node.host)
                     vims.setdefault(endpoint, []).append(ref)
-        found = collect(vims, self._rt.driver, sources=self._sources, targets=_targets(services))
+        found = collect(vims, self._rt.driver, sources=self._sources, targets=targets_of(services))
         self._hear(vims, {sample.key for sample in found.samples}, found.silent)
         rows = kpi_rows(subjects, (*found.samples, *flow_samples(flows, now_s)), self._rates)
         self.guests.tick(services, running, subjects, settings.guest_s, scrape=settings.scrape)
@@ -102,8 +103,8 @@ class Measuring:
             self._keep(rows, now_s)
         if self.leads:
             self.performance.take(subjects, rows)
-        self.flows.take(_through(services, self.rows), now_s)
-        self._sent.take(_sent(rows), now_s)
+        self.flows.take(passed_on(services, self.rows), now_s)
+        self._sent.take(sent(rows), now_s)
         if self._learning is not None:
             self._learning.take(services, self.rows, now_s)
         if now_s - self._heartbeat_s >= settings.heartbeat_s and not (self._hearing and self._hearing.is_alive()):
@@ -199,88 +200,3 @@ class Measuring:
                 self._rates.forget(now_s - _FORGET_S)
         except StoreError as error:
             _log.warning("the history misses this period: %s", error.message)
-
-
-def subjects_of(services: Sequence[Service]) -> list[Subject]:
-    """What is measured of these services: machines, links and chains."""
-    subjects = []
-    for service in services:
-        names: dict[str, str] = {}
-        for _, node in service.nodes():
-            labels = {"service": service.name, **dict(node.labels)}
-            vnf = node.key.rpartition("/")[0]
-            parts = {port.device: port.name or port.key.rpartition("/")[2] for port in node.ports}
-            machine = labels.get("vnfc", node.name)
-            names.update((device, f"{machine}:{part}") for device, part in parts.items())
-            subjects.append(
-                Subject(
-                    key=node.key,
-                    kind="vnfc",
-                    labels=labels,
-                    group=vnf,
-                    vcpus=node.vcpus,
-                    memory_bytes=node.memory_bytes,
-                    parts=parts,
-                    internal=frozenset(p.device for p in node.ports if p.network.startswith(f"{vnf}/vl/")),
-                )
-            )
-        subjects += [
-            Subject(key=s.key, kind="link", labels={"service": service.name, "link": s.name}, parts=names)
-            for _, s in service.segments()
-        ]
-        subjects += [
-            Subject(key=c.key, kind="chain", labels={"service": service.name, "chain": c.name}, parts=names)
-            for _, c in service.chains()
-        ]
-    return subjects
-
-
-def _targets(services: Sequence[Service]) -> tuple[Target, ...]:
-    """Machines as further telemetry sources see them: with their first address."""
-    return tuple(
-        Target(
-            key=node.key,
-            kind="node",
-            address=next((a.partition("/")[0] for port in node.ports for a in port.addresses), ""),
-            labels=dict(node.labels),
-        )
-        for service in services
-        for _, node in service.nodes()
-    )
-
-
-def _through(services: Sequence[Service], rows: Mapping[str, KpiRow]) -> dict[str, tuple[float, float]]:
-    """Packets per second into and out of each machine that is a function of a chain, as the switches count them."""
-    counts: dict[str, tuple[float, float]] = {}
-    for service in services:
-        owner = {port.key: node.key for _, node in service.nodes() for port in node.ports}
-        name = {
-            port.key: f"{dict(node.labels).get('vnfc', node.name)}:{port.name or port.key.rpartition('/')[2]}"
-            for _, node in service.nodes()
-            for port in node.ports
-        }
-        for _, chain in service.chains():
-            values = rows[chain.key].values if chain.key in rows else {}
-            for element in (element for hop in chain.positions for element in hop.elements):
-                ports = {element.ingress.key, element.egress.key} & owner.keys()
-                if not ports:
-                    continue
-                node = owner[min(ports)]
-                into, out_of = counts.get(node, (0.0, 0.0))
-                into += sum(values.get(f"packet_incoming:{name[port]}", 0.0) for port in ports)
-                out_of += sum(values.get(f"packet_outgoing:{name[port]}", 0.0) for port in ports)
-                counts[node] = into, out_of
-    return counts
-
-
-def _sent(rows: Sequence[KpiRow]) -> dict[str, tuple[float, float]]:
-    """Packets per second into and out of each machine, as its host counts them."""
-    counts = {}
-    for row in rows:
-        if row.subject.kind == "vnfc":
-            into, out_of = (
-                sum(v for kpi, v in row.values.items() if kpi.startswith(f"packet_{way}_vnf_"))
-                for way in ("incoming", "outgoing")
-            )
-            counts[row.subject.key] = into, out_of
-    return counts

@@ -9,7 +9,7 @@ from manor.api.resources import ChainSpec, NodeSpec, Observed, SegmentSpec
 from manor.model.desired import DesiredState
 from manor.model.vnfd import IndicatorTrigger
 
-__all__ = ["Declared", "Service", "Sight"]
+__all__ = ["Declared", "Service", "Sight", "vnf_of"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +22,11 @@ class Declared:
 
 
 _NOTHING = Declared()
+
+
+def vnf_of(key: str) -> str:
+    """Key of the VNF instance that a machine belongs to."""
+    return key.rpartition("/")[0]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +48,7 @@ class Service:
 
     def declared_of(self, machine: str) -> Declared:
         """What is said of the VNF of a machine, by the machine's key."""
-        return self.declared.get(machine.rpartition("/")[0], _NOTHING)
+        return self.declared.get(vnf_of(machine), _NOTHING)
 
     def place(self, endpoint: str, host: str) -> str:
         """Key of what this service has on a host, taken together."""
@@ -63,6 +68,13 @@ class Service:
         for resource in self.desired.resources:
             if isinstance(resource.spec, NodeSpec):
                 yield resource.endpoint, resource.spec
+
+    def groups(self) -> list[list[str]]:
+        """Keys of its machines, those of one VDU of one VNF together."""
+        groups: dict[tuple[str, str], list[str]] = {}
+        for _, node in self.nodes():
+            groups.setdefault((vnf_of(node.key), dict(node.labels).get("vdu", "")), []).append(node.key)
+        return list(groups.values())
 
     def segments(self) -> Iterator[tuple[str, SegmentSpec]]:
         """Virtual links with their controller."""

@@ -12,10 +12,10 @@ from enum import IntEnum
 from manor.api.assure import PerceivedSeverity
 from manor.api.resources import ChainSpec, NodeSpec, Observed, Phase, PowerState, SegmentSpec
 from manor.assure.settings import AssuranceSettings
-from manor.assure.sight import Service, Sight
+from manor.assure.sight import Service, Sight, vnf_of
 from manor.model.alarm import EventType, FaultyResourceType
 
-__all__ = ["DEAD", "Findings", "Rank", "Symptom", "find_symptoms", "vnf_of"]
+__all__ = ["DEAD", "Findings", "Rank", "Symptom", "find_symptoms"]
 
 _OFF = frozenset({"node-absent", "node-stopped", "crashed"})
 DEAD = _OFF | {"host-emptied", "heartbeat-lost"}
@@ -71,11 +71,6 @@ class Findings:
     blind: frozenset[str] = frozenset()
     deaf: frozenset[str] = frozenset()
     """Keys of machines of which no detector has a word now: their learned alarms stay as they are."""
-
-
-def vnf_of(key: str) -> str:
-    """Key of the VNF instance that a machine belongs to."""
-    return key.rpartition("/")[0]
 
 
 def find_symptoms(services: Sequence[Service], sight: Sight, settings: AssuranceSettings) -> Findings:

@@ -248,7 +248,7 @@ def _alarms(s: Session, key: str, since_s: float) -> list[AlarmRecord]:
 def _key(s: Session, series: Series) -> str:
     """The resource's key; a Prometheus knows its labels only."""
     from manor.assure.looking import Services
-    from manor.assure.measuring import subjects_of
+    from manor.assure.subjects import subjects_of
 
     if series.key != series.name:
         return series.key

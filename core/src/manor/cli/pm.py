@@ -51,7 +51,7 @@ _LEAST_S = 1.0
 def _object(s: Session, typed: str) -> str:
     """Key of a service, a VNF, or anything that is measured of one."""
     from manor.assure.looking import Services
-    from manor.assure.measuring import subjects_of
+    from manor.assure.subjects import subjects_of
 
     name, _, rest = typed.partition("/")
     ns = find_ns(s, name)
