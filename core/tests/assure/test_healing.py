@@ -51,6 +51,21 @@ def test_a_machine_destroyed_behind_our_back_is_healed_and_told_as_one_alarm(mak
     ]
 
 
+@pytest.mark.slow
+def test_a_restart_did_not_last_is_said_where_the_same_comes_back_and_not_of_another_fault(make_site: Make) -> None:
+    site = make_site(cool_down_s=0)
+    web = site.node("web")
+
+    def heals(break_it: Callable[[str], None]) -> str:
+        break_it(web)
+        site.rounds(6, step_s=20)  # it is healed, clears, and settles
+        return site.rulings(site.all()[0])[-1].reason
+
+    assert "did not last" not in heals(site.world.destroy)
+    assert "did not last" not in heals(site.world.stop), "another fault"
+    assert "a restart did not last" in heals(site.world.stop)
+
+
 def test_a_crashed_machine_is_started_again_and_not_made_anew(make_site: Make) -> None:
     site = make_site()
     web = site.node("web")

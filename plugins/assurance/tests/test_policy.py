@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -80,6 +81,18 @@ def test_history_of_a_dead_machine_changes_the_answer(history, action):
         assert decision.action is action
         assert decision == decide(alarm(), order)
         assert decision.reason
+
+
+def test_a_restart_did_not_last_only_where_the_same_came_back():
+    before = heal(600)
+    same = decide(alarm(), [dataclasses.replace(before, probable_cause="domain-crashed")])
+    assert same.action is HealAction.RECREATE
+    assert "a restart did not last" in same.reason
+    other = decide(alarm(), [dataclasses.replace(before, probable_cause="kpi-anomaly")])
+    assert other.action is HealAction.RESTART
+    assert "did not last" not in other.reason
+    each = [dataclasses.replace(heal(ago_s), probable_cause=f"cause {ago_s}") for ago_s in (3000, 2000, 1000)]
+    assert decide(alarm(), each).action is HealAction.ESCALATE, "a machine that fails in every way is a person's"
 
 
 def test_what_is_not_of_the_service_or_is_cleared_is_not_touched():

@@ -153,6 +153,8 @@ class HealRecord:
     resource_key: str
     action: HealAction
     succeeded: bool
+    probable_cause: str = ""
+    """Of the alarm that it was for; empty where nobody knows any more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -71,6 +71,7 @@ def heal_records(heals: Sequence[Ruling]) -> tuple[HealRecord, ...]:
             resource_key=heal.resource_key,
             action=heal.action,
             succeeded=heal.succeeded is not False and heal.helped is not False,
+            probable_cause=heal.probable_cause,
         )
         for heal in heals
     )

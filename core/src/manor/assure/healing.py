@@ -37,6 +37,7 @@ def ruling_of(alarm: AlarmRecord, verdict: Verdict, now_s: float, operation_id: 
         action=verdict.action,
         outcome=verdict.outcome,
         reason=verdict.reason,
+        probable_cause=alarm.probable_cause,
         operation_id=operation_id,
     )
 

@@ -117,6 +117,8 @@ class Ruling:
     action: HealAction
     outcome: Outcome
     reason: str
+    probable_cause: str = ""
+    """The alarm's."""
     operation_id: str = ""
     ended_s: float = 0.0
     """When its operation ended."""

@@ -17,7 +17,7 @@ _ACTS = (HealAction.RESTART, HealAction.RECREATE)
 
 
 class CautiousPolicy:
-    """Restart first, recreate when a restart did not last, then hand over. Keeps no state."""
+    """Restart first, recreate when the same came back, then hand over. Keeps no state."""
 
     def __init__(self, config: CautiousConfig) -> None:
         self.config = config
@@ -43,7 +43,7 @@ class CautiousPolicy:
         if alarm.confirmations:
             why += ", confirmed by " + " and ".join(alarm.confirmations)
         if len(recent) >= self.config.max_heals:
-            reason = f"{why}; healed {len(recent)} times within {window_s:g} s and it came back: a person has to look"
+            reason = f"{why}; it was healed {len(recent)} times within {window_s:g} s: a person has to look"
             return HealDecision(action=HealAction.ESCALATE, targets=(key,), reason=reason)
         settle_s = self.config.dead_settle_s if dead else self.config.settle_s
         if recent and raised_s - max(heal.time_s for heal in recent) < settle_s:
@@ -52,8 +52,9 @@ class CautiousPolicy:
         if any(heal.action is HealAction.RECREATE and not heal.succeeded for heal in recent):
             reason = f"{why}; recreating it failed: a person has to look"
             return HealDecision(action=HealAction.ESCALATE, targets=(key,), reason=reason)
-        if recent:
-            reason = f"{why}; a {recent[-1].action} did not last"
+        before = [heal for heal in recent if heal.probable_cause in ("", alarm.probable_cause)]
+        if before:
+            reason = f"{why}; a {before[-1].action} did not last"
             return HealDecision(action=HealAction.RECREATE, targets=(key,), reason=reason)
         return HealDecision(action=HealAction.RESTART, targets=(key,), reason=why)
 
