@@ -512,6 +512,40 @@ def test_a_pool_that_someone_stopped_hides_nothing(site: Site) -> None:
     connection.close()
 
 
+@pytest.mark.parametrize("is_stopped", [True, False], ids=["stopped", "active"])
+@pytest.mark.parametrize("is_empty", [True, False], ids=["empty", "absent"])
+def test_a_pool_whose_directory_is_not_there_is_not_one_without_disks(
+    site: Site, is_stopped: bool, is_empty: bool
+) -> None:
+    """As where its file system is not mounted: disks made anew then would be empty, and hide those that come back."""
+    import libvirt
+
+    disk = VolumeSpec(key="s/vnf/one/disk/data", owner=OWNER, host="lab", name="d", size_bytes=1 << 20)
+    site.ensure(site.images[0], disk)
+    there = site.everything()
+    connection = libvirt.open(site.lab.uri)
+    [pool] = [pool for pool in connection.listAllStoragePools() if pool.name().startswith("manor-")]
+    if is_stopped:
+        pool.destroy()
+    here, away = site.lab.pool_dir, site.lab.pool_dir.with_name("away")
+    here.rename(away)
+    try:
+        if is_empty:
+            here.mkdir()
+        for verb in (site.everything, lambda: site.ensure(disk), lambda: site.vim.remove(ref_of(disk), site.ctx)):
+            with pytest.raises(Transient, match=f"pool {pool.name()} on host lab cannot be read"):
+                verb()
+        [host] = site.vim.capabilities(site.ctx).hosts
+        assert (host.reachable, host.storage_free_bytes) == (True, 0), "its machines may be well"
+        assert "cannot be read" in host.reason
+    finally:
+        if is_empty:
+            here.rmdir()
+        away.rename(here)
+    assert site.everything() == there
+    connection.close()
+
+
 def test_a_snapshot_of_a_running_machine_holds_what_it_held_and_the_machine_goes_back_to_it(site: Site) -> None:
     volume = VolumeSpec(key="s/vnf/one/disk/data", owner=OWNER, host="lab", name="d", size_bytes=32 << 20)
     one = site.node("one", 1, disks=(Disk(volume=volume.key),))

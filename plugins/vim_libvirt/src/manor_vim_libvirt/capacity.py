@@ -10,6 +10,7 @@ from typing import Any
 from manor.api import CallContext, Capabilities, Host, Support, VimCapability
 from manor.errors import DriverError
 from manor_vim_libvirt.host import HostView
+from manor_vim_libvirt.pool import Unreadable
 
 __all__ = ["combine", "report", "silent"]
 
@@ -52,7 +53,11 @@ def _report(view: HostView, ctx: CallContext) -> Report:
     connection = view.link.connection()
     truth = view.truth(ctx)
     total, free = _memory(connection)
-    storage, storage_free = _storage(view)
+    reason = truth.reason if truth.accelerator == "tcg" else ""
+    try:
+        storage, storage_free = _storage(view)
+    except Unreadable as error:  # its machines may be well, and it takes no more
+        storage, storage_free, reason = 0, 0, error.message
     stats = connection.getAllDomainStats(
         libvirt.VIR_DOMAIN_STATS_VCPU, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_RUNNING
     )
@@ -67,7 +72,7 @@ def _report(view: HostView, ctx: CallContext) -> Report:
         storage_free_bytes=storage_free,
         zone=view.config.zone,
         labels=dict(view.config.labels),
-        reason=truth.reason if truth.accelerator == "tcg" else "",
+        reason=reason,
     )
     lacks = dict.fromkeys(_ALWAYS, "")
     lacks |= dict.fromkeys(_WITH_QEMU, "" if facts.is_qemu else f"not with {facts.driver}")
@@ -97,10 +102,9 @@ def _memory(connection: Any) -> tuple[int, int]:
 def _storage(view: HostView) -> tuple[int, int]:
     """Size and free bytes of where the pool is, or would be."""
     pool = view.pool(view.owner)
-    found = pool.find()
-    if found is not None:
-        _, capacity, _, available = found.info()
-        return capacity, available
+    room = pool.room_bytes()
+    if room is not None:
+        return room
     if view.config.is_local and view.facts().is_qemu:
         path = Path(pool.path)
         usage = shutil.disk_usage(next(item for item in (path, *path.parents) if item.exists()))

@@ -2,13 +2,17 @@
 
 All files of an installation on a host lie in one directory pool of its own, so they reach a remote host by libvirt
 alone, and nobody else's files are ever among them. Names say everything (see :mod:`manor_vim_libvirt.names`).
+
+A pool that was made whole starts by itself with its host, and has a file of no content that marks its directory. Where
+that file is not to be found, a file system is not mounted, or another directory is in its place: then nobody knows what
+is there, and nothing of it is missing.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from manor.api import CallContext
 from manor.errors import Indeterminate, Transient
@@ -17,14 +21,19 @@ from manor_vim_libvirt.metadata import parse
 from manor_vim_libvirt.names import Sort, StoredName, owner_tag, pool_name
 from manor_vim_libvirt.objects_xml import pool_xml, volume_xml
 
-__all__ = ["InUse", "Pool"]
+__all__ = ["InUse", "Pool", "Unreadable"]
 
+T = TypeVar("T")
 _NAMESPACE = uuid.UUID("1d5a2f4c-37f8-5b7e-8f5c-9d7c1b0a6e42")
 _CHUNK_BYTES = 1 << 18
 
 
 class InUse(Transient):
     """Somebody else is writing this very file."""
+
+
+class Unreadable(Transient):
+    """What is in the pool cannot be told."""
 
 
 class Pool:
@@ -37,13 +46,17 @@ class Pool:
         self.name = pool_name(owner)
         self.uuid = uuid.uuid5(_NAMESPACE, owner)
         self.path = link.config.pool_dir or f"/var/lib/libvirt/{self.name}"
+        self._mark = f"pool+{self._tag}"
 
     def path_of(self, name: StoredName) -> str:
         """Path on the host of a file of the pool."""
         return f"{self.path}/{name}"
 
     def find(self, *, fresh: bool = False) -> Any | None:
-        """The active pool, or None where there is none; ``fresh`` asks though a handle is known."""
+        """The active pool, or None where there is none; ``fresh`` asks though a handle is known.
+
+        Raises Unreadable where it does not start.
+        """
         import libvirt
 
         connection = self._link.connection()
@@ -69,9 +82,34 @@ class Pool:
             try:
                 if not pool.isActive():
                     pool.create(0)
-                return True
-            except libvirt.libvirtError:
-                return False  # removed meanwhile, or its directory is gone
+            except libvirt.libvirtError as error:
+                if not pool.isActive():  # else another process has started it just now
+                    if pool.autostart():
+                        raise self._unreadable(error.get_error_message()) from error
+                    return False  # it was never made whole
+            return True
+
+    def _unreadable(self, why: str) -> Unreadable:
+        return Unreadable(
+            f"the storage pool {self.name} on host {self._link.name} cannot be read: {why}",
+            hint=f"have {self.path} mounted there; if it is lost: virsh pool-destroy and pool-undefine {self.name}",
+        )
+
+    def _must_be_itself(self, pool: Any) -> None:
+        """Raise Unreadable where its directory is not the one that it was made in."""
+        import libvirt
+
+        if self._mark not in _listed(pool):
+            # One that is being made or removed has no mark, and may have nothing; nor has one of an older release.
+            if not pool.autostart() or self._ours(pool):
+                return
+            pool.refresh(0)  # it was started without its directory, which may have come back
+        try:
+            pool.storageVolLookupByName(self._mark).info()
+        except libvirt.libvirtError as error:
+            if not _has_no_file(error):
+                raise
+            raise self._unreadable(f"{self.path} is not the directory that it was made in") from error
 
     def _lost(self, error: Any) -> bool:
         """Whether a call failed because the pool is not there any more; its handle is dropped then."""
@@ -87,48 +125,76 @@ class Pool:
         """The active pool, made or started where need be."""
         import libvirt
 
-        found = self.find()
-        if found is not None:
-            return found
+        whole = self._using(lambda pool: pool if pool.autostart() else None, None)
+        if whole is not None:
+            return whole
         with self._link.pool_guard:
-            found = self.find()
-            if found is not None:
-                return found
-            ctx.check("making the storage pool")
-            connection = self._link.connection()
-            try:
-                pool = connection.storagePoolLookupByUUIDString(str(self.uuid))
-            except libvirt.libvirtError as error:
-                if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
-                    raise
-                pool = connection.storagePoolDefineXML(pool_xml(self.name, self.uuid, self.path))
-                pool.setAutostart(True)
-            if not pool.isActive():
+            pool = self.find()
+            if pool is None:
+                ctx.check("making the storage pool")
+                pool = self._link.connection().storagePoolDefineXML(pool_xml(self.name, self.uuid, self.path))
                 try:
                     pool.build(0)
                     pool.create(0)
                 except libvirt.libvirtError:
                     if not pool.isActive():
                         raise  # else another process has started it just now
+            if not pool.autostart():
+                self._commit(pool)
             return pool
 
-    def names(self) -> list[StoredName]:
-        """Our files in the pool."""
+    def _commit(self, pool: Any) -> None:
+        """The pool is whole from now on."""
+        import libvirt
+
+        try:
+            pool.createXML(volume_xml(self._mark, 0, "raw"), 0)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_STORAGE_VOL_EXIST:
+                raise
+        pool.setAutostart(True)
+
+    def _using(self, call: Callable[[Any], T], absent: T) -> T:
+        """What a call gives of the pool, or ``absent``; once more where it was removed or stopped meanwhile."""
         import libvirt
 
         for _ in range(2):
             pool = self.find()
             if pool is None:
-                return []
+                return absent
             try:
-                # listVolumes() asks for the number first and then for so many: it misses files made in between.
-                files = [StoredName.read(volume.name()) for volume in pool.listAllVolumes(0)]
-                return [name for name in files if name is not None and name.tag == self._tag]
+                return call(pool)
             except libvirt.libvirtError as error:
                 if not _is_stale(error):
                     raise
-                self._forget()  # removed, or stopped, since it was found
-        return []
+                self._forget()
+        return absent
+
+    def room_bytes(self) -> tuple[int, int] | None:
+        """Size and free bytes of the file system that the pool is on, None where there is no pool."""
+
+        def room(pool: Any) -> tuple[int, int]:
+            self._must_be_itself(pool)
+            _, capacity, _, available = pool.info()
+            return capacity, available
+
+        return self._using(room, None)
+
+    def names(self) -> list[StoredName]:
+        """Our files in the pool. Raises Unreadable where that cannot be told."""
+
+        def ours(pool: Any) -> list[StoredName]:
+            found = self._ours(pool)
+            if not found:
+                self._must_be_itself(pool)
+                found = self._ours(pool)
+            return found
+
+        return self._using(ours, [])
+
+    def _ours(self, pool: Any) -> list[StoredName]:
+        files = [StoredName.read(name) for name in _listed(pool)]
+        return [name for name in files if name is not None and name.tag == self._tag]
 
     def select(self, sort: Sort, key: str, names: Iterable[StoredName] | None = None) -> StoredName | None:
         """The file of this sort and key, if it is there."""
@@ -141,22 +207,18 @@ class Pool:
         """The libvirt volume of a file, None where it is gone."""
         import libvirt
 
-        for _ in range(2):
-            pool = self.find()
-            if pool is None:
-                return None
-            try:
-                return pool.storageVolLookupByName(str(name))
-            except libvirt.libvirtError as error:
-                if error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_VOL:
-                    return None
-                if not _is_stale(error):
-                    raise
-                self._forget()
-        return None
+        try:
+            return self._using(lambda pool: pool.storageVolLookupByName(str(name)), None)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
+                raise
+            return None
 
     def size_bytes(self, name: StoredName) -> tuple[int, int] | None:
-        """Capacity and allocation as the file has them now, None where it is gone behind libvirt's back."""
+        """Capacity and allocation as the file has them now, None where it is gone behind libvirt's back.
+
+        Raises Unreadable where not it alone is gone.
+        """
         import libvirt
 
         volume = self.volume(name)
@@ -167,6 +229,7 @@ class Pool:
         except libvirt.libvirtError as error:
             if not _has_no_file(error):
                 raise  # a machine would be made anew for want of its disk, while only libvirtd did not answer
+            self._using(self._must_be_itself, None)
             return None
         return capacity, allocation
 
@@ -186,9 +249,12 @@ class Pool:
                 if self._lost(error):
                     continue  # another call found the pool empty and removed it just now
                 if error.get_error_code() == libvirt.VIR_ERR_STORAGE_VOL_EXIST:
-                    raise InUse(f"{name.sort} {name.key} is being made by another process") from error
+                    raise self._in_use(name) from error
                 raise
         raise Indeterminate(f"the storage pool of host {self._link.name} comes and goes", hint="retry")
+
+    def _in_use(self, name: StoredName) -> InUse:
+        return InUse(f"{name.sort} {name.key} is being made by another process on host {self._link.name}")
 
     def copy(self, name: StoredName, source: StoredName, size_bytes: int, *, ctx: CallContext) -> None:
         """Make a volume with the whole content of another, which nothing may write to meanwhile."""
@@ -208,16 +274,15 @@ class Pool:
             self.delete([name])
         self.create(name, size_bytes, "raw", ctx=ctx)
         # Another call may take it for what somebody left half done, until it is written to, and make its own.
-        others = InUse(f"{name.sort} {name.key} is being made by another process on host {self._link.name}")
         volume = self.volume(name)
         if volume is None:
-            raise others
+            raise self._in_use(name)
         stream = self._link.connection().newStream(0)
         try:
             volume.upload(stream, 0, size_bytes, 0)
         except libvirt.libvirtError as error:
             if error.get_error_code() in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_STORAGE_VOL):
-                raise others from error
+                raise self._in_use(name) from error
             raise
         try:
             for chunk in chunks:
@@ -230,9 +295,10 @@ class Pool:
         stream.finish()
 
     def delete(self, names: Iterable[StoredName]) -> None:
-        """Delete files; absent ones are no error."""
+        """Delete files; absent ones are no error. Raises Unreadable where libvirt would not find one that is there."""
         import libvirt
 
+        self._using(self._must_be_itself, None)
         for name in names:
             volume = self.volume(name)
             if volume is None:
@@ -241,7 +307,7 @@ class Pool:
                 volume.delete(0)
             except libvirt.libvirtError as error:
                 if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID and self.volume(name) is not None:
-                    raise InUse(f"{name.sort} {name.key} is being written by another process") from error
+                    raise self._in_use(name) from error
                 if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
                     raise
 
@@ -280,20 +346,31 @@ class Pool:
         ctx.check("looking whether the storage pool is empty")
         with self._link.pool_guard:
             pool = self.find(fresh=True)
-            if pool is None or pool.numOfVolumes():
+            if pool is None or _listed(pool) - {self._mark}:
                 return
+            self._must_be_itself(pool)
             pool.refresh(0)
-            if pool.numOfVolumes():
+            if _listed(pool) - {self._mark}:
                 return
+            pool.setAutostart(False)
             try:
+                for mark in _listed(pool):
+                    pool.storageVolLookupByName(mark).delete(0)
                 pool.destroy()
                 pool.delete(0)  # refuses a directory that is not empty
             except libvirt.libvirtError:
                 if not pool.isActive():
                     pool.create(0)
+                self._commit(pool)
                 return
             pool.undefine()
             self._forget()
+
+
+def _listed(pool: Any) -> set[str]:
+    """Names of all files that libvirt knows of in a pool."""
+    # listVolumes() asks for the number first and then for so many: it misses files made in between.
+    return {volume.name() for volume in pool.listAllVolumes(0)}
 
 
 def _is_stale(error: Any) -> bool:
@@ -307,10 +384,9 @@ def _has_no_file(error: Any) -> bool:
     """Whether libvirt looked for a volume's file, and there was none."""
     import libvirt
 
-    is_failed_look = error.get_error_code() == libvirt.VIR_ERR_SYSTEM_ERROR
-    return error.get_error_code() == libvirt.VIR_ERR_NO_STORAGE_VOL or (
-        is_failed_look and error.get_error_domain() == libvirt.VIR_FROM_STORAGE
-    )
+    code = error.get_error_code()
+    is_failed_look = code == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_error_domain() == libvirt.VIR_FROM_STORAGE
+    return code == libvirt.VIR_ERR_NO_STORAGE_VOL or is_failed_look
 
 
 def _send(stream: Any, data: bytes) -> None:
