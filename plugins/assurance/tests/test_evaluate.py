@@ -106,6 +106,20 @@ def test_what_is_no_series_is_refused_in_one_line(tmp_path, changes):
         read_series(path, 60.0)
 
 
+@pytest.mark.parametrize(
+    ("marked", "taken"),
+    [
+        ([0, 7], (0, 7)),  # 0 is named: counted from 0, though column 7 stands still
+        ([1, 5], (1, 5)),
+        ([1, 8], (0, 7)),  # there is no column 8
+        ([5, 7], (4, 6)),  # column 7 stands still, column 6 does not
+    ],
+)
+def test_kpis_counted_from_one_are_told_by_columns_that_cannot_be_to_blame(tmp_path, marked, taken):
+    series = read_series(_write(tmp_path, events=f"[[300, 329, {marked}]]"), 60.0)
+    assert [event.kpis for event in series.events] == [taken]
+
+
 def test_wrong_arguments_are_refused(tmp_path):
     with pytest.raises(UsageError, match="no directory"):
         sets_in(tmp_path / "absent")

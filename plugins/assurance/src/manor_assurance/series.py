@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +86,25 @@ def read_series(path: Path, period_s: float) -> Series:
         raise UsageError(f"{path} is no labelled series: {error}", hint=hint) from error
     if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1] or label.shape != (len(test),):
         raise UsageError(f"{path}: train, test and label do not fit one another", hint=hint)
+    first = _first_number(marked, np.concatenate([train, test]))
+    marked = [replace(event, kpis=tuple(kpi - first for kpi in event.kpis)) for event in marked]
     return Series(name=path.stem, train=train, test=test, label=label, events=_events(label, marked), period_s=period_s)
+
+
+def _first_number(marked: list[Event], rows: np.ndarray) -> int:
+    """What the marked KPIs are counted from: 0, or 1 as people count.
+
+    One it is where a column is named that is not there, or where fewer of those named then stand still all the time:
+    nobody blames such a column.
+    """
+    named = np.array([kpi for event in marked for kpi in event.kpis], int)
+    if not len(named) or not len(rows) or named.min() < 1:
+        return 0
+    if named.max() >= rows.shape[1]:
+        return 1
+    filled = np.nan_to_num(rows)
+    moves = (filled != filled[0]).any(axis=0)
+    return int(moves[named - 1].sum() > moves[named].sum())
 
 
 def _events(label: np.ndarray, marked: list[Event]) -> tuple[Event, ...]:
