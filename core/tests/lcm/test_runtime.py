@@ -6,9 +6,11 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 from pydantic import BaseModel
 
 from manor.api import DriverEnvironment, VimDriver, hookimpl
+from manor.errors import StoreError
 from manor.fakes import FakeVim
 from manor.lcm.runtime import open_runtime
 from manor.model.instance import Endpoint, EndpointKind
@@ -51,3 +53,10 @@ def test_a_connection_that_hangs_holds_up_no_other(tmp_path: Path) -> None:
         plugin.answered.set()
         waiting.join(60.0)
         assert rt.vim("hangs") is rt.vim("hangs")
+
+
+def test_who_outlives_an_installation_does_not_open_it_again(tmp_path: Path) -> None:
+    with open_runtime(tmp_path) as rt:
+        assert rt.owner
+    with pytest.raises(StoreError, match="closed"):
+        rt.owner  # noqa: B018

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from manor.api import Finding, OperationKind, Plan, Severity, Step, Undo, Verb
 from manor.errors import StoreError, UsageError
@@ -341,3 +341,14 @@ def test_lists_load_no_sql_toolkit(database: Database) -> None:
         "sys.exit(str(heavy) if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code, database.url], check=True, env=os.environ, timeout=60)
+
+
+def test_who_outlives_the_database_leaves_no_connection_open(database: Database) -> None:
+    closed: list[object] = []
+    event.listen(database.engine, "close", lambda connection, _record: closed.append(connection))
+    for _ in ("at work when it was closed", "come too late"):
+        with database.read() as tx:
+            mine = tx.connection.dbapi_connection
+            database.close()
+            assert mine not in closed
+        assert mine in closed

@@ -47,6 +47,7 @@ class Runtime:
         self._url = db or str(home / "manor.db")
         self._plugins = plugins
         self._store: Database | None = None
+        self._is_closed = False
         self._lock = threading.RLock()
         self._connected: dict[str, Any] = {}
         self._known: dict[str, tuple[Endpoint, float]] = {}
@@ -65,6 +66,8 @@ class Runtime:
     def store(self) -> Database:
         """The database, made ready at first use. Raises StoreError where it cannot be."""
         with self._lock:
+            if self._is_closed:
+                raise StoreError("this installation is closed")  # a thread that is late would open it anew, for ever
             if self._store is None:
                 from manor.store.database import Database
 
@@ -227,6 +230,7 @@ class Runtime:
         """Let go of every connection and the database."""
         self.release_worker()
         with self._lock:
+            self._is_closed = True
             connected, self._connected = self._connected, {}
             store, self._store = self._store, None
         for driver in connected.values():

@@ -101,10 +101,14 @@ class Database:
     """An open database. Threads may share it; close it when done."""
 
     def __init__(self, engine: Engine, url: str) -> None:
+        from sqlalchemy import event
+
         self.engine = engine
         self.url = url
         self._write_lock = threading.RLock()
         self._installation = ""
+        self._is_closed = False
+        event.listen(engine, "checkin", self._given_back)
 
     @classmethod
     def open(cls, url: str | Path, *, create: bool = True) -> Database:
@@ -254,8 +258,13 @@ class Database:
         return f"manor/{self.installation_id}"
 
     def close(self) -> None:
-        """Let go of every connection."""
+        """Let go of every connection; one that a thread still uses goes when that is done with it."""
+        self._is_closed = True
         self.engine.dispose()
+
+    def _given_back(self, _connection: Any, record: Any) -> None:
+        if self._is_closed:
+            record.invalidate()
 
     def __enter__(self) -> Self:
         return self
