@@ -90,6 +90,22 @@ def test_a_chain_tells_what_goes_into_and_comes_out_of_each_function() -> None:
     assert not any("x" in name.partition(":")[2] for name in row.values)
 
 
+def test_what_a_rule_that_is_not_in_its_switch_would_count_is_missing_and_not_zero() -> None:
+    def out_of(state: str) -> dict[str, float]:
+        rules = [
+            {"match": "in_port=c", "actions": "output:fw-in", "packets": 20, "state": "active"},
+            {"match": "in_port=fw-out,eth_dst=a", "actions": "goto:60", "packets": 8, "state": "active"},
+            {"match": "in_port=fw-out,eth_dst=b", "actions": "goto:60", "packets": 0, "state": state},
+        ]
+        ref = ResourceRef(kind=ResourceKind.CHAIN, key="s/chain/p")
+        seen = Observed(ref=ref, owner="o", native_id="1", phase=Phase.DEGRADED, spec_hash="", detail={"rules": rules})
+        return {f"{s.metric}:{s.labels.get('device', '')}": s.value for s in rule_samples(seen, 10.0)}
+
+    assert out_of("active") == {"packet_forwarded:": 28.0, "packet_incoming:fw-in": 20.0, "packet_outgoing:c": 20.0,
+                                "packet_outgoing:fw-out": 8.0}  # fmt: skip
+    assert out_of("missing") == {"packet_forwarded:": 28.0, "packet_incoming:fw-in": 20.0, "packet_outgoing:c": 20.0}
+
+
 def test_units() -> None:
     assert [unit_of(name) for name in ("v_cpu_usage_mean_vnf", "byte_incoming_vnf_ext_cp:a", "v_memory_resident")] == [
         "%", "By/s", "By",

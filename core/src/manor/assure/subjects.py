@@ -8,7 +8,7 @@ from manor.api import Target
 from manor.api.resources import NodeSpec
 from manor.assure.sight import Service, vnf_of
 from manor.lcm.draining import nodes_of
-from manor.telemetry.kpis import KpiRow, Subject
+from manor.telemetry.kpis import KpiRow, Subject, split
 
 __all__ = ["passed_on", "sent", "subjects_of", "targets_of"]
 
@@ -61,34 +61,40 @@ def targets_of(services: Sequence[Service]) -> tuple[Target, ...]:
 
 
 def passed_on(services: Sequence[Service], rows: Mapping[str, KpiRow]) -> Traffic:
-    """Of each machine that is a function of a chain, as the switches count it."""
+    """Of each machine that is a function of a chain, as the switches count it.
+
+    One of whose ways only one end was counted is left out: what is not known to come out is not lost.
+    """
     counts: Traffic = {}
+    halves: set[str] = set()
     for service in services:
         names = _names(service)
         for _, chain in service.chains():
             values = rows[chain.key].values if chain.key in rows else {}
             for element in (element for hop in chain.positions for element in hop.elements):
-                ports = {element.ingress.device, element.egress.device} & names.keys()
-                if not ports:
-                    continue
-                node = min(nodes_of(element))
-                into, out_of = counts.get(node, (0.0, 0.0))
-                into += sum(values.get(f"packet_incoming:{names[port]}", 0.0) for port in ports)
-                out_of += sum(values.get(f"packet_outgoing:{names[port]}", 0.0) for port in ports)
-                counts[node] = into, out_of
-    return counts
+                node, ends = min(nodes_of(element)), (element.ingress.device, element.egress.device)
+                for there, back in {ends, ends[::-1]}:
+                    into = values.get(f"packet_incoming:{names.get(there)}")
+                    out_of = values.get(f"packet_outgoing:{names.get(back)}")
+                    if into is not None and out_of is not None:
+                        before = counts.get(node, (0.0, 0.0))
+                        counts[node] = before[0] + into, before[1] + out_of
+                    elif into is not None or out_of is not None:
+                        halves.add(node)
+    return {node: count for node, count in counts.items() if node not in halves}
 
 
 def sent(rows: Sequence[KpiRow]) -> Traffic:
-    """Of each machine, as its host counts it."""
+    """Of each machine all of whose ports were counted, as its host counts them."""
     counts = {}
     for row in rows:
-        if row.subject.kind == "vnfc":
-            into, out_of = (
-                sum(v for kpi, v in row.values.items() if kpi.startswith(f"packet_{way}_vnf_"))
-                for way in ("incoming", "outgoing")
-            )
-            counts[row.subject.key] = into, out_of
+        into, out_of = (
+            {split(kpi)[1]: value for kpi, value in row.values.items() if kpi.startswith(f"packet_{way}_vnf_")}
+            for way in ("incoming", "outgoing")
+        )
+        all_of_it = ({""}, set(row.subject.parts.values()))  # a VIM need not tell its ports apart
+        if into and into.keys() == out_of.keys() and into.keys() in all_of_it:
+            counts[row.subject.key] = sum(into.values()), sum(out_of.values())
     return counts
 
 

@@ -95,30 +95,39 @@ def kpi_rows(subjects: Iterable[Subject], samples: Iterable[Sample], rates: Rate
 
 
 def rule_samples(seen: Observed, time_s: float) -> Iterable[Sample]:
-    """Counters of a segment or chain from its rules: in all, dropped, and for each device into it and out of it."""
+    """Counters of a segment or chain from its rules: in all, dropped, and for each device into it and out of it.
+
+    Of a device that one of its rules counts nothing for, as one that is not in its switch, that way is not known.
+    """
     total: dict[tuple[str, str], float] = {}
+    unknown: set[tuple[str, str]] = set()
     counted = False
     rules = seen.detail.get("rules")
     for rule in rules if isinstance(rules, list | tuple) else ():
-        packets, size = _number(rule, "packets"), _number(rule, "bytes")
-        if packets is None:
+        if not isinstance(rule, Mapping):
             continue
-        counted = True
+        packets = _number(rule, "packets") if rule.get("state") != "missing" else None
+        counted = counted or packets is not None
         actions, match = str(rule.get("actions", "")), str(rule.get("match", ""))
         if "decap" in actions:
             continue  # the frame goes on without its header, and is counted by the rule that it meets next
+        ways = []
+        if str(seen.ref.kind) == "chain":
+            ways += [("packet_incoming", device) for device in _OUTPUT.findall(actions)]
+            ways += [("packet_outgoing", device) for device in _IN_PORT.findall(match)]
+        if packets is None:
+            unknown.update(ways)
+            continue
         verdict = "dropped" if actions.startswith("drop") else "forwarded"
         _add(total, f"packet_{verdict}", "", packets)
-        if size is not None:
+        if (size := _number(rule, "bytes")) is not None:
             _add(total, f"byte_{verdict}", "", size)
-        if str(seen.ref.kind) == "chain":
-            for device in _OUTPUT.findall(actions):
-                _add(total, "packet_incoming", device, packets)
-            for device in _IN_PORT.findall(match):
-                _add(total, "packet_outgoing", device, packets)
+        for metric, device in ways:
+            _add(total, metric, device, packets)
     if not counted:
         return
-    for (metric, device), value in list(total.items())[: 4 + 2 * _MOST_PARTS]:
+    known = [(place, value) for place, value in total.items() if place not in unknown]
+    for (metric, device), value in known[: 4 + 2 * _MOST_PARTS]:
         labels = {"device": device} if device else {}
         unit = "By" if metric.startswith("byte") else "{packet}"
         yield Sample(
@@ -127,8 +136,8 @@ def rule_samples(seen: Observed, time_s: float) -> Iterable[Sample]:
         )  # fmt: skip
 
 
-def _number(rule: Any, name: str) -> float | None:
-    value = rule.get(name) if isinstance(rule, Mapping) else None
+def _number(rule: Mapping[str, Any], name: str) -> float | None:
+    value = rule.get(name)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
 
 
