@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from manor.api import CallContext, DiskFormat, ImageSpec, NodeSpec, Step, Undo, Verb, spec_to_json
+from manor.api import CallContext, DiskFormat, Health, ImageSpec, NodeSpec, Step, Undo, Verb, spec_to_json
 from manor.errors import Indeterminate, Permanent
 from manor.lcm.driving import Driving
 from manor.lcm.executor import inverse
@@ -101,3 +101,21 @@ def test_a_machine_whose_agent_is_not_up_yet_is_configured_once_it_is(tmp_path: 
     )
     Driving(rt=rt, sleep=waits.append).perform(step, CallContext.within(60))
     assert len(waits) == 10
+
+
+@pytest.mark.parametrize("boot_s", [0.3, 2.8, 9.0, 60.0])
+def test_a_machine_that_is_up_is_not_kept_waiting(boot_s: float, tmp_path: Path) -> None:
+    """Who repairs a machine waits for its boot, and little more; nor is one that boots long asked without pause."""
+    waits: list[float] = []
+
+    def health(*_: object) -> Health:
+        return Health(ready=sum(waits) >= boot_s, reason="it boots")
+
+    view = {"id": KEY, "name": "web", "service": "s", "vnfd_id": "v", "flavour_id": "", "vnfcs": ()}
+    step = Step(id="verify", verb=Verb.VERIFY, kind="vnf", key=KEY, endpoint="vnfm:own", spec={"view": view})
+    rt: Any = SimpleNamespace(
+        home=tmp_path, driver=lambda _: SimpleNamespace(health=health), tokens_given=lambda _: frozenset()
+    )
+    Driving(rt=rt, sleep=waits.append).perform(step, CallContext.within(600))
+    assert sum(waits) <= boot_s * 1.1 + 0.1
+    assert len(waits) <= 30 + boot_s

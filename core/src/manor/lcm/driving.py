@@ -52,6 +52,8 @@ __all__ = ["Connections", "Driving", "VimGuest", "vnf_view"]
 _ANEW = ("create", "replace", "repair", "remove")
 """Changes after which a machine may have another host key; what is ensured after a removal takes the removal back."""
 _POLL_FIRST_S = 0.05
+_POLL_GROWTH = 1.1
+"""What is waited for is seen a tenth of its time late at most, and a long wait costs few looks."""
 _POLL_MOST_S = 1.0
 _PROBE_S = 30.0
 """How long a chain whose rules are in may take until probes come through: a function may need a moment to forward."""
@@ -259,7 +261,7 @@ class Driving:
 
         try:
             for attempt in tenacity.Retrying(
-                wait=tenacity.wait_exponential(multiplier=_POLL_FIRST_S, max=_POLL_MOST_S),
+                wait=tenacity.wait_exponential(multiplier=_POLL_FIRST_S, exp_base=_POLL_GROWTH, max=_POLL_MOST_S),
                 stop=told,
                 sleep=self.sleep,
                 retry=tenacity.retry_if_exception_type(Transient),

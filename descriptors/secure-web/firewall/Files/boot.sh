@@ -8,6 +8,11 @@ for port in eth0 eth1; do
     ip link set "$port" master br0 up
 done
 ip link set br0 up
+# Ready is what forwards, and that may be up to a second later than the links are there.
+for _ in $(seq 100); do
+    grep -q 3 /sys/class/net/eth0/brport/state && grep -q 3 /sys/class/net/eth1/brport/state && break
+    sleep 0.05
+done
 
 nft -f - <<'RULES'
 table bridge filter {
