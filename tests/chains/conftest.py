@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import shutil
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -79,6 +83,13 @@ class Stage:
             return done if done.code == 0 else None
 
         return _eventually(verified, "the chain is proven", within_s=180)
+
+    def lose_agent(self) -> None:
+        """Kill the controller's agent, and take away all that it has on disk."""
+        state = self.manor.home / "endpoints" / "sdn-net"
+        found = subprocess.run(["pgrep", "-f", str(state)], capture_output=True, text=True, check=True)
+        os.kill(int(found.stdout), signal.SIGKILL)
+        shutil.rmtree(state)
 
     def _machine(self, spec: Mapping[str, Any], aware: Collection[str]) -> None:
         vnf = dict(map(tuple, spec["labels"]))["vnf"]

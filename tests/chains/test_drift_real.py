@@ -71,6 +71,26 @@ def test_drift_is_named_rule_by_rule_and_repair_touches_only_the_difference(stag
     assert len(now) == len(held) + 1, "a stranger's rule stays"
 
 
+def test_a_controller_without_its_memory_keeps_a_services_rules_until_it_is_told(stage: Any) -> None:
+    manor, client, web = stage.manor, stage.machines["client"], stage.addresses["web"]
+    held = sorted(_lasting(stage))
+    nobodys = f"{re.findall(r'cookie=(0x[0-9a-f]{6})', held[0])[0]}0000000005"
+    stage.lose_agent()
+    stage.ovs.ofctl("add-flow", stage.bridge, f"table=60,priority=9,cookie={nobodys},actions=drop")
+
+    (orphan,) = manor("--json", "vim", "orphans").json["orphans"]
+    assert orphan["observed"]["native_id"] == nobodys, "of what the service has nothing is an orphan"
+    told = manor("ns", "drift", "web")
+    assert told.code == 1
+    assert re.search(r"~ segment +lan .*~ chain +path .*2 to change", told.out, re.DOTALL), told.out
+    assert len(_lasting(stage)) == len(held) + 1
+    assert client.pings(web)
+    manor.good("vim", "orphans", "--remove", "--yes")
+    manor.good("ns", "drift", "web", "--repair", "--yes")
+    assert sorted(_lasting(stage)) == held
+    assert manor.good("ns", "drift", "web").out.startswith("web is as it should be")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [[]], indirect=True, ids=["as by default"])
 def test_under_serve_it_is_put_right_by_itself(served: Any, capsys: pytest.CaptureFixture[str]) -> None:

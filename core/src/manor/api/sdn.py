@@ -169,6 +169,10 @@ class Sdn(Protocol):
 
         ACTIVE means that every rule is in its switch and every port it names is there; DEGRADED that some are
         missing (``detail["missing"]`` names them). ``detail["rules"]`` gives packets and bytes per rule.
+
+        Rules of this owner whose key the driver has lost are told too, with an empty ``spec_hash``: under their key
+        where ``query.keys`` names it, else under one of the driver's making, which :meth:`remove` takes as well.
+        ``native_id`` is the same both times.
         """
         ...
 

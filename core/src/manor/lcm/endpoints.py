@@ -27,6 +27,7 @@ __all__ = ["CHECK_S", "Orphan", "add", "check", "forget_images", "orphans", "rem
 CHECK_S = 120.0
 """Time for a first look at an endpoint, which may try out a hypervisor."""
 _REMOVE_S = 60.0
+_FLOWS = frozenset({ResourceKind.SEGMENT, ResourceKind.CHAIN})
 
 _HOOKS = {
     EndpointKind.VIM: "manor_vim_drivers",
@@ -165,7 +166,20 @@ def _unclaimed(rt: Runtime, found: list[Orphan]) -> list[Orphan]:
         host = claims.hosts.get((orphan.endpoint, ref.key))
         return ref.key.partition("/")[0] in claims.busy or (host is not None and host in ("", ref.host))
 
-    return [orphan for orphan in found if not is_claimed(orphan)]
+    spare = [orphan for orphan in found if not is_claimed(orphan)]
+    known = _claimed_ids(rt, {one.endpoint for one in spare if one.observed.ref.kind in _FLOWS}, claims)
+    return [one for one in spare if (one.endpoint, one.observed.native_id) not in known]
+
+
+def _claimed_ids(rt: Runtime, sdns: set[str], claims: _Claims) -> set[tuple[str, str]]:
+    """What controllers have of what is claimed, by their own ids: a key they lost they may know when asked by it."""
+    known: set[tuple[str, str]] = set()
+    for endpoint in sdns:
+        keys = frozenset(key for at, key in claims.hosts if at == endpoint)
+        query = Query(owner=rt.owner, kinds=_FLOWS, keys=keys)
+        seen = rt.driver(endpoint).observe(query, CallContext.within(_REMOVE_S)) if keys else ()
+        known.update((endpoint, one.native_id) for one in seen)
+    return known
 
 
 def _taken_off(rt: Runtime, endpoint: str, ours: list[Observed]) -> tuple[str, ...]:

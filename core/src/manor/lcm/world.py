@@ -17,6 +17,7 @@ __all__ = ["OBSERVE_S", "addresses", "candidates", "endpoints_of", "observe", "r
 
 OBSERVE_S = 30.0
 """Time for one look at one endpoint."""
+_BY_KEY = frozenset({ResourceKind.IMAGE, ResourceKind.SEGMENT, ResourceKind.CHAIN})
 
 
 def endpoints_of(*states: DesiredState | None) -> frozenset[str]:
@@ -31,7 +32,8 @@ def observe(
     also: frozenset[str] = frozenset(),
     tolerant: bool = False,
 ) -> tuple[dict[str, Observed], dict[str, str]]:
-    """What is there of a service: everything under its id, and the shared images that the states name.
+    """What is there of a service: everything under its id, the shared images that the states name, and their links and
+    chains that a controller knows when asked by key alone.
 
     Looked for where the states have something, and at the endpoints ``also``.
 
@@ -39,18 +41,18 @@ def observe(
     endpoint cannot be asked: a plan from half a view would be a guess. ``tolerant`` passes over such an endpoint, for a
     forced removal, which tries what it knows of anyway.
     """
-    images: dict[str, set[str]] = {}
+    named: dict[str, set[str]] = {}
     for state in states:
         for resource in state.resources if state else ():
-            if resource.spec.kind is ResourceKind.IMAGE:
-                images.setdefault(resource.endpoint, set()).add(resource.spec.key)
+            if resource.spec.kind in _BY_KEY:
+                named.setdefault(resource.endpoint, set()).add(resource.spec.key)
 
     def look(endpoint: str) -> tuple[list[Observed], list[Observed]]:
         try:
             driver = rt.driver(endpoint)
             ctx = CallContext.within(OBSERVE_S)
             own = driver.observe(Query(owner=rt.owner, prefix=f"{service_id}/"), ctx)
-            keys = images.get(endpoint)
+            keys = named.get(endpoint, set()) - {one.ref.key for one in own}
             return own, driver.observe(Query(owner=rt.owner, keys=frozenset(keys)), ctx) if keys else []
         except ManorError:
             if not tolerant:

@@ -24,7 +24,7 @@ from manor_sdn_ryu.programs import cookie_of, hosts_of
 from manor_sdn_ryu.session import Session
 from manor_sdn_ryu.switches import Switches
 from manor_sdn_ryu.turns import Turns
-from manor_sdn_ryu.wire import entry_of
+from manor_sdn_ryu.wire import entry_of, is_lasting
 
 __all__ = ["Auditor", "Repairs", "differences"]
 
@@ -52,8 +52,8 @@ class Repairs:
         """Those of one cookie."""
         return list(self._kept.get(number, ()))
 
-    def forget(self, numbers: set[int]) -> None:
-        """Keep those of these cookies only."""
+    def keep(self, numbers: set[int]) -> None:
+        """Those of these cookies, and no others."""
         for number in self._kept.keys() - numbers:
             del self._kept[number]
 
@@ -96,7 +96,7 @@ class Auditor:
                 self._guarded(host)
                 worked_s = min(time.process_time() - worked_s, time.monotonic() - began)
                 pause.wait(max(self._audit_s / len(hosts), worked_s / _SHARE))
-            self._repairs.forget({cookie_of(program) for program in self._desired.programs})
+            self._repairs.keep(self._desired.programs.cookies())
             if not hosts:
                 pause.wait(self._audit_s)
 
@@ -114,7 +114,7 @@ class Auditor:
         held: dict[int, dict[Identity, Entry]] = {}
         for owner in self._desired.all_owners():
             for record in session.flows(owner_bits(owner), OWNER_MASK, left_s(deadline)):
-                if not record.hard_timeout and not record.idle_timeout:  # a probe's rules go by themselves
+                if is_lasting(record):
                     entry = entry_of(record)
                     held.setdefault(entry.cookie, {})[entry.identity] = entry
         turns = Turns()

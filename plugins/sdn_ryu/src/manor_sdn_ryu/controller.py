@@ -14,6 +14,7 @@ from manor_sdn_ryu.audit import Auditor, Repairs
 from manor_sdn_ryu.converger import Converger
 from manor_sdn_ryu.deadlines import check
 from manor_sdn_ryu.desired import Desired
+from manor_sdn_ryu.inherited import name_of
 from manor_sdn_ryu.keeper import Address, Keeper
 from manor_sdn_ryu.nsh import NO_NSH
 from manor_sdn_ryu.observer import Observer
@@ -103,7 +104,7 @@ class Controller:
                 self._remember(keeper.address for keeper in self.switches)
             new, old = spec_of(program), spec_of(before)
             shut = isinstance(new, ChainSpec) and changes.reorders(old if isinstance(old, ChainSpec) else None, new)
-        hosts = hosts_of(program) | hosts_of(before)
+            hosts = hosts_of(program) | hosts_of(before) | desired.inherited.hosts(number)
         try:
             self._converger.converge(number, hosts, deadline, shut=shut)
         except Permanent:
@@ -113,22 +114,25 @@ class Controller:
                     desired.programs.put(before, desired.topology())
                 else:
                     desired.programs.drop(number)
-            self._converger.converge(number, hosts, deadline, kind=program.kind)
+            if not desired.inherited.hosts(number):
+                self._converger.converge(number, hosts, deadline, kind=program.kind)
             raise
+        with self._lock:
+            desired.inherited.settle(number)
         return program
 
     def remove(self, owner: str, ref: ResourceRef, deadline: float) -> None:
         """Take every entry of this resource out of every switch, and answer when they are out."""
-        number = cookie(owner, ref.kind, ref.key)
+        unknown = {name_of(number): number for number in self._desired.inherited.of(owner)}
+        number = unknown.get(ref.key) or cookie(owner, ref.kind, ref.key)
         with self._converger.changing(number):
-            self._remove(number, owner, ref, deadline)
+            self._remove(number, ref, deadline)
 
-    def _remove(self, number: int, owner: str, ref: ResourceRef, deadline: float) -> None:
+    def _remove(self, number: int, ref: ResourceRef, deadline: float) -> None:
         with self._lock:
             check(deadline, ref.key)
-            before = self._desired.programs.find(owner, ref.kind, ref.key)
-            if before is not None:
-                self._desired.leaving.add(number)
+            before = self._desired.programs.get(number)
+            self._desired.leaving.add(number)
         hosts = (hosts_of(before) or self.switches.hosts()) & self.switches.hosts()
         self.switches.await_ready(hosts, deadline)
         self._converger.converge(number, hosts, deadline, kind=ref.kind)
@@ -185,8 +189,9 @@ class Controller:
         return outcome
 
     def devices(self) -> dict[str, list[str]]:
-        """Every device that the rules of any program name, by host."""
-        found: dict[str, set[str]] = {}
+        """Every device that the rules of any program name, by host; what others name may be any port."""
+        unknown = self._desired.inherited
+        found = {keeper.address.host: set(keeper.ports) for keeper in self.switches if unknown.on(keeper.address.host)}
         for program in self._desired.programs:
             for host, device in devices_of(program):
                 found.setdefault(host, set()).add(device)
@@ -198,4 +203,4 @@ class Controller:
 
     def shutdown(self) -> bool:
         """Whether the agent may end: nothing is left that it keeps true."""
-        return len(self._desired.programs) == 0
+        return len(self._desired.programs) == 0 and not self._desired.inherited

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from manor.api import ChainSpec, FlowProgram, ResourceKind
 from manor.errors import Permanent
@@ -27,7 +28,7 @@ from manor_sdn_ryu.programs import cookie_of, devices_of, hosts_of, spec_of
 from manor_sdn_ryu.session import Session
 from manor_sdn_ryu.switches import Switches
 from manor_sdn_ryu.turns import Turns
-from manor_sdn_ryu.wire import entry_of
+from manor_sdn_ryu.wire import entry_of, is_lasting
 
 __all__ = ["Converger"]
 
@@ -155,9 +156,10 @@ class Converger:
         return installed if sent else None
 
     def clear(self, number: int, host: str, deadline: float) -> Sequence[Change]:
-        """Take away what a switch holds under a cookie of ours that no program has. Returns what was sent."""
+        """Take away what was left over on a switch under a cookie of ours. Returns what was sent."""
         with self.lock:
-            if self.is_changing(number) or self._desired.programs.get(number) is not None:
+            is_known = self._desired.programs.get(number) is not None or self._desired.inherited.keeps(host, number)
+            if is_known or self.is_changing(number):
                 return ()
             session = self._switches.session(host)
             sent = changes.difference(_held(session, number, ALL_BITS, deadline), {})
@@ -166,14 +168,20 @@ class Converger:
 
     def _resync(self, keeper: Keeper, deadline: float) -> None:
         """Everything of ours on one switch, in one reading and one bundle; what nobody desires any more goes."""
-        host, session = keeper.address.host, keeper.session
-        installed: dict[Identity, Entry] = {}
-        for owner in self._desired.all_owners():
-            installed |= _held(session, owner_bits(owner), OWNER_MASK, deadline)
+        host, session, desired = keeper.address.host, keeper.session, self._desired
+        records: list[Any] = []
+        for owner in desired.all_owners():
+            records += session.flows(owner_bits(owner), OWNER_MASK, left_s(deadline))
+        known = desired.programs.cookies() | desired.leaving
+        desired.inherited.look(host, {record.cookie for record in records if is_lasting(record)} - known)
+        if kept := desired.inherited.on(host):
+            named = ", ".join(f"0x{number:016x}" for number in sorted(kept))
+            _LOG.warning("host %s: kept rules of ours that this agent was never told of: %s", host, named)
+        installed = {entry.identity: entry for entry in map(entry_of, records) if entry.cookie not in kept}
         wanted: dict[Identity, Entry] = {}
         turns = Turns()
-        for program in self._desired.programs:
-            if host in hosts_of(program) and self._desired.stays(program):
+        for program in desired.programs:
+            if host in hosts_of(program) and desired.stays(program):
                 turns.give()  # let the door answer meanwhile
                 wanted |= self._wanted(session, host, self._effective(program), deadline)
         sent = changes.difference(installed, wanted)
@@ -187,7 +195,7 @@ class Converger:
         except Permanent as error:
             _LOG.error("host %s: %s; going on program by program", host, error)
             session.send([change for change in sent if change.delete], left_s(deadline))
-            for program in self._desired.programs:
+            for program in desired.programs:
                 try:
                     self.swap(program, host, deadline)
                 except Permanent as refusal:
@@ -203,11 +211,11 @@ class Converger:
         return {identity: entry for identity, (entry, _) in resolved.entries.items()}
 
     def tidy_meters(self, hosts: Iterable[str], deadline: float) -> None:
-        """Meters that no program asks for any more go, after the flows that named them."""
+        """Meters that no program asks for any more go, after the flows that named them: a flow goes with its meter."""
         with self.lock:
             for host in self._switches.ready(hosts):
                 session = self._switches.session(host)
-                if session.meters:
+                if session.meters and not self._desired.inherited.on(host):
                     used = self._desired.programs.meters(host, session.ports)
                     session.keep_meters(used, left_s(deadline))
 

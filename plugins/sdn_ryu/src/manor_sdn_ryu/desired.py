@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from manor.api import FlowProgram, SwitchLink, Topology
 from manor_sdn_ryu.facts import facts
+from manor_sdn_ryu.inherited import Inherited
 from manor_sdn_ryu.programs import Programs, cookie_of, hosts_of
 from manor_sdn_ryu.store import Store
 from manor_sdn_ryu.switches import Switches
@@ -23,6 +24,7 @@ class Desired:
         self.links: tuple[SwitchLink, ...] = ()
         self.leaving: set[int] = set()
         """Programs that are to go, and stay known (and observed) until every switch has let go of them."""
+        self.inherited = Inherited()
         self._switches = switches
 
     def topology(self) -> Topology:
@@ -50,8 +52,9 @@ class Desired:
     def bury(self) -> None:
         """Forget the leaving programs whose every switch is here: converging took their rules out."""
         for number in list(self.leaving):
-            if self._all_here(hosts_of(self.programs.get(number))):
+            if self._all_here(hosts_of(self.programs.get(number)) or self._switches.hosts()):
                 self.leaving.discard(number)
+                self.inherited.settle(number)
                 self.programs.drop(number)
 
     def _all_here(self, hosts: Iterable[str]) -> bool:

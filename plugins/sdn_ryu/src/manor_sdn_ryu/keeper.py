@@ -95,7 +95,7 @@ class Keeper:
         """There is no such bridge, and nothing else is wrong."""
         self.ready = threading.Event()
         self.tried = threading.Event()
-        """Set once it is known whether the switch answers."""
+        """Set once it is known whether the switch answers and, if so, what it held."""
         self._library = library
         self._converge = converge
         self._session: Session | None = None
@@ -212,12 +212,12 @@ class Keeper:
                     self._learn_datapath(session)
                     self._changed.clear()
                     self.ready.set()
-                    self.tried.set()
                     greeted = session
                     _LOG.info(
                         "host %s: switch %s connected, %d ports", self.address.host, session.id, len(session.ports)
                     )
                     self._converge(self, None)
+                    self.tried.set()
                 elif self._anew:
                     self._anew = False
                     self._changed.clear()

@@ -6,12 +6,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from manor.api import FlowProgram, Phase, Query, ResourceRef
+from manor.api import FlowProgram, Phase, Query, ResourceKind, ResourceRef
 from manor.errors import DriverError
 from manor_sdn_ryu.audit import Repairs
-from manor_sdn_ryu.deadlines import left_s
+from manor_sdn_ryu.deadlines import ANSWER_S, left_s
 from manor_sdn_ryu.desired import Desired
-from manor_sdn_ryu.pipeline import ALL_BITS, OWNER_MASK, owner_bits
+from manor_sdn_ryu.inherited import name_of
+from manor_sdn_ryu.pipeline import ALL_BITS, OWNER_MASK, cookie, owner_bits
 from manor_sdn_ryu.programs import cookie_of, hosts_of
 from manor_sdn_ryu.report import Report
 from manor_sdn_ryu.switches import Switches
@@ -20,6 +21,7 @@ __all__ = ["Observer"]
 
 _ONE_BY_ONE = 16
 """Up to so many programs are read by their own cookies; above, all of an owner at once."""
+_KINDS = (ResourceKind.SEGMENT, ResourceKind.CHAIN)
 _Records = Mapping[tuple[str, int], list[Any]]
 
 
@@ -36,19 +38,48 @@ class Observer:
     def probed(self, number: int, latencies: Mapping[str, float]) -> None:
         """Keep what probes of this cookie found, for whoever looks at its counters."""
         before = self._probed.get(number, {}).get("latency_s", {})
-        held = {cookie_of(program) for program in self._desired.programs}
+        held = self._desired.programs.cookies()
         self._probed = {cookie: told for cookie, told in self._probed.items() if cookie in held}
         self._probed[number] = {"time_s": time.time(), "latency_s": {**before, **latencies}}
 
     def all(self, query: Query, deadline: float) -> list[dict[str, Any]]:
         """What the switches hold of the resources asked for."""
+        self._switches.await_tried(deadline, most_s=ANSWER_S)
         found = [
             program
             for program in self._desired.programs
             if program.owner == query.owner and query.admits(ResourceRef(kind=program.kind, key=program.key))
         ]
         together = self._read_owner(query.owner, deadline) if len(found) > _ONE_BY_ONE else None
-        return [self.one(program, deadline, together) for program in found]
+        told = [self.one(program, deadline, together) for program in found]
+        return told + [self._unknown(ref, query.owner, number, deadline) for number, ref in self._named(query).items()]
+
+    def _named(self, query: Query) -> dict[int, ResourceRef]:
+        """What is asked for of that which no program has, by cookie."""
+        kept = self._desired.inherited.of(query.owner) - self._desired.programs.cookies()
+        refs = [ResourceRef(kind=kind, key=key) for key in query.keys or () for kind in _KINDS] if kept else []
+        named = {number: ResourceRef(kind=ResourceKind.SEGMENT, key=name_of(number)) for number in kept}
+        named |= {number: ref for ref in refs if (number := cookie(query.owner, ref.kind, ref.key)) in kept}
+        return {number: ref for number, ref in named.items() if query.admits(ref)}
+
+    def _unknown(self, ref: ResourceRef, owner: str, number: int, deadline: float) -> dict[str, Any]:
+        report = Report()
+        report.notes.append("the controller was never told what these rules are for, and keeps them")
+        for host in sorted(self._desired.inherited.hosts(number)):
+            try:
+                session = self._switches.session(host)
+                report.add_unknown(host, session.ports, session.flows(number, ALL_BITS, left_s(deadline)))
+            except DriverError as error:
+                report.unreachable.append(str(error))
+        return {
+            "kind": ref.kind,
+            "key": ref.key,
+            "owner": owner,
+            "native_id": f"0x{number:016x}",
+            "phase": Phase.DEGRADED,
+            "spec_hash": "",
+            "detail": {"name": ref.key.rpartition("/")[2], **vars(report)},
+        }
 
     def one(self, program: FlowProgram, deadline: float, together: _Records | None = None) -> dict[str, Any]:
         """One program."""

@@ -88,6 +88,10 @@ class Programs:
     def __len__(self) -> int:
         return len(self._by_cookie)
 
+    def cookies(self) -> set[int]:
+        """Every program's cookie."""
+        return set(self._by_cookie)
+
     def get(self, number: int) -> FlowProgram | None:
         """The program with this cookie."""
         return self._by_cookie.get(number)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from manor.api import FlowProgram, FlowRule
-from manor_sdn_ryu.entries import resolve
+from manor_sdn_ryu.entries import Entry, resolve
 from manor_sdn_ryu.fields import render
 from manor_sdn_ryu.wire import entry_of
 
@@ -47,8 +47,15 @@ class Report:
             if state != "active":
                 self.missing.append(f"{rule.note} on {host} ({state})")
             self.rules.append(_told(rule, state, there[1] if there else None))
+        self._add_extra(host, ports, [entry for entry, _ in held.values()])
+
+    def add_unknown(self, host: str, ports: Mapping[str, int], records: Iterable[Any]) -> None:
+        """``records`` are entries that no program is known for."""
+        self._add_extra(host, ports, map(entry_of, records))
+
+    def _add_extra(self, host: str, ports: Mapping[str, int], entries: Iterable[Entry]) -> None:
         names = {number: name for name, number in ports.items()}
-        for entry, _ in held.values():
+        for entry in entries:
             match = ",".join(
                 f"{name}={names.get(value, value) if name == 'in_port' else render(name, (value, mask))}"
                 for name, value, mask in entry.match

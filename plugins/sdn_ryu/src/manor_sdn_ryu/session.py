@@ -252,7 +252,7 @@ class Session:
             return _library(parser.ONFBundleCtrlMsg(self.datapath, number, kind, flags, []))
 
         def add(these: Sequence[Change]) -> _Message:
-            """Many messages under one transaction id: any error under it refuses the bundle."""
+            """Many messages under one transaction id: any error under it is heard."""
 
             def encoded(xid: int) -> bytes:
                 bundled = self._encoder.bundled
@@ -265,11 +265,14 @@ class Session:
 
             return encoded
 
-        open_, commit = control(ofp.ONF_BCT_OPEN_REQUEST), control(ofp.ONF_BCT_COMMIT_REQUEST)
         parts = (changes[start : start + _AT_ONCE] for start in range(0, len(changes), _AT_ONCE))
         try:
-            self._request(itertools.chain([open_], map(add, parts), [commit]), timeout_s)
+            # A message that Open vSwitch cannot read it leaves out of the bundle, and would commit the others.
+            self._request(itertools.chain([control(ofp.ONF_BCT_OPEN_REQUEST)], map(add, parts)), timeout_s)
+            self._request([control(ofp.ONF_BCT_COMMIT_REQUEST)], timeout_s)
         except Permanent:
+            with contextlib.suppress(DriverError):
+                self._request([control(ofp.ONF_BCT_DISCARD_REQUEST)], timeout_s)
             self._doubts_meters = True  # a rule that names a meter which somebody deleted is refused
             raise
 

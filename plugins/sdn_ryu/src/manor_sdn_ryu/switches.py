@@ -77,8 +77,12 @@ class Switches:
             if keeper is not None:
                 keeper.ready.wait(min(10.0, max(0.0, deadline - time.monotonic() - 0.5)))
 
-    def status(self, deadline: float) -> list[dict[str, Any]]:
-        """Every switch as it is now; one that was never tried is given a moment to answer."""
+    def await_tried(self, deadline: float, *, most_s: float) -> None:
+        """Give switches that were never tried a moment to answer."""
         for keeper in self:
-            keeper.tried.wait(min(2.0, max(0.0, deadline - time.monotonic())))
+            keeper.tried.wait(min(most_s, max(0.0, deadline - time.monotonic() - 0.5)))
+
+    def status(self, deadline: float) -> list[dict[str, Any]]:
+        """Every switch as it is now."""
+        self.await_tried(deadline, most_s=2.0)
         return [keeper.status() for keeper in self]

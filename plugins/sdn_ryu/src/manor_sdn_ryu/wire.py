@@ -13,7 +13,16 @@ from manor_sdn_ryu.entries import Action, Entry
 from manor_sdn_ryu.fields import BITS, exact, render
 from manor_sdn_ryu.nsh import WIRE
 
-__all__ = ["action_object", "entry_of", "flow_stats_request", "learn", "match_object", "meter_mod", "packet_out"]
+__all__ = [
+    "action_object",
+    "entry_of",
+    "flow_stats_request",
+    "is_lasting",
+    "learn",
+    "match_object",
+    "meter_mod",
+    "packet_out",
+]
 
 _NO_BUFFER = 0xFFFFFFFF
 _BURST_LEAST_KBIT = 200
@@ -120,6 +129,11 @@ def meter_mod(datapath: Any, meter: int, kbps: int, command: str) -> Any:
     flags = ofp.OFPMF_KBPS | ofp.OFPMF_BURST | ofp.OFPMF_STATS
     bands = [] if command == "DELETE" else [band]
     return parser.OFPMeterMod(datapath, getattr(ofp, f"OFPMC_{command}"), flags, meter, bands)
+
+
+def is_lasting(stats: Any) -> bool:
+    """Whether a flow statistics record tells of an entry that does not go by itself, as a probe's do."""
+    return not stats.hard_timeout and not stats.idle_timeout
 
 
 def entry_of(stats: Any) -> Entry:
