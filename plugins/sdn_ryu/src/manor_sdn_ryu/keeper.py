@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +95,7 @@ class Keeper:
         self.absent = False
         """There is no such bridge, and nothing else is wrong."""
         self.ready = threading.Event()
+        self.began = time.monotonic()
         self.tried = threading.Event()
         """Set once it is known whether the switch answers and, if so, what it held."""
         self._library = library

@@ -78,9 +78,10 @@ class Switches:
                 keeper.ready.wait(min(10.0, max(0.0, deadline - time.monotonic() - 0.5)))
 
     def await_tried(self, deadline: float, *, most_s: float) -> None:
-        """Give switches that were never tried a moment to answer."""
+        """Give switches that are new here a moment to answer."""
         for keeper in self:
-            keeper.tried.wait(min(most_s, max(0.0, deadline - time.monotonic() - 0.5)))
+            until = min(keeper.began + most_s, deadline - 0.5)
+            keeper.tried.wait(max(0.0, until - time.monotonic()))
 
     def status(self, deadline: float) -> list[dict[str, Any]]:
         """Every switch as it is now."""
