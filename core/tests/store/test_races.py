@@ -14,8 +14,17 @@ import pytest
 from sqlalchemy import Connection, text
 
 from manor.errors import UsageError
-from manor.model.instance import Endpoint, EndpointKind, NsInstance, PackageInfo, PackageKind, UsageState, VnfInstance
-from manor.store import endpoints, instances, notifications, packages
+from manor.model.instance import (
+    Endpoint,
+    EndpointKind,
+    NsInstance,
+    NsState,
+    PackageInfo,
+    PackageKind,
+    UsageState,
+    VnfInstance,
+)
+from manor.store import endpoints, instances, notifications, packages, rows
 from manor.store.database import Database
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -142,16 +151,20 @@ def test_what_both_remember_is_one_of_the_two(database: Database) -> None:
     assert database.fact("f") in set("01234567")
 
 
+def has(number: int, *vnfs: VnfInstance) -> Deed:
+    """Make these the VNFs of a service."""
+    return lambda tx: instances.become(
+        tx, ns(number).id, NsState.INSTANTIATED, None, [rows.vnf_values(one) for one in vnfs]
+    )
+
+
 def test_a_package_in_use_says_so_whoever_let_go_of_it_just_then(database: Database) -> None:
     with database.begin() as tx:
         packages.add(tx, package(PackageKind.VNF, "fw"), descriptor={})
-        instances.add(tx, ns(1), [vnf(1)])
-
-    race(
-        database,
-        lambda tx: instances.replace_vnfs(tx, ns(1).id, ()),
-        lambda tx: instances.add(tx, ns(2), [vnf(2)]),
-    )
+        instances.add(tx, ns(1))
+        instances.add(tx, ns(2))
+        has(1, vnf(1))(tx)
+    race(database, has(1), has(2, vnf(2)))
     with database.read() as tx:
         assert packages.get(tx, "fw").usage_state is UsageState.IN_USE
 

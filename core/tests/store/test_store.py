@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import Connection, event, text
 
 from manor.api import Finding, OperationKind, Plan, Severity, Step, Undo, Verb
 from manor.errors import StoreError, UsageError
@@ -31,7 +31,7 @@ from manor.model.instance import (
     UsageState,
     VnfInstance,
 )
-from manor.store import endpoints, instances, operations, packages, reading
+from manor.store import endpoints, instances, operations, packages, reading, rows
 from manor.store.database import Database, normal_url
 from manor.store.migrations import SCHEMA_VERSION
 
@@ -59,6 +59,12 @@ def vnf(number: int = 1, *, of: int = 1) -> VnfInstance:
         vnfm="generic",
         scale_levels={"a": 1},
     )
+
+
+def running(tx: Connection, service: NsInstance, *vnfs: VnfInstance) -> None:
+    """A service that has these VNFs."""
+    instances.add(tx, service)
+    instances.become(tx, service.id, service.state, None, [rows.vnf_values(one) for one in vnfs])
 
 
 def operation(number: int = 1, *, of: int = 1, state: OperationState = OperationState.PROCESSING) -> NsLcmOpOcc:
@@ -228,28 +234,26 @@ def test_packages(database: Database) -> None:
         with pytest.raises(UsageError, match="on-boarded already"):
             packages.add(tx, replace(package, id="p2"), descriptor={})
         packages.add(tx, replace(package, id="p3", descriptor_id="fw2"), descriptor={})
-        instances.add(tx, ns(), [vnf()])
+        running(tx, ns(), vnf())
     with database.read() as tx:
         in_use = replace(package, usage_state=UsageState.IN_USE)
         assert packages.get(tx, "fw") == packages.get(tx, "p1") == in_use
         assert packages.descriptor(tx, "p1") == {"id": "fw"}
         assert packages.findings(tx, "p1") == (finding,)
         assert packages.used_by(tx, package) == ("svc-00001",)
-        assert packages.content_in_use(tx, "c") == 2
         with pytest.raises(UsageError, match="several packages are called firewall"):
             packages.get(tx, "firewall")
 
 
 def test_services_and_their_vnfs(database: Database) -> None:
     with database.begin() as tx:
-        instances.add(tx, ns(), [vnf(1), vnf(2)])
+        running(tx, ns(), vnf(1), vnf(2))
         with pytest.raises(UsageError, match="svc-00001 is there already"):
             instances.add(tx, replace(ns(2), name="svc-00001"))
         instances.save(tx, replace(ns(), state=NsState.INSTANTIATED, parameters={"p": [1, {"q": None}]}))
     with database.read() as tx:
         assert instances.get(tx, "svc-00001").parameters == {"p": [1, {"q": None}]}
         assert instances.vnfs(tx, ns().id) == (vnf(1), vnf(2))
-        assert instances.get_vnf(tx, "v2") == vnf(2)
         with pytest.raises(UsageError, match="no service x"):
             instances.get(tx, "x")
     with database.begin() as tx:
@@ -303,7 +307,7 @@ def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
 def test_pages_follow_each_other_and_end(database: Database) -> None:
     with database.begin() as tx:
         for number in range(7):
-            instances.add(tx, ns(number), [vnf(1, of=number)])
+            running(tx, ns(number), vnf(1, of=number))
             state = OperationState.COMPLETED
             operations.add(tx, operation(number, of=number, state=state), PLAN, target={}, mode="")
     for listing, key in (

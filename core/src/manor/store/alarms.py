@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from manor.errors import UsageError
 from manor.model.alarm import AlarmRecord, Ruling
 from manor.model.notification import alarm_changed
-from manor.store import notifications
+from manor.store import notifications, rows
+from manor.store.asking import only
 from manor.store.tables import AlarmRow, RulingRow
 
 if TYPE_CHECKING:
@@ -81,16 +81,8 @@ def find(tx: Connection, alarm_id: str) -> AlarmRecord | None:
 
 def get(tx: Connection, alarm_id: str) -> AlarmRecord:
     """The alarm of this id or unique start of one. Raises UsageError where none or several fit."""
-    whole = find(tx, alarm_id)
-    if whole is not None:
-        return whole
-    query = select(_ALARM.c.record).where(_ALARM.c.id.startswith(alarm_id, autoescape=True)).limit(2)
-    found = [_alarm(record) for record in tx.execute(query).scalars()]
-    if not alarm_id or not found:
-        raise UsageError(f"there is no alarm {alarm_id}", hint="manor alarm list --all")
-    if len(found) > 1:
-        raise UsageError(f"several alarms start with {alarm_id}", hint="give more of the id: manor alarm list --all")
-    return found[0]
+    query = select(_ALARM.c.id, _ALARM.c.record)
+    return _alarm(only(tx, query, _ALARM.c.id, alarm_id, what="alarm", listing="manor alarm list --all")["record"])
 
 
 def listing(tx: Connection, *, ns_id: str = "", cleared: bool = False, limit: int = 100) -> tuple[AlarmRecord, ...]:
@@ -183,19 +175,10 @@ def _plain(value: Any) -> Any:
 
 
 def _alarm(record: Mapping[str, Any]) -> AlarmRecord:
-    return _read(AlarmRecord, record)
+    alarm: AlarmRecord = rows.record(AlarmRecord, record)
+    return alarm
 
 
 def _ruling(record: Mapping[str, Any]) -> Ruling:
-    return _read(Ruling, record)
-
-
-_ADAPTERS: dict[type[Any], Any] = {}
-
-
-def _read(cls: type[Any], record: Mapping[str, Any]) -> Any:
-    from pydantic import TypeAdapter
-
-    if cls not in _ADAPTERS:
-        _ADAPTERS[cls] = TypeAdapter(cls)
-    return _ADAPTERS[cls].validate_python(dict(record))
+    ruling: Ruling = rows.record(Ruling, record)
+    return ruling

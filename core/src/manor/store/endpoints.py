@@ -14,12 +14,13 @@ from sqlalchemy.exc import IntegrityError
 from manor.errors import UsageError
 from manor.model.instance import Endpoint, EndpointKind
 from manor.store import rows
+from manor.store.asking import every, first
 from manor.store.tables import EndpointRow
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["add", "all_of", "get", "remove"]
+__all__ = ["add", "all_of", "find", "get", "remove"]
 
 _T = EndpointRow.__table__  # type: ignore[attr-defined]
 
@@ -45,8 +46,7 @@ def add(tx: Connection, endpoint: Endpoint) -> None:
 
 def find(tx: Connection, kind: EndpointKind, name: str) -> Endpoint | None:
     """The endpoint of this name, or None."""
-    row = tx.execute(_FIND, {"of_kind": str(kind), "called": name}).mappings().first()
-    return rows.endpoint(row) if row is not None else None  # type: ignore[arg-type]
+    return first(tx, _FIND, rows.endpoint, of_kind=str(kind), called=name)
 
 
 def get(tx: Connection, kind: EndpointKind, name: str) -> Endpoint:
@@ -60,8 +60,9 @@ def get(tx: Connection, kind: EndpointKind, name: str) -> Endpoint:
 
 def all_of(tx: Connection, kind: EndpointKind | None = None) -> tuple[Endpoint, ...]:
     """Every endpoint, or every one of a kind, by name."""
-    found = tx.execute(_ALL) if kind is None else tx.execute(_ALL_OF_KIND, {"of_kind": str(kind)})
-    return tuple(rows.endpoint(row) for row in found.mappings())  # type: ignore[arg-type]
+    if kind is None:
+        return every(tx, _ALL, rows.endpoint)
+    return every(tx, _ALL_OF_KIND, rows.endpoint, of_kind=str(kind))
 
 
 def remove(tx: Connection, kind: EndpointKind, name: str) -> None:

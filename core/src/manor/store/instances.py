@@ -9,10 +9,11 @@ from sqlalchemy import bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from manor.errors import UsageError
-from manor.model.desired import DesiredState, desired_from_json, desired_to_json
+from manor.model.desired import DesiredState, desired_from_json
 from manor.model.instance import NsInstance, NsState, VnfInstance
 from manor.model.notification import ns_identifier, vnf_identifier
 from manor.store import notifications, packages, rows
+from manor.store.asking import every, first
 from manor.store.tables import ACTIVE_STATES, Desired, NsRow, OperationRow, VnfRow
 
 if TYPE_CHECKING:
@@ -24,14 +25,11 @@ __all__ = [
     "become",
     "desired",
     "get",
-    "get_vnf",
     "remove",
-    "replace_vnfs",
     "save",
-    "set_desired",
     "set_nsd",
-    "site_spans",
     "set_parameters",
+    "site_spans",
     "vnfs",
 ]
 
@@ -53,7 +51,7 @@ _DELETE_DESIRED = delete(_DESIRED).where(_DESIRED.c.ns_id == _OF)
 _INSERT_VNFS, _INSERT_DESIRED = insert(_VNF), insert(_DESIRED)
 
 
-def add(tx: Connection, ns: NsInstance, vnfs: Sequence[VnfInstance] = ()) -> None:
+def add(tx: Connection, ns: NsInstance) -> None:
     """Keep a new service. Raises UsageError where the name (or an id that reads the same) is taken."""
     taken = tx.execute(
         select(_NS.c.name).where(or_(_NS.c.name == ns.name, _NS.c.id == ns.name, _NS.c.name == ns.id))
@@ -65,10 +63,8 @@ def add(tx: Connection, ns: NsInstance, vnfs: Sequence[VnfInstance] = ()) -> Non
         tx.execute(insert(_NS).values(rows.ns_values(ns)))
     except IntegrityError as cause:  # another process was quicker
         raise error from cause
-    _insert_vnfs(tx, vnfs)
     packages.refresh_usage(tx)
     notifications.add(tx, [ns_identifier(ns, created=True)])
-    _tell_vnfs(tx, ns.id, (), [vnf.id for vnf in vnfs])
 
 
 def save(tx: Connection, ns: NsInstance) -> None:
@@ -81,18 +77,15 @@ def get(tx: Connection, name_or_id: str, *, lock: bool = False) -> NsInstance:
 
     Raises UsageError where there is none.
     """
-    row = tx.execute(_GET_LOCKED if lock else _GET, {"called": name_or_id}).mappings().first()
-    if row is None:
+    found = first(tx, _GET_LOCKED if lock else _GET, rows.ns_instance, called=name_or_id)
+    if found is None:
         raise UsageError(f"there is no service {name_or_id}", hint="manor ns list")
-    return rows.ns_instance(row)  # type: ignore[arg-type]
+    return found
 
 
 def all_of(tx: Connection) -> tuple[NsInstance, ...]:
     """Every service by name. For pages of many, see :mod:`manor.store.reading`."""
-    return tuple(
-        rows.ns_instance(row)  # type: ignore[arg-type]
-        for row in tx.execute(select(_NS).order_by(_NS.c.name)).mappings()
-    )
+    return every(tx, select(_NS).order_by(_NS.c.name), rows.ns_instance)
 
 
 def remove(tx: Connection, ns_id: str) -> None:
@@ -104,39 +97,18 @@ def remove(tx: Connection, ns_id: str) -> None:
     busy = tx.execute(select(_OP.c.id, _OP.c.state).where(_OP.c.ns_id == ns_id, _OP.c.state.in_(ACTIVE_STATES))).first()
     if busy is not None:
         raise UsageError(f"service {ns_id} has operation {busy.id} in {busy.state}", hint=f"manor op show {busy.id}")
-    row = tx.execute(select(_NS).where(_NS.c.id == ns_id)).mappings().first()
+    ns = first(tx, select(_NS).where(_NS.c.id == ns_id), rows.ns_instance)
     gone = _vnf_ids(tx, ns_id)
     tx.execute(delete(_NS).where(_NS.c.id == ns_id))
     packages.refresh_usage(tx)
-    if row is not None:
+    if ns is not None:
         _tell_vnfs(tx, ns_id, gone, ())
-        notifications.add(tx, [ns_identifier(rows.ns_instance(row), created=False)])  # type: ignore[arg-type]
+        notifications.add(tx, [ns_identifier(ns, created=False)])
 
 
 def vnfs(tx: Connection, ns_id: str) -> tuple[VnfInstance, ...]:
     """The VNFs of a service, by name."""
-    return tuple(rows.vnf_instance(row) for row in tx.execute(_VNFS, {"of_ns": ns_id}).mappings())  # type: ignore[arg-type]
-
-
-def get_vnf(tx: Connection, name_or_id: str) -> VnfInstance:
-    """A VNF by id or name. Raises UsageError where none or several fit."""
-    query = select(_VNF).where(or_(_VNF.c.id == name_or_id, _VNF.c.name == name_or_id))
-    found = [rows.vnf_instance(row) for row in tx.execute(query).mappings()]  # type: ignore[arg-type]
-    if not found:
-        raise UsageError(f"there is no VNF {name_or_id}", hint="manor vnf list")
-    if len(found) > 1:
-        ids = ", ".join(sorted(vnf.id for vnf in found))
-        raise UsageError(f"several VNFs are called {name_or_id}", hint=f"name one by its id: {ids}")
-    return found[0]
-
-
-def replace_vnfs(tx: Connection, ns_id: str, vnfs: Sequence[VnfInstance]) -> None:
-    """Make these the VNFs of the service."""
-    before = _vnf_ids(tx, ns_id)
-    tx.execute(delete(_VNF).where(_VNF.c.ns_id == ns_id))
-    _insert_vnfs(tx, vnfs)
-    packages.refresh_usage(tx)
-    _tell_vnfs(tx, ns_id, before, [vnf.id for vnf in vnfs])
+    return every(tx, _VNFS, rows.vnf_instance, of_ns=ns_id)
 
 
 def desired(tx: Connection, ns_id: str) -> DesiredState | None:
@@ -151,13 +123,6 @@ def site_spans(tx: Connection, *, but_ns: str) -> tuple[Mapping[str, int], ...]:
     return tuple(held for held in tx.execute(query).scalars() if held)
 
 
-def set_desired(tx: Connection, ns_id: str, state: DesiredState | None) -> None:
-    """Commit what should be there; None for nothing."""
-    tx.execute(delete(_DESIRED).where(_DESIRED.c.ns_id == ns_id))
-    if state is not None:
-        tx.execute(insert(_DESIRED).values(ns_id=ns_id, desired=desired_to_json(state)))
-
-
 def set_parameters(tx: Connection, ns_id: str, parameters: Mapping[str, Any]) -> None:
     """Write a service's parameters."""
     tx.execute(_WRITE, {"parameters": dict(parameters), "of_ns": ns_id})
@@ -167,11 +132,6 @@ def set_nsd(tx: Connection, ns_id: str, nsd_id: str, package_id: str) -> None:
     """Write which NSD a service is of."""
     tx.execute(update(_NS).where(_NS.c.id == ns_id).values(nsd_id=nsd_id, nsd_package=package_id))
     packages.refresh_usage(tx)
-
-
-def _insert_vnfs(tx: Connection, vnfs: Sequence[VnfInstance]) -> None:
-    if vnfs:
-        tx.execute(insert(_VNF), [rows.vnf_values(vnf) for vnf in vnfs])
 
 
 def _vnf_ids(tx: Connection, ns_id: str) -> tuple[str, ...]:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, insert, select, update
 
-from manor.errors import UsageError
 from manor.model.notification import Notification, NotificationType, Subscription
+from manor.store.asking import every, only
 from manor.store.database import AtEnd, at_end, take_turns
 from manor.store.tables import NotificationRow, SubscriptionRow
 
@@ -62,16 +62,7 @@ def _write(tx: Connection, *, values: Sequence[Mapping[str, Any]]) -> None:
 def after(tx: Connection, seq: int, *, limit: int = 200) -> tuple[Notification, ...]:
     """The next ones after ``seq``, in order."""
     query = select(_N).where(_N.c.seq > seq).order_by(_N.c.seq).limit(limit)
-    return tuple(
-        Notification(
-            seq=row["seq"],
-            type=NotificationType(row["type"]),
-            time_s=row["time_s"],
-            ns_id=row["ns_id"],
-            body=row["body"],
-        )
-        for row in tx.execute(query).mappings()
-    )
+    return every(tx, query, lambda row: Notification(**{**row, "type": NotificationType(row["type"])}))
 
 
 def last(tx: Connection) -> int:
@@ -93,9 +84,8 @@ def add_subscription(tx: Connection, subscription: Subscription) -> None:
 def subscriptions(tx: Connection) -> tuple[Subscription, ...]:
     """All of them, the oldest first."""
     query = select(_S).order_by(_S.c.created_s, _S.c.id)
-    return tuple(
-        Subscription(**{**row, "types": tuple(NotificationType(kind) for kind in row["types"])})
-        for row in tx.execute(query).mappings()
+    return every(
+        tx, query, lambda row: Subscription(**{**row, "types": tuple(NotificationType(kind) for kind in row["types"])})
     )
 
 
@@ -104,14 +94,10 @@ def remove_subscription(tx: Connection, subscription_id: str) -> str:
 
     Raises UsageError where none or several fit.
     """
-    query = select(_S.c.id).where(_S.c.id.startswith(subscription_id, autoescape=True)).limit(2)
-    found: Sequence[Any] = tx.execute(query).scalars().all()
-    if not subscription_id or not found:
-        raise UsageError(f"there is no subscription {subscription_id}", hint="manor subscription list")
-    if len(found) > 1:
-        raise UsageError(f"several subscriptions start with {subscription_id}", hint="give more of the id")
-    tx.execute(delete(_S).where(_S.c.id == found[0]))
-    return str(found[0])
+    query = select(_S.c.id)
+    found = only(tx, query, _S.c.id, subscription_id, what="subscription", listing="manor subscription list")
+    tx.execute(delete(_S).where(_S.c.id == found["id"]))
+    return str(found["id"])
 
 
 def progress(tx: Connection, subscription: Subscription) -> None:

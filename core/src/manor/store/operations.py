@@ -17,6 +17,7 @@ from manor.errors import UsageError
 from manor.model.instance import NsLcmOpOcc, OperationState, StepRecord
 from manor.model.notification import Touched, occurrence
 from manor.store import notifications, rows
+from manor.store.asking import every, first, only
 from manor.store.database import take_turns
 from manor.store.tables import ACTIVE_STATES, OperationRow, StepRow
 
@@ -125,27 +126,20 @@ def add(tx: Connection, operation: NsLcmOpOcc, plan: Plan, *, target: Mapping[st
 
 def get(tx: Connection, operation_id: str) -> NsLcmOpOcc:
     """An operation by id, or by the start of one that is unique. Raises UsageError where none or several fit."""
-    row = tx.execute(_BY_ID, {"the_id": operation_id}).mappings().first()
-    if row is not None:
-        return rows.operation(row)  # type: ignore[arg-type]
-    query = select(*_LIGHT).where(_OP.c.id.startswith(operation_id, autoescape=True)).limit(2)
-    found = [rows.operation(row) for row in tx.execute(query).mappings()]  # type: ignore[arg-type]
-    if not operation_id or not found:
-        raise UsageError(f"there is no operation {operation_id}", hint="manor op list")
-    if len(found) > 1:
-        raise UsageError(f"several operations start with {operation_id}", hint="give more of the id: manor op list")
-    return found[0]
+    whole = first(tx, _BY_ID, rows.operation, the_id=operation_id)
+    if whole is not None:
+        return whole
+    return rows.operation(only(tx, select(*_LIGHT), _OP.c.id, operation_id, what="operation", listing="manor op list"))
 
 
 def active(tx: Connection, ns_id: str) -> NsLcmOpOcc | None:
     """The operation of the service that has not ended, or None."""
-    row = tx.execute(_ACTIVE, {"of_ns": ns_id}).mappings().first()
-    return rows.operation(row) if row is not None else None  # type: ignore[arg-type]
+    return first(tx, _ACTIVE, rows.operation, of_ns=ns_id)
 
 
 def at_work(tx: Connection) -> tuple[NsLcmOpOcc, ...]:
     """Every operation that a worker should be running now."""
-    return tuple(rows.operation(row) for row in tx.execute(_AT_WORK).mappings())  # type: ignore[arg-type]
+    return every(tx, _AT_WORK, rows.operation)
 
 
 def unfinished(tx: Connection) -> list[tuple[NsLcmOpOcc, tuple[Step, ...]]]:
@@ -161,8 +155,7 @@ def accepted_since(tx: Connection, time_s: float, *, but_ns: str) -> list[tuple[
     Nobody else is accepted until this transaction ends.
     """
     take_turns(tx, "manor-room")
-    asked = tx.execute(_ACCEPTED_SINCE, {"since_s": time_s, "but_ns": but_ns})
-    found = [rows.operation(row) for row in asked.mappings()]  # type: ignore[arg-type]
+    found = every(tx, _ACCEPTED_SINCE, rows.operation, since_s=time_s, but_ns=but_ns)
     return [(one, _steps_of(tx, one.id)) for one in found]
 
 
@@ -174,10 +167,10 @@ def _steps_of(tx: Connection, operation_id: str, states: Sequence[str] = ()) -> 
 
 def locked(tx: Connection, operation_id: str) -> Mapping[str, Any]:
     """The operation's own row, nobody else writing it until the transaction ends. Raises UsageError where none is."""
-    row = tx.execute(_LOCKED, {"the_id": operation_id}).mappings().first()
+    row = first(tx, _LOCKED, dict, the_id=operation_id)
     if row is None:
         raise UsageError(f"there is no operation {operation_id}", hint="manor op list")
-    return row  # type: ignore[return-value]
+    return row
 
 
 def pulse(tx: Connection, operation_id: str) -> tuple[int, str]:
@@ -188,8 +181,7 @@ def pulse(tx: Connection, operation_id: str) -> tuple[int, str]:
 
 def steps(tx: Connection, operation_id: str) -> tuple[StepRecord, ...]:
     """The journal of an operation, in plan order."""
-    found = tx.execute(_STEPS, {"the_id": operation_id}).mappings()
-    return tuple(rows.step_record(row) for row in found)  # type: ignore[arg-type]
+    return every(tx, _STEPS, rows.step_record, the_id=operation_id)
 
 
 def plan(tx: Connection, operation: NsLcmOpOcc) -> Plan:

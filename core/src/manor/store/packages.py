@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import String, bindparam, case, cast, delete, func, insert, or_, select, text, update
+from sqlalchemy import String, bindparam, case, cast, delete, insert, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from manor.api.records import Finding, Severity
@@ -15,6 +15,7 @@ from manor.errors import UsageError
 from manor.model.instance import PackageInfo, PackageKind, UsageState
 from manor.model.notification import package_changed
 from manor.store import notifications, rows
+from manor.store.asking import every, first
 from manor.store.database import KEEP_FACT, AtEnd, at_end, take_turns
 from manor.store.tables import ACTIVE_STATES, Desired, Meta, NsRow, OperationRow, PackageRow, VnfRow
 
@@ -25,14 +26,16 @@ __all__ = [
     "add",
     "all_of",
     "allow_playbooks",
-    "by_content",
     "by_descriptor",
-    "content_in_use",
     "descriptor",
     "findings",
     "get",
+    "playbooks_allowed",
+    "refresh_usage",
+    "remove",
+    "save",
+    "used_by",
 ]
-__all__ += ["playbooks_allowed", "refresh_usage", "remove", "save", "used_by"]
 
 _T = PackageRow.__table__  # type: ignore[attr-defined]
 _NS = NsRow.__table__  # type: ignore[attr-defined]
@@ -88,13 +91,7 @@ def save(tx: Connection, package: PackageInfo) -> None:
 
 def by_descriptor(tx: Connection, kind: PackageKind, descriptor_id: str) -> PackageInfo | None:
     """The package with this descriptor id, or None."""
-    row = tx.execute(_BY_DESCRIPTOR, {"of_kind": str(kind), "called": descriptor_id}).mappings().first()
-    return rows.package(row) if row is not None else None  # type: ignore[arg-type]
-
-
-def by_content(tx: Connection, sha256: str) -> PackageInfo | None:
-    """The package with exactly this content, or None."""
-    return _one(tx, _T.c.content_sha256 == sha256)
+    return first(tx, _BY_DESCRIPTOR, rows.package, of_kind=str(kind), called=descriptor_id)
 
 
 def get(tx: Connection, name_or_id: str, *, kind: PackageKind | None = None, hold: bool = False) -> PackageInfo:
@@ -106,11 +103,10 @@ def get(tx: Connection, name_or_id: str, *, kind: PackageKind | None = None, hol
     if hold:
         take_turns(tx, _ALONE)
     if kind is None:
-        asked = tx.execute(_GET, {"called": name_or_id})
+        found = every(tx, _GET, rows.package, called=name_or_id)
     else:
-        asked = tx.execute(_GET_OF_KIND, {"called": name_or_id, "of_kind": str(kind)})
-    found = [rows.package(row) for row in asked.mappings()]  # type: ignore[arg-type]
-    exact = [package for package in found if name_or_id in (package.id, package.descriptor_id)] or found
+        found = every(tx, _GET_OF_KIND, rows.package, called=name_or_id, of_kind=str(kind))
+    exact = tuple(package for package in found if name_or_id in (package.id, package.descriptor_id)) or found
     if not exact:
         what = {PackageKind.NS: "NS package or NSD", PackageKind.VNF: "VNF package or VNFD"}.get(kind, "package")
         raise UsageError(f"no {what} is called '{name_or_id}'", hint="see them: manor package list")
@@ -125,7 +121,7 @@ def all_of(tx: Connection, kind: PackageKind | None = None) -> tuple[PackageInfo
     query = select(*_INFO).order_by(_T.c.name, _T.c.id)
     if kind is not None:
         query = query.where(_T.c.kind == str(kind))
-    return tuple(rows.package(row) for row in tx.execute(query).mappings())  # type: ignore[arg-type]
+    return every(tx, query, rows.package)
 
 
 def descriptor(tx: Connection, package_id: str) -> Mapping[str, Any]:
@@ -206,11 +202,6 @@ def _count_uses(tx: Connection) -> None:
     tx.execute(_COUNT_USES)
 
 
-def content_in_use(tx: Connection, sha256: str) -> int:
-    """How many packages have this content."""
-    return int(tx.execute(select(func.count()).select_from(_T).where(_T.c.content_sha256 == sha256)).scalar_one())
-
-
 def playbooks_allowed(tx: Connection) -> frozenset[str]:
     """Contents (sha256) of the packages whose playbooks may run on this host."""
     value = tx.execute(select(_META.c.value).where(_META.c.key == _PLAYBOOKS)).scalar()
@@ -228,12 +219,7 @@ def allow_playbooks(tx: Connection, sha256: str, *, allowed: bool) -> None:
 def remove(tx: Connection, package_id: str) -> None:
     """Forget a package. Whether it may be deleted is the caller's question (:func:`used_by`)."""
     take_turns(tx, _ALONE)
-    package = _one(tx, _T.c.id == package_id)
+    package = first(tx, select(*_INFO).where(_T.c.id == package_id), rows.package)
     tx.execute(delete(_T).where(_T.c.id == package_id))
     if package is not None:
         notifications.add(tx, [package_changed(package, "deleted")])
-
-
-def _one(tx: Connection, *conditions: Any) -> PackageInfo | None:
-    row = tx.execute(select(*_INFO).where(*conditions)).mappings().first()
-    return rows.package(row) if row is not None else None  # type: ignore[arg-type]

@@ -9,6 +9,8 @@ from sqlalchemy import delete, insert, select, update
 
 from manor.errors import UsageError
 from manor.model.pm import PmJob, PmReport, Threshold
+from manor.store import rows
+from manor.store.asking import only
 from manor.store.tables import PmJobRow, PmReportRow, ThresholdRow
 
 if TYPE_CHECKING:
@@ -41,17 +43,18 @@ _THRESHOLD = ThresholdRow.__table__  # type: ignore[attr-defined]
 def add_job(tx: Connection, made: PmJob) -> None:
     """Keep a new job."""
     _room(tx, _JOB, "PM jobs", "manor pm job list")
-    tx.execute(insert(_JOB).values(id=made.id, created_s=made.created_s, record=_plain(made)))
+    tx.execute(insert(_JOB).values(id=made.id, created_s=made.created_s, record=rows.record_values(made)))
 
 
 def jobs(tx: Connection) -> tuple[PmJob, ...]:
     """All jobs, the oldest first."""
-    return tuple(_read(PmJob, record) for record in _all(tx, _JOB))
+    return tuple(rows.record(PmJob, record) for record in _all(tx, _JOB))
 
 
 def job(tx: Connection, job_id: str) -> PmJob:
     """The job of this id or unique start of one. Raises UsageError where none or several fit."""
-    found: PmJob = _read(PmJob, _one(tx, _JOB, job_id, "PM job", "manor pm job list"))
+    row = only(tx, select(_JOB), _JOB.c.id, job_id, what="PM job", listing="manor pm job list")
+    found: PmJob = rows.record(PmJob, row["record"])
     return found
 
 
@@ -66,7 +69,12 @@ def add_reports(tx: Connection, made: Iterable[PmReport]) -> None:
     for report in made:
         if tx.execute(select(_JOB.c.id).where(_JOB.c.id == report.job_id)).first() is None:
             continue
-        values = {"id": report.id, "job_id": report.job_id, "time_s": report.time_s, "record": _plain(report)}
+        values = {
+            "id": report.id,
+            "job_id": report.job_id,
+            "time_s": report.time_s,
+            "record": rows.record_values(report),
+        }
         tx.execute(insert(_REPORT).values(values))
         newest = select(_REPORT.c.time_s).where(_REPORT.c.job_id == report.job_id).order_by(_REPORT.c.time_s.desc())
         last_kept = tx.execute(newest.offset(_REPORTS - 1).limit(1)).scalar()
@@ -77,29 +85,31 @@ def add_reports(tx: Connection, made: Iterable[PmReport]) -> None:
 def reports(tx: Connection, job_id: str, *, limit: int = 10) -> tuple[PmReport, ...]:
     """A job's reports, the newest first."""
     query = select(_REPORT.c.record).where(_REPORT.c.job_id == job_id).order_by(_REPORT.c.time_s.desc()).limit(limit)
-    return tuple(_read(PmReport, record) for record in tx.execute(query).scalars())
+    return tuple(rows.record(PmReport, record) for record in tx.execute(query).scalars())
 
 
 def add_threshold(tx: Connection, made: Threshold) -> None:
     """Keep a new threshold."""
     _room(tx, _THRESHOLD, "thresholds", "manor pm threshold list")
-    tx.execute(insert(_THRESHOLD).values(id=made.id, created_s=made.created_s, record=_plain(made)))
+    tx.execute(insert(_THRESHOLD).values(id=made.id, created_s=made.created_s, record=rows.record_values(made)))
 
 
 def save_threshold(tx: Connection, changed: Threshold) -> bool:
     """Write back what is crossed; False where the threshold is gone."""
     query = update(_THRESHOLD).where(_THRESHOLD.c.id == changed.id)
-    return bool(tx.execute(query.values(record=_plain(changed))).rowcount)
+    return bool(tx.execute(query.values(record=rows.record_values(changed))).rowcount)
 
 
 def thresholds(tx: Connection) -> tuple[Threshold, ...]:
     """All thresholds, the oldest first."""
-    return tuple(_read(Threshold, record) for record in _all(tx, _THRESHOLD))
+    return tuple(rows.record(Threshold, record) for record in _all(tx, _THRESHOLD))
 
 
 def threshold(tx: Connection, threshold_id: str) -> Threshold:
     """The threshold of this id or unique start of one. Raises UsageError where none or several fit."""
-    found: Threshold = _read(Threshold, _one(tx, _THRESHOLD, threshold_id, "threshold", "manor pm threshold list"))
+    column = _THRESHOLD.c.id
+    row = only(tx, select(_THRESHOLD), column, threshold_id, what="threshold", listing="manor pm threshold list")
+    found: Threshold = rows.record(Threshold, row["record"])
     return found
 
 
@@ -112,35 +122,6 @@ def _all(tx: Connection, table: Any) -> Iterable[Mapping[str, Any]]:
     return tx.execute(select(table.c.record).order_by(table.c.created_s, table.c.id)).scalars()
 
 
-def _one(tx: Connection, table: Any, typed: str, what: str, listing: str) -> Mapping[str, Any]:
-    query = select(table.c.record).where(table.c.id.startswith(typed, autoescape=True)).limit(2)
-    found = tx.execute(query).scalars().all()
-    if not typed or not found:
-        raise UsageError(f"there is no {what} {typed}", hint=listing)
-    if len(found) > 1:
-        raise UsageError(f"several {what}s start with {typed}", hint=f"give more of the id: {listing}")
-    return found[0]  # type: ignore[no-any-return]
-
-
 def _room(tx: Connection, table: Any, what: str, listing: str) -> None:
     if len(tx.execute(select(table.c.id).limit(MOST)).all()) >= MOST:
         raise UsageError(f"there are {MOST} {what}, and no more may be", hint=listing)
-
-
-def _plain(value: Any) -> dict[str, Any]:
-    return _adapter(type(value)).dump_python(value, mode="json")  # type: ignore[no-any-return]
-
-
-def _read(cls: type[Any], record: Mapping[str, Any]) -> Any:
-    return _adapter(cls).validate_python(dict(record))
-
-
-_ADAPTERS: dict[type[Any], Any] = {}
-
-
-def _adapter(cls: type[Any]) -> Any:
-    from pydantic import TypeAdapter
-
-    if cls not in _ADAPTERS:
-        _ADAPTERS[cls] = TypeAdapter(cls)
-    return _ADAPTERS[cls]

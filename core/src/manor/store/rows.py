@@ -5,9 +5,10 @@ JSON columns arrive decoded from SQLAlchemy and as text from ``sqlite3``.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manor.api.plan import OperationKind, Step, Undo, Verb
 from manor.model.instance import (
@@ -29,6 +30,9 @@ from manor.model.instance import (
     VnfInstance,
 )
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
 __all__ = [
     "endpoint",
     "endpoint_values",
@@ -38,6 +42,8 @@ __all__ = [
     "operation_values",
     "package",
     "package_values",
+    "record",
+    "record_values",
     "step_from_json",
     "step_record",
     "step_to_json",
@@ -283,3 +289,21 @@ def step_record(row: Row) -> StepRecord:
         error_class=row["error_class"],
         native_id=row["native_id"],
     )
+
+
+def record(cls: type[Any], data: Row) -> Any:
+    """A value of this type that is kept whole, as :func:`record_values` wrote it."""
+    return _adapter(cls).validate_python(dict(data))
+
+
+def record_values(item: Any) -> dict[str, Any]:
+    """A value as JSON values, to be kept whole."""
+    values: dict[str, Any] = _adapter(type(item)).dump_python(item, mode="json")
+    return values
+
+
+@functools.cache
+def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
