@@ -1,5 +1,6 @@
 """Guests are asked beside the loop: their word joins the machine's KPIs, grows old, and never holds up the rest."""
 
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -106,3 +107,22 @@ def test_exporters_are_asked_over_the_network_only_where_the_operator_wants_it(
     (desired,) = [service.desired for service in site.assurance._services.read()]
     ports = [port for r in desired.resources if r.spec.key == web for port in r.spec.ports]  # type: ignore[union-attr]
     assert addresses == {ports[0].addresses[0].partition("/")[0]}
+
+
+def test_counters_that_are_read_seldom_have_rates_too(make_site: Make) -> None:
+    site = make_site(collect_s=120, guest_s=120)
+    declare(site, "firewall", "hits", "fw-hits")
+    hits = itertools.count(0, 1200)
+
+    def script(_key: str, argv: Sequence[str], _stdin: bytes) -> GuestResult:
+        said = b"# TYPE hits_total counter\nhits_total %d\n" % next(hits) if argv[0] == "fw-hits" else b""
+        return GuestResult(exit_code=0, stdout=said, stderr=b"")
+
+    unguarded(site.rt.vim("lab"))._guest_script = script
+    measuring = site.assurance._measuring
+    for _ in range(4):
+        site.rounds(1, step_s=120, measure=True)
+        measuring.guests.wait(PATIENCE_S)
+    (chain,) = [row.values for row in measuring.rows.values() if row.subject.kind == "chain"]
+    assert measuring.rows[site.node("firewall")].values["vnf_indicator:hits/hits_total"] == 10.0
+    assert chain["packet_forwarded"] == 0.0

@@ -9,7 +9,7 @@ from manor.telemetry.rates import Rates, Reading, per_second
 
 
 def test_a_rate_needs_two_readings_of_a_counter_that_went_on() -> None:
-    rates = Rates(longest_gap_s=60)
+    rates = Rates()
     counter = ("vm", "bytes")
     assert rates.rate(counter, 1000, 0.0) is None
     assert rates.rate(counter, 1500, 5.0) == 100.0
@@ -21,6 +21,17 @@ def test_a_rate_needs_two_readings_of_a_counter_that_went_on() -> None:
     assert rates.rate(counter, 9100, 201.0) == 100.0
     rates.forget(before_s=202.0)
     assert rates.rate(counter, 9200, 203.0) is None
+
+
+def test_counters_that_are_read_seldom_have_rates_too() -> None:
+    rates, counter = Rates(), ("vm", "bytes")
+    rates.expect(120.0)
+    assert rates.rate(counter, 0, 0.0) is None
+    assert rates.rate(counter, 1200, 120.0) == 10.0
+    assert rates.rate(counter, 1200, 480.0) == 0.0, "two of them were missed"
+    assert rates.rate(counter, 9000, 900.0) is None, "a long gap"
+    rates.expect(5.0)
+    assert rates.rate(counter, 9000, 990.0) is None, "a long gap where they are read often"
 
 
 @given(st.floats(), st.floats(), st.floats(0, 1e9), st.floats(0, 1e9))

@@ -22,7 +22,7 @@ __all__ = ["Guests"]
 
 _CALL_S = 5.0
 _THREADS = 4
-_FORGET_S = 600.0
+_FORGET_S = 3600.0
 _log = logging.getLogger("manor.assure")
 
 
@@ -63,7 +63,7 @@ class Guests:
             targets = [target for service in services for target in self._targets(service, running, scrape)]
             if targets:
                 known = list(subjects)
-                self._beside.begin(lambda: self._ask(targets, known), period_s)
+                self._beside.begin(lambda: self._ask(targets, known, period_s), period_s)
 
     def wait(self, timeout_s: float) -> None:
         """Until the round that runs, if any, has ended."""
@@ -124,9 +124,10 @@ class Guests:
             )
         return self._declared[vnfd_id]
 
-    def _ask(self, targets: Sequence[GuestTarget], subjects: Sequence[Subject]) -> Answers:
+    def _ask(self, targets: Sequence[GuestTarget], subjects: Sequence[Subject], period_s: float) -> Answers:
         with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="manor-guest") as pool:
             samples = [sample for found in pool.map(self._one, targets) for sample in found]
+        self._rates.expect(period_s)
         self._rates.forget(self._clock() - _FORGET_S)
         return {row.subject.key: row.values for row in kpi_rows(subjects, samples, self._rates)}
 

@@ -29,7 +29,7 @@ from manor.errors import ManorError
 from manor.lcm.runtime import Runtime
 from manor.telemetry.families import AssuranceFigures
 
-__all__ = ["Assurance"]
+__all__ = ["Assurance", "rest_s"]
 
 _DAY_S = 86400.0
 _TIDY_S = 3600.0
@@ -37,8 +37,14 @@ _LEASE_S = 15.0
 _LOAD = 0.1
 """Most of one thread's time that may go into looking while no event calls for it."""
 _LEAST_PAUSE_S, _MOST_PAUSE_S = 0.05, 5.0
+"""For the sake of that; ``observe_s`` may be longer."""
 _COMPARES = "manor-drift"
 _log = logging.getLogger("manor.assure")
+
+
+def rest_s(took_s: float, observe_s: float) -> float:
+    """Pure: from the end of a pause as long as a round took to the next round, where no event calls for one sooner."""
+    return max(observe_s - 2 * took_s, min(took_s * (1 / _LOAD - 2), _MOST_PAUSE_S), 0.0)
 
 
 class Assurance:
@@ -94,8 +100,7 @@ class Assurance:
             took_s = self._guarded(self.round)
             # A storm of events takes half of the time, not all of it.
             self._end.wait(max(min(took_s, _MOST_PAUSE_S), _LEAST_PAUSE_S))
-            rest_s = max(self._settings.now.observe_s - 2 * took_s, took_s * (1 / _LOAD - 2))
-            self._woken.wait(max(0.0, min(rest_s, _MOST_PAUSE_S)))
+            self._woken.wait(rest_s(took_s, self._settings.now.observe_s))
             self._woken.clear()
 
     def _measure(self) -> None:
@@ -182,7 +187,9 @@ class Assurance:
         from manor.store import leases
 
         with self._rt.store.begin() as tx:
-            return leases.lead(tx, "assurance", self._who, self._clock(), _LEASE_S)
+            return leases.lead(
+                tx, "assurance", self._who, self._clock(), max(_LEASE_S, 3 * self._settings.now.observe_s)
+            )
 
     def _look(self) -> tuple[Sequence[Service], Sight]:
         """The services that there are, and what is seen of them."""

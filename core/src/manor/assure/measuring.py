@@ -34,7 +34,7 @@ __all__ = ["HISTORY", "Measuring"]
 
 HISTORY = "history.db"
 _TIDY_S = 60.0
-_FORGET_S = 600.0
+_FORGET_S = 3600.0
 _PATIENCE_S = 0.2
 _log = logging.getLogger("manor.assure")
 
@@ -92,6 +92,7 @@ class Measuring:
                     vims.setdefault(endpoint, []).append(ref)
         found = collect(vims, self._rt.driver, sources=self._sources, targets=targets_of(services))
         self._hear(vims, {sample.key for sample in found.samples}, found.silent)
+        self._rates.expect(settings.collect_s)
         rows = kpi_rows(subjects, (*found.samples, *flow_samples(flows, now_s)), self._rates)
         self.guests.tick(services, running, subjects, settings.guest_s, scrape=settings.scrape)
         self.probing.tick(services, settings.probe_s)
@@ -99,8 +100,11 @@ class Measuring:
         self.rows = {row.subject.key: row for row in rows}
         self.samples += sum(len(row.values) for row in rows)
         self.collect_s = found.seconds
+        if tidy := now_s - self._tidied_s >= _TIDY_S:
+            self._tidied_s = now_s
+            self._rates.forget(now_s - _FORGET_S)
         if not settings.prometheus:
-            self._keep(rows, now_s)
+            self._keep(rows, now_s, tidy=tidy)
         if self.leads:
             self.performance.take(subjects, rows)
         self.flows.take(passed_on(services, self.rows), now_s)
@@ -189,14 +193,12 @@ class Measuring:
                 mute[endpoint] = f"no KPI of {len(refs)} machines that run"
         self.mute = mute
 
-    def _keep(self, rows: Sequence[KpiRow], now_s: float) -> None:
+    def _keep(self, rows: Sequence[KpiRow], now_s: float, *, tidy: bool) -> None:
         try:
             if self._history is None:
                 self._history = History.open(self._rt.home / HISTORY)
             self._history.add((r.subject.key, r.subject.kind, r.subject.labels, r.time_s, r.values) for r in rows)
-            if now_s - self._tidied_s >= _TIDY_S:
-                self._tidied_s = now_s
+            if tidy:
                 self._history.tidy(now_s)
-                self._rates.forget(now_s - _FORGET_S)
         except StoreError as error:
             _log.warning("the history misses this period: %s", error.message)

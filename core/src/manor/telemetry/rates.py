@@ -12,7 +12,7 @@ from dataclasses import dataclass
 __all__ = ["LONGEST_GAP_S", "Rates", "Reading", "per_second"]
 
 LONGEST_GAP_S = 60.0
-"""Readings further apart than this give no rate."""
+"""Readings further apart than this give no rate, unless they are meant to be seldom."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,9 +37,13 @@ def per_second(before: Reading | None, now: Reading, *, longest_gap_s: float = L
 class Rates:
     """Remembers the last reading of each counter; those not read any more are forgotten. One caller at a time."""
 
-    def __init__(self, *, longest_gap_s: float = LONGEST_GAP_S) -> None:
-        self._longest_gap_s = longest_gap_s
+    def __init__(self) -> None:
+        self._longest_gap_s = LONGEST_GAP_S
         self._last: dict[tuple[str, ...], Reading] = {}
+
+    def expect(self, period_s: float) -> None:
+        """Counters are read once in so long from now on; what is three periods long is no gap yet."""
+        self._longest_gap_s = max(LONGEST_GAP_S, 3 * period_s)
 
     def rate(self, counter: tuple[str, ...], value: float, time_s: float) -> float | None:
         """The counter's rate since its last reading, which this one replaces unless it is older."""
