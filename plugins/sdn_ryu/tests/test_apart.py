@@ -224,5 +224,9 @@ def test_a_chain_bent_around_a_dead_function_takes_no_others_tunnel_id(tmp_path:
     assert as_compiled[0] & as_compiled[1], "bent as compiled they would"
     assert bent[0].isdisjoint(bent[1])
     assert programs.put(two, FIELD) == held[1], "twice is once"
+    later = Programs(Store(tmp_path / "later"))
+    later.put(one, Topology(switches=()))
+    later.relink(FIELD)
+    assert later.put(two, FIELD) == held[1], "of links that it is told of later as well"
     programs.drop(facts(held[0]).cookie)
     assert programs.put(two, FIELD) == two, "what was kept free went with the chain"

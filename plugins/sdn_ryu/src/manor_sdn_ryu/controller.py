@@ -59,7 +59,7 @@ class Controller:
         """Keep exactly these switches; one that is no longer named is let go as it is."""
         with self._lock:
             wanted = list(switches)
-            self._desired.links = tuple(links)
+            self._desired.relink(tuple(links))
             self._desired.owners.add(owner)
             self._remember(wanted)
             self.switches.dial(wanted)

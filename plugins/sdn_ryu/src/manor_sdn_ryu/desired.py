@@ -31,6 +31,12 @@ class Desired:
         """For the compiler, which asks for links only."""
         return Topology(switches=(), links=self.links)
 
+    def relink(self, links: tuple[SwitchLink, ...]) -> None:
+        """These are the links from now on."""
+        if links != self.links:
+            self.links = links
+            self.programs.relink(self.topology())
+
     def all_owners(self) -> list[str]:
         """Every owner, in a fixed order."""
         return sorted({*self.owners, *(program.owner for program in self.programs)})

@@ -48,6 +48,7 @@ def spec_of(program: FlowProgram | None) -> SegmentSpec | ChainSpec | None:
 
 
 _SALTS = range(8)
+_Rules = tuple[FlowRule, ...]
 _Why = tuple[FlowProgram, frozenset[str], Topology]
 
 
@@ -64,8 +65,8 @@ class Programs:
         self._claims = Claims()
         self._bent: dict[int, tuple[_Why, FlowProgram]] = {}
         """What a program is while devices of it are gone, by its cookie, with what that was found from."""
-        self._claimed: dict[int, tuple[FlowRule, ...]] = {}
-        """What is kept free for each, by its cookie."""
+        self._claimed: dict[int, _Rules] = {}
+        """What each has and what is kept free for it, by its cookie."""
         self._limits: dict[int, dict[str, Limits]] = {}
         """What is held to a rate, by the cookie of the program that says so."""
 
@@ -80,7 +81,7 @@ class Programs:
             spec = spec_of(program)
             if compiler != COMPILER and spec is not None:
                 program = replace(compile_spec(spec, topology), spec_hash=program.spec_hash)
-            self._hold(self._with_free_tunnel_ids(program, topology), topology)
+            self._hold(*self._with_free_tunnel_ids(program, topology))
 
     def __iter__(self) -> Iterator[FlowProgram]:
         return iter(list(self._by_cookie.values()))
@@ -109,28 +110,36 @@ class Programs:
             raise Permanent(f"{program.name}: select groups are not used by this controller")
         for rule in program.rules:
             check_rule(rule)
-        program = self._with_free_tunnel_ids(program, topology)
-        self.refuse_clash(program, topology)
+        program, free = self._with_free_tunnel_ids(program, topology)
+        self._refuse_clash(program, free)
         self._store.put(cookie_of(program), COMPILER, program)
-        self._hold(program, topology)
+        self._hold(program, free)
         return program
+
+    def relink(self, topology: Topology) -> None:
+        """There are other links than before: other ids are kept free."""
+        for program in self:
+            self._hold(program, _kept_free(program, topology))
 
     def drop(self, number: int) -> None:
         """Desire nothing under this cookie any more."""
         self._store.drop(number)
         self._release(number)
 
-    def _with_free_tunnel_ids(self, program: FlowProgram, topology: Topology) -> FlowProgram:
-        """The program; compiled with other tunnel ids where another one has one of these by chance."""
-        spec, number, found = spec_of(program), cookie_of(program), program
+    def _with_free_tunnel_ids(self, program: FlowProgram, topology: Topology) -> tuple[FlowProgram, _Rules]:
+        """The program, compiled with other tunnel ids where another one has one of these by chance; and what is to be
+        kept free for it."""
+        spec, number = spec_of(program), cookie_of(program)
+        found, free = program, _kept_free(program, topology)
         for salt in _SALTS[1:]:
-            received = [*filter(_arrives, found.rules), *_kept_free(found, topology)]
+            received = [*filter(_arrives, found.rules), *free]
             if spec is None or not any(True for rule in received for _ in self._claims.rivals(number, rule)):
                 break
             found = replace(compile_spec(spec, topology, salt=salt), spec_hash=program.spec_hash)
-        return found
+            free = _kept_free(found, topology)
+        return found, free
 
-    def refuse_clash(self, program: FlowProgram, topology: Topology) -> None:
+    def _refuse_clash(self, program: FlowProgram, free: _Rules) -> None:
         """Raise Conflict when a frame could be meant by this program and by another one."""
         number = cookie_of(program)
         held = self._by_cookie.get(number)
@@ -138,7 +147,7 @@ class Programs:
             raise Conflict(
                 f"{program.key} and {held.key} have the same cookie", replace=False, hint="rename one of them"
             )
-        for rule in (*program.rules, *_kept_free(program, topology)):
+        for rule in (*program.rules, *free):
             for other, their_rule in self._claims.rivals(number, rule):
                 rival = self._by_cookie[other]
                 raise Conflict(
@@ -161,13 +170,13 @@ class Programs:
                     hint="give the chain with the narrower classifier the higher precedence",
                 )
 
-    def _hold(self, program: FlowProgram, topology: Topology) -> None:
+    def _hold(self, program: FlowProgram, free: _Rules) -> None:
         number = cookie_of(program)
         self._release(number)
         self._by_cookie[number] = program
         if limited := limits(program):
             self._limits[number] = limited
-        self._claimed[number] = (*_kept_free(program, topology), *program.rules)
+        self._claimed[number] = (*free, *program.rules)
         for rule in self._claimed[number]:
             self._claims.add(number, rule)
 
@@ -198,7 +207,7 @@ def _arrives(rule: FlowRule) -> bool:
     return any(name == "tunnel_id" for name, _ in rule.match)
 
 
-def _kept_free(program: FlowProgram, topology: Topology) -> tuple[FlowRule, ...]:
+def _kept_free(program: FlowProgram, topology: Topology) -> _Rules:
     """What the program may come to receive over links while functions are gone."""
     spec = spec_of(program)
     if not isinstance(spec, ChainSpec):
