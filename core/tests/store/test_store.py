@@ -77,6 +77,7 @@ def operation(number: int = 1, *, of: int = 1, state: OperationState = Operation
         on_failure=OnFailure.HOLD,
         start_s=float(number),
         state_entered_s=1.0,
+        is_at_work=True,
         cancel_mode=CancelMode.GRACEFUL,
         params={"x": 1},
         orphans=("k",),

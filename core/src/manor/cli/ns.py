@@ -364,7 +364,7 @@ def delete(
     found = find_ns(s, service)
     if force and not yes and not s.out.confirm(f"Take {found.name} down, whatever state it is in, and forget it?"):
         raise typer.Exit(ExitCode.GENERAL)
-    left = tuple(ns.delete(s.runtime, found.id, force=force) or ())
+    left = ns.delete(s.runtime, found.id, force=force, tell=lambda found: s.out.findings(found, to_stderr=True))
     for key in left:
         s.out.warn(f"left behind: {key} (manor vim orphans)")
     s.out.result(

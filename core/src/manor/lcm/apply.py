@@ -162,6 +162,7 @@ class _Run:
                     wave.operation,
                     state=bend.states[-1],
                     state_entered_s=wave.now_s,
+                    is_at_work=bend.mode is not None,
                     is_cancel_pending=False,
                     error=bend.error,
                     hint=bend.hint,

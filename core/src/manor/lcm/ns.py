@@ -5,10 +5,11 @@ Every one goes the same way: what is desired, what is observed, the plan between
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from manor.lcm.plans import plan_digest, require_same
 from manor.lcm.rollout import rollout_of
 from manor.lcm.runtime import Runtime
 from manor.lcm.scripts import scripted
-from manor.lcm.states import Trigger
+from manor.lcm.states import ACTIVE, CANCELLABLE, Trigger
 from manor.lcm.target import Target
 from manor.lcm.vanished import overlooked
 from manor.lcm.wanted import planned
@@ -37,7 +38,6 @@ from manor.model.instance import (
     NsLcmOpOcc,
     NsState,
     OnFailure,
-    OperationState,
     PackageKind,
     VnfInstance,
 )
@@ -67,7 +67,7 @@ class Proposal:
     """What should exist afterwards; None for nothing."""
     vnfs: tuple[VnfInstance, ...] = ()
     findings: tuple[Finding, ...] = ()
-    """What the reviews found; none of them an error."""
+    """What the reviews found; none of them an error, but where it is forced."""
     present: frozenset[str] = frozenset()
     """Keys of what is there now."""
     lost: tuple[str, ...] = ()
@@ -133,9 +133,9 @@ def propose(
 ) -> Proposal:
     """What ``operation`` would do to the service now. Changes nothing.
 
-    ``tolerant`` goes on where a VIM or controller cannot be asked (for a forced terminate). ``overlook`` are keys of
-    disks that are gone and that nothing is to be done about. Raises UsageError where the service's state does not allow
-    the operation, PlanRefused where it cannot be had.
+    ``tolerant`` goes on where a VIM or controller cannot be asked, and where a review refuses (for a forced terminate).
+    ``overlook`` are keys of disks that are gone and that nothing is to be done about. Raises UsageError where the
+    service's state does not allow the operation, PlanRefused where it cannot be had.
     """
     from manor.store import instances, operations, packages
 
@@ -188,7 +188,7 @@ def propose(
     )
     plan = for_good(plan, stored)
     plan = scripted(rt, plan, wishes, before=stored, after=target)
-    findings = _reviewed(rt, ns, plan)
+    findings = _reviewed(rt, ns, plan, tolerant=tolerant)
     if operation is OperationKind.TERMINATE:
         vnfs = ()
     return Proposal(
@@ -251,11 +251,18 @@ def start(
     return accepted.id
 
 
-def delete(rt: Runtime, name_or_id: str, *, force: bool = False) -> tuple[str, ...]:
+def delete(
+    rt: Runtime,
+    name_or_id: str,
+    *,
+    force: bool = False,
+    tell: Callable[[Sequence[Finding]], None] = lambda _findings: None,
+) -> tuple[str, ...]:
     """Forget a service that does not run.
 
     With ``force`` whatever it does is ended and whatever it has is removed first; keys of what could not be reached or
-    removed are returned, and show as orphans. Raises UsageError where, without it, something is still there.
+    removed are returned, and show as orphans. ``tell`` is told what reviews found, which hold up nothing then. Raises
+    UsageError where, without it, something is still there.
     """
     from manor.lcm.work import follow
     from manor.store import instances, operations
@@ -268,6 +275,7 @@ def delete(rt: Runtime, name_or_id: str, *, force: bool = False) -> tuple[str, .
         if busy is not None:
             _end(rt, busy)
         removal = propose(rt, ns.id, OperationKind.TERMINATE, tolerant=True)
+        tell(removal.findings)
         if removal.plan.steps:
             left = follow(rt, start(rt, removal, force=True)).orphans
     else:
@@ -286,15 +294,17 @@ def delete(rt: Runtime, name_or_id: str, *, force: bool = False) -> tuple[str, .
 
 
 def _end(rt: Runtime, busy: NsLcmOpOcc) -> None:
-    """Bring a running or stuck operation to FAILED, cleaning up what it can."""
+    """Bring a running or stuck operation to its end, cleaning up what it can."""
     from manor.lcm.work import follow
 
-    if busy.state is not OperationState.FAILED_TEMP:
-        rt.operations.cancel(busy.id, CancelMode.FORCEFUL)
-        if follow(rt, busy.id).state is not OperationState.FAILED_TEMP:
-            return  # it ended by itself, faster than the cancel
-    rt.operations.act(busy.id, Trigger.FAIL)
-    follow(rt, busy.id)
+    while busy.state in ACTIVE:
+        # Where it has gone on meanwhile there is nothing to ask of it any more: see where it rests.
+        with contextlib.suppress(UsageError):
+            if busy.state in CANCELLABLE:
+                rt.operations.cancel(busy.id, CancelMode.FORCEFUL)
+            elif not busy.is_at_work:
+                rt.operations.act(busy.id, Trigger.FAIL)
+        busy = follow(rt, busy.id)
 
 
 def _replace_on(rt: Runtime, target: DesiredState | None) -> dict[str, frozenset[str]]:
@@ -309,8 +319,8 @@ def _replace_on(rt: Runtime, target: DesiredState | None) -> dict[str, frozenset
     return result
 
 
-def _reviewed(rt: Runtime, ns: NsInstance, plan: Plan) -> tuple[Finding, ...]:
-    """The grant. Raises PlanRefused where a review says no."""
+def _reviewed(rt: Runtime, ns: NsInstance, plan: Plan, *, tolerant: bool) -> tuple[Finding, ...]:
+    """The grant. Raises PlanRefused where a review says no; ``tolerant`` hears it and goes on."""
     view = ServiceView(
         id=ns.id,
         name=ns.name,
@@ -321,7 +331,7 @@ def _reviewed(rt: Runtime, ns: NsInstance, plan: Plan) -> tuple[Finding, ...]:
     )
     findings = rt.plugins.review_plan(plan, view)
     refusals = [finding for finding in findings if finding.severity is Severity.ERROR]
-    if refusals:
+    if refusals and not tolerant:
         raise PlanRefused(
             f"the plan for {ns.name} was refused: {refusals[0].message}", findings=findings, hint=refusals[0].hint
         )

@@ -86,6 +86,7 @@ class Operations:
             on_failure=OnFailure.HOLD if force else on_failure,
             start_s=now_s,
             state_entered_s=now_s,
+            is_at_work=True,
             is_automatic=is_automatic,
             params={**(params or {}), **({"force": True} if force else {})},
         )
@@ -114,10 +115,9 @@ class Operations:
         self._engine.prepare()
         with self._database.begin() as tx:
             operation = operations.get(tx, operation_id)
-            row = operations.locked(tx, operation.id)
-            operation = rows.operation(row)
+            operation = rows.operation(operations.locked(tx, operation.id))
             state = advance(operation.state, trigger)
-            if row["mode"]:
+            if operation.is_at_work:
                 raise UsageError(
                     f"operation {operation.id} is being cleaned up already", hint=f"manor op watch {operation.id}"
                 )
@@ -213,6 +213,7 @@ class Operations:
             state=state,
             state_entered_s=self._clock() if state is not operation.state else operation.state_entered_s,
             attempt=operation.attempt + 1,
+            is_at_work=True,
         )
         operations.set_columns(
             tx,

@@ -111,7 +111,12 @@ def remedy(error: ManorError, step: Step) -> str:
 
 
 def ways(operation: NsLcmOpOcc, records: Iterable[StepRecord] = ()) -> tuple[str, ...]:
-    """What can be done with the operation now: the legal triggers, and ``watch`` and ``cancel`` of one that runs."""
+    """What can be done with the operation now: the legal triggers, and ``watch`` and ``cancel`` of one that runs.
+
+    One that is failed for good can be watched only, until what it leaves is cleaned up.
+    """
+    if operation.state is OperationState.FAILED_TEMP and operation.is_at_work:
+        return ("watch",)
     handled = (Trigger.RETRY, Trigger.ROLLBACK, Trigger.CONTINUE, Trigger.FAIL)
     legal = [str(trigger) for trigger in handled if operation.state in allowed_in(trigger, NS_OPERATIONS)]
     if operation.state is OperationState.FAILED_TEMP and lost(records):

@@ -225,6 +225,8 @@ class NsLcmOpOcc:
     epoch: int = 0
     """Raised by each claim; a write with an older one is refused (fencing)."""
     attempt: int = 1
+    is_at_work: bool = False
+    """A worker has it, or will; in FAILED_TEMP it cleans up, for ``fail``."""
     error: str = ""
     hint: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)

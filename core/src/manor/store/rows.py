@@ -190,7 +190,7 @@ def vnf_values(item: VnfInstance) -> dict[str, Any]:
 
 
 def operation(row: Row) -> NsLcmOpOcc:
-    """A row of ``manor_operation``, without plan, target and mode."""
+    """A row of ``manor_operation``, without plan and target; of its mode, whether there is one."""
     return NsLcmOpOcc(
         id=row["id"],
         ns_id=row["ns_id"],
@@ -205,6 +205,7 @@ def operation(row: Row) -> NsLcmOpOcc:
         cancel_mode=CancelMode(row["cancel_mode"]) if row["cancel_mode"] else None,
         epoch=row["epoch"],
         attempt=row["attempt"],
+        is_at_work=bool(row["mode"]),
         error=row["error"],
         hint=row["hint"],
         params=decoded(row["params"]),
