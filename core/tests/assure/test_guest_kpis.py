@@ -10,6 +10,7 @@ from assured_site import PATIENCE_S, Site, unguarded
 from sqlalchemy import update
 
 from manor.api import GuestResult
+from manor.fakes import Fault
 from manor.model.instance import PackageKind
 from manor.store import packages
 from manor.store.tables import PackageRow
@@ -53,6 +54,14 @@ def test_the_word_of_a_guest_joins_its_machines_kpis_and_grows_old(make_site: Ma
     assert measuring.rows[firewall].values["vnf_indicator:sessions"] == 42.0
     assert measuring.rows[firewall].values["v_guest_load"] == 1.5
     assert "vnf_indicator:sessions" not in measuring.rows[web].values
+    site.world.inject(Fault(verb="samples", times=0))
+    site.rounds(1, step_s=5, measure=True)
+    assert measuring.rows[firewall].values["vnf_indicator:sessions"] == 42.0
+    assert "v_cpu_usage_mean_vnf" not in measuring.rows[firewall].values, "the hypervisor says nothing"
+    site.world.stop(web)
+    site.rounds(2, step_s=5, measure=True)
+    assert web not in measuring.rows, "a machine that is off has no word that is good still"
+    site.world.heal()
     said.clear()
     for _ in range(9):
         site.rounds(1, step_s=5, measure=True)

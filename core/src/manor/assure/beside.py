@@ -6,11 +6,11 @@ One round at a time runs in a thread of its own. What it brought is good for two
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from manor.telemetry.kpis import KpiRow
+from manor.telemetry.kpis import KpiRow, Subject
 
 __all__ = ["Answers", "Beside"]
 
@@ -54,15 +54,17 @@ class Beside:
         if self._round is not None:
             self._round.result(timeout_s)
 
-    def add_to(self, rows: Sequence[KpiRow], now_s: float) -> list[KpiRow]:
-        """The rows with what was heard of their subjects; what was measured goes before it."""
+    def add_to(self, rows: Sequence[KpiRow], subjects: Iterable[Subject], now_s: float) -> list[KpiRow]:
+        """The rows with what was heard of these subjects, which need not have one; what was measured goes before it."""
         with self._lock:
             self._heard = {key: heard for key, heard in self._heard.items() if heard.until_s > now_s}
             known = self._heard
-        return [
-            replace(row, values={**known[row.subject.key].values, **row.values}) if row.subject.key in known else row
-            for row in rows
-        ]
+        by_key = {row.subject.key: row for row in rows}
+        for subject in subjects:
+            if heard := known.get(subject.key):
+                row = by_key.get(subject.key) or KpiRow(subject=subject, time_s=now_s, values={})
+                by_key[subject.key] = replace(row, values={**heard.values, **row.values})
+        return list(by_key.values())
 
     def close(self) -> None:
         """Begin no more rounds, and let the present one end early."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -69,9 +69,9 @@ class Guests:
         """Until the round that runs, if any, has ended."""
         self._beside.wait(timeout_s)
 
-    def add_to(self, rows: Sequence[KpiRow], now_s: float) -> list[KpiRow]:
-        """The rows with what their guests said; what was measured from outside goes first."""
-        return self._beside.add_to(rows, now_s)
+    def add_to(self, rows: Sequence[KpiRow], subjects: Iterable[Subject], now_s: float) -> list[KpiRow]:
+        """The rows with what the guests among these subjects said; what was measured from outside goes first."""
+        return self._beside.add_to(rows, subjects, now_s)
 
     def close(self) -> None:
         """Begin no more rounds."""

@@ -96,7 +96,9 @@ class Measuring:
         rows = kpi_rows(subjects, (*found.samples, *flow_samples(flows, now_s)), self._rates)
         self.guests.tick(services, running, subjects, settings.guest_s, scrape=settings.scrape)
         self.probing.tick(services, settings.probe_s)
-        rows = self.probing.add_to(self.guests.add_to(rows, now_s), now_s)
+        on = {ref.key for refs in vims.values() for ref in refs}
+        there = [subject for subject in subjects if subject.kind != "vnfc" or subject.key in on]
+        rows = self.probing.add_to(self.guests.add_to(rows, there, now_s), there, now_s)
         self.rows = {row.subject.key: row for row in rows}
         self.samples += sum(len(row.values) for row in rows)
         self.collect_s = found.seconds

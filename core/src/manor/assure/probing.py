@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from manor.api import CallContext, ChainSpec, Probed
 from manor.assure.beside import Answers, Beside
@@ -11,7 +11,7 @@ from manor.assure.sight import Service
 from manor.errors import ManorError
 from manor.lcm.chainprobe import probe_chain, probes
 from manor.lcm.runtime import Runtime
-from manor.telemetry.kpis import KpiRow
+from manor.telemetry.kpis import KpiRow, Subject
 from manor.telemetry.probes import probe_kpis
 
 __all__ = ["Probing"]
@@ -38,9 +38,9 @@ class Probing:
         """Until the round that runs, if any, has ended."""
         self._beside.wait(timeout_s)
 
-    def add_to(self, rows: Sequence[KpiRow], now_s: float) -> list[KpiRow]:
-        """The chains' rows with what probes found."""
-        return self._beside.add_to(rows, now_s)
+    def add_to(self, rows: Sequence[KpiRow], subjects: Iterable[Subject], now_s: float) -> list[KpiRow]:
+        """The rows with what probes found of the chains among these subjects."""
+        return self._beside.add_to(rows, subjects, now_s)
 
     def close(self) -> None:
         """Begin no more rounds."""
