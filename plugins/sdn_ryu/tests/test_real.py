@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import secrets
 import socket
 import threading
-import time
-from typing import NamedTuple
 
 import pytest
 
@@ -31,7 +28,6 @@ from manor_sdn_ryu.driver import RyuSdn
 from .conftest import (
     BRIDGE,
     OWNER,
-    Pace,
     Rig,
     Stream,
     Tap,
@@ -39,9 +35,9 @@ from .conftest import (
     end_agent,
     eventually,
     forwards_first,
-    receiver,
     segment,
 )
+from .rates import RATE_BPS, is_held, passes
 
 pytestmark = pytest.mark.real
 
@@ -128,48 +124,22 @@ def test_security_rules_are_stateful(rig: Rig) -> None:
 
 
 def test_what_a_machine_sends_is_held_to_its_rate(rig: Rig) -> None:
-    (one, p1), (two, p2) = rig.machine(1, rate_bps=2_000_000), rig.machine(2)
+    (one, p1), (two, p2) = rig.machine(1, rate_bps=RATE_BPS), rig.machine(2)
     lan = segment(p1, p2)
     assert rig.apply(lan).phase is Phase.ACTIVE
     reaches(one.netns, "10.0.0.2")
     forwards_first(rig.ovs)
-    assert carried(one.netns, two.netns, "10.0.0.2").bps < HELD_BPS, "2 Mbit/s, and the burst before it"
-    assert carried(two.netns, one.netns, "10.0.0.1").share > MOST, "only what it sends is limited"
+    assert is_held(one.netns, two.netns, "10.0.0.2"), "2 Mbit/s, and the burst before it"
+    assert passes(two.netns, one.netns, "10.0.0.1"), "only what it sends is limited"
     _, fw = rig.bump("fw")
     assert rig.apply(chain(p1, p2, fw)).phase is Phase.ACTIVE
-    assert carried(one.netns, two.netns, "10.0.0.2").bps < HELD_BPS, "also by way of a chain"
+    assert is_held(one.netns, two.netns, "10.0.0.2"), "also by way of a chain"
     faster = segment(dataclasses.replace(p1, rate_bps=50_000_000), p2)
     assert rig.apply(faster).phase is Phase.ACTIVE
-    assert carried(one.netns, two.netns, "10.0.0.2").share > MOST, "a new rate counts at once"
+    assert passes(one.netns, two.netns, "10.0.0.2"), "a new rate counts at once"
     assert "rate=50000" in rig.ovs.ofctl("dump-meters", BRIDGE)
     rig.remove(chain(p1, p2, fw), faster)
     assert "rate=" not in rig.ovs.ofctl("dump-meters", BRIDGE), "nothing is left"
-
-
-HELD_BPS, MOST = 3_500_000, 0.6
-
-
-class Carried(NamedTuple):
-    bps: float
-    share: float
-
-
-def carried(source: Netns, target: Netns, address: str) -> Carried:
-    """What arrives of 10 Mbit at 10 Mbit/s, or as fast as this machine sends them."""
-    count, payload = 1000, bytes(1250)
-    received = 0
-    with receiver(target) as server, source.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        server.bind((address, 9))
-        server.settimeout(0.5)
-        began, pace = time.monotonic(), Pace(count)
-        for _ in range(count):
-            client.sendto(payload, (address, 9))
-            pace.wait()
-        took_s = time.monotonic() - began
-        with contextlib.suppress(TimeoutError):
-            while True:
-                received += len(server.recv(2000))
-    return Carried(8 * received / took_s, received / (count * len(payload)))
 
 
 def test_what_a_port_forges_is_dropped_and_counted(one_rig: Rig) -> None:
