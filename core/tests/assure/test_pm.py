@@ -34,7 +34,7 @@ def told(site: Site, kind: str) -> list[dict[str, Any]]:
 
 
 def test_a_threshold_raises_one_alarm_and_clears_it(make_site: Make, manor: Callable[..., Any]) -> None:
-    site = make_site()
+    site = make_site(static_mode="shadow")
     site.clock.advance(time.time() - site.clock())
     firewall = site.node("firewall")
     made = manor(
@@ -59,10 +59,16 @@ def test_a_threshold_raises_one_alarm_and_clears_it(make_site: Make, manor: Call
 
     site.world.metrics[firewall] = {"v_cpu_usage_mean": 99.0}
     site.rounds(2, step_s=5, measure=True)
-    assert len(site.alarms()) == 1
+    assert [alarm.is_root_cause for alarm in site.alarms()] == [True]
+    site.world.stop(firewall)
+    site.rounds(2, step_s=5, measure=True)
+    crossed, dead = site.alarms()
+    assert (dead.resource_key, dead.probable_cause, dead.is_root_cause) == (firewall, "node-stopped", True)
+    assert (crossed.is_root_cause, crossed.correlated_alarm_ids) == (False, (dead.id,)), "nobody measures what is off"
+    assert any("threshold-crossed" in line for line in dead.fault_details)
     manor(site, "pm", "threshold", "delete", made["id"][:6])
     site.rounds(4, step_s=5, measure=True)
-    assert site.alarms() == []
+    assert site.alarms() == [dead]
 
 
 def test_a_job_reports_what_it_collected(make_site: Make, manor: Callable[..., Any]) -> None:

@@ -97,7 +97,6 @@ def _symptom(service: Service, key: str, trigger: IndicatorTrigger, value: float
         event_type=EventType.QOS_ALARM,
         resource_type=FaultyResourceType.COMPUTE,
         detail=(f"indicator {trigger.indicator} is {value:g}: {said}, as the VNFD's trigger {trigger.name} has it",),
-        explained_by=frozenset({key}),
         hold_s=hold_s,
     )
 

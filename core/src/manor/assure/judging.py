@@ -12,7 +12,7 @@ from manor.assure.learning import Learning, symptom_of
 from manor.assure.measuring import Measuring
 from manor.assure.settings import AssuranceSettings
 from manor.assure.sight import Service, Sight
-from manor.assure.symptoms import Findings, Symptom, find_symptoms
+from manor.assure.symptoms import Findings, Symptom, find_symptoms, measured_on
 
 __all__ = ["judge"]
 
@@ -27,26 +27,25 @@ def judge(
     """One round's findings. Of a service that an operation is changing nobody says anything."""
     findings = find_symptoms(services, sight, settings)
     findings = with_drift(findings, services, compared, settings)
-    settled = {service.id for service in services if not service.is_changing}
-    thresholds = (one for one in measuring.performance.symptoms if one.ns_id in settled)
-    indicators = crossed(services, measuring.rows, settings.degraded_s)
-    symptoms = (*findings.symptoms, *thresholds, *indicators)
+    settled = {service.id: service for service in services if not service.is_changing}
+    measured = (*measuring.performance.symptoms, *crossed(services, measuring.rows, settings.degraded_s))
+    told = (measured_on(settled[one.ns_id], one) for one in measured if one.ns_id in settled)
+    symptoms = (*findings.symptoms, *told)
     learning = measuring.learning
     if learning is None:
         return replace(findings, symptoms=symptoms)
     changing = {node.key for service in services if service.is_changing for _, node in service.nodes()}
     return replace(
         findings,
-        symptoms=(*symptoms, *_suspected(services, sight, learning, measuring)),
+        symptoms=(*symptoms, *_suspected(settled, sight, learning, measuring)),
         deaf=learning.deaf | changing,
     )
 
 
 def _suspected(
-    services: Sequence[Service], sight: Sight, learning: Learning, measuring: Measuring
+    settled: Mapping[str, Service], sight: Sight, learning: Learning, measuring: Measuring
 ) -> Iterator[Symptom]:
-    """What detectors suspect, with whoever agrees."""
-    settled = {service.id: service for service in services if not service.is_changing}
+    """What detectors suspect of services at rest, with whoever agrees."""
     for suspicion in list(learning.suspicions.values()):
         service = settled.get(suspicion.ns_id)
         if service is None:

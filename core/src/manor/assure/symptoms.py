@@ -6,7 +6,7 @@ What cannot be seen is neither well nor broken: its key is *blind*, and its alar
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from manor.api.assure import PerceivedSeverity
@@ -15,11 +15,12 @@ from manor.assure.settings import AssuranceSettings
 from manor.assure.sight import Service, Sight, vnf_of
 from manor.model.alarm import EventType, FaultyResourceType
 
-__all__ = ["DEAD", "Findings", "Rank", "Symptom", "find_symptoms"]
+__all__ = ["DEAD", "Findings", "Rank", "Symptom", "find_symptoms", "measured_on"]
 
 _OFF = frozenset({"node-absent", "node-stopped", "crashed"})
 DEAD = _OFF | {"host-emptied", "heartbeat-lost"}
 """Causes that need neither learning nor confirmation."""
+_MEASURED = NodeSpec | SegmentSpec | ChainSpec
 
 
 class Rank(IntEnum):
@@ -190,7 +191,7 @@ def _node(
         cause, hold_s = "node-stopped" if wanted else "node-degraded", settings.degraded_s
     elif seen.phase is Phase.DEGRADED:
         cause, hold_s = "node-degraded", settings.degraded_s
-    above = frozenset({endpoint, f"{endpoint}/{node.host}", service.place(endpoint, node.host)})
+    above = _above(service, endpoint, node)
     if cause:
         yield Symptom(
             ns_id=service.id,
@@ -243,9 +244,6 @@ def _flow(
     if missing and not lacking:
         return  # what an operator stopped has no ports: that is as wished
     lacks = ", ".join(lacking[:5])
-    hosts = {f"{vim}/{node.host}" for vim, node in service.nodes() for port in node.ports if port.device in ports}
-    nodes = {node.key for _, node in service.nodes() for port in node.ports if port.device in ports}
-    above = {endpoint, *hosts, *nodes, *([spec.segment] if isinstance(spec, ChainSpec) else [])}
     what = "chain" if is_chain else "link"
     yield Symptom(
         ns_id=service.id,
@@ -257,9 +255,27 @@ def _flow(
         event_type=EventType.COMMUNICATIONS_ALARM,
         resource_type=FaultyResourceType.NETWORK,
         detail=(f"missing: {lacks}",) if lacks else (),
-        explained_by=frozenset(above),
+        explained_by=_above(service, endpoint, spec),
         hold_s=settings.degraded_s,
     )
+
+
+def measured_on(service: Service, symptom: Symptom) -> Symptom:
+    """The symptom as one of what is measured on its resource: explained by a fault of that, or of what it stands on."""
+    key = symptom.resource_key
+    specs = ((one.endpoint, one.spec) for one in service.desired.resources if one.spec.key == key)
+    above = (_above(service, endpoint, spec) for endpoint, spec in specs if isinstance(spec, _MEASURED))
+    return replace(symptom, explained_by=frozenset({key}).union(*above))
+
+
+def _above(service: Service, endpoint: str, spec: NodeSpec | SegmentSpec | ChainSpec) -> frozenset[str]:
+    """Keys of what a resource stands on: its endpoint, hosts, and the machines and the link that it joins."""
+    if isinstance(spec, NodeSpec):
+        return frozenset({endpoint, f"{endpoint}/{spec.host}", service.place(endpoint, spec.host)})
+    ports = _ports(spec)
+    joined = [(vim, node) for vim, node in service.nodes() if any(port.device in ports for port in node.ports)]
+    keys = {key for vim, node in joined for key in (node.key, f"{vim}/{node.host}")}
+    return frozenset({endpoint, *keys, *([spec.segment] if isinstance(spec, ChainSpec) else [])})
 
 
 def _ports(spec: SegmentSpec | ChainSpec) -> frozenset[str]:
