@@ -207,7 +207,7 @@ def test_one_of_the_nsds_own_goes_comes_back_and_nothing_waits_for_it_meanwhile(
     assert {name.split("/")[1].split(".")[0] for name in site.nodes()} == {"buyer", "west"}
     site.done(scale_ns(site.rt, "demo", aspect="west.security", to_level=1))
     site.done(scale_ns(site.rt, "demo", aspect="west.security", to_level=0))
-    with pytest.raises(UsageError, match="demo nests no east"):
+    with pytest.raises(UsageError, match="demo has no nested service east"):
         update_ns(site.rt, "demo", "REMOVE_NESTED_NS", {"removeNestedNsId": "east"})
     links = {"extVirtualLinks": {"front": "city"}, "additionalParams": {"side": "east"}}
     _update(site, "ADD_NESTED_NS", nsProfileId="east", nsdId="secured-web", **links)

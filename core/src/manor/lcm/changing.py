@@ -9,6 +9,7 @@ from typing import Any
 
 from manor.api import OperationKind
 from manor.errors import UsageError
+from manor.lcm.choosing import chosen
 from manor.lcm.ns import Proposal, propose
 from manor.lcm.runtime import Runtime
 from manor.lcm.wishes import request, standing
@@ -29,10 +30,7 @@ def change_flavour(rt: Runtime, ns: str, vnf: str, new_flavour_id: str, *, level
     found = now.vnf(vnf)
     wish = request(rt, now.ns, now.wishes, now.state)
     vnfd = wish.vnfds[found.vnfd_id]
-    df = vnfd.flavour(new_flavour_id) if new_flavour_id else None
-    if df is None:
-        known = ", ".join(each.id for each in vnfd.flavours)
-        raise UsageError(f"VNFD {vnfd.id} has no flavour {new_flavour_id!r}", hint=f"it has: {known}")
+    df = chosen(vnfd.flavours, new_flavour_id, whose=f"VNFD {vnfd.id}", what="flavour")
     scale_levels_of(df, level)
     refuse_out_of_bounds(df, instances(df, level), found.name)
     if df.id == found.flavour_id and not level:
@@ -62,13 +60,10 @@ def change_ext_conn(rt: Runtime, ns: str, vnf: str, links: Mapping[str, str]) ->
     now = standing(rt, ns)
     found = now.vnf(vnf)
     wish = request(rt, now.ns, now.wishes, now.state)
-    cpds = [cpd.id for cpd in wish.vnfds[found.vnfd_id].ext_cpds]
-    known = [link.id for link in wish.nsd.virtual_links]
     for cpd, link in links.items():
-        if cpd not in cpds:
-            raise UsageError(f"{found.name} has no external CP {cpd}", hint=f"it has: {', '.join(cpds)}")
-        if link and link not in known:
-            raise UsageError(f"{now.ns.name} has no virtual link {link}", hint=f"it has: {', '.join(known)}")
+        chosen(wish.vnfds[found.vnfd_id].ext_cpds, cpd, whose=found.name, what="external CP")
+        if link:
+            chosen(wish.nsd.virtual_links, link, whose=now.ns.name, what="virtual link")
     usual = _connected(wish, found)
     wanted = {**now.wishes.connections.get(found.name, {}), **links}
     differing = {cpd: link for cpd, link in wanted.items() if usual.get(cpd, "") != link}

@@ -10,6 +10,7 @@ from typing import Any
 
 from manor.api import OperationKind
 from manor.errors import PlanRefused, UsageError
+from manor.lcm.choosing import chosen
 from manor.lcm.ns import Proposal, propose
 from manor.lcm.runtime import Runtime
 from manor.lcm.wishes import Standing, Wishes, described, request, standing
@@ -158,8 +159,7 @@ def remove_nested(rt: Runtime, ns: str, part: str, *, patience_s: float | None =
     """
     now = standing(rt, ns)
     wish = request(rt, now.ns, now.wishes, now.state)
-    if part not in (known := [each.id for each in wish.flavour.ns_profiles]):
-        raise UsageError(f"{now.ns.name} nests no {part}", hint=f"it nests: {', '.join(known) or 'nothing'}")
+    chosen(wish.flavour.ns_profiles, part, whose=now.ns.name, what="nested service")
     amendment = _amendment(now).without_part(part).removes("ns_profiles", part, described(rt, now.ns))
     within = f"{part}."
 
@@ -209,8 +209,7 @@ def delete_link(rt: Runtime, ns: str, link: str) -> Proposal:
     """The proposal to be without a virtual link (DELETE_NS_VIRTUAL_LINK). Raises PlanRefused while it is used."""
     now = standing(rt, ns)
     wish = request(rt, now.ns, now.wishes, now.state)
-    if link not in (known := [each.id for each in wish.nsd.virtual_links]):
-        raise UsageError(f"{now.ns.name} has no virtual link {link}", hint=f"it has: {', '.join(known) or 'none'}")
+    chosen(wish.nsd.virtual_links, link, whose=now.ns.name, what="virtual link")
     if users := users_of_link(wish.nsd, now.ns.flavour_id, link, now.wishes.connections):
         raise PlanRefused(
             f"virtual link {link} is used by {', '.join(users[:3])}" + (" and others" if len(users) > 3 else ""),
@@ -223,8 +222,7 @@ def remove_sap(rt: Runtime, ns: str, sap: str) -> Proposal:
     """The proposal to be without a SAP (REMOVE_SAP), and without its port. Raises UsageError where there is none."""
     now = standing(rt, ns)
     wish = request(rt, now.ns, now.wishes, now.state)
-    if sap not in (known := [each.id for each in wish.nsd.sapds]):
-        raise UsageError(f"{now.ns.name} has no SAP {sap}", hint=f"it has: {', '.join(known) or 'none'}")
+    chosen(wish.nsd.sapds, sap, whose=now.ns.name, what="SAP")
     ports = {name: port for name, port in now.ns.parameters.get("sap", {}).items() if name != sap}
     parameters = {"sap": ports} if "sap" in now.ns.parameters else {}
     return _amending(rt, now, _without(rt, now, "sapds", sap), "REMOVE_SAP", parameters)
@@ -234,8 +232,7 @@ def remove_vnffg(rt: Runtime, ns: str, vnffg: str) -> Proposal:
     """The proposal to be without a forwarding graph and all its paths (REMOVE_VNFFG)."""
     now = standing(rt, ns)
     wish = request(rt, now.ns, now.wishes, now.state)
-    if vnffg not in (known := [each.id for each in wish.nsd.vnffgds]):
-        raise UsageError(f"{now.ns.name} has no forwarding graph {vnffg}", hint=f"it has: {', '.join(known) or 'none'}")
+    chosen(wish.nsd.vnffgds, vnffg, whose=now.ns.name, what="forwarding graph")
     return _amending(rt, now, _without(rt, now, "vnffgds", vnffg), "REMOVE_VNFFG")
 
 
@@ -249,8 +246,8 @@ def associate_nsd(rt: Runtime, ns: str, package: str) -> Proposal:
 
     now = standing(rt, ns)
     with rt.store.read() as tx:
-        chosen = packages.get(tx, package, kind=PackageKind.NS)
-    new_ns = dataclasses.replace(now.ns, nsd_id=chosen.descriptor_id, nsd_package=chosen.id)
+        info = packages.get(tx, package, kind=PackageKind.NS)
+    new_ns = dataclasses.replace(now.ns, nsd_id=info.descriptor_id, nsd_package=info.id)
     old, new = described(rt, now.ns), described(rt, new_ns)
     same = [(nsd.invariant_id or nsd.name or nsd.id) for nsd in (old, new)]
     if same[0] != same[1] or (old.designer and new.designer and old.designer != new.designer):
@@ -260,7 +257,7 @@ def associate_nsd(rt: Runtime, ns: str, package: str) -> Proposal:
         )
     amendment = carried(_amendment(now), old, new)
     wishes = _carried(now.wishes, amendment, described(rt, new_ns, amendment), now.ns.flavour_id)
-    wishes = dataclasses.replace(wishes, nsd_package=chosen.id if chosen.id != now.ns.nsd_package else "")
+    wishes = dataclasses.replace(wishes, nsd_package=info.id if info.id != now.ns.nsd_package else "")
     return _proposed(rt, now, wishes, "ASSOC_NEW_NSD_VERSION")
 
 
@@ -287,11 +284,9 @@ def _carried(wishes: Wishes, amendment: Amendment, new: Nsd, flavour_id: str) ->
 
 def _connectivity(now: Standing, nsd: Nsd, links: Mapping[str, str]) -> tuple[VirtualLinkConnectivity, ...]:
     """What is on which link, of link by CP or SAP. Raises UsageError for a link that there is not."""
-    known = [link.id for link in nsd.virtual_links]
     by_link: dict[str, list[str]] = {}
     for cpd, link in links.items():
-        if link not in known:
-            raise UsageError(f"{now.ns.name} has no virtual link {link}", hint=f"it has: {', '.join(known)}")
+        chosen(nsd.virtual_links, link, whose=now.ns.name, what="virtual link")
         by_link.setdefault(link, []).append(cpd)
     return tuple(VirtualLinkConnectivity(virtual_link=link, cpds=tuple(cps)) for link, cps in by_link.items())
 

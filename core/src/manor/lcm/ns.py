@@ -16,6 +16,7 @@ from typing import Any
 from manor.api import Finding, OperationKind, Plan, ServiceView, Severity
 from manor.errors import PlanRefused, UsageError
 from manor.lcm.chainplan import refuse_astray
+from manor.lcm.choosing import must_be_known
 from manor.lcm.claims import Seen
 from manor.lcm.diff import diff
 from manor.lcm.drifting import lost_snapshots
@@ -105,9 +106,9 @@ def create(
     with rt.store.begin() as tx:
         package = packages.get(tx, nsd, kind=PackageKind.NS, hold=True)
         must_be_enabled(package)
-        flavours = [df["id"] for df in packages.descriptor(tx, package.id)["flavours"]] if flavour_id else []
-        if flavour_id and flavour_id not in flavours:
-            raise UsageError(f"NSD {package.name} has no flavour {flavour_id}", hint=f"it has: {', '.join(flavours)}")
+        if flavour_id:
+            flavours = [df["id"] for df in packages.descriptor(tx, package.id)["flavours"]]
+            must_be_known(flavour_id, flavours, whose=f"NSD {package.name}", what="flavour")
         ns = NsInstance(
             id=uuid.uuid4().hex[:8],
             name=name,
@@ -169,8 +170,8 @@ def propose(
         target, vnfs, seen = planned(rt, ns, wishes, stored, vnfs)
         refuse_astray(rt.driver, stored, target)
         target = dataclasses.replace(target, wishes=wishes_to_json(lasting(wishes, [vnf.name for vnf in vnfs])))
-    observed, found_at = observe(rt, ns.id, previous, target, also=also, tolerant=tolerant)
-    observed = overlooked(stored, observed, overlook)
+    view = observe(rt, ns.id, previous, target, also=also, tolerant=tolerant)
+    observed, found_at = overlooked(stored, view.observed, overlook), view.found_at
     if not tolerant:
         previous = without_absent(previous, stored, observed)
     nothing = DesiredState(service_id=ns.id, service_name=ns.name)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from manor.api import OperationKind
 from manor.errors import PlanRefused, UsageError
+from manor.lcm.choosing import chosen
 from manor.lcm.ns import Proposal, propose
 from manor.lcm.runtime import Runtime
 from manor.lcm.wishes import Standing, Wishes, request, standing
@@ -68,13 +69,13 @@ def scale_vnf(
     df = _flavour(wish, found)
     if level:
         scale_levels_of(df, level)
-        levels = {name: levels for name, levels in now.wishes.scale_levels.items() if name != found.name}
+        others = {name: levels for name, levels in now.wishes.scale_levels.items() if name != found.name}
         wishes = dataclasses.replace(
-            now.wishes, vnf_levels={**now.wishes.vnf_levels, found.name: level}, scale_levels=levels
+            now.wishes, vnf_levels={**now.wishes.vnf_levels, found.name: level}, scale_levels=others
         )
     else:
-        chosen = {**found.scale_levels, aspect: _step(df, found, aspect, steps, to_level)}
-        wishes = dataclasses.replace(now.wishes, scale_levels={**now.wishes.scale_levels, found.name: chosen})
+        levels = {**found.scale_levels, aspect: _step(df, found, aspect, steps, to_level)}
+        wishes = dataclasses.replace(now.wishes, scale_levels={**now.wishes.scale_levels, found.name: levels})
     profile = next(p for p in wish.flavour.vnf_profiles if p.id == found.profile_id)
     base = wishes.vnf_levels.get(found.name, profile.instantiation_level)
     refuse_out_of_bounds(df, instances(df, base, wishes.scale_levels.get(found.name)), found.name)
@@ -93,10 +94,7 @@ def _by_vnfs(now: Standing, df: NsDf, asked: Mapping[str, str]) -> Wishes:
 
 
 def _refuse_number(df: NsDf, profile_id: str, number: int) -> None:
-    profile = next((profile for profile in df.vnf_profiles if profile.id == profile_id), None)
-    if profile is None:
-        known = ", ".join(profile.id for profile in df.vnf_profiles)
-        raise UsageError(f"NS flavour {df.id} has no VNF profile {profile_id}", hint=f"it has: {known}")
+    profile = chosen(df.vnf_profiles, profile_id, whose=f"NS flavour {df.id}", what="VNF profile")
     least, most = profile.min_number_of_instances, profile.max_number_of_instances
     if not least <= number <= most:
         raise PlanRefused(
@@ -107,16 +105,12 @@ def _refuse_number(df: NsDf, profile_id: str, number: int) -> None:
 
 def _to_ns_level(wishes: Wishes, df: NsDf, level: str) -> Wishes:
     """A level says all numbers: those wished one by one before are over."""
-    if level not in (known := [one.id for one in df.instantiation_levels]):
-        raise UsageError(f"NS flavour {df.id} has no instantiation level {level}", hint=f"it has: {', '.join(known)}")
+    chosen(df.instantiation_levels, level, whose=f"NS flavour {df.id}", what="instantiation level")
     return dataclasses.replace(wishes, level=level, vnf_counts={}, ns_scale_levels={})
 
 
 def _by_aspect(wishes: Wishes, df: NsDf, aspect_id: str, steps: int, to_level: int | None) -> Wishes:
-    aspect = next((aspect for aspect in df.scaling_aspects if aspect.id == aspect_id), None)
-    if aspect is None:
-        known = ", ".join(aspect.id for aspect in df.scaling_aspects) or "none"
-        raise UsageError(f"NS flavour {df.id} has no scaling aspect {aspect_id}", hint=f"it has: {known}")
+    aspect = chosen(df.scaling_aspects, aspect_id, whose=f"NS flavour {df.id}", what="scaling aspect")
     now = wishes.ns_scale_levels.get(aspect_id, _level_now(aspect, wishes, df))
     wanted = _bounded(f"aspect {aspect_id}", now, steps, to_level, len(aspect.levels) - 1)
     for profile_id, number in aspect.levels[wanted].items():
@@ -147,10 +141,7 @@ def _flavour(wish: ServiceRequest, vnf: VnfInstance) -> VnfDf:
 
 
 def _step(df: VnfDf, vnf: VnfInstance, aspect_id: str, steps: int, to_level: int | None) -> int:
-    aspect = next((aspect for aspect in df.scaling_aspects if aspect.id == aspect_id), None)
-    if aspect is None:
-        known = ", ".join(aspect.id for aspect in df.scaling_aspects) or "none"
-        raise UsageError(f"{vnf.name} has no scaling aspect {aspect_id}", hint=f"it has: {known}")
+    aspect = chosen(df.scaling_aspects, aspect_id, whose=vnf.name, what="scaling aspect")
     now = vnf.scale_levels.get(aspect_id, 0)
     return _bounded(f"{vnf.name}'s aspect {aspect_id}", now, steps, to_level, aspect.max_scale_level)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from manor.api import OperationKind, Plan, Script, Scripted, Step, Undo, Verb
 from manor.errors import PlanRefused, UsageError
+from manor.lcm.choosing import must_be_known
 from manor.lcm.playbooks import is_playbook, why_not
 from manor.lcm.wishes import Wishes
 from manor.model.desired import DesiredCheck, DesiredState
@@ -185,9 +186,8 @@ def _action(
         raise PlanRefused(f"{name} has no machine that can be looked into", hint="its image needs a guest agent")
     own = brought.get(str(check.view["vnfd_id"]))
     known = own.actions if own else {}
-    script = known.get(asked)
-    if script is None:
-        raise UsageError(f"{name} has no action {asked}", hint=f"it has: {', '.join(sorted(known)) or 'none'}")
+    must_be_known(asked, sorted(known), whose=name, what="action")
+    script = known[asked]
     given = dict(wishes.action.get("parameters", {}))
     for parameter in given:
         if parameter not in script.parameters:

@@ -13,6 +13,7 @@ from typing import Any
 
 from manor.api import CallContext, NodeSpec, OperationKind, SnapshotSpec, Support, VimCapability, spec_to_json
 from manor.errors import PlanRefused, UsageError
+from manor.lcm.choosing import must_be_known
 from manor.lcm.ns import Proposal, propose
 from manor.lcm.runtime import Runtime
 from manor.lcm.wishes import Standing, snapshot_specs, standing
@@ -106,7 +107,7 @@ def listed(rt: Runtime, ns: str) -> dict[str, dict[str, Any]]:
     from manor.lcm.world import observe
 
     now = standing(rt, ns)
-    observed, _ = observe(rt, now.ns.id, now.state, tolerant=True)
+    observed = observe(rt, now.ns.id, now.state, tolerant=True).observed
     result = {}
     for name, taken in now.wishes.snapshots.items():
         keys = [spec.key for _, spec in snapshot_specs({name: taken})]
@@ -116,11 +117,8 @@ def listed(rt: Runtime, ns: str) -> dict[str, dict[str, Any]]:
 
 
 def _named(now: Standing, name: str) -> dict[str, Any]:
-    try:
-        taken: dict[str, Any] = now.wishes.snapshots[name]
-    except KeyError:
-        known = ", ".join(now.wishes.snapshots) or "none"
-        raise UsageError(f"{now.ns.name} has no snapshot {name}", hint=f"it has: {known}") from None
+    must_be_known(name, now.wishes.snapshots, whose=now.ns.name, what="snapshot")
+    taken: dict[str, Any] = now.wishes.snapshots[name]
     return taken
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from manor.api.plan import OperationKind
-from manor.model.desired import DesiredState, desired_from_json, desired_to_json
+from manor.model.desired import DesiredState, desired_to_json
 from manor.model.instance import NsLcmOpOcc, NsState, OperationState, VnfInstance
 from manor.store import rows
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["Target", "commit_end", "target_from_json", "target_to_json"]
+__all__ = ["Target", "commit_end", "target_to_json"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,17 +40,6 @@ def target_to_json(target: Target) -> dict[str, Any]:
         "parameters": dict(target.parameters) if target.parameters is not None else None,
         "nsd": list(target.nsd) if target.nsd else None,
     }
-
-
-def target_from_json(data: Mapping[str, Any]) -> Target:
-    """Read what :func:`target_to_json` wrote."""
-    return Target(
-        ns_state=NsState(data["ns_state"]),
-        desired=desired_from_json(data["desired"]) if data["desired"] else None,
-        vnfs=tuple(rows.vnf_instance({"information": {}, **item}) for item in data["vnfs"]),
-        parameters=data.get("parameters"),
-        nsd=(nsd[0], nsd[1]) if (nsd := data.get("nsd")) else None,
-    )
 
 
 def commit_end(tx: Connection, operation: NsLcmOpOcc, state: OperationState) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from manor.api import OperationKind, VolumeSpec
 from manor.errors import PlanRefused, UsageError
+from manor.lcm.choosing import chosen
 from manor.lcm.ns import Proposal, propose
 from manor.lcm.rollout import Strategy, rollout_of
 from manor.lcm.runtime import Runtime
@@ -33,10 +34,9 @@ def update(
         raise UsageError("what to change?", hint="--param KEY=VALUE, or manor chain disable NS/CHAIN")
     now = standing(rt, ns)
     wish = request(rt, now.ns, now.wishes, now.state)
-    paths = [nfp.id for graph in wish.nsd.vnffgds for nfp in graph.nfpds]
+    paths = [nfp for graph in wish.nsd.vnffgds for nfp in graph.nfpds]
     for name in (*chains_off, *chains_on):
-        if name not in paths:
-            raise UsageError(f"{now.ns.name} has no chain {name}", hint=f"it has: {', '.join(paths) or 'none'}")
+        chosen(paths, name, whose=now.ns.name, what="chain")
     off = (set(now.wishes.chains_off) | set(chains_off)) - set(chains_on)
     kind = "MODIFY_VNF_INFORMATION" if parameters else "REMOVE_VNFFG" if chains_off else "ADD_VNFFG"
     wishes = dataclasses.replace(
@@ -74,22 +74,22 @@ def change_package(
     if not found or len({one.name for one in found}) != len(found):
         raise UsageError("which VNFs to upgrade?", hint="name each once")
     with rt.store.read() as tx:
-        chosen = packages.get(tx, package, kind=PackageKind.VNF)
-        new = packages.descriptor(tx, chosen.id)
+        info = packages.get(tx, package, kind=PackageKind.VNF)
+        new = packages.descriptor(tx, info.id)
         old = {
-            one.vnfd_id: packages.descriptor(tx, info.id)
+            one.vnfd_id: packages.descriptor(tx, present.id)
             for one in found
-            if (info := packages.by_descriptor(tx, PackageKind.VNF, one.vnfd_id)) is not None
+            if (present := packages.by_descriptor(tx, PackageKind.VNF, one.vnfd_id)) is not None
         }
     amendment = amendment_from_json(now.wishes.amendment)
     nsd = amended(described(rt, now.ns, amendment), amendment)
     profiles = [profile for df in nsd.flavours for profile in df.vnf_profiles]
     wishes = now.wishes
     for one in found:
-        _must_be_same_product(one, chosen, old.get(one.vnfd_id, {}), new)
+        _must_be_same_product(one, info, old.get(one.vnfd_id, {}), new)
         in_nsd = next(p.vnfd_id for p in profiles if p.id == one.profile_id)
-        wishes = with_vnfd(wishes, now.vnfs, one, chosen.descriptor_id, in_nsd)
-    names = tuple(one.name for one in found if one.vnfd_id != chosen.descriptor_id)
+        wishes = with_vnfd(wishes, now.vnfs, one, info.descriptor_id, in_nsd)
+    names = tuple(one.name for one in found if one.vnfd_id != info.descriptor_id)
     rollout = {"strategy": strategy, "vnfs": names, "fraction": fraction, "gate": list(gate), "soak_s": soak_s}
     if rollout_of(rollout, now.ns.id) is not None and strategy == Strategy.BLUE_GREEN:
         wishes = beside(
@@ -117,14 +117,11 @@ def beside(now: Standing, wishes: Wishes, vnfs: Sequence[str], *, discard_data: 
     return dataclasses.replace(wishes, generations={**wishes.generations, **raised}, switched=tuple(vnfs))
 
 
-def _must_be_same_product(
-    vnf: VnfInstance, chosen: PackageInfo, old: Mapping[str, Any], new: Mapping[str, Any]
-) -> None:
+def _must_be_same_product(vnf: VnfInstance, info: PackageInfo, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     product = [(one.get("provider", ""), one.get("product_name", "")) for one in (old, new)]
     if old and product[0] != product[1]:
         raise UsageError(
-            f"package {chosen.name} is {' '.join(product[1]).strip()}, and {vnf.name} is "
-            f"{' '.join(product[0]).strip()}",
+            f"package {info.name} is {' '.join(product[1]).strip()}, and {vnf.name} is {' '.join(product[0]).strip()}",
             hint="a VNF is upgraded to another version of the same product",
         )
 
