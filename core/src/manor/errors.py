@@ -13,6 +13,7 @@
     │  └─ Fenced                  another worker has taken this operation: stop at once
     └─ DriverError                raised by drivers; the class decides what core does next
        ├─ Transient               nothing happened; try again after .retry_after_s
+       │  └─ Unreachable          hosts do not answer; .found is what the others have
        ├─ Indeterminate           it may have happened: observe before anything else
        │  └─ DeadlineExceeded     the time allowed passed: treat as Indeterminate
        ├─ Unsupported             this driver or host cannot; never retried, nothing changed
@@ -27,11 +28,12 @@ A driver that raises anything else is taken to mean :class:`Indeterminate`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from manor.api.records import Finding
+    from manor.api.resources import Observed
 
 __all__ = [
     "Conflict",
@@ -51,6 +53,7 @@ __all__ = [
     "StoreError",
     "Transient",
     "Unauthorized",
+    "Unreachable",
     "Unsupported",
     "UsageError",
 ]
@@ -123,6 +126,26 @@ class Transient(DriverError):
     def __init__(self, message: str, *, retry_after_s: float = 1.0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+
+
+class Unreachable(Transient):
+    """Not all hosts that were to be looked at answer: what is on them is neither there nor gone, but unknown.
+
+    ``hosts`` says why, by name; ``found`` is what the others have.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hosts: Mapping[str, str],
+        found: Sequence[Observed] = (),
+        retry_after_s: float = 1.0,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s, hint=hint)
+        self.hosts = dict(hosts)
+        self.found = tuple(found)
 
 
 class Indeterminate(DriverError):

@@ -63,7 +63,8 @@ class Step:
     summary: str = ""
     """What and why, in the operator's words."""
     change: str = ""
-    """What becomes of the resource: ``create``, ``update``, ``repair``, ``replace``, ``remove``, or ``check``."""
+    """What becomes of the resource: ``create``, ``update``, ``repair``, ``replace``, ``remove``, ``check``, or
+    ``leave``, where its host does not answer: nobody goes there to remove it, and it is an orphan of the operation."""
     depends_on: tuple[str, ...] = ()
     spec: Mapping[str, Any] | None = None
     """The resource spec as JSON (``spec_to_json``) for ensure; a VnfView as JSON for configure and verify."""

@@ -424,6 +424,8 @@ class Query:
     keys: frozenset[str] | None = None
     prefix: str = ""
     """Only keys that start so, as ``<service id>/``."""
+    hosts: frozenset[str] | None = None
+    """Only what is on these hosts, or on none; the others are not asked."""
 
     def admits(self, ref: ResourceRef) -> bool:
         """Whether ``ref``, known to be of this owner, is asked for."""
@@ -431,7 +433,12 @@ class Query:
             (self.kinds is None or ref.kind in self.kinds)
             and (self.keys is None or ref.key in self.keys)
             and ref.key.startswith(self.prefix)
+            and self.asks(ref.host)
         )
+
+    def asks(self, host: str) -> bool:
+        """Whether what is on this host is asked for; empty is on no host."""
+        return self.hosts is None or not host or host in self.hosts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

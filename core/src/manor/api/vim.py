@@ -102,7 +102,11 @@ class Vim(Protocol):
         ...
 
     def observe(self, query: Query, ctx: CallContext) -> Sequence[Observed]:
-        """All resources of ``query.owner`` that the query admits. Never mutates, never shows a foreign one."""
+        """All resources of ``query.owner`` that the query admits. Never mutates, never shows a foreign one.
+
+        Raises Unreachable, with what the other hosts have, where hosts that are asked do not answer: what is on them
+        must not look as if it were gone.
+        """
         ...
 
     def ensure(self, spec: ResourceSpec, ctx: CallContext) -> Observed:

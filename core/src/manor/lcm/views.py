@@ -37,7 +37,7 @@ def topology(rt: Runtime, name_or_id: str, *, look: bool = True) -> ServiceTopol
     observed: Mapping[str, Observed] | None = None
     if look:
         try:
-            observed = observe(rt, ns.id, desired)[0]
+            observed = observe(rt, ns.id, desired).observed
         except DriverError:
             pass  # the picture is of use without states too
     return service_topology(ns, vnfs, desired, observed)

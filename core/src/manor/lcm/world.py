@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
-from manor.api import CallContext, Candidate, Host, NetworkSpec, NodeSpec, Observed, Query, ResourceKind, Subnet
-from manor.errors import DriverError, ManorError
+from manor.api import (
+    CallContext,
+    Candidate,
+    Host,
+    NetworkSpec,
+    NodeSpec,
+    Observed,
+    Phase,
+    Query,
+    ResourceKind,
+    ResourceRef,
+    Subnet,
+)
+from manor.errors import DriverError, ManorError, Unreachable
 from manor.lcm.runtime import Runtime
-from manor.model.desired import DesiredState
+from manor.model.desired import DesiredResource, DesiredState
 from manor.model.instance import EndpointKind
 from manor.vnfm.members import identity
 
-__all__ = ["OBSERVE_S", "addresses", "candidates", "endpoints_of", "observe", "registered", "subnets"]
+__all__ = [
+    "OBSERVE_S",
+    "View",
+    "addresses",
+    "answered",
+    "candidates",
+    "endpoints_of",
+    "observe",
+    "registered",
+    "subnets",
+]
 
 OBSERVE_S = 30.0
 """Time for one look at one endpoint."""
@@ -25,47 +48,99 @@ def endpoints_of(*states: DesiredState | None) -> frozenset[str]:
     return frozenset(resource.endpoint for state in states if state for resource in state.resources)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """What is there of a service."""
+
+    observed: Mapping[str, Observed] = field(default_factory=dict)
+    """By key; UNKNOWN is what should be on a host that does not answer."""
+    found_at: Mapping[str, str] = field(default_factory=dict)
+    """Endpoint of what was found under the service's id, by key."""
+    silent: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Why a host does not answer, by endpoint and host."""
+
+
 def observe(
     rt: Runtime,
     service_id: str,
     *states: DesiredState | None,
     also: frozenset[str] = frozenset(),
     tolerant: bool = False,
-) -> tuple[dict[str, Observed], dict[str, str]]:
+) -> View:
     """What is there of a service: everything under its id, the shared images that the states name, and their links and
     chains that a controller knows when asked by key alone.
 
-    Looked for where the states have something, and at the endpoints ``also``.
-
-    The second value is the endpoint of what was found under the service's id, by key. Raises DriverError where an
-    endpoint cannot be asked: a plan from half a view would be a guess. ``tolerant`` passes over such an endpoint, for a
-    forced removal, which tries what it knows of anyway.
+    Looked for where the states have something, and at the endpoints ``also``. What is there twice is taken for the one
+    that is where the last state wants it. Raises DriverError where an endpoint cannot be asked at all: a plan from half
+    a view would be a guess. ``tolerant`` passes over such an endpoint, for a forced removal, which tries what it knows
+    of anyway.
     """
-    named: dict[str, set[str]] = {}
-    for state in states:
-        for resource in state.resources if state else ():
-            if resource.spec.kind in _BY_KEY:
-                named.setdefault(resource.endpoint, set()).add(resource.spec.key)
+    wanted = {r.spec.key: r for state in states if state for r in state.resources}
 
-    def look(endpoint: str) -> tuple[list[Observed], list[Observed]]:
+    def look(endpoint: str) -> tuple[Sequence[Observed], Sequence[Observed], Mapping[str, str]]:
         try:
             driver = rt.driver(endpoint)
-            ctx = CallContext.within(OBSERVE_S)
-            own = driver.observe(Query(owner=rt.owner, prefix=f"{service_id}/"), ctx)
-            keys = named.get(endpoint, set()) - {one.ref.key for one in own}
-            return own, driver.observe(Query(owner=rt.owner, keys=frozenset(keys)), ctx) if keys else []
+            own, silent = answered(driver, Query(owner=rt.owner, prefix=f"{service_id}/"), OBSERVE_S)
+            known = {one.ref.key for one in own}
+            others = {
+                key: _host(one)
+                for key, one in wanted.items()
+                if one.endpoint == endpoint
+                and one.spec.kind in _BY_KEY
+                and key not in known
+                and _host(one) not in silent
+            }
+            if not others:
+                return own, (), silent
+            query = Query(owner=rt.owner, keys=frozenset(others), hosts=frozenset(others.values()) - {""} or None)
+            shared, away = answered(driver, query, OBSERVE_S)
+            return own, shared, {**silent, **away}
         except ManorError:
             if not tolerant:
                 raise
-            return [], []
+            return (), (), {}
 
     asked = sorted(endpoints_of(*states) | also)
     observed: dict[str, Observed] = {}
     found_at: dict[str, str] = {}
-    for endpoint, (own, shared) in zip(asked, _at_once(look, asked), strict=True):
-        observed.update((one.ref.key, one) for one in (*own, *shared))
-        found_at.update((one.ref.key, endpoint) for one in own)
-    return observed, found_at
+    silent: dict[tuple[str, str], str] = {}
+    for endpoint, (own, shared, away) in zip(asked, _at_once(look, asked), strict=True):
+        silent.update(((endpoint, host), why) for host, why in away.items())
+        for one in (*own, *shared):
+            at = wanted.get(one.ref.key)
+            if one.ref.key not in observed or (at is not None and (at.endpoint, _host(at)) == (endpoint, one.ref.host)):
+                observed[one.ref.key] = one
+                if one in own:
+                    found_at[one.ref.key] = endpoint
+    unknown = {one.ref.key: one for one in _unseen(states, silent) if one.ref.key not in observed}
+    return View(observed={**observed, **unknown}, found_at=found_at, silent=silent)
+
+
+def answered(driver: Any, query: Query, seconds: float) -> tuple[Sequence[Observed], Mapping[str, str]]:
+    """What the hosts that answer have, and why the others do not. Raises DriverError where nobody can be asked."""
+    try:
+        return driver.observe(query, CallContext.within(seconds)), {}
+    except Unreachable as error:
+        return error.found, error.hosts
+
+
+def _host(resource: DesiredResource) -> str:
+    return getattr(resource.spec, "host", "")
+
+
+def _unseen(states: Iterable[DesiredState | None], silent: Mapping[tuple[str, str], str]) -> Iterator[Observed]:
+    """What these states have on hosts that do not answer."""
+    for resource in (resource for state in states if state for resource in state.resources):
+        spec, host = resource.spec, _host(resource)
+        if (why := silent.get((resource.endpoint, host))) is not None:
+            yield Observed(
+                ref=ResourceRef(kind=spec.kind, key=spec.key, host=host),
+                owner=spec.owner,
+                native_id="",
+                phase=Phase.UNKNOWN,
+                spec_hash="",
+                detail={"reason": why},
+            )
 
 
 def candidates(rt: Runtime, vims: Iterable[str]) -> tuple[Candidate, ...]:

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 from manor import api, errors
-from manor.api import CallContext, Finding, Guest, spec_from_json, spec_to_json
+from manor.api import CallContext, Finding, Guest, Observed, spec_from_json, spec_to_json
 from manor.errors import ManorError, PluginError
 from manor.plugin.guard import PROTOCOLS, describe
 
@@ -191,6 +191,10 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
     return {"class": ours.__name__, **{name: value for name, value in vars(error).items() if name in known}}
 
 
+_RECORDS = {"findings": Finding, "found": Observed}
+"""Fields of errors that are records of the API, by what they are."""
+
+
 def error_from_json(data: Mapping[str, Any]) -> Exception:
     """The error again; a stranger's under the name that it had, for the guard to give it a meaning."""
     fields = dict(data)
@@ -200,10 +204,11 @@ def error_from_json(data: Mapping[str, Any]) -> Exception:
     cls = vars(errors).get(str(fields.pop("class", "")))
     if not (inspect.isclass(cls) and issubclass(cls, ManorError)):
         return PluginError("the plugin's process told of an error that is none of ours")
-    if "findings" in fields:
-        from pydantic import TypeAdapter
+    for name, kind in _RECORDS.items():
+        if name in fields:
+            from pydantic import TypeAdapter
 
-        fields["findings"] = TypeAdapter(tuple[Finding, ...]).validate_python(fields["findings"])
+            fields[name] = TypeAdapter(tuple[kind, ...]).validate_python(fields[name])  # type: ignore[valid-type]
     error: ManorError = cls(fields.pop("message"), **{k: v for k, v in fields.items() if k in _fields(cls)})
     return error
 
