@@ -15,7 +15,7 @@ from manor.testing.sdn_specs import SdnSpecs
 from manor_sdn_ryu.changes import phases
 from manor_sdn_ryu.driver import RyuSdn
 from manor_sdn_ryu.entries import resolve
-from manor_sdn_ryu.programs import devices_of
+from manor_sdn_ryu.facts import devices_of
 
 from .conftest import BRIDGE, OWNER, Rig, end_agent, standing
 

@@ -19,8 +19,8 @@ from manor_sdn_ryu.converger import Converger
 from manor_sdn_ryu.deadlines import ANSWER_S, left_s
 from manor_sdn_ryu.desired import Desired
 from manor_sdn_ryu.entries import Entry, Identity, resolve
+from manor_sdn_ryu.facts import cookie_of, hosts_of
 from manor_sdn_ryu.pipeline import OWNER_MASK, owner_bits
-from manor_sdn_ryu.programs import cookie_of, hosts_of
 from manor_sdn_ryu.session import Session
 from manor_sdn_ryu.switches import Switches
 from manor_sdn_ryu.turns import Turns

@@ -14,6 +14,7 @@ from manor_sdn_ryu.audit import Auditor, Repairs
 from manor_sdn_ryu.converger import Converger
 from manor_sdn_ryu.deadlines import check
 from manor_sdn_ryu.desired import Desired
+from manor_sdn_ryu.facts import cookie_of, devices_of, hosts_of, hosts_wrapping, spec_of
 from manor_sdn_ryu.inherited import name_of
 from manor_sdn_ryu.keeper import Address, Keeper
 from manor_sdn_ryu.nsh import NO_NSH
@@ -21,7 +22,6 @@ from manor_sdn_ryu.observer import Observer
 from manor_sdn_ryu.pipeline import cookie
 from manor_sdn_ryu.probe import prove
 from manor_sdn_ryu.probing import Probing
-from manor_sdn_ryu.programs import cookie_of, devices_of, hosts_of, hosts_wrapping, spec_of
 from manor_sdn_ryu.runtime import Library
 from manor_sdn_ryu.store import Store
 from manor_sdn_ryu.switches import Switches

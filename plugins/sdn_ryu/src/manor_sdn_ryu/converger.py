@@ -22,9 +22,9 @@ from manor_sdn_ryu.changes import Change
 from manor_sdn_ryu.deadlines import ANSWER_S, check, left_s
 from manor_sdn_ryu.desired import Desired
 from manor_sdn_ryu.entries import Entry, Identity, resolve
+from manor_sdn_ryu.facts import cookie_of, devices_of, hosts_of, spec_of
 from manor_sdn_ryu.keeper import Keeper
 from manor_sdn_ryu.pipeline import ALL_BITS, OWNER_MASK, owner_bits
-from manor_sdn_ryu.programs import cookie_of, devices_of, hosts_of, spec_of
 from manor_sdn_ryu.session import Session
 from manor_sdn_ryu.switches import Switches
 from manor_sdn_ryu.turns import Turns

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from manor.api import FlowProgram, SwitchLink, Topology
-from manor_sdn_ryu.facts import facts
+from manor_sdn_ryu.facts import cookie_of, facts, hosts_of
 from manor_sdn_ryu.inherited import Inherited
-from manor_sdn_ryu.programs import Programs, cookie_of, hosts_of
+from manor_sdn_ryu.programs import Programs
 from manor_sdn_ryu.store import Store
 from manor_sdn_ryu.switches import Switches
 

@@ -29,7 +29,6 @@ __all__ = [
     "Limits",
     "check_rule",
     "limits",
-    "metered",
     "resolve",
 ]
 
@@ -143,13 +142,11 @@ class Limits:
 
 def limits(program: FlowProgram) -> dict[str, Limits]:
     """What the program limits, by host; a host where it limits nothing is left out."""
-    limited: dict[str, set[str]] = {}
-    for rule in program.rules:
-        if metered(rule):
-            limited.setdefault(rule.host, set()).add(_in_port(rule))
+    limited = {host: {one.in_port for one in told if one.rate_bps} for host, told in facts(program).rules.items()}
     return {
         host: Limits(devices=frozenset(names - {""}), link=_link_devices(program, host) if "" in names else frozenset())
         for host, names in limited.items()
+        if names
     }
 
 
@@ -157,9 +154,9 @@ def _link_devices(program: FlowProgram, host: str) -> frozenset[str]:
     """The ports that are on this link and on no other."""
     shared = {"vlan_vid", "tunnel_id"}
     return frozenset(
-        _in_port(rule)
-        for rule in program.rules
-        if rule.host == host and rule.table == Table.ADMIT and not shared & {name for name, _ in rule.match}
+        one.in_port
+        for one in facts(program).rules.get(host, ())
+        if one.rule.table == Table.ADMIT and not shared & {name for name, _ in one.rule.match}
     )
 
 
@@ -168,19 +165,10 @@ def _link_meter(devices: Iterable[str], ports: Mapping[str, int]) -> int:
     return min((_LINKS + ports[name] for name in devices if name in ports), default=0)
 
 
-def metered(rule: FlowRule) -> int:
-    """The rate in bit/s that frames of this rule's port are held to, 0 for none."""
-    return next((int(argument) for name, argument in rule.actions if name == "meter"), 0)
-
-
 @functools.lru_cache(1 << 18)
 def _match(match: tuple[tuple[str, str | int], ...]) -> tuple[tuple[str, int, int], ...]:
     """All that a match says besides its port, which programs are asked for again and again."""
     return tuple(sorted((name, value, mask) for name, (value, mask) in parse_match(match).items() if mask))
-
-
-def _in_port(rule: FlowRule) -> str:
-    return next((str(value) for name, value in rule.match if name == "in_port"), "")
 
 
 @functools.lru_cache(1 << 16)
@@ -213,7 +201,7 @@ def _action(name: str, argument: str | int, ports: Mapping[str, int]) -> Iterabl
         case "move":
             source, _, target = str(argument).partition("->")
             yield "move", source, target
-        case "goto" | "resubmit" | "group":
+        case "goto" | "resubmit":
             yield name, int(argument)
         case "push_vlan" | "pop_vlan" | "decap":
             yield (name,)
@@ -231,9 +219,9 @@ def check_rule(rule: FlowRule) -> None:
         if not 0 <= rule.table < 254 or not 0 <= rule.priority <= 0xFFFF:
             raise ValueError(f"table {rule.table} or priority {rule.priority} is out of range")
         parse_match(rule.match)
-        if any(name == "meter" for name, _ in rule.actions) and metered(rule) <= 0:
-            raise ValueError("a meter needs a rate")
         for name, argument in rule.actions:
+            if name == "meter" and int(argument) <= 0:
+                raise ValueError("a meter needs a rate")
             for action in _action(name, argument, {str(argument): 1}):
                 _check_action(rule, action)
     except (ValueError, KeyError) as error:

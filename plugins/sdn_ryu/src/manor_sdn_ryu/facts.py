@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from manor.api import ChainSpec, FlowProgram, FlowRule, SegmentSpec, spec_from_json
 from manor_sdn_ryu.pipeline import cookie
 
-__all__ = ["Facts", "Told", "facts"]
+__all__ = ["Facts", "Told", "cookie_of", "devices_of", "facts", "hosts_of", "hosts_wrapping", "spec_of"]
 
 _KEPT = 1 << 14
 _NO_DEVICE = ("in_port", "controller")
@@ -67,6 +67,31 @@ def facts(program: FlowProgram) -> Facts:
             _known.clear()
         found = _known[id(program)] = _found(program)
     return found
+
+
+def cookie_of(program: FlowProgram) -> int:
+    """The program's cookie."""
+    return facts(program).cookie
+
+
+def hosts_of(program: FlowProgram | None) -> set[str]:
+    """The hosts whose switches hold a part of the program."""
+    return set(facts(program).rules) if program else set()
+
+
+def hosts_wrapping(program: FlowProgram) -> set[str]:
+    """The hosts whose switches put on or take off network service headers for the program."""
+    return {host for host, told in facts(program).rules.items() if any(one.wraps for one in told)}
+
+
+def devices_of(program: FlowProgram) -> set[tuple[str, str]]:
+    """Every device that the program's rules name, with its host."""
+    return {(host, device) for host, devices in facts(program).devices.items() for device in devices}
+
+
+def spec_of(program: FlowProgram | None) -> SegmentSpec | ChainSpec | None:
+    """The spec inside the program, None where it has none that can be read."""
+    return facts(program).spec if program else None
 
 
 def _found(program: FlowProgram) -> Facts:

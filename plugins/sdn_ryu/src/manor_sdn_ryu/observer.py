@@ -11,9 +11,9 @@ from manor.errors import DriverError
 from manor_sdn_ryu.audit import Repairs
 from manor_sdn_ryu.deadlines import ANSWER_S, left_s
 from manor_sdn_ryu.desired import Desired
+from manor_sdn_ryu.facts import cookie_of, hosts_of
 from manor_sdn_ryu.inherited import name_of
 from manor_sdn_ryu.pipeline import ALL_BITS, OWNER_MASK, cookie, owner_bits
-from manor_sdn_ryu.programs import cookie_of, hosts_of
 from manor_sdn_ryu.report import Report
 from manor_sdn_ryu.switches import Switches
 

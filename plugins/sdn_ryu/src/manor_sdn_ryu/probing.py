@@ -16,9 +16,9 @@ from manor.api import FlowProgram, Topology
 from manor.errors import DriverError, Permanent, Transient
 from manor_sdn_ryu.changes import Change
 from manor_sdn_ryu.entries import TO_US, Entry, actions_of, resolve
+from manor_sdn_ryu.facts import spec_of
 from manor_sdn_ryu.probeframe import frame_of, nonce_of
 from manor_sdn_ryu.proberoute import Leg, Route, probe_cookie, route, siblings
-from manor_sdn_ryu.programs import spec_of
 from manor_sdn_ryu.session import Session, Shown
 
 __all__ = ["Probing"]

@@ -9,42 +9,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
-from manor.api import ChainSpec, FlowProgram, FlowRule, ResourceKind, SegmentSpec, Topology
+from manor.api import ChainSpec, FlowProgram, FlowRule, ResourceKind, Topology
 from manor.errors import Conflict, DriverError, Permanent
 from manor_sdn_ryu.claims import Claims
 from manor_sdn_ryu.compile import compile_spec, function_devices
 from manor_sdn_ryu.entries import Limits, check_rule, limits
-from manor_sdn_ryu.facts import facts
+from manor_sdn_ryu.facts import cookie_of, spec_of
 from manor_sdn_ryu.hops import arrivals
 from manor_sdn_ryu.pipeline import COMPILER, cookie
 from manor_sdn_ryu.store import Store
 
-__all__ = ["Programs", "cookie_of", "devices_of", "hosts_of", "hosts_wrapping", "spec_of"]
-
-
-def cookie_of(program: FlowProgram) -> int:
-    """The program's cookie."""
-    return facts(program).cookie
-
-
-def hosts_of(program: FlowProgram | None) -> set[str]:
-    """The hosts whose switches hold a part of the program."""
-    return set(facts(program).rules) if program else set()
-
-
-def hosts_wrapping(program: FlowProgram) -> set[str]:
-    """The hosts whose switches put on or take off network service headers for the program."""
-    return {host for host, told in facts(program).rules.items() if any(one.wraps for one in told)}
-
-
-def devices_of(program: FlowProgram) -> set[tuple[str, str]]:
-    """Every device that the program's rules name, with its host."""
-    return {(host, device) for host, devices in facts(program).devices.items() for device in devices}
-
-
-def spec_of(program: FlowProgram | None) -> SegmentSpec | ChainSpec | None:
-    """The spec inside the program, None where it has none that can be read."""
-    return facts(program).spec if program else None
+__all__ = ["Programs"]
 
 
 _SALTS = range(8)

@@ -24,7 +24,7 @@ from pathlib import Path
 from manor.api import CallContext, ChainSpec, FlowProgram, SegmentSpec, SwitchLink
 from manor.errors import Transient, Unsupported
 from manor_sdn_ryu.config import SwitchConfig
-from manor_sdn_ryu.programs import devices_of
+from manor_sdn_ryu.facts import devices_of
 
 __all__ = [
     "OVERHEAD_BYTES",

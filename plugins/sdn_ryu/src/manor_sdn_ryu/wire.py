@@ -94,8 +94,6 @@ def action_object(datapath: Any, action: Action) -> Any:
             return parser.OFPActionPopVlan()
         case ("resubmit", int(table)):
             return parser.NXActionResubmitTable(table_id=table)
-        case ("group", int(number)):
-            return parser.OFPActionGroup(number)
         case ("ct", int(flags), int(table)):
             return parser.NXActionCT(
                 flags=flags, zone_src=_ZONE, zone_ofs_nbits=_ZONE_BITS, recirc_table=table, alg=0, actions=[]
@@ -198,8 +196,6 @@ def _from_wire(action: Any) -> Action:
             return ("pop_vlan",)
         case "NXActionResubmitTable":
             return "resubmit", int(action.table_id)
-        case "OFPActionGroup":
-            return "group", int(action.group_id)
         case "NXActionCT" if (action.zone_src, action.zone_ofs_nbits, action.alg) == (_ZONE, _ZONE_BITS, 0):
             return "ct", int(action.flags), int(action.recirc_table)
         case "NXActionUnknown" if (known := _HEADERS.get((action.subtype, bytes(action.data)))) is not None:
