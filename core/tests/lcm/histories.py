@@ -22,7 +22,7 @@ from sim_site import Doom, SimSite, Snapshot, opened
 
 from manor.api import OperationKind
 from manor.errors import ManorError, UsageError
-from manor.fakes import Action, Fault, When
+from manor.fakes import Action, Crash, Fault, When
 from manor.lcm import endpoints, ns
 from manor.lcm.states import ACTIVE, Trigger
 from manor.model.instance import CancelMode, NsLcmOpOcc, NsState, OnFailure, OperationState
@@ -47,6 +47,8 @@ faults = st.builds(
     seconds=st.just(_LATE_S),
 )
 dooms = st.one_of(st.none(), st.integers(0, 120))
+goings_on = st.sampled_from([True, True, False])
+"""Whether somebody goes on with what a process that died was at, or leaves it to whoever works next."""
 
 
 class Lived:
@@ -83,9 +85,12 @@ _STAGE: list[_Stage] = []
 class Histories(RuleBasedStateMachine):
     """One history; all share one site, rewound."""
 
-    @initialize(seed=st.integers(0, 1 << 32), run=st.booleans())
-    def begin(self, seed: int, run: bool) -> None:
+    @initialize(seed=st.integers(0, 1 << 32), run=st.booleans(), end=dooms, ends_well=st.booleans())
+    def begin(self, seed: int, run: bool, end: int | None, ends_well: bool) -> None:
         self.site = _STAGE[0].site
+        self.end = end
+        """Where the process dies that is to delete all of it."""
+        self.ends_well = ends_well
         self.site.rewind(_STAGE[0].running if run else _STAGE[0].created, seed)
         self.away = False
         self.meddled: set[str] = set()
@@ -95,10 +100,10 @@ class Histories(RuleBasedStateMachine):
 
     # what happens
 
-    @rule(name=st.sampled_from(NAMES), deed=st.sampled_from(sorted(DEEDS)), doom=dooms)
-    def operate_calmly(self, name: str, deed: str, doom: int | None) -> None:
+    @rule(name=st.sampled_from(NAMES), deed=st.sampled_from(sorted(DEEDS)), doom=dooms, goes_on=goings_on)
+    def operate_calmly(self, name: str, deed: str, doom: int | None, goes_on: bool) -> None:
         """An operation that only its own process can spoil."""
-        self._operate(name, deed, doom=doom)
+        self._operate(name, deed, doom=doom, goes_on=goes_on)
 
     @rule(
         name=st.sampled_from(NAMES),
@@ -137,6 +142,7 @@ class Histories(RuleBasedStateMachine):
         *,
         misfortunes: Sequence[Fault] = (),
         doom: int | None = None,
+        goes_on: bool = True,
         cancel: tuple[int, CancelMode] | None = None,
         on_failure: OnFailure = OnFailure.ROLLBACK,
         parallelism: int = 8,
@@ -154,24 +160,29 @@ class Histories(RuleBasedStateMachine):
         self.meddled.discard(site.ns(name).id)
         if cancel is not None:
             site.interrupt(cancel[0], lambda: site.rt.operations.cancel(operation_id, cancel[1]))
-        site.survive(Doom(doom))
+        site.survive(Doom(doom), goes_on=goes_on)
         self._must_be_true(name)
 
     @precondition(lambda self: any(self._stopped(name) for name in NAMES))
-    @rule(name=st.sampled_from(NAMES), trigger=st.sampled_from(["retry", "rollback", "continue", "fail"]), doom=dooms)
-    def handle(self, name: str, trigger: str, doom: int | None) -> None:
+    @rule(
+        name=st.sampled_from(NAMES),
+        trigger=st.sampled_from(["retry", "rollback", "continue", "fail", "fail"]),
+        doom=dooms,
+        goes_on=goings_on,
+    )
+    def handle(self, name: str, trigger: str, doom: int | None, goes_on: bool) -> None:
         """The operator's answer to an operation that stopped."""
-        self._answer(name, trigger, doom)
+        self._answer(name, trigger, doom, goes_on=goes_on)
 
-    def _answer(self, name: str, trigger: str, doom: int | None = None) -> None:
+    def _answer(self, name: str, trigger: str, doom: int | None = None, *, goes_on: bool = True) -> None:
         last = self._stopped(name)
         if last is None:
             return
         try:
             self.site.rt.operations.act(last.id, Trigger(trigger))
         except UsageError:
-            return  # some cannot be rolled back
-        self.site.survive(Doom(doom))
+            return  # some cannot be rolled back, some are being cleaned up
+        self.site.survive(Doom(doom), goes_on=goes_on)
         self._must_be_true(name)
 
     def _stopped(self, name: str) -> NsLcmOpOcc | None:
@@ -204,6 +215,7 @@ class Histories(RuleBasedStateMachine):
                 self.site.world.set_hosts(first, dataclasses.replace(second, reachable=not self.away))
             case _:
                 self.site.restart()
+                self.site.work()
 
     # what must hold
 
@@ -251,21 +263,36 @@ class Histories(RuleBasedStateMachine):
             _STAGE[0].lived.add(self.site)
 
     def _take_down(self, site: SimSite) -> None:
-        """In the end everything can be deleted, also while a host is away: then the rest is found as orphans."""
-        site.world.heal()
-        site.scheduler.sleep(2 * _LATE_S)
-        if not self.away:
-            for name in NAMES:
-                assert ns.delete(site.rt, name, force=True) == ()
+        """In the end everything can be deleted, also while the platform fails: then the rest is found as orphans."""
+        if self.ends_well:
+            self._be_well(site)
+        left = {key for name in NAMES for key in self._deleted(site, name)}
+        if self.ends_well and not self.away:
+            assert not left
             assert not site.there()
             return
-        for name in NAMES:
-            ns.delete(site.rt, name, force=True)
+        self._be_well(site)
         site.world.set_hosts(*(dataclasses.replace(host, reachable=True) for host in site.hosts()))
         found, silent = endpoints.orphans(site.rt)
         assert not silent
+        assert {orphan.observed.ref.key for orphan in found} <= left
         assert endpoints.remove_orphans(site.rt, found) == ()
         assert not site.there()
+
+    def _be_well(self, site: SimSite) -> None:
+        site.world.heal()
+        site.scheduler.sleep(2 * _LATE_S)
+
+    def _deleted(self, site: SimSite, name: str) -> tuple[str, ...]:
+        """What deleting it by force left; tried again where the process died over it."""
+        site.doom = Doom(self.end)
+        try:
+            return ns.delete(site.rt, name, force=True)
+        except Crash:
+            site.restart()
+            return ns.delete(site.rt, name, force=True)
+        finally:
+            site.doom = Doom()
 
 
 @contextmanager

@@ -305,14 +305,15 @@ class SimSite:
         """Let somebody do this in the middle of the work, once so many boundaries are passed."""
         self._interruption = at, act
 
-    def survive(self, doom: Doom) -> None:
-        """Work under this doom; where it strikes, be a new process and work to the end."""
+    def survive(self, doom: Doom, *, goes_on: bool = True) -> None:
+        """Work under this doom; where it strikes, be a new process, and work to the end where that one ``goes_on``."""
         self.doom = doom
         try:
             self.work()
         except Crash:
             self.restart()
-            self.work()
+            if goes_on:
+                self.work()
         self.doom = Doom()
 
     # looking
