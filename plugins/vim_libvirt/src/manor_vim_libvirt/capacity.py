@@ -9,8 +9,8 @@ from typing import Any
 
 from manor.api import CallContext, Capabilities, Host, Support, VimCapability
 from manor.errors import DriverError
+from manor_vim_libvirt.directory import Unreadable
 from manor_vim_libvirt.host import HostView
-from manor_vim_libvirt.pool import Unreadable
 
 __all__ = ["combine", "report", "silent"]
 
@@ -101,7 +101,7 @@ def _memory(connection: Any) -> tuple[int, int]:
 
 def _storage(view: HostView) -> tuple[int, int]:
     """Size and free bytes of where the pool is, or would be."""
-    pool = view.pool(view.owner)
+    pool = view.pool(view.owner).directory
     room = pool.room_bytes()
     if room is not None:
         return room

@@ -34,7 +34,6 @@ from manor.api import (
 from manor.errors import DeadlineExceeded, DriverError, NotFound, Permanent, Unsupported
 from manor_vim_libvirt import capacity, guest, metering, nodes
 from manor_vim_libvirt.config import LibvirtConfig
-from manor_vim_libvirt.events import DomainEvent
 from manor_vim_libvirt.host import HostView
 from manor_vim_libvirt.names import domain_uuid
 
@@ -170,13 +169,6 @@ class LibvirtVim:
         work = lambda: guest.execute(host.link, self._owner, ref.key, argv, ctx, stdin=stdin)  # noqa: E731
         # Not repeated on a lost connection: a command in a guest is not idempotent.
         return self._bounded(host, work, ref.key, "running a command in", ctx, effect=True, once=True)
-
-    def recent_events(self, ref: ResourceRef) -> tuple[DomainEvent, ...]:
-        """The last lifecycle events of a node, oldest first, as far as they were seen by this connection."""
-        uuid = str(domain_uuid(self._owner, ref.key))
-        hosts = [self._host(ref.host, ref.key)] if ref.host else list(self._hosts.values())
-        events = [event for host in hosts for event in host.link.events.recent(uuid)]
-        return tuple(sorted(events, key=lambda event: event.time_s))
 
     def await_events(self, after: int, ctx: CallContext) -> int:
         """Wait for more than ``after`` lifecycle events of domains on these hosts; how many there were by then."""

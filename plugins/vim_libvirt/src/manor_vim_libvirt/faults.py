@@ -16,7 +16,7 @@ from manor.errors import (
     Unsupported,
 )
 
-__all__ = ["is_lost_connection", "translate"]
+__all__ = ["has_no_file", "is_lost_connection", "translate"]
 
 _ABSENT = ("NO_DOMAIN", "NO_NETWORK", "NO_STORAGE_POOL", "NO_STORAGE_VOL", "NO_SECRET", "NO_NWFILTER")
 _REFUSED = ("AUTH_FAILED", "AUTH_CANCELLED", "AUTH_UNAVAILABLE", "ACCESS_DENIED", "OPERATION_DENIED")
@@ -76,3 +76,12 @@ def translate(error: Any, *, key: str, host: str, doing: str, effect: bool) -> D
     if code == libvirt.VIR_ERR_OPERATION_INVALID:
         return Indeterminate(message, hint="its state changed meanwhile; observe and plan again")
     return Indeterminate(message, hint="manor doctor")
+
+
+def has_no_file(error: Any) -> bool:
+    """Whether libvirt looked for a volume's file, and there was none."""
+    import libvirt
+
+    code = error.get_error_code()
+    is_failed_look = code == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_error_domain() == libvirt.VIR_FROM_STORAGE
+    return code == libvirt.VIR_ERR_NO_STORAGE_VOL or is_failed_look

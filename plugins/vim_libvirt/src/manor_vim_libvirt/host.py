@@ -85,7 +85,7 @@ class HostView:
         return str(self._vim.accel) if facts.is_qemu else facts.driver.lower()
 
     def pool(self, owner: str) -> Pool:
-        """The storage pool of an owner."""
+        """The files of an owner."""
         return Pool(self.link, owner)
 
     def switch(self) -> Switch | None:
@@ -159,7 +159,7 @@ class HostView:
             snapshots.remove(pool, ref.key, ctx)
         else:
             images.remove(pool, ref.key, ctx, lambda path: nodes.booting_from(self.link, owner, path))
-        pool.collect(ctx)
+        pool.directory.collect(ctx)
 
     def observe(self, query: Query, ctx: CallContext) -> list[Observed]:
         """What is here of the query's owner."""
