@@ -93,5 +93,6 @@ def test_what_it_was_never_told_of_carries_on_until_it_is_told(rig: Rig) -> None
     rig.driver.remove(ResourceRef(kind=ResourceKind.SEGMENT, key="unknown/0x05"), rig.ctx())
     rig.remove(lan)
     assert rig.flows() == []
+    assert "rate=" not in rig.ovs.ofctl("dump-meters", BRIDGE)
     assert _all(rig) == []
     assert rig.driver.shutdown(rig.ctx())

@@ -11,11 +11,17 @@ from manor_sdn_ryu.session import Session
 __all__ = ["make_application"]
 
 _OPENFLOW_1_3 = 4
+_MESSAGES = (
+    "PortStatus", "PacketIn", "BarrierReply", "ErrorMsg", "PortDescStatsReply", "FlowStatsReply", "PortStatsReply",
+    "MeterFeaturesStatsReply", "MeterConfigStatsReply",
+)  # fmt: skip
+"""What a session takes."""
 
 
 def make_application(library: Library, on_up: Callable[[Session], None], on_down: Callable[[Session], None]) -> type:
     """An application class of this library. ``on_up`` gets a session once its switch is ready."""
     events, handle, main, dead = library.events, library.handle, library.main, library.dead
+    messages = [getattr(events, f"EventOFP{name}") for name in _MESSAGES]
 
     class ManorSwitches(library.base):  # type: ignore[name-defined, misc]
         OFP_VERSIONS = (_OPENFLOW_1_3,)
@@ -34,45 +40,10 @@ def make_application(library: Library, on_up: Callable[[Session], None], on_down
                 session.closed()
                 on_down(session)
 
-        def _deliver(self, event: Any) -> None:
+        @handle(messages, main)
+        def message(self, event: Any) -> None:
             session = self.sessions.get(event.msg.datapath)
             if session is not None:
                 session.deliver(event.msg)
-
-        @handle(events.EventOFPPortStatus, main)
-        def port_status(self, event: Any) -> None:
-            self._deliver(event)
-
-        @handle(events.EventOFPPortDescStatsReply, main)
-        def ports(self, event: Any) -> None:
-            self._deliver(event)
-
-        @handle(events.EventOFPPacketIn, main)
-        def shown(self, event: Any) -> None:
-            self._deliver(event)
-
-        @handle(events.EventOFPFlowStatsReply, main)
-        def flow_stats(self, event: Any) -> None:
-            self._deliver(event)
-
-        @handle(events.EventOFPPortStatsReply, main)
-        def port_stats(self, event: Any) -> None:
-            self._deliver(event)
-
-        @handle(events.EventOFPMeterFeaturesStatsReply, main)
-        def meter_features(self, event: Any) -> None:
-            self._deliver(event)
-
-        @handle(events.EventOFPMeterConfigStatsReply, main)
-        def meters(self, event: Any) -> None:
-            self._deliver(event)
-
-        @handle(events.EventOFPBarrierReply, main)
-        def barrier(self, event: Any) -> None:
-            self._deliver(event)
-
-        @handle(events.EventOFPErrorMsg, main)
-        def error(self, event: Any) -> None:
-            self._deliver(event)
 
     return ManorSwitches

@@ -28,8 +28,8 @@ from manor.api import (
 )
 from manor.errors import Permanent, Unsupported
 from manor_sdn_ryu.balance import shares
-from manor_sdn_ryu.classifier import IP_FAMILIES, clauses, reverse
-from manor_sdn_ryu.fields import Field, exact, intersects, merge, render_match
+from manor_sdn_ryu.classifier import clauses, reverse
+from manor_sdn_ryu.fields import IP_FAMILIES, Field, exact, intersects, merge, render_match
 from manor_sdn_ryu.hops import arrival, hop_id
 from manor_sdn_ryu.names import word
 from manor_sdn_ryu.nsh import POSITIONS_MAX, returned, unwrapped, way_of, wrapped

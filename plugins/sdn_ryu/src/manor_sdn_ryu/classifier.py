@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-from collections.abc import Mapping
 
 from manor.api import Classifier
 from manor.errors import Permanent, Unsupported
 from manor_sdn_ryu.extended import criteria_match
-from manor_sdn_ryu.fields import Field, Match, exact, merge, parse
+from manor_sdn_ryu.fields import IP_FAMILIES, Field, Match, exact, merge, parse
 from manor_sdn_ryu.security import PROTOCOLS, port_masks
 
-__all__ = ["IP_FAMILIES", "clauses", "reverse"]
+__all__ = ["clauses", "reverse"]
 
-IP_FAMILIES: Mapping[str, int] = {"ipv4": 0x0800, "ipv6": 0x86DD}
 _WITH_PORTS = ("tcp", "udp", "sctp")
 _SWAP = {
     a: b

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from manor.api import ChainSpec, FlowProgram, FlowRule, SegmentSpec, Topology, spec_hash, spec_to_json
 from manor.errors import Permanent
 from manor_sdn_ryu.chain import compile_chain
+from manor_sdn_ryu.hops import passages
 from manor_sdn_ryu.segment import compile_segment
 
 __all__ = ["compile_spec", "function_devices"]
@@ -39,12 +40,7 @@ def function_devices(spec: SegmentSpec | ChainSpec) -> frozenset[str]:
     """The devices whose loss changes what :func:`compile_spec` makes of the spec."""
     if isinstance(spec, SegmentSpec):
         return frozenset()
-    return frozenset(
-        port.device
-        for position in spec.positions
-        for element in position.elements
-        for port in (element.ingress, element.egress)
-    )
+    return frozenset(into.device for _, into, _ in passages(spec))
 
 
 def _distinct(name: str, rules: Iterable[FlowRule]) -> tuple[FlowRule, ...]:

@@ -197,10 +197,6 @@ class Controller:
                 found.setdefault(host, set()).add(device)
         return {host: sorted(names) for host, names in found.items()}
 
-    def tidy(self, deadline: float) -> None:
-        """Take away what no program needs any more besides rules: meters."""
-        self._converger.tidy_meters(self.switches.hosts(), deadline)
-
     def shutdown(self) -> bool:
         """Whether the agent may end: nothing is left that it keeps true."""
         return len(self._desired.programs) == 0 and not self._desired.inherited

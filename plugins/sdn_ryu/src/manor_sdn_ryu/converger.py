@@ -200,7 +200,6 @@ class Converger:
                     self.swap(program, host, deadline)
                 except Permanent as refusal:
                     _LOG.error("host %s: %s cannot be put back: %s", host, program.key, refusal)
-        self.tidy_meters([host], deadline)
         if sent:
             _LOG.info("host %s: resynchronised, %d changes", host, len(sent))
 

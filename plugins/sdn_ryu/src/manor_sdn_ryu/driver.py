@@ -42,9 +42,7 @@ from manor_sdn_ryu.tunnels import Tunnel, guard, links, mtu_over, named, refuse_
 
 __all__ = ["RyuSdn"]
 
-_LACKING = {
-    SdnCapability.OVERLAY: "no two hosts have an underlay address: manor sdn add … (setting underlay)",
-}
+_NO_UNDERLAY = "no two hosts have an underlay address: manor sdn add … (setting underlay)"
 _SEEN_S = 5.0
 """How long the agent may take to see a tunnel that was built."""
 
@@ -67,9 +65,7 @@ class RyuSdn:
     def capabilities(self, ctx: CallContext) -> Capabilities:
         """What this controller can do, and which switches answer it."""
         ctx.check("capabilities")
-        lacking = dict(_LACKING)
-        if self._tunnels:
-            del lacking[SdnCapability.OVERLAY]
+        lacking = {} if self._tunnels else {SdnCapability.OVERLAY: _NO_UNDERLAY}
         switches = self._agent.ask("switches", ctx)
         without = [one["host"] for one in switches if one.get("metering") is False]
         if without:

@@ -12,7 +12,8 @@ import struct
 from typing import Any
 
 from manor_sdn_ryu.entries import Action, Entry
-from manor_sdn_ryu.fields import BITS
+from manor_sdn_ryu.fields import whole
+from manor_sdn_ryu.pipeline import ALL_BITS
 from manor_sdn_ryu.wire import action_object, match_object
 
 __all__ = ["Encoder"]
@@ -24,10 +25,8 @@ _VERSION, _EXPERIMENTER, _FLOW_MOD_TYPE = 4, 4, 14
 _ONF, _BUNDLE_ADD_TYPE = 0x4F4E4600, 2301
 _ADD, _DELETE_STRICT = 0, 4
 _NO_BUFFER = _ANY = 0xFFFFFFFF
-_ALL_BITS = (1 << 64) - 1
 _GOTO, _APPLY, _METER = 1, 4, 6
 _KEPT = 1 << 16
-_PORT = 0xFFFFFFFF
 _FLOW_MOD_FIXED = _FLOW_MOD.size
 """Bytes of a flow mod up to the fields of its match."""
 _NOT_STANDARD = b"\x10\x00"
@@ -68,14 +67,14 @@ class Encoder:
         size = _FLOW_MOD_FIXED + len(fields) + len(padding) + len(instructions)
         fixed = _FLOW_MOD.pack(
             _VERSION, _FLOW_MOD_TYPE, size, xid,
-            entry.cookie, _ALL_BITS if delete else 0, entry.table, _DELETE_STRICT if delete else _ADD,
+            entry.cookie, ALL_BITS if delete else 0, entry.table, _DELETE_STRICT if delete else _ADD,
             0, lifetime_s, entry.priority, _NO_BUFFER, _ANY, _ANY, 0, 1, length,
         )  # fmt: skip
         return b"".join((fixed, fields, padding, instructions))
 
     def _field_bytes(self, name: str, value: int, mask: int) -> bytes:
         """One field. Its header comes first, so that sorting the bytes sorts by field, as prerequisites want it."""
-        full = _PORT if name == "in_port" else (1 << BITS[name]) - 1
+        full = whole(name)
         header = self._header(name, mask != full)
         length = header[3] - (len(header) - 4)
         if mask == full:
@@ -85,9 +84,8 @@ class Encoder:
 
     def _header_bytes(self, name: str, masked: bool) -> bytes:
         """Class, field and length of a field, as the library writes them."""
-        full = _PORT if name == "in_port" else (1 << BITS[name]) - 1
         buffer = bytearray()
-        match_object(self._datapath, ((name, 1, 1 if masked else full),)).serialize(buffer, 0)
+        match_object(self._datapath, ((name, 1, 1 if masked else whole(name)),)).serialize(buffer, 0)
         header = bytes(buffer[4:8])
         return header + bytes(buffer[8:12]) if header.startswith(_EXPERIMENTERS) else header
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from manor.api import FlowProgram, FlowRule
 from manor.errors import Permanent
 from manor_sdn_ryu.facts import facts
-from manor_sdn_ryu.fields import BITS, exact, parse_match
+from manor_sdn_ryu.fields import BITS, exact, parse_match, whole
 from manor_sdn_ryu.pipeline import Table
 
 __all__ = [
@@ -103,7 +103,7 @@ def resolve(
             continue
         match = _match(rule.match)
         if in_port:
-            match = tuple(sorted((*match, ("in_port", ports[in_port], 0xFFFFFFFF))))
+            match = tuple(sorted((*match, ("in_port", ports[in_port], whole("in_port")))))
         actions = actions_of(rule.actions) if told.is_fixed else _actions(rule.actions, ports)
         rate_bps = told.rate_bps
         if rate_bps and not in_port and link is None:

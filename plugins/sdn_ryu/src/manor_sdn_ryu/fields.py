@@ -11,7 +11,20 @@ import functools
 import ipaddress
 from collections.abc import Iterable, Mapping
 
-__all__ = ["BITS", "Field", "Match", "exact", "intersects", "merge", "parse", "parse_match", "render", "render_match"]
+__all__ = [
+    "BITS",
+    "IP_FAMILIES",
+    "Field",
+    "Match",
+    "exact",
+    "intersects",
+    "merge",
+    "parse",
+    "parse_match",
+    "render",
+    "render_match",
+    "whole",
+]
 
 Field = tuple[int, int]
 """Value and mask; bits outside the mask are 0 in the value."""
@@ -28,10 +41,21 @@ BITS: Mapping[str, int] = {
     "ipv6_nd_target": 128, "ipv6_nd_sll": 48, "ipv6_nd_tll": 48, "nd_reserved": 32, "nd_options_type": 8,
     "ct_state": 32, "ct_zone": 16, "reg0": 32, "reg1": 32, "nsh_spi": 32, "nsh_si": 8,
 }  # fmt: skip
+_PORT_BITS = 32
 _MAC = frozenset({"eth_dst", "eth_src", "arp_sha", "arp_tha", "ipv6_nd_sll", "ipv6_nd_tll"})
 _IPV4 = frozenset({"ipv4_src", "ipv4_dst", "arp_spa", "arp_tpa"})
 _IPV6 = frozenset({"ipv6_src", "ipv6_dst", "ipv6_nd_target"})
+_ADDRESSES = _MAC | _IPV4 | _IPV6
 _HEX = frozenset({"metadata", "tunnel_id", "eth_type", "vlan_vid", "ct_state", "nd_reserved", "nsh_spi"})
+
+
+IP_FAMILIES: Mapping[str, int] = {"ipv4": 0x0800, "ipv6": 0x86DD}
+"""EtherTypes."""
+
+
+def whole(name: str) -> int:
+    """The mask that is all of a field; of ``in_port`` all of a port's number."""
+    return (1 << (_PORT_BITS if name == "in_port" else BITS[name])) - 1
 
 
 def _number(name: str, text: str | int) -> int:
@@ -94,13 +118,10 @@ def _text(name: str, number: int) -> str:
 def render(name: str, field: Field) -> str | int:
     """What :func:`parse` reads back; plain numbers stay numbers."""
     value, mask = field
-    if mask == (1 << BITS[name]) - 1:
+    if mask == whole(name):
         text = _text(name, value)
         return int(text) if text.isdigit() else text
-    return f"{_text(name, value)}/{_text(name, mask) if name not in BITS_PLAIN else f'0x{mask:x}'}"
-
-
-BITS_PLAIN = frozenset(BITS) - _MAC - _IPV4 - _IPV6
+    return f"{_text(name, value)}/{_text(name, mask) if name in _ADDRESSES else f'0x{mask:x}'}"
 
 
 def render_match(match: Match, *, in_port: str = "") -> tuple[tuple[str, str | int], ...]:

@@ -9,15 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from manor.api import ChainSpec, ElementMode, FailMode, FlowRule, ResourceKind, SdnPort, Topology
+from manor.api import ChainElement, ChainSpec, ElementMode, FailMode, FlowRule, ResourceKind, SdnPort, Topology
 from manor_sdn_ryu.fields import exact, render_match
 from manor_sdn_ryu.names import word
 from manor_sdn_ryu.pipeline import Priority, Table, tag, tunnel_id
 from manor_sdn_ryu.segment import Actions
 
-__all__ = ["arrival", "arrivals", "hop_id"]
+__all__ = ["arrival", "arrivals", "hop_id", "passages"]
 
 _WAYS = ("there", "back")
+
+
+def passages(spec: ChainSpec) -> Iterator[tuple[ChainElement, SdnPort, SdnPort]]:
+    """Every way through a function: it, the port that leads into it, and the port out of it."""
+    for position in spec.positions:
+        for element in position.elements:
+            yield element, element.ingress, element.egress
+            yield element, element.egress, element.ingress
 
 
 def hop_id(spec: ChainSpec, to: SdnPort, way: str, salt: int) -> str:
@@ -40,8 +48,7 @@ def arrivals(spec: ChainSpec, topology: Topology, salt: int) -> tuple[FlowRule, 
     none where the loss of a function leads no frame another way."""
     if all(len(one.elements) == 1 and one.fail_mode is FailMode.CLOSED for one in spec.positions):
         return ()
-    ports = [port for one in spec.positions for element in one.elements for port in (element.ingress, element.egress)]
-    hosts = {port.host for port in (*ports, *spec.sources, *spec.destinations)}
+    hosts = {port.host for port in (*spec.sources, *spec.destinations, *(into for _, into, _ in passages(spec)))}
     return tuple(
         arrival(to, link.device, hop_id(spec, to, way, salt), (), f"{spec.name}: to {word(to)}, from host {link.peer}")
         for to, way in dict.fromkeys(_targets(spec))

@@ -71,15 +71,8 @@ class Observer:
                 report.add_unknown(host, session.ports, session.flows(number, ALL_BITS, left_s(deadline)))
             except DriverError as error:
                 report.unreachable.append(str(error))
-        return {
-            "kind": ref.kind,
-            "key": ref.key,
-            "owner": owner,
-            "native_id": f"0x{number:016x}",
-            "phase": Phase.DEGRADED,
-            "spec_hash": "",
-            "detail": {"name": ref.key.rpartition("/")[2], **vars(report)},
-        }
+        detail = {"name": ref.key.rpartition("/")[2], **vars(report)}
+        return _told(ref, owner, number, Phase.DEGRADED, detail)
 
     def one(self, program: FlowProgram, deadline: float, together: _Records | None = None) -> dict[str, Any]:
         """One program."""
@@ -97,22 +90,12 @@ class Observer:
             except DriverError as error:
                 report.unreachable.append(str(error))
         phase = Phase.DEGRADED if report.missing or report.extra else Phase.ACTIVE
-        repaired, probed = self._repairs.of(number), self._probed.get(number, {})
-        return {
-            "kind": program.kind,
-            "key": program.key,
-            "owner": program.owner,
-            "native_id": f"0x{number:016x}",
-            "phase": Phase.UNKNOWN if report.unreachable else phase,
-            "spec_hash": program.spec_hash,
-            "detail": {
-                "name": program.name,
-                "mtu": program.spec.get("mtu"),
-                **vars(report),
-                "repairs": repaired,
-                "probed": probed,
-            },
-        }
+        if report.unreachable:
+            phase = Phase.UNKNOWN
+        known = {"repairs": self._repairs.of(number), "probed": self._probed.get(number, {})}
+        detail = {"name": program.name, "mtu": program.spec.get("mtu"), **vars(report), **known}
+        ref = ResourceRef(kind=program.kind, key=program.key)
+        return _told(ref, program.owner, number, phase, detail, program.spec_hash)
 
     def _read_owner(self, owner: str, deadline: float) -> _Records:
         found: dict[tuple[str, int], list[Any]] = {}
@@ -120,3 +103,12 @@ class Observer:
             for record in self._switches.session(host).flows(owner_bits(owner), OWNER_MASK, left_s(deadline)):
                 found.setdefault((host, record.cookie), []).append(record)
         return found
+
+
+def _told(
+    ref: ResourceRef, owner: str, number: int, phase: Phase, detail: Mapping[str, Any], spec_hash: str = ""
+) -> dict[str, Any]:
+    return {
+        "kind": ref.kind, "key": ref.key, "owner": owner, "native_id": f"0x{number:016x}", "phase": phase,
+        "spec_hash": spec_hash, "detail": detail,
+    }  # fmt: skip

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from manor.api import ChainElement, ChainSpec, ElementMode, FlowProgram, FlowRule, ResourceKind, SdnPort, Topology
+from manor.api import ChainSpec, ElementMode, FlowProgram, FlowRule, ResourceKind, SdnPort, Topology
 from manor.errors import NotFound, Permanent
-from manor_sdn_ryu.fields import BITS, Field, exact, merge, parse, parse_match, render_match
+from manor_sdn_ryu.fields import BITS, Field, exact, merge, parse, parse_match, render_match, whole
+from manor_sdn_ryu.hops import passages
 from manor_sdn_ryu.names import word
 from manor_sdn_ryu.nsh import ETHER_TYPE, way_of, wrapped
 from manor_sdn_ryu.pipeline import LOCAL, Table, cookie, metadata_of
@@ -118,12 +119,8 @@ class _Walk:
         for program in filter(None, (chain, segment)):
             for rule in program.rules:
                 self.tables.setdefault((rule.host, rule.table), []).append((rule, program is chain))
-        self.out: dict[tuple[str, str], tuple[ChainElement, SdnPort, SdnPort]] = {}
-        """By the port into a function: the element, that port, and the port out of it again."""
-        for position in spec.positions:
-            for element in position.elements:
-                for into, out in ((element.ingress, element.egress), (element.egress, element.ingress)):
-                    self.out[into.host, into.device] = element, into, out
+        self.out = {(one[1].host, one[1].device): one for one in passages(spec)}
+        """By the port into a function."""
         self.links = {(link.host, link.device): link.peer for link in topology.links}
         self.devices = {(link.host, link.peer): link.device for link in topology.links}
         self.stages: list[Stage] = []
@@ -210,7 +207,7 @@ class _Walk:
         self, host: str, device: str, table: int, fields: dict[str, Field]
     ) -> tuple[str, str, dict[str, Field]] | None:
         """What one switch does with it: where it comes in next, None where that was the end."""
-        fields = {"metadata": (0, _ALL), "tunnel_id": (0, _ALL), **fields}
+        fields = {"metadata": exact("metadata", 0), "tunnel_id": exact("tunnel_id", 0), **fields}
         following: int | None = table
         rule = None
         steered = False
@@ -251,7 +248,7 @@ class _Walk:
                 target, _, text = str(argument).partition("=")
                 if not text.startswith("@"):
                     value, mask = parse(target, text)
-                    fields[target] = (fields.get(target, (0, 0))[0] & ~mask) | value, (1 << BITS[target]) - 1
+                    fields[target] = (fields.get(target, (0, 0))[0] & ~mask) | value, whole(target)
             elif name == "goto":
                 following = int(argument)
             elif (name, argument) == ("encap", "nsh"):
@@ -300,7 +297,6 @@ class _Walk:
             self.legs.append(Leg(key="", host=host, device=device, function=False, note=note))
 
 
-_ALL = (1 << 64) - 1
 _OF_THE_SWITCH = frozenset({"metadata", "tunnel_id"})
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from manor.api import FlowProgram, Topology
 from manor.errors import DriverError, Permanent, Transient
 from manor_sdn_ryu.changes import Change
+from manor_sdn_ryu.deadlines import left_s
 from manor_sdn_ryu.entries import TO_US, Entry, actions_of, resolve
 from manor_sdn_ryu.facts import spec_of
 from manor_sdn_ryu.probeframe import frame_of, nonce_of
@@ -80,8 +81,10 @@ class Probing:
             for host, session in sessions.items():
                 undo.enter_context(session.watching(self._watcher(host)))
                 undo.callback(self._sweep, session, [entry for entry, _ in entries[host]])
-                session.send([Change(entry=entry) for entry, _ in entries[host]], self._left(), lifetime_s=_LIFE_S)
-            threading.Event().wait(min(_SETTLE_S, self._left()))
+                session.send(
+                    [Change(entry=entry) for entry, _ in entries[host]], left_s(self._deadline), lifetime_s=_LIFE_S
+                )
+            threading.Event().wait(min(_SETTLE_S, left_s(self._deadline)))
             self._fly(sessions)
             self._drain()
         return [self._told(number) for number in range(len(self._routes))]
@@ -128,7 +131,7 @@ class Probing:
     def _drain(self) -> None:
         """Copies that are still under way are waited for a little."""
         with self._news:
-            self._news.wait_for(self._none_left, min(_DRAIN_S, self._left()))
+            self._news.wait_for(self._none_left, min(_DRAIN_S, left_s(self._deadline)))
 
     def _none_left(self) -> bool:
         return all(sent <= ended for sent, ended in zip(self._sent, self._ended, strict=True))
@@ -149,19 +152,16 @@ class Probing:
         self._sent[number] += 1
         self._first_sent[number] = self._first_sent[number] or time.monotonic()
         if way.into:
-            session.put_out(frame, way.device, actions_of(way.dress), self._left())
+            session.put_out(frame, way.device, actions_of(way.dress), left_s(self._deadline))
         else:
-            session.put_in(frame, way.device, way.behind, self._left())
+            session.put_in(frame, way.device, way.behind, left_s(self._deadline))
 
     def _sweep(self, session: Session, entries: Sequence[Entry]) -> None:
         """Take the siblings out. While a copy may still be inside a function, what keeps it from an end stays, until
         its life in the switch is over."""
         gone = [entry for entry in entries if self._none_left() or entry.actions[-1] != TO_US]
         with contextlib.suppress(DriverError):  # they die by themselves
-            session.send([Change(entry=entry, delete=True) for entry in gone], max(1.0, self._left()))
-
-    def _left(self) -> float:
-        return max(0.05, self._deadline - time.monotonic())
+            session.send([Change(entry=entry, delete=True) for entry in gone], max(1.0, left_s(self._deadline)))
 
     # --- the outcome
 

@@ -14,13 +14,14 @@ from enum import StrEnum
 
 from manor.api import PortRange, SdnPort, SecurityRule
 from manor.errors import Unsupported
-from manor_sdn_ryu.fields import Field, exact
+from manor_sdn_ryu.fields import IP_FAMILIES, Field, exact
 from manor_sdn_ryu.pipeline import Priority
 
 __all__ = [
     "PROTOCOLS",
     "Ruled",
     "Verdict",
+    "addresses",
     "delivers",
     "link_local",
     "outside_sends",
@@ -39,7 +40,6 @@ PROTOCOLS: Mapping[str, int] = {
     "rohc": 142, "ethernet": 143,
 }  # fmt: skip
 """IANA keywords that a descriptor may use; a number is taken too."""
-_ETHER = {"ipv4": 0x0800, "ipv6": 0x86DD}
 
 
 class Verdict(StrEnum):
@@ -81,9 +81,9 @@ def _matches(rule: SecurityRule) -> list[dict[str, Field]]:
     """The matches that together are one security rule. Raises Unsupported for what OpenFlow cannot tell."""
     name = rule.protocol.lower()
     family = rule.ether_type.lower() or "ipv4"
-    if family not in _ETHER:
+    if family not in IP_FAMILIES:
         raise Unsupported(f"security rule with ether_type {rule.ether_type!r}: only ipv4 and ipv6 are known")
-    match = {"eth_type": exact("eth_type", _ETHER[family])}
+    match = {"eth_type": exact("eth_type", IP_FAMILIES[family])}
     if not name or name == "any":
         return [match]
     if name == "icmp" and family == "ipv6":
@@ -124,8 +124,7 @@ def sends(port: SdnPort, *, gateway: bool) -> Iterator[Ruled]:
     """What becomes of frames where the port sends them."""
     mac = {"eth_src": exact("eth_src", port.mac)}
     local = link_local(port.mac)
-    four = [a for a in port.addresses if ipaddress.ip_address(a).version == 4]
-    six = [a for a in port.addresses if ipaddress.ip_address(a).version == 6]
+    four, six = addresses(port, 4), addresses(port, 6)
     yield from _sends_arp(port, mac, four)
     yield from _sends_ip(port, {**mac, "eth_type": _V4}, "ipv4_src", four)
     yield from _sends_ip(port, {**mac, "eth_type": _V6}, "ipv6_src", [*six, local] if port.addresses else [])
@@ -153,6 +152,11 @@ def outside_sends(port: SdnPort, known: Sequence[SdnPort]) -> Iterator[Ruled]:
                 about = {"ipv6_nd_target": exact("ipv6_nd_target", address)}
                 yield {**_icmpv6(136), **about}, Priority.GUARD + 2, Verdict.DROP, note
     yield {}, Priority.ALLOW, Verdict.PASS, f"from outside by {port.device}"
+
+
+def addresses(port: SdnPort, version: int) -> list[str]:
+    """The port's addresses of one IP version, in the order given."""
+    return [a for a in port.addresses if ipaddress.ip_address(a).version == version]
 
 
 def link_local(mac: str) -> str:

@@ -6,16 +6,15 @@ outside is not known, so what nobody else has goes there. Pure.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 
 from manor.api import FlowRule, ResourceKind, SdnPort, SegmentSpec, Topology
 from manor.errors import Unsupported
 from manor_sdn_ryu.fields import Field, exact, parse, render_match
 from manor_sdn_ryu.pipeline import LOCAL, REMOTE, SEGMENT_MASK, Priority, Table, metadata_of, tag, tunnel_id
-from manor_sdn_ryu.security import Verdict, delivers, link_local, outside_sends, sends, tracked
+from manor_sdn_ryu.security import Verdict, addresses, delivers, link_local, outside_sends, sends, tracked
 
-__all__ = ["DROP", "Actions", "addresses", "compile_segment", "goto", "is_outside", "limited", "link_device", "way_out"]
+__all__ = ["DROP", "Actions", "compile_segment", "goto", "is_outside", "limited", "link_device", "way_out"]
 
 Actions = tuple[tuple[str, str | int], ...]
 _ARP, _IPV4, _IPV6 = 0x0806, 0x0800, 0x86DD
@@ -49,11 +48,6 @@ def link_device(topology: Topology, host: str, peer: str) -> str:
 def is_outside(port: SdnPort) -> bool:
     """Whether this is a port to the outside: anybody may be behind it, or a VLAN is."""
     return not port.transparent and (not port.mac or bool(port.vlan))
-
-
-def addresses(port: SdnPort, version: int) -> list[str]:
-    """The port's addresses of one IP version, in the order given."""
-    return [a for a in port.addresses if ipaddress.ip_address(a).version == version]
 
 
 class _Host:

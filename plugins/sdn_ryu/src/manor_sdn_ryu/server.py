@@ -117,7 +117,6 @@ class Server:
     def _remove(self, args: Mapping[str, Any], deadline: float) -> None:
         ref = ResourceRef(kind=ResourceKind(args["kind"]), key=str(args["key"]))
         self._controller.remove(str(args["owner"]), ref, deadline)
-        self._controller.tidy(deadline)
 
     def _observe(self, args: Mapping[str, Any], deadline: float) -> list[dict[str, Any]]:
         kinds, keys = args.get("kinds"), args.get("keys")

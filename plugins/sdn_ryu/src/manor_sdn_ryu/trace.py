@@ -13,6 +13,7 @@ from typing import Any
 from manor.api import CallContext, ChainSpec, Observed, SdnPort, SegmentSpec, Topology, TraceHop
 from manor.errors import NotFound, Permanent
 from manor_sdn_ryu.fields import BITS, Field, exact, parse
+from manor_sdn_ryu.hops import passages
 from manor_sdn_ryu.names import word
 from manor_sdn_ryu.nsh import ETHER_TYPE
 from manor_sdn_ryu.passage import flow_text, read_trace
@@ -42,13 +43,7 @@ def follow(
     """
     entry, fields = start
     notes = [rule for one in observed for rule in one.detail.get("rules", ())]
-    through = {
-        (into.host, into.device): out
-        for spec in chains
-        for position in spec.positions
-        for element in position.elements
-        for into, out in ((element.ingress, element.egress), (element.egress, element.ingress))
-    }
+    through = {(into.host, into.device): out for spec in chains for _, into, out in passages(spec)}
     ends = [
         *(segment.ports if segment else ()),
         *(end for spec in chains for end in (*spec.sources, *spec.destinations)),

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from manor_sdn_ryu.entries import Action, Entry
-from manor_sdn_ryu.fields import BITS, exact, render
+from manor_sdn_ryu.fields import BITS, exact, render, whole
 from manor_sdn_ryu.nsh import WIRE
 
 __all__ = [
@@ -24,10 +24,8 @@ __all__ = [
     "packet_out",
 ]
 
-_NO_BUFFER = 0xFFFFFFFF
 _BURST_LEAST_KBIT = 200
 """16 frames of full size: with less a single TCP segment train would never pass."""
-_PORT_BITS = 0xFFFFFFFF
 _ZONE, _ZONE_BITS = "reg1", 15
 """The conntrack zone: the low 16 bits of this register (offset 0, 16 bits less 1)."""
 _UNNAMED: Mapping[str, str] = {"nd_reserved": "field_524289", "nd_options_type": "field_524290"}
@@ -63,7 +61,7 @@ def _user(name: str, value: int, mask: int) -> Any:
     """A match value as the libraries take it."""
     if name == "in_port":
         return value
-    full = (1 << BITS[name]) - 1
+    full = whole(name)
     if name in _UNNAMED:
         return _base64(name, value) if mask == full else (_base64(name, value), _base64(name, mask))
     text = render(name, (value, full))
@@ -85,7 +83,7 @@ def action_object(datapath: Any, action: Action) -> Any:
         case ("output", int(port)):
             return parser.OFPActionOutput(port)
         case ("set_field", str(name), int(value)):
-            return parser.OFPActionSetField(**{_UNNAMED.get(name, name): _user(name, value, (1 << BITS[name]) - 1)})
+            return parser.OFPActionSetField(**{_UNNAMED.get(name, name): _user(name, value, whole(name))})
         case ("move", str(source), str(target)):
             return parser.NXActionRegMove(src_field=source, dst_field=target, n_bits=BITS[source])
         case ("push_vlan",):
@@ -115,7 +113,7 @@ def packet_out(datapath: Any, frame: bytes, actions: Iterable[Action], in_port: 
     """Ask the switch to do this with a frame that comes from us, or as if it had come in by a port."""
     parser, ofp = datapath.ofproto_parser, datapath.ofproto
     return parser.OFPPacketOut(
-        datapath=datapath, buffer_id=_NO_BUFFER, in_port=in_port or ofp.OFPP_CONTROLLER,
+        datapath=datapath, buffer_id=ofp.OFP_NO_BUFFER, in_port=in_port or ofp.OFPP_CONTROLLER,
         actions=[action_object(datapath, action) for action in actions], data=frame,
     )  # fmt: skip
 
@@ -164,10 +162,10 @@ def entry_of(stats: Any) -> Entry:
 
 def _numbers(name: str, value: Any, mask: Any) -> tuple[int, int]:
     if name == "in_port":
-        return int(value), _PORT_BITS
+        return int(value), whole(name)
     if name not in BITS:
         return hash(str(value)) & 0xFFFF, 0
-    number, full = _read(name, value), (1 << BITS[name]) - 1
+    number, full = _read(name, value), whole(name)
     return (number, full) if mask is None else (number, _read(name, mask))
 
 
