@@ -56,6 +56,7 @@ def test_one_that_is_acknowledged_after_it_cleared_does_not_clear_again(database
         "AlarmClearedNotification",
         "AlarmNotification",
     ]
+    assert [told[n]["alarm"]["perceivedSeverity"] for n in (0, 2)] == ["CRITICAL", "CLEARED"]
     assert told[2]["alarm"]["ackState"] == "ACKNOWLEDGED"
     assert told[2]["alarm"]["alarmClearedTime"] == told[1]["alarmClearedTime"]
 

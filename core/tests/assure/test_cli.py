@@ -1,14 +1,23 @@
 """``manor alarm`` and ``manor kpi`` on a site where something happened."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from assured_site import Site
+from assured_site import PATIENCE_S, Site
 
 from manor.cli import main
 from manor.cli.kpi import sparkline
+from manor.model.alarm import AckState
+from manor.store import alarms
 
 Make = Callable[..., Site]
 
@@ -75,7 +84,11 @@ def test_in_ask_mode_the_operator_says_when(make_site: Make, manor: Callable[...
     assert not operation.is_automatic
     site.rounds(10)
     assert site.alarms() == []
+    (cleared,) = manor(site, "--json", "alarm", "list", "--all")
+    shown = manor(site, "--json", "alarm", "show", alarm.id)["alarm"]
+    assert [one["perceived_severity"] for one in (cleared, shown)] == ["CLEARED", "CLEARED"]
     story = manor(site, "alarm", "explain", alarm.id)
+    assert "The alarm was raised (CRITICAL)." in story
     assert "approved by an operator" in story
     assert "It helped." in story
     assert "is cleared" in manor(site, "alarm", "approve", alarm.id, expect=2)
@@ -84,7 +97,7 @@ def test_in_ask_mode_the_operator_says_when(make_site: Make, manor: Callable[...
 def test_kpis_are_listed_shown_and_exported(make_site: Make, manor: Callable[..., Any]) -> None:
     site = make_site()
     assert "nothing was measured" in manor(site, "kpi", "list")
-    site.clock.advance(__import__("time").time() - site.clock() - 60)
+    site.clock.advance(time.time() - site.clock() - 60)
     firewall = site.node("firewall")
     for value in (10.0, 20.0, 30.0):
         site.world.metrics[firewall] = {"v_cpu_usage_mean": value}
@@ -103,6 +116,67 @@ def test_kpis_are_listed_shown_and_exported(make_site: Make, manor: Callable[...
     mistaken = manor(site, "pm", "job", "create", "demo/firewall", "-m", "v_cpu_usage_mean")
     assert "did you mean v_cpu_usage_mean_vnf?" in mistaken
     assert "warning" not in manor(site, "pm", "job", "create", "demo", "-m", "v_cpu_usage_mean_vnf")
+
+
+@pytest.mark.slow
+def test_a_learned_alarm_is_drawn_with_what_it_blames_first(make_site: Make, manor: Callable[..., Any]) -> None:
+    site = make_site(detector="oracle")
+    site.clock.advance(time.time() - site.clock() - 120)
+    metrics = site.world.metrics[site.node("firewall")] = {"v_aaa": 1.0, "v_sessions": 20.0}
+    site.rounds(3, step_s=5, measure=True)
+    site.says["main-0|v_sessions"] = 1.0
+    metrics["v_sessions"] = 90.0
+    site.rounds(3, step_s=5, measure=True)
+    (alarm,) = site.alarms()
+    words = manor(site, "alarm", "explain", alarm.id)
+    assert [line.split()[0] for line in words.splitlines() if "◀ blamed" in line] == ["v_sessions"]
+    assert "v_aaa" not in words
+    assert "▀▀" in words, "the time in which it was up"
+    plotted = manor(site, "--json", "kpi", "plot", "demo/firewall")
+    assert (plotted["blamed"], plotted["kpis"]) == (["v_sessions"], ["v_sessions", "v_aaa"])
+    assert "▀▀" in plotted["drawing"]
+
+
+@pytest.mark.slow
+def test_alarms_are_told_as_they_come_change_and_go(make_site: Make) -> None:
+    site = make_site(static_mode="shadow", clear_s=0)
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from manor.cli import main; sys.exit(main(['--json', 'alarm', 'watch', 'demo']))",
+        ],
+        env={**os.environ, "MANOR_HOME": str(site.rt.home)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    watchdog = threading.Timer(2 * PATIENCE_S, process.kill)
+    watchdog.start()
+    try:
+        assert process.stdout is not None
+
+        def told() -> tuple[str, str, str]:
+            line = process.stdout.readline()  # type: ignore[union-attr]
+            assert line, "it ended, or said nothing for long"
+            event = json.loads(line)
+            return event["event"], event["alarm"]["probable_cause"], event["alarm"]["perceived_severity"]
+
+        site.world.stop(site.node("web"))
+        site.rounds(1)
+        assert told() == ("raised", "node-stopped", "CRITICAL")
+        (alarm,) = site.alarms()
+        with site.rt.store.begin() as tx:
+            alarms.save(tx, replace(alarm, ack_state=AckState.ACKNOWLEDGED))
+        assert told() == ("changed", "node-stopped", "CRITICAL")
+        site.settings(detector="", clear_s=0)
+        site.rounds(3)
+        assert told() == ("cleared", "node-stopped", "CLEARED")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 130
+    finally:
+        watchdog.cancel()
+        process.kill()
+        process.communicate()
 
 
 def test_a_course_is_drawn_with_its_gaps() -> None:

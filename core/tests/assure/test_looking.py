@@ -3,12 +3,14 @@
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from assured_site import PATIENCE_S
 
-from manor.api import CallContext, Observed, Query
-from manor.assure.looking import Looking
+from manor.api import CallContext, Observed, Phase, Query, ResourceKind, ResourceRef
+from manor.assure.looking import Heartbeats, Looking
 from manor.errors import Transient
 from manor.lcm import endpoints
 from manor.lcm.runtime import open_runtime
@@ -46,3 +48,37 @@ def test_who_hangs_is_asked_beside_from_then_on_and_delays_nobody(
         while looks.look(both).silent:
             assert time.monotonic() < until_s, "it is heard again"
         looks.close()
+
+
+def test_an_agent_that_hangs_does_not_hide_the_silence_of_another() -> None:
+    hangs, let_go = threading.Event(), threading.Event()
+    answers = {"slow": True, "silent": True}
+
+    class Vim:
+        def guest_ping(self, ref: ResourceRef, _ctx: CallContext) -> bool:
+            if ref.key == "slow" and hangs.is_set():
+                assert let_go.wait(PATIENCE_S)
+            return answers[ref.key]
+
+        def guest_exec(self, *_: object, **__: object) -> None: ...
+
+    vim, ticks = Vim(), iter(range(1000))
+    refs = {key: ResourceRef(kind=ResourceKind.NODE, key=key) for key in answers}
+    running = {"vim:lab": {key: Observed(ref=ref, owner="o", phase=Phase.ACTIVE) for key, ref in refs.items()}}
+    nodes = [("vim:lab", SimpleNamespace(key=key)) for key in answers]
+    service: Any = SimpleNamespace(is_changing=False, nodes=lambda: nodes, guests=lambda: answers.keys())
+    rt: Any = SimpleNamespace(driver=lambda _: vim)
+    heartbeats = Heartbeats(rt)
+    heartbeats.ask([service], running, lambda: float(next(ticks)))
+    assert heartbeats.unheard_s() == {}
+    hangs.set()
+    answers["silent"] = False
+    round_ = threading.Thread(target=heartbeats.ask, args=([service], running, lambda: float(next(ticks))))
+    round_.start()
+    until_s = time.monotonic() + PATIENCE_S
+    while "silent" not in heartbeats.unheard_s() and time.monotonic() < until_s:
+        time.sleep(0.01)
+    told = dict(heartbeats.unheard_s())
+    let_go.set()
+    round_.join(PATIENCE_S)
+    assert told.keys() == {"silent"}, "told while the other one still hangs"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from manor.cli.charts import Panel, Shade, save, spoken, terminal
-from manor.cli.kpi import blamed
+from manor.cli.measured import blamed
 from manor.errors import UsageError
 from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType, PerceivedSeverity
 

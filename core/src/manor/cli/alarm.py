@@ -14,6 +14,7 @@ from manor.cli.find import complete_ns, find_ns, ns_names
 from manor.cli.markers import when
 from manor.cli.render.steps import short_key
 from manor.cli.session import Session, new_app, session
+from manor.errors import ManorError
 
 if TYPE_CHECKING:
     from manor.model.alarm import AlarmRecord, Ruling
@@ -51,12 +52,12 @@ def list_(
     s = session(ctx)
     ns_id = find_ns(s, service).id if service else ""
     with s.runtime.store.read() as tx:
-        found = alarms.listing(tx, ns_id=ns_id, cleared=all, limit=limit)
+        found = [alarm.told() for alarm in alarms.listing(tx, ns_id=ns_id, cleared=all, limit=limit)]
     names = {} if s.out.json else ns_names(s)
     rows = [
         (
             alarm.id,
-            _severity(alarm),
+            alarm.perceived_severity,
             alarm.probable_cause,
             names.get(alarm.ns_id, alarm.ns_id),
             short_key(alarm.resource_key, alarm.ns_id),
@@ -77,13 +78,14 @@ def list_(
 def show(ctx: typer.Context, alarm: Alarm) -> None:
     """Show an alarm with its ETSI attributes and what was decided about it."""
     s = session(ctx)
-    found, rulings = _read(s, alarm)
+    raised, rulings = _read(s, alarm)
+    found = raised.told()
 
     def human() -> None:
         s.out.fields(
             [
                 ("alarm", found.id),
-                ("severity", _severity(found)),
+                ("severity", found.perceived_severity),
                 ("probable cause", found.probable_cause),
                 ("managed object", found.managed_object_id),
                 ("faulty resource", f"{found.resource_key} ({found.faulty_resource_type})"),
@@ -108,11 +110,22 @@ def show(ctx: typer.Context, alarm: Alarm) -> None:
 
 @app.command()
 def explain(ctx: typer.Context, alarm: Alarm) -> None:
-    """Tell in words why an alarm was or was not healed."""
+    """Tell in words why an alarm was or was not healed, and draw what a detector blames."""
+    from manor.cli.measured import alarm_drawn
+
     s = session(ctx)
     found, rulings = _read(s, alarm)
-    lines = story(found, rulings)
-    s.out.result({"alarm": found.id, "story": lines}, lambda: [s.out.line(line) for line in lines] and None)
+    lines, drawing = story(found, rulings), ""
+    try:
+        drawing = alarm_drawn(s, found) if found.learned else ""
+    except ManorError as error:
+        s.out.note(f"what it blames cannot be drawn: {error.message}")
+
+    def human() -> None:
+        for line in (*lines, *drawing.splitlines()):
+            s.out.line(line)
+
+    s.out.result({"alarm": found.id, "story": lines, "drawing": drawing}, human)
 
 
 def story(alarm: AlarmRecord, rulings: Sequence[Ruling]) -> list[str]:
@@ -180,7 +193,7 @@ def ack(
                 at_s = 0.0 if undo else found.alarm_acknowledged_time_s or time.time()
                 found = replace(found, ack_state=state, alarm_acknowledged_time_s=at_s, judged_true=says)
                 alarms.save(tx, found)
-            done.append(found)
+            done.append(found.told())
     s.out.result(done, lambda: [s.out.line(f"{one.id} {one.ack_state}") for one in done] and None)
 
 
@@ -220,19 +233,15 @@ def watch(ctx: typer.Context, service: Service = "") -> None:
         with s.runtime.store.read() as tx:
             active = [alarm for alarm in alarms.active(tx) if ns_id in ("", alarm.ns_id)]
             gone = [alarms.find(tx, alarm_id) for alarm_id in known.keys() - {alarm.id for alarm in active}]
-        for alarm in (*active, *(alarm for alarm in gone if alarm is not None)):
+        for alarm in (*active, *(alarm.told() for alarm in gone if alarm is not None)):
             before = known.get(alarm.id)
             if before == alarm:
                 continue
             word = "raised" if before is None else "changed" if alarm.is_active else "cleared"
-            what = f"{_severity(alarm):10}{alarm.probable_cause} on {alarm.resource_key}"
+            what = f"{alarm.perceived_severity:10}{alarm.probable_cause} on {alarm.resource_key}"
             s.out.event({"event": word, "alarm": alarm}, f"{when(time.time())}  {alarm.id}  {word:8}{what}")
         known = {alarm.id: alarm for alarm in active}
         time.sleep(_POLL_S)
-
-
-def _severity(alarm: AlarmRecord) -> str:
-    return str(alarm.perceived_severity) if alarm.is_active else "CLEARED"
 
 
 def _read(s: Session, typed: str) -> tuple[AlarmRecord, tuple[Ruling, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from manor.api.assure import Alarm, HealAction, PerceivedSeverity
@@ -85,6 +85,10 @@ class AlarmRecord:
         """Whether it is not cleared."""
         return not self.alarm_cleared_time_s
 
+    def told(self) -> AlarmRecord:
+        """The alarm as others see it: the severity of a cleared one is CLEARED. It keeps what it was raised with."""
+        return self if self.is_active else replace(self, perceived_severity=PerceivedSeverity.CLEARED)
+
 
 class Outcome(StrEnum):
     """What became of a decision."""
@@ -135,12 +139,11 @@ class Ruling:
 
 def to_event(alarm: AlarmRecord) -> Alarm:
     """The alarm as policies and observers see it."""
-    severity = alarm.perceived_severity if alarm.is_active else PerceivedSeverity.CLEARED
     return Alarm(
         id=alarm.id,
         managed_object_id=alarm.managed_object_id,
         resource_key=alarm.resource_key,
-        perceived_severity=severity,
+        perceived_severity=alarm.told().perceived_severity,
         probable_cause=alarm.probable_cause,
         alarm_raised_time_s=alarm.alarm_raised_time_s,
         learned=alarm.learned,

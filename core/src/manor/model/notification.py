@@ -204,7 +204,7 @@ def alarm_changed(alarm: AlarmRecord, *, clears: bool = True) -> Notification:
             "alarmRaisedTime": iso(alarm.alarm_raised_time_s),
             "eventTime": iso(alarm.event_time_s),
             "ackState": str(alarm.ack_state),
-            "perceivedSeverity": str(alarm.perceived_severity),
+            "perceivedSeverity": str(alarm.told().perceived_severity),
             "eventType": str(alarm.event_type),
             "faultType": "learned" if alarm.learned else "observed",
             "probableCause": alarm.probable_cause,
