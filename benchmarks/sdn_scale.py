@@ -115,7 +115,7 @@ def children_cpu_s() -> float:
 
 def number_ports(made: Any, programs: list[FlowProgram]) -> None:
     """Give every device a number, as if its machine were there."""
-    from manor_sdn_ryu.programs import devices_of
+    from manor_sdn_ryu.facts import devices_of
 
     numbers: dict[str, dict[str, int]] = {name: {} for name in NAMES}
     for host, device in sorted(set().union(*map(devices_of, programs))):
@@ -184,7 +184,7 @@ def program(ovs: PrivateOvs, made: Any, rules: int) -> None:
 def change(made: Any) -> None:
     """One chain out of a thousand gets another classifier: what is sent, and the CPU of deciding it."""
     from manor_sdn_ryu.compile import compile_spec
-    from manor_sdn_ryu.programs import hosts_of
+    from manor_sdn_ryu.facts import hosts_of
 
     sent: list[int] = []
     for keeper in made.switches:
