@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import IntEnum
 from operator import itemgetter
 from pathlib import Path
@@ -154,7 +154,7 @@ class Database:
 
         What was given to :func:`at_end` is done before the commit.
         """
-        with _store_errors(), self._write_lock if self.is_sqlite else _no_lock, self.engine.begin() as tx:
+        with _store_errors(), self._write_lock if self.is_sqlite else nullcontext(), self.engine.begin() as tx:
             deeds: list[tuple[AtEnd, Callable[[Connection], None]]] = []
             tx.info[_AT_END] = deeds
             yield tx
@@ -180,38 +180,25 @@ class Database:
 
     def schema_version(self) -> int | None:
         """The schema's version, None for an empty database."""
-        from sqlalchemy import inspect, text
-
         with self.read() as tx:
-            if not inspect(tx).has_table("manor_meta"):
-                return None
-            value = tx.execute(text("SELECT value FROM manor_meta WHERE key = 'schema_version'")).scalar()
-        return int(value) if value is not None else None
+            return _version(tx)
 
     def upgrade(self) -> int:
         """Bring the schema to this release's version; safe to call from several processes at once."""
-        from sqlalchemy import inspect, text
+        from sqlalchemy import text
 
         with self.begin() as tx:
             take_turns(tx, "manor-schema")
-            found = None
-            if inspect(tx).has_table("manor_meta"):
-                found = int(tx.execute(text("SELECT value FROM manor_meta WHERE key = 'schema_version'")).scalar_one())
+            found = _version(tx)
             reached = migrations.bring_up(tx, found)
             if found is None:
-                tx.execute(
-                    text("INSERT INTO manor_meta (key, value) VALUES ('installation_id', :id)"),
-                    {"id": uuid.uuid4().hex[:12]},
-                )
+                tx.execute(text(KEEP_FACT), {"key": "installation_id", "value": uuid.uuid4().hex[:12]})
         return reached
 
     def fact(self, name: str) -> str:
         """Something that the installation remembers about itself; empty where it does not."""
-        from sqlalchemy import text
-
         with self.read() as tx:
-            value = tx.execute(text("SELECT value FROM manor_meta WHERE key = :key"), {"key": name}).scalar()
-        return str(value or "")
+            return _fact(tx, name)
 
     def keep_fact(self, name: str, value: str) -> None:
         """Remember it from now on."""
@@ -245,11 +232,9 @@ class Database:
     def installation_id(self) -> str:
         """12 hexadecimal digits, made with the database; the owner tag is ``manor/<installation id>``."""
         if not self._installation:
-            from sqlalchemy import text
-
-            with self.read() as tx:
-                query = text("SELECT value FROM manor_meta WHERE key = 'installation_id'")
-                self._installation = str(tx.execute(query).scalar_one())
+            self._installation = self.fact("installation_id")
+            if not self._installation:
+                raise StoreError("the database has lost whose it is", hint="manor db restore, from a backup")
         return self._installation
 
     @property
@@ -273,13 +258,18 @@ class Database:
         self.close()
 
 
-class _NoLock:
-    def __enter__(self) -> None: ...
+def _fact(tx: Connection, name: str) -> str:
+    from sqlalchemy import text
 
-    def __exit__(self, *exc: object) -> None: ...
+    return str(tx.execute(text("SELECT value FROM manor_meta WHERE key = :key"), {"key": name}).scalar() or "")
 
 
-_no_lock = _NoLock()
+def _version(tx: Connection) -> int | None:
+    """The schema's version, None where there is no table."""
+    from sqlalchemy import inspect
+
+    found = _fact(tx, "schema_version") if inspect(tx).has_table("manor_meta") else ""
+    return int(found) if found else None
 
 
 @contextmanager
