@@ -8,6 +8,7 @@ import ipaddress
 import itertools
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,10 +152,17 @@ def test_a_segment_spans_three_hosts_and_its_tunnels_go_with_it(site: Site) -> N
     assert all(tap.sees(token) for tap in taps[1:]), "a broadcast reaches every host"
     for tap in taps:
         tap.close()
+    end_agent(site.environment)
+    shutil.rmtree(site.environment.state_dir)
+    site.environment.state_dir.mkdir()
+    other = lan(site.machine(4, "h1")[1], key="t/vl/lan")
+    site.apply(other)
+    assert site.tunnels() == 6, "an agent without its memory keeps what somebody may use"
+    eventually(lambda: machines[0][0].netns.pings("10.0.0.3"), "and it carries")
     smaller = lan(*ports[:2])
     site.apply(smaller)
     assert site.tunnels() == 2, "what nobody uses any more is gone"
-    site.remove(smaller)
+    site.remove(smaller, other)
     assert site.tunnels() == 0
     for ovs in site.switches.values():
         assert ovs.flows(BRIDGE) == []

@@ -190,8 +190,8 @@ class Controller:
 
     def devices(self) -> dict[str, list[str]]:
         """Every device that the rules of any program name, by host; what others name may be any port."""
-        unknown = self._desired.inherited
-        found = {keeper.address.host: set(keeper.ports) for keeper in self.switches if unknown.on(keeper.address.host)}
+        unknown = [k for k in self.switches if not self._desired.inherited.has_none(k.address.host)]
+        found = {keeper.address.host: set(keeper.ports) for keeper in unknown}
         for program in self._desired.programs:
             for host, device in devices_of(program):
                 found.setdefault(host, set()).add(device)

@@ -214,7 +214,7 @@ class Converger:
         with self.lock:
             for host in self._switches.ready(hosts):
                 session = self._switches.session(host)
-                if session.meters and not self._desired.inherited.on(host):
+                if session.meters and self._desired.inherited.has_none(host):
                     used = self._desired.programs.meters(host, session.ports)
                     session.keep_meters(used, left_s(deadline))
 

@@ -43,6 +43,10 @@ class Inherited:
         """Whether what is under this cookie stays although no program has it."""
         return host not in self._kept or number in self._kept[host]
 
+    def has_none(self, host: str) -> bool:
+        """Whether this host was looked at, and nothing there is kept."""
+        return host in self._kept and not self._kept[host]
+
     def on(self, host: str) -> frozenset[int]:
         """What is kept on this host."""
         return self._kept.get(host, frozenset())
