@@ -18,18 +18,28 @@ from manor_assurance.series import period_of, read_series, sets_in
 from .conftest import DAY, rows_of
 
 
-def test_raises_are_beginnings_half_an_hour_apart():
-    standing = [False, True, True, False, True, False, False, False, True, True]
-    assert raises_of(standing, 300.0) == [1, 8]
-    assert raises_of(standing, 1800.0) == [1, 4, 8]
-    assert raises_of([True], 60.0) == [0]
+def test_a_raise_is_where_an_alarm_begins_to_stand():
+    assert raises_of([False, True, True, False, True, False]) == [1, 4]
+    assert raises_of([True]) == [0]
 
 
 def test_an_event_is_five_minutes_early_to_two_samples_late_and_counts_once():
     events = [Event(start=100, end=110), Event(start=200, end=200)]
-    matched = match([94, 95, 105, 112, 113, 202], events, 60.0)
+    matched = match([94, 95, 105, 112, 150, 202], events, 60.0)
     assert matched.found == {0: 95, 1: 202}
-    assert matched.false == (94, 113)
+    assert matched.false == (94, 150)
+
+
+def test_a_false_alarm_counts_again_after_half_an_hour():
+    assert match([1, 4, 8], [], 300.0).false == (1, 8)
+    assert match([1, 4, 8], [], 1800.0).false == (1, 4, 8)
+
+
+def test_faults_within_half_an_hour_are_all_found():
+    events = [Event(start=at, end=at + 4) for at in range(100, 700, 10)]
+    matched = match([event.start + 1 for event in events], events, 60.0)
+    assert len(matched.found) == len(events)
+    assert matched.false == ()
 
 
 def test_score_of_nothing_is_zero():

@@ -50,7 +50,7 @@ def _average_precision(series: Series, scores: np.ndarray) -> float | None:
 
 
 def _outcome(series: Series, standing: list[bool], scores: np.ndarray) -> tuple[Outcome, dict[int, int]]:
-    matched = match(raises_of(standing, series.period_s), series.events, series.period_s)
+    matched = match(raises_of(standing), series.events, series.period_s)
     delays = [max(0.0, (at - series.events[n].start) * series.period_s) for n, at in matched.found.items()]
     outcome = Outcome(
         machine=series.name,
