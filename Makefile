@@ -28,7 +28,7 @@ setup: $(STAMPS)/debian $(STAMPS)/workspace ## install Debian packages and the P
 demo: setup ## deploy descriptors/secure-web for real, prove it by traffic, remove it (KEEP=1 leaves it up)
 	$(VENV)/python descriptors/secure-web/demo.py $(if $(KEEP),--keep)
 
-demo-heal: setup ## break secure-web's firewall twice, for real, and see it healed: QEMU killed, then a sick guest
+demo-heal: setup ## break secure-web for real and see it healed: QEMU killed, serve killed in the heal, a dead source, a sick guest, a crowd
 	$(VENV)/python descriptors/secure-web/demo_heal.py
 
 test: setup lint test-fast ## the whole suite, on real libvirt, QEMU and Open vSwitch; needs root

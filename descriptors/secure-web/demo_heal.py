@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The healing demo: secure-web under traffic on this machine; its firewall is killed, then made sick; Manor mends it.
+"""The healing demo: secure-web under traffic on this machine, and five things that happen to it; Manor mends two of
+them, is killed itself in the middle of a third, and has to leave two alone.
 
 ``manor serve`` watches with the settings that are printed. Nothing here helps it: this script breaks things, and tells
 what the host's own counters and Manor's alarms say. Every claim is a check; one that fails makes the exit code 1.
@@ -7,57 +8,33 @@ what the host's own counters and Manor's alarms say. Every claim is a check; one
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
-import socket
-import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
-from demo import (
-    HOME,
-    MANOR,
-    NS,
-    Demo,
-    attempt,
-    deploy,
-    devices,
-    give_back,
-    host,
-    prepare,
-    prove_nothing_left,
-    remove,
-    world,
-)
+from demo import HOME, Demo, attempt, deploy, devices, give_back, host, prepare, prove_nothing_left, remove, world
+from watched import LOG, PATIENCE_S, Watched, firewall_pid
 
 SETTINGS = """\
 # The demo has no time to wait: everything is asked for often, and the detector is to say something after minutes. In so
 # short a time it can learn no more than levels, and a few false alarms a day have to be allowed.
 collect_s: 0.5
 guest_s: 1
+heartbeat_s: 1
+heartbeat_lost_s: 6
 cool_down_s: 5
+heals_per_resource_hour: 5
 helped_within_s: 240
 learned_mode: auto          # the default is shadow: it would only say what it would have done
 detector_settings:
   {channels: [median, level], warmup_s: 60, warmup_rows: 280, budget_per_day: 4, margin: 1.1, smooth: 5, clear_s: 5,
    relearn_s: 120}
-policy_settings: {settle_s: 20}
+policy_settings: {settle_s: 20, max_heals: 5}
 """
-LOG = HOME / "serve.log"
 LEARN_ROWS = 330
 """It fits anew at 256 rows, and knows its own scores by then."""
-PATIENCE_S = 600.0
-"""A machine that has other things to do boots a guest in minutes."""
-LOOP = "while :; do timeout 3 wget -q -O /dev/null http://{at}/; usleep $((300000 + RANDOM % 300000)); done"
-VISITS = "for i in 1 2; do setsid sh -c '{loop}' >/dev/null 2>&1 </dev/null & done; "
-VISITS += "setsid ping -i 0.2 {at} >/dev/null 2>&1 </dev/null &"
-"""Two visitors, and a stream that does not slow down when some of it is lost, so that the loss can be counted."""
 SICK = (
     "setsid sh -c 'while :; do :; done' >/dev/null 2>&1 </dev/null & "
     "setsid sh -c 'for i in $(seq 10); do dd if=/dev/zero of=/run/leak$i bs=1M count=2; sleep 1; done' "
@@ -65,114 +42,7 @@ SICK = (
     "nft insert rule bridge filter forward meta random lt 1288490188 drop"
 )
 """Burns CPU, leaks memory, and drops 30 % of the packets (0.3 times 2^32)."""
-
-
-class Watched:
-    """What is seen of the service from outside."""
-
-    def __init__(self, demo: Demo, addresses: dict[str, str]) -> None:
-        self.demo = demo
-        service = demo.ask("ns", "topology", NS)
-        (web,) = (vnf for vnf in service["vnfs"] if vnf["name"] == "web")
-        self.counter = Path(f"/sys/class/net/{web['vnfcs'][0]['ports'][0]['device']}/statistics/rx_packets")
-        self.at = addresses["web"]
-        self.served: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-
-    @contextlib.contextmanager
-    def serving(self) -> Iterator[None]:
-        """``manor serve``, as long as the context lasts."""
-        argv, env = [MANOR, "serve", "--metrics", str(self.port)], {**os.environ, "MANOR_HOME": str(HOME)}
-        with LOG.open("wb") as log:
-            self.served = subprocess.Popen(argv, env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        try:
-            yield
-        finally:
-            self.served.terminate()
-            try:
-                self.served.wait(60)
-            except subprocess.TimeoutExpired:
-                self.served.kill()
-                self.demo.check("manor serve ends when it is told to", False)
-
-    def rate(self, seconds: float = 1.5) -> float:
-        """Packets per second that the web server answers, as the host counts them."""
-        before, began = self._count(), time.monotonic()
-        time.sleep(seconds)
-        return (self._count() - before) / (time.monotonic() - began)
-
-    def passes(self) -> bool:
-        """Whether more goes through than a server sends by itself."""
-        return self.rate() > 4
-
-    def rows(self) -> int:
-        """How often the machines' KPIs were collected; 0 where that is not told."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
-                told = re.search(r'calls_total\{plugin="vim-libvirt",verb="samples"\} (\S+)', answer.read().decode())
-        except OSError:
-            return 0
-        return int(float(told[1])) if told else 0
-
-    def samples(self, since_s: float, until_s: float) -> int:
-        """How often the firewall was measured after the one time and up to the other."""
-        back_s = int(time.time() - since_s) + 5
-        rows = self.demo.ask("kpi", "export", f"{NS}/firewall", "--since", f"{back_s}s")
-        return sum(since_s < row["time_s"] <= until_s for row in rows)
-
-    def _count(self) -> int:
-        try:
-            return int(self.counter.read_text())
-        except OSError:
-            return 0
-
-    def alarms(self, since_s: float, *, learned: bool) -> list[dict[str, Any]]:
-        """Alarms about the firewall that were raised since then, the newest first."""
-        found = self.demo.ask("alarm", "list", "--all")
-        return [
-            alarm
-            for alarm in found
-            if alarm["alarm_raised_time_s"] >= since_s
-            and "/vnf/firewall/" in alarm["resource_key"]
-            and alarm["learned"] is learned
-        ]
-
-    def is_calm(self) -> bool:
-        """Whether no alarm is up."""
-        return not self.demo.ask("alarm", "list")
-
-    def healed(self, since_s: float) -> dict[str, Any] | None:
-        """The heal since then, once it has completed."""
-        found = [op for op in self.demo.ask("op", "list", NS) if op["operation"] == "HEAL" and op["start_s"] >= since_s]
-        return next((op for op in found if op["state"] == "COMPLETED"), None)
-
-    def wait(self, what: str, so: Callable[[], Any], told: Callable[[], str] = lambda: "") -> Any:
-        """Wait until it is so, and tell that, with what there is by now; what it was, or None. Raises SystemExit where
-        ``manor serve`` has ended."""
-        began = shown = time.monotonic()
-        again = "\r\033[K" if sys.stdout.isatty() else "\n"
-        print(f"  \033[2m… until {what}", end="", flush=True)
-        while not (found := so()) and (now := time.monotonic()) - began < PATIENCE_S:
-            if self.served is not None and self.served.poll() is not None:
-                raise SystemExit(f"manor serve has ended by itself: {LOG}")
-            if now - shown >= (1.0 if again[0] == "\r" else 10.0):
-                shown = now
-                print(f"{again}  … until {what} {told()} ({now - began:.0f} s)", end="", flush=True)
-            time.sleep(0.5)  # asking takes of what the machines have
-        took = time.monotonic() - began
-        print(f": {took:.1f} s\033[0m" if found else f": given up after {took:.0f} s\033[0m", flush=True)
-        return found
-
-
-def firewall_pid() -> int:
-    """QEMU's process of the firewall; 0 while there is none."""
-    for name in host("virsh", "-q", "list", "--name").split():
-        if "-vnf-firewall-firewall-0" in name:
-            with contextlib.suppress(OSError, ValueError):  # it ends just now
-                return int(Path(f"/run/libvirt/qemu/{name}.pid").read_text())
-    return 0
+WRONG = ("v_cpu_usage_mean_vnf", "v_memory_usage_mean_vnf", "v_guest_load")
 
 
 def kill(demo: Demo, watched: Watched) -> None:
@@ -190,7 +60,7 @@ def kill(demo: Demo, watched: Watched) -> None:
     back = watched.wait("traffic passes again", watched.passes)
     back_s = time.time()
     heal = watched.wait("the heal is proven", lambda: watched.healed(killed_s))
-    alarms = watched.alarms(killed_s, learned=False)
+    alarms = watched.alarms(killed_s)
     raised_s = alarms[-1]["alarm_raised_time_s"] - killed_s if alarms else PATIENCE_S
     wanting = os.getloadavg()[0] / (os.cpu_count() or 1)
     within_s = max(1.0, round(wanting))  # what wants the processor too has its turns before
@@ -201,6 +71,60 @@ def kill(demo: Demo, watched: Watched) -> None:
     demo.check("traffic is back", bool(back), f"{back_s - killed_s:.1f} s after the kill")
     if heal:
         demo.manor("op", "timeline", heal["id"])
+
+
+def kill_both(demo: Demo, watched: Watched) -> None:
+    """QEMU is killed, and then the server that heals it."""
+    demo.title("The firewall's QEMU is killed again, and manor serve in the middle of the heal")
+    watched.wait("all is calm", lambda: watched.is_calm() and watched.passes())
+    pid, killed_s = firewall_pid(), time.time()
+    if not pid:
+        raise SystemExit("the firewall does not run")
+    print(f"\033[36m$ kill -9 {pid}\033[0m", flush=True)
+    os.kill(pid, signal.SIGKILL)
+    watched.wait("its machine is being started", lambda: firewall_pid() not in (0, pid), pause_s=0.02)
+    print("\033[36m$ kill -9 manor serve\033[0m", flush=True)
+    watched.kill_server()
+    begun, started = watched.heals(killed_s), firewall_pid()
+    demo.check("the heal is half done", [op["state"] for op in begun] == ["PROCESSING"])
+    watched.serve()
+    heal = watched.wait("the next manor serve has completed it", lambda: watched.healed(killed_s))
+    demo.check("the same operation was completed", bool(heal) and [heal["id"]] == [op["id"] for op in begun])
+    demo.check("traffic passes", bool(watched.wait("traffic passes", watched.passes)))
+    watched.wait("no alarm is up", watched.is_calm)
+    demo.check("once, not twice", len(watched.heals(killed_s)) == 1 and firewall_pid() == started)
+
+
+def silence(demo: Demo, watched: Watched) -> None:
+    """The monitor's agent, which its KPIs come from, stands still; the monitor works."""
+    demo.title("The monitor's source of KPIs dies: its agent is stopped for 20 s")
+    began_s = time.time()
+    script = "P=$(pidof qemu-ga); (sleep 1; kill -STOP $P; sleep 20; kill -CONT $P) >/dev/null 2>&1 </dev/null &"
+    demo.inside("monitor", "sh", "-c", script)
+    told = watched.wait("it is told", lambda: watched.alarms(began_s, vnf="monitor"))
+    causes = {alarm["probable_cause"] for alarm in told or ()}
+    demo.check("an alarm about the source", causes == {"agent-silent"}, ", ".join(sorted(causes)))
+    watched.wait("no alarm is up", watched.is_calm)
+    demo.check("nothing is healed: the monitor passed traffic all the time", not watched.heals(began_s))
+
+
+def crowd(demo: Demo, watched: Watched) -> None:
+    """Visitors come in numbers, and go again."""
+    demo.title("A crowd of visitors")
+    before, began_s = watched.rate(5.0), time.time()
+
+    def grown() -> bool:
+        watched.visit(4, pages=10)
+        return watched.rate() >= 4 * before or any(op["operation"] == "SCALE" for op in watched.operations(began_s))
+
+    watched.wait("four times the traffic passes, or it was scaled out", grown)
+    watched.wait("it has lasted half a minute", lambda: time.time() - began_s > 30.0)
+    print(f"  {before:.0f} packets/s before, {watched.rate():.0f} now")
+    watched.leave()
+    done = [op["operation"] for op in watched.operations(began_s)]
+    demo.check("it scaled out, or left all as it was", set(done) <= {"SCALE"}, ", ".join(done) or "left as it was")
+    watched.wait("no alarm is up", watched.is_calm)
+    demo.check("nothing was healed", not watched.heals(began_s))
 
 
 def sicken(demo: Demo, watched: Watched) -> None:
@@ -234,8 +158,8 @@ def sicken(demo: Demo, watched: Watched) -> None:
     if seen:
         demo.manor("alarm", "explain", seen[-1]["id"])
         story = " ".join(demo.ask("alarm", "explain", seen[-1]["id"])["story"])
-        named = [kpi for kpi in ("v_cpu_usage", "v_memory_usage", "v_guest_load", "packet_", "byte_") if kpi in story]
-        demo.check("it names what is wrong", bool(named), ", ".join(named))
+        first = re.search(r"(\w+) of \S+ is", " ".join(seen[-1]["fault_details"]))
+        demo.check("it names what is wrong first", bool(first) and first[1] in WRONG, first[1] if first else "nothing")
         demo.check("somebody independent confirmed it before anything was done", "Confirmed by" in story)
         demo.check("it helped, and that is said", "It helped." in story)
 
@@ -259,10 +183,14 @@ def main() -> int:
         (HOME / "assurance.yaml").write_text(SETTINGS)
         print(SETTINGS)
         watched = Watched(demo, addresses)
-        demo.inside("client", "sh", "-c", VISITS.format(at=watched.at, loop=LOOP.format(at=watched.at)))
+        watched.visit(2)
+        watched.stream()
         with watched.serving():
             kill(demo, watched)
+            kill_both(demo, watched)
+            silence(demo, watched)
             sicken(demo, watched)
+            crowd(demo, watched)
             demo.title("What was wrong, all in all")
             demo.manor("alarm", "list", "--all")
 

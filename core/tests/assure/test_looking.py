@@ -64,7 +64,12 @@ def test_an_agent_that_hangs_does_not_hide_the_silence_of_another() -> None:
 
     vim, ticks = Vim(), iter(range(1000))
     refs = {key: ResourceRef(kind=ResourceKind.NODE, key=key) for key in answers}
-    running = {"vim:lab": {key: Observed(ref=ref, owner="o", phase=Phase.ACTIVE) for key, ref in refs.items()}}
+    running = {
+        "vim:lab": {
+            key: Observed(ref=ref, owner="o", native_id="", spec_hash="", phase=Phase.ACTIVE)
+            for key, ref in refs.items()
+        }
+    }
     nodes = [("vim:lab", SimpleNamespace(key=key)) for key in answers]
     service: Any = SimpleNamespace(is_changing=False, nodes=lambda: nodes, guests=lambda: answers.keys())
     rt: Any = SimpleNamespace(driver=lambda _: vim)

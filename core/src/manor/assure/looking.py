@@ -188,28 +188,29 @@ class Heartbeats:
             if node.key in service.guests() and _runs(running.get(endpoint, {}).get(node.key))
         ]
 
-        def ping(subject: tuple[str, str]) -> bool | None:
+        def ping(subject: tuple[str, str]) -> None:
             endpoint, key = subject
             try:
                 vim = self._rt.driver(endpoint)
                 if not isinstance(vim, GuestAccess):
-                    return None
-                return vim.guest_ping(ResourceRef(kind=ResourceKind.NODE, key=key), CallContext.within(_PING_S))
+                    return
+                is_heard = vim.guest_ping(ResourceRef(kind=ResourceKind.NODE, key=key), CallContext.within(_PING_S))
             except (Unsupported, NotFound):
-                return None
+                return
             except DriverError:
-                return False
+                is_heard = False
+            # At once: another's agent may keep this round for as long as it hangs.
+            with self._lock:
+                self._asked_s[key] = clock()
+                if is_heard:
+                    self._heard_s[key] = self._asked_s[key]
 
-        answers = _at_once(ping, wanted, self._threads)
-        now_s = clock()
+        keys = {key for _, key in wanted}
         with self._lock:
-            asked = {key for _, key in wanted}
-            # Who was not asked starts anew: a machine that comes back has to be heard first.
-            self._heard_s = {key: at for key, at in self._heard_s.items() if key in asked}
-            self._asked_s = dict.fromkeys(asked, now_s)
-            for (_, key), answered in zip(wanted, answers, strict=True):
-                if answered:
-                    self._heard_s[key] = now_s
+            # Who is not asked starts anew: a machine that comes back has to be heard first.
+            self._heard_s = {key: at for key, at in self._heard_s.items() if key in keys}
+            self._asked_s = {key: at for key, at in self._asked_s.items() if key in keys}
+        _at_once(ping, wanted, self._threads)
 
     def unheard_s(self) -> dict[str, float]:
         """For how long each machine has been silent, as of when it was last asked; only those that are."""
