@@ -1,17 +1,21 @@
 """Programs that a package brings run inside the machines, at their time, with their parameters, and nowhere else."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from service_world import VNFDS, Site, opened
 
-from manor.api import GuestResult, OperationKind
-from manor.errors import PlanRefused, UsageError
-from manor.lcm import changing, ns, scripts
+from manor.api import GuestResult, OperationKind, PowerState
+from manor.errors import PlanRefused, PluginError, UsageError
+from manor.lcm import changing, ns, scripts, snapshots
+from manor.lcm.healing import heal
+from manor.lcm.ns import Proposal
+from manor.lcm.operate import operate
 from manor.lcm.scaling import scale_vnf
-from manor.lcm.updating import change_package
+from manor.lcm.updates import update_ns
+from manor.lcm.updating import change_package, update
 from manor.model.instance import OperationState
 from manor.model.vnfd import LcmScript, VnfAction, Vnfd
 from manor.plugin import unguarded
@@ -47,6 +51,12 @@ class Inside:
             self.asked.append((key.rpartition("/")[2], stdin.decode()))
         return GuestResult(exit_code=self.exit_code, stdout=b"", stderr=b"no such target")
 
+    def events(self) -> list[str]:
+        """What the scripts were told they run for, once each."""
+        found = [text.partition("export event=")[2].partition("\n")[0] for _, text in self.asked]
+        self.asked.clear()
+        return list(dict.fromkeys(found))
+
     def machines(self) -> list[str]:
         found = [machine for machine, _ in self.asked]
         self.asked.clear()
@@ -77,6 +87,108 @@ def test_scripts_run_around_what_is_done_to_their_vnf(site: Site, inside: Inside
     assert inside.machines() == ["main-0", "main-0", "main-1", "main-2"], "start on those there were, end on all"
     assert site.run(ns.propose(site.rt, "demo", OperationKind.TERMINATE)).state is OperationState.COMPLETED
     assert inside.machines() == ["main-0", "main-1", "main-2"]
+
+
+OPERATIONS = (
+    "instantiate",
+    "scale",
+    "scale_to_level",
+    "terminate",
+    "heal",
+    "operate",
+    "modify_information",
+    "change_flavour",
+    "change_external_connectivity",
+    "change_current_package",
+    "create_snapshot",
+    "revert_to_snapshot",
+)
+ALL = tuple(
+    LcmScript(event=f"{name}_{end}", script=FILE, dsl=BASH, inputs={"event": f"{name}_{end}"})
+    for name in OPERATIONS
+    for end in ("start", "end")
+)
+
+
+(_DF,) = VNFDS["web-vnfd"].flavours
+FLAVOURS = (_DF, dataclasses.replace(_DF, id="plus"))
+
+
+@pytest.fixture
+def told(site: Site) -> Inside:
+    """A web server of two flavours, whose package has a script for every event."""
+    site.onboard(brings(id="web-vnfd-all", version="3", scripts=ALL, flavours=FLAVOURS))
+    site.done(change_package(site.rt, "demo", "web", "web-vnfd-all"))
+    return Inside(site)
+
+
+@pytest.mark.slow
+def test_each_change_is_its_own_event(site: Site, told: Inside) -> None:
+    site.onboard(brings(id="web-vnfd-more", version="4", scripts=ALL, flavours=FLAVOURS))
+    site.done(update_ns(site.rt, "demo", "CREATE_NS_VIRTUAL_LINK", {"virtualLinkId": "spare"}))
+    site.done(update(site.rt, "demo", chains_off=["to-web"]))  # it would tie the web server to its link
+    rt, demo = site.rt, ("demo", "web")
+    changes: tuple[tuple[Callable[[], Proposal], str], ...] = (
+        (lambda: changing.modify_information(rt, *demo, name="front"), "modify_information"),
+        (lambda: changing.modify_information(rt, *demo, metadata={"rack": "7"}), "modify_information"),
+        (lambda: changing.modify_information(rt, *demo, properties={"greeting": "x"}), "modify_information"),
+        (lambda: scale_vnf(rt, *demo, aspect="workers", steps=1), "scale"),
+        (lambda: scale_vnf(rt, *demo, aspect="workers", to_level=0), "scale_to_level"),
+        (lambda: scale_vnf(rt, *demo, level="large"), "scale_to_level"),
+        (lambda: snapshots.create(rt, *demo, "one"), "create_snapshot"),
+        (lambda: snapshots.revert(rt, *demo, "one"), "revert_to_snapshot"),
+        (lambda: snapshots.delete(rt, "demo", "one"), ""),
+        (lambda: heal(rt, "demo", vnfs=["web"]), "heal"),
+        (lambda: changing.change_flavour(rt, *demo, "plus"), "change_flavour"),
+        (lambda: changing.change_ext_conn(rt, *demo, {"eth": "spare"}), "change_external_connectivity"),
+        (lambda: change_package(rt, *demo, "web-vnfd-more"), "change_current_package"),
+    )
+    for propose, event in changes:
+        proposal = propose()
+        assert not proposal.is_idle
+        site.done(proposal)
+        assert told.events() == [event + moment for moment in ("_start", "_end") if event], event
+
+
+def test_scripts_of_a_snapshot_run_around_it(site: Site, told: Inside) -> None:
+    steps = [step.id for step in snapshots.create(site.rt, "demo", "web", "one").plan.steps]
+    (taken,) = [number for number, step in enumerate(steps) if step.startswith("ensure snapshot")]
+    (first,) = [number for number, step in enumerate(steps) if step.endswith("create_snapshot_start")]
+    (last,) = [number for number, step in enumerate(steps) if step.endswith("create_snapshot_end")]
+    assert first < taken < last
+
+
+def test_a_machine_is_told_before_it_stops_and_after_it_starts(site: Site, told: Inside) -> None:
+    stop = operate(site.rt, "demo", ["web"], PowerState.STOPPED)
+    assert "web: operate_end is not run: none of its machines runs that can be looked into" in stop.plan.notes
+    site.done(stop)
+    assert told.events() == ["operate_start"]
+    site.done(changing.modify_information(site.rt, "demo", "web", name="asleep"))
+    start = operate(site.rt, "demo", ["web"], PowerState.STARTED)
+    assert "web: operate_start is not run: none of its machines runs that can be looked into" in start.plan.notes
+    site.done(start)
+    assert told.events() == ["operate_end"]
+
+
+def test_what_is_so_already_runs_nothing(site: Site, told: Inside) -> None:
+    assert operate(site.rt, "demo", ["web"], PowerState.STARTED).is_idle
+    assert changing.modify_information(site.rt, "demo", "web", metadata={"gone": None}).is_idle
+
+
+def test_a_machine_that_comes_back_by_the_way_is_healed(site: Site, told: Inside) -> None:
+    site.world.stop(f"{site.vnf('web').id}/main-0")
+    site.done(operate(site.rt, "demo", ["firewall"], PowerState.STOPPED))
+    assert told.events() == ["heal_end"], "heal_start has nobody to tell"
+
+
+def test_a_forced_delete_does_not_wait_for_a_manager_that_is_gone(
+    site: Site, told: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_self: object, _name: str) -> None:
+        raise PluginError("driver generic is not installed")
+
+    monkeypatch.setattr(type(site.rt), "vnfm", gone)
+    assert ns.delete(site.rt, "demo", force=True) == ()
 
 
 def test_another_vnf_is_left_alone(site: Site, inside: Inside) -> None:
@@ -139,8 +251,6 @@ def test_an_action_is_never_forgiven_whatever_it_is_called(site: Site) -> None:
 
 
 def test_a_script_of_a_dead_machine_holds_up_no_heal(site: Site, inside: Inside) -> None:
-    from manor.lcm.healing import heal
-
     inside.exit_code = 1
     site.done(heal(site.rt, "demo", vnfs=["web"]))
     assert inside.machines() == ["main-0"]

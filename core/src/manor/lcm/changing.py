@@ -44,6 +44,7 @@ def change_flavour(rt: Runtime, ns: str, vnf: str, new_flavour_id: str, *, level
         # The level and the numbers so far are the other flavour's; an empty level is the new one's default.
         vnf_levels={**wishes.vnf_levels, found.name: level},
         scale_levels=_with(wishes.scale_levels, found.name, {}),
+        vnf_operations={found.name: "change_flavour"},
         update_type="CHANGE_VNF_DF",
     )
     return propose(rt, now.ns.id, OperationKind.UPDATE, wishes)
@@ -70,6 +71,7 @@ def change_ext_conn(rt: Runtime, ns: str, vnf: str, links: Mapping[str, str]) ->
     wishes = dataclasses.replace(
         now.wishes,
         connections=_with(now.wishes.connections, found.name, differing),
+        vnf_operations={found.name: "change_external_connectivity"},
         update_type="CHANGE_EXTERNAL_VNF_CONNECTIVITY",
     )
     return propose(rt, now.ns.id, OperationKind.UPDATE, wishes)
@@ -113,6 +115,7 @@ def modify_information(
     wishes = dataclasses.replace(
         now.wishes,
         information=_with(now.wishes.information, found.name, {key: one for key, one in said.items() if one}),
+        vnf_operations={found.name: "modify_information"},
         update_type="MODIFY_VNF_INFORMATION",
     )
     return propose(rt, now.ns.id, OperationKind.UPDATE, wishes)

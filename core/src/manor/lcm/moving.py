@@ -30,7 +30,10 @@ def move(rt: Runtime, ns: str, vnf: str, place: str, *, discard_data: bool = Fal
     found = now.vnf(vnf)
     mine = {where for key, where in now.state.placement.items() if key.startswith(f"{found.id}/")}
     wishes = dataclasses.replace(
-        now.wishes, vnf_locations={**now.wishes.vnf_locations, found.name: place}, update_type="MOVE_VNF"
+        now.wishes,
+        vnf_locations={**now.wishes.vnf_locations, found.name: place},
+        vnf_operations={found.name: ""},  # a VNF has no operation for it
+        update_type="MOVE_VNF",
     )
     if all(place in (where, where.partition("/")[0]) for where in mine):
         return propose(rt, now.ns.id, OperationKind.UPDATE, now.wishes)  # it is there

@@ -24,7 +24,7 @@ from manor.lcm.leftovers import for_good, left_behind, left_over, merged, where_
 from manor.lcm.plans import plan_digest, require_same
 from manor.lcm.rollout import rollout_of
 from manor.lcm.runtime import Runtime
-from manor.lcm.scripts import scripted
+from manor.lcm.scripts import scripted, side
 from manor.lcm.states import ACTIVE, CANCELLABLE, Trigger
 from manor.lcm.target import Target
 from manor.lcm.vanished import overlooked
@@ -162,11 +162,14 @@ def propose(
             f"service {ns.name} is {ns.state}: it cannot {operation.lower()}", hint=f"manor ns show {ns.name}"
         )
     previous = merged(stored, left)
+    were = vnfs
     target: DesiredState | None = None
     seen: Seen | None = None
-    if operation in (OperationKind.REPAIR, OperationKind.HEAL):
+    if operation is OperationKind.TERMINATE:
+        vnfs = ()
+    elif operation in (OperationKind.REPAIR, OperationKind.HEAL):
         target = stored
-    elif operation is not OperationKind.TERMINATE:
+    else:
         target, vnfs, seen = planned(rt, ns, wishes, stored, vnfs)
         refuse_astray(rt.driver, stored, target)
         target = dataclasses.replace(target, wishes=wishes_to_json(lasting(wishes, [vnf.name for vnf in vnfs])))
@@ -188,10 +191,10 @@ def propose(
         rollout=rollout_of(wishes.rollout, ns.id),
     )
     plan = for_good(plan, stored)
-    plan = scripted(rt, plan, wishes, before=stored, after=target)
+    is_idle = not plan.steps and _same_wishes(target, stored) and not (wishes.parameters or wishes.nsd_package)
+    if wishes.action or not is_idle:
+        plan = scripted(rt, plan, wishes, before=side(stored, were), after=side(target, vnfs))
     findings = _reviewed(rt, ns, plan, tolerant=tolerant)
-    if operation is OperationKind.TERMINATE:
-        vnfs = ()
     return Proposal(
         ns=ns,
         operation=operation,
@@ -203,7 +206,7 @@ def propose(
         present=frozenset(observed),
         lost=lost_snapshots(stored, observed),
         seen=seen,
-        is_idle=not plan.steps and _same_wishes(target, stored) and not (wishes.parameters or wishes.nsd_package),
+        is_idle=is_idle and not wishes.action,
     )
 
 

@@ -26,7 +26,12 @@ def operate(
         raise UsageError(f"a stop cannot wait for {patience_s:g} s", hint="0 to 86400 seconds")
     now = standing(rt, ns)
     names = {now.vnf(name).name for name in vnfs}
-    stopped = set(now.wishes.stopped)
-    stopped = stopped | names if change_state_to is PowerState.STOPPED else stopped - names
-    wishes = dataclasses.replace(now.wishes, stopped=tuple(sorted(stopped)), patience_s=patience_s)
+    were = set(now.wishes.stopped)
+    stopped = were | names if change_state_to is PowerState.STOPPED else were - names
+    wishes = dataclasses.replace(
+        now.wishes,
+        stopped=tuple(sorted(stopped)),
+        vnf_operations=dict.fromkeys(stopped ^ were, "operate"),
+        patience_s=patience_s,
+    )
     return propose(rt, now.ns.id, OperationKind.OPERATE, wishes)

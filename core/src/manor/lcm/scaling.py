@@ -56,8 +56,8 @@ def scale_ns(
 def scale_vnf(
     rt: Runtime, ns: str, vnf: str, *, aspect: str = "", steps: int = 0, to_level: int | None = None, level: str = ""
 ) -> Proposal:
-    """The proposal to scale one VNF: an ``aspect`` by ``steps`` or ``to_level`` (ScaleVnfRequest), or the whole VNF to
-    an instantiation ``level`` (ScaleVnfToLevelRequest).
+    """The proposal to scale one VNF: an ``aspect`` by ``steps`` (ScaleVnfRequest), or that aspect ``to_level`` or the
+    whole VNF to an instantiation ``level`` (ScaleVnfToLevelRequest).
 
     Raises UsageError for what the VNFD does not have, PlanRefused for what it does not allow.
     """
@@ -79,6 +79,8 @@ def scale_vnf(
     profile = next(p for p in wish.flavour.vnf_profiles if p.id == found.profile_id)
     base = wishes.vnf_levels.get(found.name, profile.instantiation_level)
     refuse_out_of_bounds(df, instances(df, base, wishes.scale_levels.get(found.name)), found.name)
+    by_steps = aspect and to_level is None
+    wishes = dataclasses.replace(wishes, vnf_operations={found.name: "scale" if by_steps else "scale_to_level"})
     return propose(rt, now.ns.id, OperationKind.SCALE, wishes)
 
 

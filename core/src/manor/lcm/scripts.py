@@ -3,7 +3,7 @@
 A script runs inside the machines, through the VNF's manager; on this host nothing but a playbook that the operator
 allowed (:mod:`manor.lcm.playbooks`). ``<operation>_start`` runs before anything of the VNF is touched,
 ``<operation>_end`` after all of it, each as a step that the journal knows. Where the VNF may be dead or goes anyway
-(heal, terminate), a start script that fails holds up nothing.
+(heal, terminate, a forceful stop), a start script that fails holds up nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from manor.api import OperationKind, Plan, Script, Scripted, Step, Undo, Verb
-from manor.errors import PlanRefused, UsageError
+from manor.api import Plan, ResourceKind, Script, Scripted, Step, Undo, Verb
+from manor.errors import ManorError, PlanRefused, UsageError
 from manor.lcm.choosing import must_be_known
 from manor.lcm.playbooks import is_playbook, why_not
 from manor.lcm.wishes import Wishes
@@ -22,26 +22,16 @@ from manor.model.desired import DesiredCheck, DesiredState
 
 if TYPE_CHECKING:
     from manor.lcm.runtime import Runtime
+    from manor.model.instance import VnfInstance
     from manor.model.vnfd import Vnfd
 
-__all__ = ["Brought", "actions", "script_from_json", "scripted"]
+__all__ = ["Brought", "Side", "actions", "script_from_json", "scripted", "side"]
 
 _SCRIPT_S = 300.0
 _MOST_BYTES = 64 << 10
-_EVENTS = {
-    OperationKind.INSTANTIATE: "instantiate",
-    OperationKind.TERMINATE: "terminate",
-    OperationKind.HEAL: "heal",
-    OperationKind.REPAIR: "heal",
-    OperationKind.SCALE: "scale",
-    OperationKind.OPERATE: "operate",
-}
-_UPDATES = {
-    "CHANGE_VNF_DF": "change_flavour",
-    "CHANGE_EXTERNAL_VNF_CONNECTIVITY": "change_external_connectivity",
-    "MODIFY_VNF_INFORMATION": "modify_information",
-    "CHANGE_VNFPKG": "change_current_package",
-}
+_KIN = {"scale_to_level": "scale"}
+"""By operation, another one whose scripts run where the package has none for it."""
+_NO_WAY_IN = "none of its machines runs that can be looked into"
 _NO_FILE = "its file is not in the package"
 _FORGIVING = frozenset({"heal_start", "terminate_start"})
 
@@ -60,45 +50,56 @@ def actions(rt: Runtime, vnfd_id: str) -> Mapping[str, Script]:
     return _brought(rt, {vnfd_id}).get(vnfd_id, Brought(scripts={}, actions={})).actions
 
 
-def scripted(
-    rt: Runtime,
-    plan: Plan,
-    wishes: Wishes,
-    *,
-    before: DesiredState | None,
-    after: DesiredState | None,
-) -> Plan:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Side:
+    """A VNF before an operation, or after it."""
+
+    name: str
+    vnfd_id: str
+    check: DesiredCheck | None
+    """Its proof, which has the way into its machines; None where none runs that can be looked into."""
+
+
+def side(state: DesiredState | None, vnfs: Iterable[VnfInstance]) -> Mapping[str, Side]:
+    """The VNFs of a service on one side of an operation, by key."""
+    checks = _checks(state)
+    return {vnf.id: Side(name=vnf.name, vnfd_id=vnf.vnfd_id, check=checks.get(vnf.id)) for vnf in vnfs}
+
+
+def scripted(rt: Runtime, plan: Plan, wishes: Wishes, *, before: Mapping[str, Side], after: Mapping[str, Side]) -> Plan:
     """The plan with the scripts around what it does to each VNF, and with the action that was asked for.
 
     Raises UsageError for an action or a parameter that there is not, PlanRefused where it cannot be run.
     """
-    old, new = _checks(before), _checks(after)
-    wanted = str(wishes.action.get("vnf", ""))
-    touched = {key: _steps_of(plan, key) for key in {**old, **new}}
-    concerned = {key: check for key, check in {**old, **new}.items() if touched[key] or key.endswith(f"/vnf/{wanted}")}
+    vnfs = {**before, **after}
+    touched = {key: _steps_of(plan, key) for key in vnfs}
+    concerned = [key for key, vnf in vnfs.items() if touched[key] or vnf.name in wishes.vnf_operations]
     if not concerned and not wishes.action:
         return plan
-    brought = _brought(rt, {str(check.view["vnfd_id"]) for check in (*old.values(), *new.values())})
+    brought = _brought(rt, {vnf.vnfd_id for vnf in (*before.values(), *after.values())})
     steps = {step.id: step for step in plan.steps}
     notes: list[str] = []
     for key in concerned:
-        if not touched[key]:
-            continue
-        event = _event(plan.operation, wishes, is_new=key not in old, goes=key not in new)
-        for moment, check in (("start", old.get(key)), ("end", new.get(key))):
-            script = _script_for(brought, check, f"{event}_{moment}") if event and check else None
-            if script is None or check is None:
+        old, new = before.get(key), after.get(key)
+        operation = _operation(wishes, old, new)
+        around = [step.id for step in touched[key]]
+        for moment, vnf in (("start", old), ("end", new)):
+            script = _script_for(brought, vnf, operation, moment) if vnf else None
+            if script is None or vnf is None:
                 continue
-            if why := _why_not(rt, check, script):
-                notes.append(f"{check.view['name']}: {script.name} is not run: {why}")
+            forgiving = script.name in _FORGIVING or (moment == "start" and wishes.patience_s == 0)
+            if vnf.check is None or (why := _why_not(rt, vnf.check, script, forgiving=forgiving)):
+                notes.append(f"{vnf.name}: {script.name} is not run: {why if vnf.check else _NO_WAY_IN}")
                 continue
-            own = _step(check, script, after=[s.id for s in touched[key]] if moment == "end" else [])
+            own = _step(vnf.check, script, after=around if moment == "end" else (), forgiving=forgiving)
             if moment == "start":
-                for step in touched[key]:
-                    steps[step.id] = dataclasses.replace(steps[step.id], depends_on=(*step.depends_on, own.id))
+                for step_id in around:
+                    step = steps[step_id]
+                    steps[step_id] = dataclasses.replace(step, depends_on=(*step.depends_on, own.id))
+                around.append(own.id)
             steps[own.id] = own
     if wishes.action:
-        own = _action(rt, wishes, new, brought, [step.id for step in plan.steps])
+        own = _action(rt, wishes, after, brought, [step.id for step in plan.steps])
         steps[own.id] = own
     starts = [step for step in steps.values() if step.id not in {s.id for s in plan.steps} and not step.depends_on]
     others = [step for step in steps.values() if step not in starts]
@@ -120,30 +121,45 @@ def _checks(state: DesiredState | None) -> dict[str, DesiredCheck]:
 
 
 def _steps_of(plan: Plan, key: str) -> list[Step]:
-    """Steps that change something of a VNF; a mere look is none."""
-    mine = [step for step in plan.steps if step.key == key or step.key.startswith(f"{key}/")]
+    """Steps that change something of a VNF, or take a snapshot of it; a mere look is none."""
+    mine = [step for step in plan.steps if any(f"{of}/".startswith(f"{key}/") for of in (step.key, _pictured(step)))]
     return mine if any(step.verb in (Verb.ENSURE, Verb.REMOVE) for step in mine) else []
 
 
-def _event(operation: OperationKind, wishes: Wishes, *, is_new: bool, goes: bool) -> str:
-    if is_new:
+def _pictured(step: Step) -> str:
+    """Key of the machine that a snapshot is of."""
+    return str((step.spec or step.before or {}).get("node", "")) if step.kind == ResourceKind.SNAPSHOT else ""
+
+
+def _operation(wishes: Wishes, old: Side | None, new: Side | None) -> str:
+    """What is done to a VNF, by the name that its interface has for it; empty where it has none."""
+    if old is None:
         return "instantiate"
-    if goes:
+    if new is None:
         return "terminate"
-    if operation is OperationKind.UPDATE:
-        return _UPDATES.get(wishes.update_type, "")
-    return _EVENTS.get(operation, "")
+    if new.name in wishes.vnf_operations:
+        return wishes.vnf_operations[new.name]
+    if old.vnfd_id != new.vnfd_id:
+        return "change_current_package"
+    # Nobody asked for it: it follows from parameters, or something of it was broken.
+    return "modify_information" if wishes.parameters else "heal"
 
 
-def _script_for(brought: Mapping[str, Brought], check: DesiredCheck, event: str) -> Script | None:
-    own = brought.get(str(check.view["vnfd_id"]))
-    return own.scripts.get(event) if own else None
+def _script_for(brought: Mapping[str, Brought], vnf: Side, operation: str, moment: str) -> Script | None:
+    known = brought[vnf.vnfd_id].scripts if vnf.vnfd_id in brought else {}
+    has_own = any(f"{operation}_{each}" in known for each in ("start", "end"))
+    return known.get(f"{operation if has_own else _KIN.get(operation)}_{moment}")
 
 
-def _why_not(rt: Runtime, check: DesiredCheck, script: Script) -> str:
+def _why_not(rt: Runtime, check: DesiredCheck, script: Script, *, forgiving: bool = False) -> str:
     if is_playbook(script):
         return why_not(rt, str(check.view["vnfd_id"]), check.nodes) or ("" if script.content else _NO_FILE)
-    manager = rt.vnfm(check.endpoint.partition(":")[2])
+    try:
+        manager = rt.vnfm(check.endpoint.partition(":")[2])
+    except ManorError as error:
+        if not forgiving:
+            raise
+        return error.message
     if not isinstance(manager, Scripted) or not manager.runs(script.kind):
         return f"{check.endpoint} runs no {script.kind or 'script of unknown kind'}"
     if script.vdu_id and all(vnfc["vdu_id"] != script.vdu_id for vnfc in check.view["vnfcs"]):
@@ -151,7 +167,9 @@ def _why_not(rt: Runtime, check: DesiredCheck, script: Script) -> str:
     return "" if script.content else _NO_FILE
 
 
-def _step(check: DesiredCheck, script: Script, *, after: Iterable[str], word: str = "script") -> Step:
+def _step(
+    check: DesiredCheck, script: Script, *, after: Iterable[str], word: str = "script", forgiving: bool = False
+) -> Step:
     return Step(
         id=f"{word} vnf {check.key} {script.name}",
         verb=Verb.CONFIGURE,
@@ -165,8 +183,7 @@ def _step(check: DesiredCheck, script: Script, *, after: Iterable[str], word: st
             "view": dict(check.view),
             "nodes": dict(check.nodes),
             "script": dataclasses.asdict(script),
-            # An action that was asked for is never forgiven, whatever it is called.
-            "forgiving": word == "script" and script.name in _FORGIVING,
+            "forgiving": forgiving,
         },
         undo=Undo.NONE,
         deadline_s=_SCRIPT_S,
@@ -176,12 +193,12 @@ def _step(check: DesiredCheck, script: Script, *, after: Iterable[str], word: st
 def _action(
     rt: Runtime,
     wishes: Wishes,
-    checks: Mapping[str, DesiredCheck],
+    vnfs: Mapping[str, Side],
     brought: Mapping[str, Brought],
     after: Iterable[str],
 ) -> Step:
     name, asked = str(wishes.action["vnf"]), str(wishes.action["name"])
-    check = next((check for check in checks.values() if check.view["name"] == name), None)
+    check = next((vnf.check for vnf in vnfs.values() if vnf.name == name), None)
     if check is None:
         raise PlanRefused(f"{name} has no machine that can be looked into", hint="its image needs a guest agent")
     own = brought.get(str(check.view["vnfd_id"]))

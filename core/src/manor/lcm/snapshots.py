@@ -52,7 +52,10 @@ def create(rt: Runtime, ns: str, vnf: str, name: str, *, description: str = "") 
         raise PlanRefused(f"{found.name} has no disk: there is nothing to take a snapshot of")
     taken = {"vnf": found.name, "description": description, "created_s": time.time(), "parts": parts}
     wishes = dataclasses.replace(
-        now.wishes, snapshots={**now.wishes.snapshots, name: taken}, update_type="CREATE_VNF_SNAPSHOT"
+        now.wishes,
+        snapshots={**now.wishes.snapshots, name: taken},
+        vnf_operations={found.name: "create_snapshot"},
+        update_type="CREATE_VNF_SNAPSHOT",
     )
     return propose(rt, now.ns.id, OperationKind.UPDATE, wishes)
 
@@ -88,7 +91,11 @@ def revert(rt: Runtime, ns: str, vnf: str, name: str) -> Proposal:
     if not reverted:
         raise PlanRefused(f"no machine of {found.name} is in snapshot {name} any more")
     wishes = dataclasses.replace(
-        now.wishes, reverted=reverted, recreate=tuple(anew), update_type="REVERT_VNF_TO_SNAPSHOT"
+        now.wishes,
+        reverted=reverted,
+        recreate=tuple(anew),
+        vnf_operations={found.name: "revert_to_snapshot"},
+        update_type="REVERT_VNF_TO_SNAPSHOT",
     )
     return propose(rt, now.ns.id, OperationKind.UPDATE, wishes)
 
@@ -96,9 +103,14 @@ def revert(rt: Runtime, ns: str, vnf: str, name: str) -> Proposal:
 def delete(rt: Runtime, ns: str, name: str) -> Proposal:
     """The proposal to be without a snapshot. Raises UsageError where there is none."""
     now = standing(rt, ns)
-    _named(now, name)
+    of = _named(now, name)["vnf"]
     left = {key: taken for key, taken in now.wishes.snapshots.items() if key != name}
-    wishes = dataclasses.replace(now.wishes, snapshots=left, update_type="DELETE_VNF_SNAPSHOT_INFO")
+    wishes = dataclasses.replace(
+        now.wishes,
+        snapshots=left,
+        vnf_operations={of: ""},  # nothing is done to the VNF
+        update_type="DELETE_VNF_SNAPSHOT_INFO",
+    )
     return propose(rt, now.ns.id, OperationKind.UPDATE, wishes)
 
 

@@ -95,7 +95,12 @@ def change_package(
         wishes = beside(
             now, wishes, names, discard_data=discard_data, instead="upgrade it rolling, which keeps the disk"
         )
-    wishes = dataclasses.replace(wishes, rollout=rollout if names else {}, update_type="CHANGE_VNFPKG")
+    wishes = dataclasses.replace(
+        wishes,
+        rollout=rollout if names else {},
+        vnf_operations=dict.fromkeys(names, "change_current_package"),
+        update_type="CHANGE_VNFPKG",
+    )
     return propose(rt, now.ns.id, OperationKind.UPDATE, wishes)
 
 

@@ -114,6 +114,9 @@ class Wishes:
     """How long a machine that is turned off is asked to shut down; 0 asks nothing, None leaves it to the VIM."""
     action: Mapping[str, Any] = field(default_factory=dict)
     """An action to have done in a VNF: ``vnf``, ``name``, ``parameters``."""
+    vnf_operations: Mapping[str, str] = field(default_factory=dict)
+    """By VNF name, what this operation is to the VNFs that it names: the operation of the VNF's interface
+    (``scale_to_level``) whose lifecycle scripts run, empty for none."""
     update_type: str = ""
     """updateType of an UPDATE (SOL005 §6.5.4.3.6), for people and for the operation's parameters."""
 
@@ -171,6 +174,7 @@ def lasting(wishes: Wishes, vnfs: Collection[str]) -> Wishes:
         cause="",
         patience_s=None,
         action={},
+        vnf_operations={},
         update_type="",
         nsd_package="",
         switched=(),
