@@ -16,7 +16,6 @@ from enum import StrEnum
 from manor.api.plan import OperationKind, Plan, Step, Undo, Verb
 from manor.api.resources import (
     Observed,
-    PowerState,
     ResourceKind,
     ResourceSpec,
     VolumeSpec,
@@ -25,6 +24,7 @@ from manor.api.resources import (
 )
 from manor.lcm import turns, vanished
 from manor.lcm.drifting import is_elsewhere, is_lost, is_well
+from manor.lcm.mending import mended_in_turn
 from manor.lcm.order import in_order, in_turn
 from manor.lcm.rollout import Rollout
 from manor.model.desired import DesiredCheck, DesiredResource, DesiredState
@@ -79,7 +79,7 @@ def diff(
     )
     differ.rollout = rollout
     plan = differ.plan()
-    return dataclasses.replace(plan, steps=tuple(_patient(step, patience_s) for step in plan.steps))
+    return dataclasses.replace(plan, steps=tuple(turns.patient(step, patience_s) for step in plan.steps))
 
 
 def changed_fields(before: ResourceSpec, after: ResourceSpec) -> frozenset[str]:
@@ -151,6 +151,10 @@ class _Differ:
                 self.changes,
             )
             turns.beside(self.rollout, self.wanted, self.desired.checks, self.steps, self.removed, self.soft)
+        if self.operation in (OperationKind.HEAL, OperationKind.REPAIR):
+            drained = mended_in_turn(
+                self.desired.checks, self.wanted, self.observed, self.steps, self.ensured, self.removed, self.soft
+            )
         turns.drained_first(self.checks_before.values(), self.observed, self.steps, self.soft, self.patience_s)
         turns.disks_last(self.steps, self.soft, self.wanted)
         vanished.disks_first(self.vanished, self.wanted, self.ensured, self.removed, self.soft)
@@ -388,15 +392,6 @@ class _Differ:
 def _said(check: DesiredCheck) -> str:
     """All that the check says, the same before and after it was kept as JSON."""
     return json.dumps([check.view, check.nodes, check.verb], sort_keys=True)
-
-
-def _patient(step: Step, patience_s: float | None) -> Step:
-    """The step with as much patience, and the time for it, where it turns a machine off."""
-    stops = step.verb is Verb.ENSURE and (step.spec or {}).get("power") == PowerState.STOPPED
-    ends = step.verb is Verb.REMOVE and step.kind == ResourceKind.NODE
-    if patience_s is None or not (stops or ends):
-        return step
-    return dataclasses.replace(step, patience_s=patience_s, deadline_s=max(step.deadline_s, 2 * patience_s + 60.0))
 
 
 def _because(why: str) -> str:

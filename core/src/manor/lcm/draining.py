@@ -1,10 +1,10 @@
-"""A function that shares its position in a chain is left out of it while its machine is made anew: no traffic falls to
-it meanwhile, and the controller changes chains without losing any. Pure."""
+"""Functions that share their positions in chains are left out of them while their machines are made anew: no traffic
+falls to them meanwhile, and the controller changes chains without losing any. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from manor.api.plan import Step, Undo, Verb
@@ -23,28 +23,35 @@ def nodes_of(element: ChainElement) -> frozenset[str]:
     return frozenset(port.key.rpartition("/")[0] for port in (element.ingress, element.egress))
 
 
-def without(spec: ChainSpec, node: str) -> ChainSpec | None:
-    """The chain with this machine at none of its positions; None where it is at none, or alone at one."""
+def without(spec: ChainSpec, nodes: Collection[str], down: Collection[str] = ()) -> ChainSpec | None:
+    """The chain with these machines at none of its positions where others are that are not ``down``; None where there
+    is no such position."""
     positions = tuple(
-        dataclasses.replace(position, elements=tuple(one for one in position.elements if node not in nodes_of(one)))
+        dataclasses.replace(position, elements=others if _works(others, down) else position.elements)
         for position in spec.positions
+        for others in [tuple(one for one in position.elements if nodes_of(one).isdisjoint(nodes))]
     )
-    if positions == spec.positions or not all(position.elements for position in positions):
-        return None
-    return dataclasses.replace(spec, positions=positions)
+    return dataclasses.replace(spec, positions=positions) if positions != spec.positions else None
+
+
+def _works(elements: Collection[ChainElement], down: Collection[str]) -> bool:
+    return any(nodes_of(one).isdisjoint(down) for one in elements)
 
 
 def shared(wanted: Mapping[str, DesiredResource], changed: Iterable[str], in_turns: list[list[str]]) -> Drains:
     """The chains, but those ``changed`` by the plan itself, and those that machines of several turns are in: turns are
     taken at the same time."""
     chains = {key: one for key, one in wanted.items() if isinstance(one.spec, ChainSpec) and key not in set(changed)}
-    turns_at = {key: sum(any(_is_at(one, node) for node in turn) for turn in in_turns) for key, one in chains.items()}
+    turns_at = {
+        key: sum(any(_is_at(one.spec, node) for node in turn) for turn in in_turns)
+        for key, one in chains.items()
+        if isinstance(one.spec, ChainSpec)
+    }
     return Drains({key: one for key, one in chains.items() if turns_at[key] == 1})
 
 
-def _is_at(chain: DesiredResource, node: str) -> bool:
-    assert isinstance(chain.spec, ChainSpec)
-    return any(node in nodes_of(one) for position in chain.spec.positions for one in position.elements)
+def _is_at(chain: ChainSpec, node: str) -> bool:
+    return any(node in nodes_of(one) for position in chain.positions for one in position.elements)
 
 
 class Drains:
@@ -57,15 +64,16 @@ class Drains:
         self.pairs: set[tuple[str, str]] = set()
         """Keys of chain and machine, where the one did without the other."""
 
-    def around(self, node: str) -> Iterator[tuple[Step, Step]]:
-        """For each chain that can do without this machine: the step that leaves it out, and that which puts it back.
+    def around(self, nodes: Collection[str], down: Collection[str] = ()) -> Iterator[tuple[Step, Step]]:
+        """For each chain that can do without these machines, with others than those that are ``down``: the step that
+        leaves them out, and that which puts them back.
 
         What they wait for is the caller's to say.
         """
-        name = node.partition("/vnf/")[2]
+        name = " and ".join(node.partition("/vnf/")[2] for node in nodes)
         for key, chain in self._chains.items():
             assert isinstance(chain.spec, ChainSpec)
-            less = without(chain.spec, node)
+            less = without(chain.spec, nodes, down)
             if less is None:
                 continue
             whole, lacking = spec_to_json(chain.spec), spec_to_json(less)
@@ -75,7 +83,7 @@ class Drains:
                 kind=less.kind,
                 key=key,
                 endpoint=chain.endpoint,
-                summary=f"turn chain {less.name} to the others at its position, before {name} goes",
+                summary=f"turn chain {less.name} to others at the position of {name} meanwhile",
                 change="check",
                 spec=lacking,
                 before=whole,
@@ -90,5 +98,5 @@ class Drains:
                 before=lacking,
             )
             self.put_back[key] = back.id
-            self.pairs.add((key, node))
+            self.pairs.update((key, node) for node in nodes if not _is_at(less, node))
             yield out, back

@@ -20,7 +20,7 @@ from manor.api.resources import (
     ResourceKind,
     SegmentSpec,
 )
-from manor.lcm.draining import shared
+from manor.lcm.draining import Drains, shared
 from manor.lcm.rollout import Rollout
 from manor.model.desired import DesiredCheck, DesiredResource
 
@@ -30,8 +30,13 @@ __all__ = [
     "beside",
     "disks_last",
     "drained_first",
+    "left_out",
+    "made_whole",
     "one_by_one",
+    "patient",
     "ports_let_go",
+    "proof",
+    "put_back",
     "standstills",
     "stopped_after",
 ]
@@ -151,35 +156,41 @@ def one_by_one(
         tried: list[tuple[DesiredCheck, Mapping[str, Any]]] = []
         for number, (check, vnfc) in enumerate(replaced):
             key = vnfc["key"]
-            pairs = list(drains.around(key))
-            _left_out(pairs, steps[removed[key]], waits, steps, soft)
+            pairs = list(drains.around([key]))
+            left_out(pairs, steps[removed[key]], waits, steps, soft)
             if number == len(replaced) - 1 and number not in gates and not pairs:
                 break  # the VNF's own check proves it
-            waits = _put_back(pairs, _proof(check, vnfc, steps, ensured), steps)
+            waits = put_back(pairs, [proof(check, vnfc, steps, ensured)], steps)
             tried.append((check, vnfc))
             if rollout and number in gates:
                 waits = [_gate(rollout, tried, waits, steps)]
-    for key, put_back in drains.put_back.items():
-        for step in [one for one in steps.values() if one.key == key and one.verb is Verb.VERIFY]:
-            soft[step.id] = [*soft.get(step.id, ()), put_back]
+    made_whole(drains, steps, soft)
     return frozenset(drains.pairs)
 
 
-def _left_out(
+def left_out(
     pairs: Sequence[tuple[Step, Step]], goes: Step, waits: Sequence[str], steps: dict[str, Step], soft: _Soft
 ) -> None:
-    """The machine goes after what it waits for, and after chains have turned to others."""
+    """A machine goes after what it waits for, and after chains have turned to others."""
     after = [*goes.depends_on, *waits]
     for out, _ in pairs:
         steps[out.id] = dataclasses.replace(out, depends_on=tuple(dict.fromkeys(after)))
     soft[goes.id] = [*soft.get(goes.id, ()), *waits, *(out.id for out, _ in pairs)]
 
 
-def _put_back(pairs: Sequence[tuple[Step, Step]], proof: str, steps: dict[str, Step]) -> list[str]:
-    """Chains turn to the machine again once it is proven; what the next one waits for."""
+def put_back(pairs: Sequence[tuple[Step, Step]], proofs: Sequence[str], steps: dict[str, Step]) -> list[str]:
+    """Chains turn to the machines again once they are proven; what the next one waits for."""
     for _, back in pairs:
-        steps[back.id] = dataclasses.replace(back, depends_on=(proof,))
-    return [back.id for _, back in pairs] or [proof]
+        steps[back.id] = dataclasses.replace(back, depends_on=tuple(proofs))
+    return [back.id for _, back in pairs] or list(proofs)
+
+
+def made_whole(drains: Drains, steps: Mapping[str, Step], soft: _Soft) -> None:
+    """Chains are proven, and ensured where the plan does that too, after they turned to all of their machines again."""
+    for key, last in drains.put_back.items():
+        for step in steps.values():
+            if step.key == key and (step.verb is Verb.VERIFY or step.id == f"ensure chain {key}"):
+                soft[step.id] = [*soft.get(step.id, ()), last]
 
 
 def beside(
@@ -268,7 +279,7 @@ def _named(machines: Sequence[tuple[DesiredCheck, Mapping[str, Any]]]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _proof(
+def proof(
     check: DesiredCheck, vnfc: Mapping[str, Any], steps: dict[str, Step], ensured: Mapping[str, tuple[str, ...]]
 ) -> str:
     """Id of the step that proves one machine of a VNF."""
@@ -335,6 +346,13 @@ def _turns_off(step: Step) -> bool:
     return step.verb is Verb.REMOVE or (
         step.verb is Verb.ENSURE and (step.spec or {}).get("power") == PowerState.STOPPED
     )
+
+
+def patient(step: Step, patience_s: float | None) -> Step:
+    """The step with as much patience, and the time for it, where it turns a machine off."""
+    if patience_s is None or step.kind != ResourceKind.NODE or not _turns_off(step):
+        return step
+    return dataclasses.replace(step, patience_s=patience_s, deadline_s=max(step.deadline_s, 2 * patience_s + 60.0))
 
 
 def _has_inside(check: DesiredCheck) -> bool:
