@@ -132,9 +132,9 @@ class Watched:
             and alarm["learned"] is learned
         ]
 
-    def is_calm(self) -> bool:
-        """Whether no alarm is up."""
-        return not self.demo.ask("alarm", "list")
+    def is_calm(self, *, learned: bool = True) -> bool:
+        """Whether no alarm is up; what detectors suspect counts with ``learned``."""
+        return not [alarm for alarm in self.demo.ask("alarm", "list") if learned or not alarm["learned"]]
 
     def operations(self, since_s: float) -> list[dict[str, Any]]:
         """Operations on the service begun since then."""
