@@ -24,6 +24,7 @@ from manor.api import (
     SdnPort,
     SegmentSpec,
 )
+from manor.errors import Unreachable
 from manor.fakes import Action, FakeHost, FakeSdn, FakeVim, Fault, When, World
 from manor.plugin import Plugins, PluginSettings
 
@@ -156,6 +157,7 @@ def test_hosts_come_and_go(file: Path) -> None:
     vim = FakeVim(world)
     vim.ensure(network(), ctx())
     World(state_file=file).set_hosts(FakeHost(name="host-1", reachable=False), FakeHost(name="host-2"))
-    (seen,) = vim.observe(QUERY, ctx())
-    assert seen.phase is Phase.UNKNOWN
+    with pytest.raises(Unreachable) as caught:
+        vim.observe(QUERY, ctx())
+    assert (caught.value.hosts.keys(), caught.value.found) == ({"host-1"}, ())
     assert [host.reachable for host in vim.capabilities(ctx()).hosts] == [False, True]

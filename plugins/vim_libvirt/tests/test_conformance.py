@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,13 @@ OWNER = "manor/kit"
 class LibvirtWorld(VimWorld):
     """Another administrator of the same hypervisor."""
 
-    def __init__(self, address: str, connect: Any, **settings: object) -> None:
+    def __init__(self, address: str, connect: Any, own: dict[str, object] | None = None, **settings: object) -> None:
+        """``settings`` are the stranger's; ``own`` what differs in those of the driver."""
         start_event_loop()
         self.connection = libvirt.open(address)
         self._connect = connect
         self._settings = settings
+        self._own = own or {}
         self.drivers: list[LibvirtVim] = []
 
     def stop(self, observed: Observed) -> None:
@@ -57,6 +60,13 @@ class LibvirtWorld(VimWorld):
 
     def stranger(self) -> Vim:
         return self._connect("manor/stranger", **self._settings)
+
+    @contextmanager
+    def beside_a_dead_host(self, owner: str, dead: str) -> Iterator[Vim]:
+        settings = {**self._settings, **self._own}
+        accel = {"accel": settings.pop("accel")} if "accel" in settings else {}
+        nobody = {"name": dead, "uri": "qemu+unix:///system?socket=/nonexistent/libvirt-sock"}
+        yield self._connect(owner, hosts=[nobody, settings], **accel)
 
     def inventory(self) -> Collection[str]:
         names = [f"domain {d.name()}" for d in self.connection.listAllDomains()]
@@ -88,7 +98,7 @@ class LabWorld(LibvirtWorld):
     """The host itself can be looked into."""
 
     def __init__(self, lab: LabHost, connect: Any, **settings: object) -> None:
-        super().__init__(lab.uri, connect, **settings)
+        super().__init__(lab.uri, connect, {"pool_dir": str(lab.pool_dir)}, **settings)
         self._lab = lab
 
     def _destroy_file(self, path: str) -> None:

@@ -109,7 +109,11 @@ def compared(
     for key, endpoint in wanted.items():  # images are nobody's own
         if key not in observed and (shared := seen.observed.get(endpoint, {}).get(key)) is not None:
             observed[key] = shared
-    visible = tuple(r for r in service.desired.resources if r.endpoint in seen.observed)
+    visible = tuple(
+        r
+        for r in service.desired.resources
+        if r.endpoint in seen.observed and f"{r.endpoint}/{getattr(r.spec, 'host', '')}" not in seen.lost_hosts
+    )
     found = drifted(replace(service.desired, resources=visible), observed, found_at)
     known = before.since_s if before is not None and before.is_of(service) else {}
     since_s = {(one.key, one.drift): known.get((one.key, one.drift), now_s) for one in found}

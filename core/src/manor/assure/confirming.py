@@ -145,9 +145,9 @@ def confirm(
     nodes = {node.key: (endpoint, node) for endpoint, node in service.nodes()}
     if key not in nodes:
         return ()
-    endpoint, _ = nodes[key]
+    endpoint, node = nodes[key]
     seen = sight.seen(endpoint, key)
-    if endpoint in sight.observed and (seen is None or seen.phase not in (Phase.ACTIVE, Phase.UNKNOWN)):
+    if not sight.is_hidden(endpoint, node.host) and (seen is None or seen.phase not in (Phase.ACTIVE, Phase.UNKNOWN)):
         signs.append(f"VIM: it is {seen.phase if seen else 'absent'}")
     # One that sends what it usually sends is too busy to answer, as under a crowd.
     if sight.unheard_s.get(key, 0.0) >= _SILENT_S and key not in sight.at_work:

@@ -13,6 +13,7 @@ from manor.assure.declared import declared
 from manor.assure.sight import Declared, Service
 from manor.errors import DriverError, ManorError, NotFound, Unsupported
 from manor.lcm.runtime import Runtime
+from manor.lcm.world import answered
 from manor.model.desired import DesiredState
 from manor.model.instance import NsState, OperationState, PackageKind
 
@@ -99,19 +100,12 @@ def look(rt: Runtime, endpoints: Iterable[str], *, everything: bool = False) -> 
 
     def ask(endpoint: str) -> tuple[dict[str, Observed] | None, str, dict[str, str]]:
         is_vim = endpoint.startswith("vim:")
-        lost: dict[str, str] = {}
         try:
-            driver = rt.driver(endpoint)
             query = Query(owner=rt.owner, kinds=None if everything else _NODES if is_vim else _FLOWS)
-            ctx = CallContext.within(_EVERYTHING_S if everything else LOOK_S)
-            found = {seen.ref.key: seen for seen in driver.observe(query, ctx)}
+            seen, away = answered(rt.driver(endpoint), query, _EVERYTHING_S if everything else LOOK_S)
         except ManorError as error:
-            if is_vim:
-                lost = _lost_hosts(rt, endpoint)
-            return None, error.message, lost
-        if is_vim and any(seen.phase is Phase.UNKNOWN for seen in found.values()):
-            lost = _lost_hosts(rt, endpoint)
-        return found, "", lost
+            return None, error.message, _lost_hosts(rt, endpoint) if is_vim else {}
+        return {one.ref.key: one for one in seen}, "", {f"{endpoint}/{host}": why for host, why in away.items()}
 
     asked = sorted(endpoints)
     answers = _at_once(ask, asked)
@@ -142,9 +136,13 @@ class Looking:
             if not future.done():
                 self._beside[endpoint] = future, before
         for seen in parts:
-            for endpoint in seen.silent.keys() - self._beside.keys():
-                lost = {host: why for host, why in seen.lost_hosts.items() if host.startswith(f"{endpoint}/")}
-                known = Seen(silent={endpoint: seen.silent[endpoint]}, lost_hosts=lost)
+            slow = seen.silent.keys() | {host.rpartition("/")[0] for host in seen.lost_hosts}
+            for endpoint in slow - self._beside.keys():
+                known = Seen(
+                    observed={name: found for name, found in seen.observed.items() if name == endpoint},
+                    silent={name: why for name, why in seen.silent.items() if name == endpoint},
+                    lost_hosts={host: why for host, why in seen.lost_hosts.items() if host.startswith(f"{endpoint}/")},
+                )
                 self._beside[endpoint] = self._pool.submit(look, self._rt, {endpoint}), known
         return Seen(
             observed={name: found for seen in parts for name, found in seen.observed.items()},

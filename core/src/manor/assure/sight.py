@@ -120,3 +120,7 @@ class Sight:
     def seen(self, endpoint: str, key: str) -> Observed | None:
         """A resource as its endpoint showed it."""
         return self.observed.get(endpoint, {}).get(key)
+
+    def is_hidden(self, endpoint: str, host: str) -> bool:
+        """Whether nobody can tell what is on a host: its endpoint did not answer, or the host does not answer it."""
+        return endpoint not in self.observed or f"{endpoint}/{host}" in self.lost_hosts

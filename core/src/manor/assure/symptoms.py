@@ -84,7 +84,7 @@ def find_symptoms(services: Sequence[Service], sight: Sight, settings: Assurance
             continue
         found: list[Symptom] = []
         for endpoint, node in service.nodes():
-            if endpoint not in sight.observed or _unknown(sight.seen(endpoint, node.key)):
+            if sight.is_hidden(endpoint, node.host) or _unknown(sight.seen(endpoint, node.key)):
                 blind.update((node.key, service.place(endpoint, node.host)))
             else:
                 found += _node(service, endpoint, node, sight, settings)

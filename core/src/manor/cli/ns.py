@@ -35,6 +35,10 @@ Place = Annotated[
 Sdn = Annotated[str, typer.Option("--sdn", help="Controller, where several are registered.")]
 Policy = Annotated[str, typer.Option("--policy", help="Placement policy.")]
 Level = Annotated[str, typer.Option("--level", help="Instantiation level of the NSD.")]
+Scale = Annotated[
+    list[str] | None,
+    typer.Option("--scale", metavar="VNF:ASPECT=LEVEL", help="Scale level that a VNF begins at; repeatable."),
+]
 
 
 class Planned(StrEnum):
@@ -54,14 +58,20 @@ class Picture(StrEnum):
     JSON = "json"
 
 
-def _wishes(vim: str, place: list[str] | None, sdn: str, policy: str, level: str) -> Wishes:
+def _wishes(vim: str, place: list[str] | None, sdn: str, policy: str, level: str, scale: list[str] | None) -> Wishes:
     from manor.lcm.wishes import Wishes
 
     said = pairs(place or (), option="--place")
     if nowhere := [vnf for vnf, where in said.items() if not where]:
         raise UsageError(f"--place {nowhere[0]}= says no place", hint=f"--place {nowhere[0]}=VIM[/HOST], or site:SITE")
     places = {"*": vim} if vim else {}
-    return Wishes(sdn=sdn, placement=policy, level=level, locations={**places, **said})
+    levels: dict[str, dict[str, int]] = {}
+    for what, number in pairs(scale or (), option="--scale").items():
+        vnf, _, aspect = what.rpartition(":")
+        if not (vnf and aspect and number.isascii() and number.isdigit()):
+            raise UsageError(f"--scale takes VNF:ASPECT=LEVEL, not '{what}={number}'", hint="--scale web:workers=2")
+        levels.setdefault(vnf, {})[aspect] = int(number)
+    return Wishes(sdn=sdn, placement=policy, level=level, locations={**places, **said}, scale_levels=levels)
 
 
 @app.command()
@@ -103,6 +113,7 @@ def plan(
     sdn: Sdn = "",
     policy: Policy = "balanced",
     level: Level = "",
+    scale: Scale = None,
 ) -> None:
     """Show what an operation would do: every resource, where, and why. Changes nothing."""
     from manor.api.plan import OperationKind
@@ -110,7 +121,7 @@ def plan(
     from manor.lcm import ns
 
     s = session(ctx)
-    wishes = _wishes(vim, place, sdn, policy, level)
+    wishes = _wishes(vim, place, sdn, policy, level, scale)
     proposal = ns.propose(s.runtime, find_ns(s, service).id, OperationKind(operation.upper()), wishes)
     if save is not None:
         save_plan(save, proposal)
@@ -137,6 +148,7 @@ def instantiate(
     sdn: Sdn = "",
     policy: Policy = "balanced",
     level: Level = "",
+    scale: Scale = None,
 ) -> None:
     """Bring a service up: plan, ask, do, prove."""
     from manor.api.plan import OperationKind
@@ -154,7 +166,7 @@ def instantiate(
             )
         proposal = ns.confirm(s.runtime, saved, wishes)
     else:
-        wishes = _wishes(vim, place, sdn, policy, level)
+        wishes = _wishes(vim, place, sdn, policy, level, scale)
         proposal = ns.propose(s.runtime, found.id, OperationKind.INSTANTIATE, wishes)
         approve(s, proposal, yes=yes)
     run(s, proposal, on_failure=on_failure, wait=not no_wait)
@@ -297,6 +309,7 @@ def drift(
         return
 
     flows = flows_of(s, found.id)
+    unseen = [f"{endpoint} on {host} does not answer: {why}" for (endpoint, host), why in proposal.silent.items()]
 
     def human() -> None:
         if drifted:
@@ -307,13 +320,15 @@ def drift(
             s.out.note(f"bring it back with: manor ns drift {found.name} --repair")
         if lost:
             s.out.note(f"be without it: manor vnf snapshot delete {found.name} NAME")
-        if not drifted and not lost:
+        if not drifted and not lost and not unseen:
             s.out.line(f"{found.name} is as it should be: {len(proposal.plan.unchanged)} resources")
 
-    answer = {"drift": drifted or bool(lost), "lost": proposal.lost, "flows": flows, **plan_document(proposal)}
-    s.out.result(answer, human)
-    if drifted or lost:
-        raise typer.Exit(ExitCode.GENERAL)
+    answer = {"drift": drifted or bool(lost), "lost": proposal.lost, "flows": flows, "unseen": unseen}
+    s.out.result({**answer, **plan_document(proposal)}, human)
+    for line in unseen:
+        s.out.warn(f"not all of {found.name} could be looked at: {line}")
+    if drifted or lost or unseen:
+        raise typer.Exit(ExitCode.GENERAL if drifted or lost else ExitCode.DRIVER)
 
 
 @app.command()

@@ -28,6 +28,7 @@ _COLOURS = {
     Action.REPAIR: "yellow",
     Action.REPLACE: "magenta",
     Action.REMOVE: "red",
+    Action.LEAVE: "yellow",
     Action.CHECK: "dim",
 }
 
@@ -119,7 +120,9 @@ def ended(
     what = f"{operation.operation} {operation.ns_name}"
     for key in operation.orphans:
         s.out.warn(f"left behind: {key} (manor vim orphans)")
-    if operation.state in wanted:
+    # What no step failed at, and is not done, was left where nobody answers: as the plan said.
+    is_left = operation.state is OperationState.PARTIALLY_COMPLETED and not operation.error
+    if operation.state in wanted or is_left:
         took = seconds(max(0.0, operation.state_entered_s - operation.start_s))
         if not said:
             s.out.result(operation, lambda: s.out.line(f"{what} {operation.state} in {took}", style="green"))

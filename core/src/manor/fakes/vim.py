@@ -30,7 +30,7 @@ from manor.api import (
     VolumeSpec,
     spec_hash,
 )
-from manor.errors import Conflict, NotFound, Permanent, Transient, Unsupported
+from manor.errors import Conflict, NotFound, Permanent, Transient, Unreachable, Unsupported
 from manor.fakes.faults import Moment, When
 from manor.fakes.rules import IN_PLACE, VimSpec, changed, refuse_unsound, used, users
 from manor.fakes.world import FakeHost, Native, State, World, name_of, ref_of
@@ -47,6 +47,9 @@ _KINDS = {
     ResourceKind.IMAGE: VimCapability.IMAGE,
     ResourceKind.SNAPSHOT: VimCapability.SNAPSHOT,
 }
+
+
+_AWAY = "it does not answer"
 
 
 def _echo(_key: str, argv: Sequence[str], stdin: bytes) -> GuestResult:
@@ -86,14 +89,26 @@ class FakeVim:
         )
 
     def observe(self, query: Query, ctx: CallContext) -> Sequence[Observed]:
-        """What the world holds for this owner; UNKNOWN on a host that cannot be reached."""
+        """What the world holds for this owner. Raises Unreachable where a host cannot be reached."""
         self._begin("observe", "", query.prefix, ctx)
         with self.world.look() as state:
-            return [
-                self._observed(native, state)
+            away = [host.name for host in state.hosts if not host.reachable and query.asks(host.name)]
+            found = [
+                self._observed(native)
                 for native in state.natives.values()
-                if native.spec.owner == query.owner and native.spec.kind in _KINDS and query.admits(ref_of(native.spec))
+                if native.spec.owner == query.owner
+                and native.spec.kind in _KINDS
+                and query.admits(ref_of(native.spec))
+                and _reachable(native.spec, state)
             ]
+        if away:
+            raise Unreachable(
+                f"{', '.join(away)} cannot be looked at: {_AWAY}",
+                hosts=dict.fromkeys(away, _AWAY),
+                found=found,
+                retry_after_s=0.01,
+            )
+        return found
 
     def ensure(self, spec: ResourceSpec, ctx: CallContext) -> Observed:
         """Create, change in place, start again, or refuse with what a real platform would say."""
@@ -105,7 +120,7 @@ class FakeVim:
         self._begin("ensure", spec.kind, spec.key, ctx)
         with self.world.change() as state:
             native = self._put(spec, state)
-            observed = self._observed(native, state)
+            observed = self._observed(native)
         self._end("ensure", spec.kind, spec.key, ctx)
         return observed
 
@@ -113,9 +128,9 @@ class FakeVim:
         """Remove from ``ref.host``, or wherever it is. Raises Conflict while something uses it."""
         self._begin("remove", ref.kind, ref.key, ctx)
         with self.world.change() as state:
+            if any(not host.reachable and ref.host in ("", host.name) for host in state.hosts):
+                raise Transient(f"{ref.kind} {ref.key}: its host: {_AWAY}", retry_after_s=0.01)
             for native in _find(ref, self._owner, state):
-                if not _reachable(native.spec, state):
-                    raise Transient(f"{ref.kind} {ref.key}: its host does not answer", retry_after_s=0.01)
                 if using := users(native.spec, state):
                     raise Conflict(f"{ref.kind} {ref.key} is in use by {', '.join(using)}", replace=False)
                 del state.natives[name_of(native.spec)]
@@ -132,7 +147,8 @@ class FakeVim:
         self._begin("samples", ResourceKind.NODE, "", ctx)
         now_s = time.time()
         with self.world.look() as state:
-            running = [n for ref in refs for n in _find(ref, self._owner, state) if n.phase is Phase.ACTIVE]
+            found = [native for ref in refs for native in _find(ref, self._owner, state)]
+            running = [n for n in found if n.phase is Phase.ACTIVE and _reachable(n.spec, state)]
         return [
             Sample(metric=metric, value=value, unit="%", key=native.spec.key, time_s=now_s)
             for native in running
@@ -204,20 +220,17 @@ class FakeVim:
                 state.number_port(spec.host, port.device)
         return native
 
-    def _observed(self, native: Native, state: State) -> Observed:
+    def _observed(self, native: Native) -> Observed:
         spec = native.spec
         detail: dict[str, object] = {}
         if isinstance(spec, NodeSpec):
             detail["ports"] = [port.device for port in spec.ports]
             detail["guest"] = self._answers(native)
-        reachable = _reachable(spec, state)
-        if not reachable:
-            detail["reason"] = "its host does not answer"
         return Observed(
             ref=ref_of(spec),
             owner=spec.owner,
             native_id=native.native_id,
-            phase=native.phase if reachable else Phase.UNKNOWN,
+            phase=native.phase,
             spec_hash=native.spec_hash,
             addresses=tuple(a for p in spec.ports for a in p.addresses) if isinstance(spec, NodeSpec) else (),
             detail=detail,
@@ -234,8 +247,12 @@ class FakeVim:
 
     def _nodes(self, ref: ResourceRef, state: State) -> list[Native]:
         found = _find(ref, self._owner, state)
+        if any(not host.reachable and ref.host in ("", host.name) for host in state.hosts) and not found:
+            raise Transient(f"{ref.kind} {ref.key}: whether it is there: {_AWAY}", retry_after_s=0.01)
         if not found:
             raise NotFound(f"{ref.kind} {ref.key} is not there")
+        if not all(_reachable(native.spec, state) for native in found):
+            raise Transient(f"{ref.kind} {ref.key}: its host: {_AWAY}", retry_after_s=0.01)
         return found
 
     def _needs(self, capability: VimCapability) -> None:
@@ -305,5 +322,5 @@ def _host(host: FakeHost, state: State) -> Host:
         storage_free_bytes=host.storage_bytes - storage,
         zone=host.zone,
         reachable=host.reachable,
-        reason="" if host.reachable else "it does not answer",
+        reason="" if host.reachable else _AWAY,
     )

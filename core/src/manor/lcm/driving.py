@@ -153,8 +153,7 @@ class Driving:
         if step.verb is Verb.ENSURE:
             return self._ensure(step, ctx)
         if step.verb is Verb.REMOVE:
-            ref = ResourceRef(kind=ResourceKind(step.kind), key=step.key, host=step.host)
-            self.rt.driver(step.endpoint).remove(ref, ctx)
+            self._remove(step, ctx)
             return None
         if step.verb is Verb.CONFIGURE:
             return self._until(self._configured, step, ctx)
@@ -167,7 +166,7 @@ class Driving:
         """The step's resource as it is, or None where it is not there or the step is about no resource."""
         if step.verb in (Verb.CONFIGURE, Verb.VERIFY, Verb.QUIESCE):
             return None
-        return self._seen(step.endpoint, step.kind, step.key, ctx)
+        return self._seen(step, step.key, ctx)
 
     def _ensure(self, step: Step, ctx: CallContext) -> Observed:
         if step.spec is None:
@@ -180,12 +179,21 @@ class Driving:
             if spec.kind is ResourceKind.NODE and step.change in _ANEW:
                 forget(self.rt.home, spec.key)
             if isinstance(spec, ImageSpec) and not Path(spec.source).exists():
-                there = self._seen(step.endpoint, step.kind, step.key, ctx)
+                there = self._seen(step, step.key, ctx)
                 if there is not None and there.phase is Phase.ACTIVE:
                     return there
                 spec = self._at_hand(spec)
             observed = driver.ensure(spec, ctx)
         return observed
+
+    def _remove(self, step: Step, ctx: CallContext) -> None:
+        try:
+            ref = ResourceRef(kind=ResourceKind(step.kind), key=step.key, host=step.host)
+            self.rt.driver(step.endpoint).remove(ref, ctx)
+        except Transient as error:
+            if not _is_forgiving(step):
+                raise
+            ctx.log.warning("%s: %s", step.id, error.message)
 
     def _at_hand(self, spec: ImageSpec) -> ImageSpec:
         """The image with its file where this node keeps it: who made the plan may have another home."""
@@ -278,7 +286,7 @@ class Driving:
     def _active(self, step: Step, ctx: CallContext) -> Observed:
         data = step.spec or {}
         key = str(data.get("resource", step.key))
-        seen = self._seen(step.endpoint, step.kind, key, ctx)
+        seen = self._seen(step, key, ctx)
         wanted = Phase.STOPPED if data.get("power") == PowerState.STOPPED else Phase.ACTIVE
         if seen is not None and seen.phase is wanted:
             return seen
@@ -317,7 +325,13 @@ class Driving:
         }
         return view, guests
 
-    def _seen(self, endpoint: str, kind: str, key: str, ctx: CallContext) -> Observed | None:
-        query = Query(owner=self.rt.owner, kinds=frozenset({ResourceKind(kind)}), keys=frozenset({key}))
-        found = self.rt.driver(endpoint).observe(query, ctx)
+    def _seen(self, step: Step, key: str, ctx: CallContext) -> Observed | None:
+        """What is there where the step is at work: hosts that it has nothing to do with may be silent."""
+        query = Query(
+            owner=self.rt.owner,
+            kinds=frozenset({ResourceKind(step.kind)}),
+            keys=frozenset({key}),
+            hosts=frozenset({step.host}) if step.host else None,
+        )
+        found = self.rt.driver(step.endpoint).observe(query, ctx)
         return found[0] if found else None

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from manor.api.plan import Undo, Verb
+from manor.lcm.away import LEAVE
 from manor.lcm.states import Trigger, advance
 from manor.lcm.wave import End, Mode, left_planned, lost
 from manor.model.instance import OnFailure, OperationState, StepRecord, StepState
@@ -41,7 +42,7 @@ def turn(state: OperationState, mode: Mode, end: End, rows: Mapping[str, StepRec
             # What an operation before this one had left behind, and this one could not remove either, is told again.
             left = sorted({row.step.key for row in rows.values() if _was_left_over(row)})
             return Turn(states=(advance(state, Trigger.SUCCEEDED),), error=error, hint=hint, orphans=tuple(left))
-        partly = any(row.state is not StepState.DONE for row in rows.values())
+        partly = any(row.state is not StepState.DONE and not _was_left_before(row) for row in rows.values())
         event = Trigger.PARTLY_SUCCEEDED if partly else Trigger.SUCCEEDED
         return Turn(states=(advance(state, event),), error=error, hint=hint, orphans=_orphans(rows, mode))
     failed = advance(state, Trigger.FAILED)
@@ -87,6 +88,11 @@ def _was_not_adopted(row: StepRecord) -> bool:
     step = row.step
     is_adoption = step.verb is Verb.ENSURE and step.undo is Undo.REMOVE and step.change not in ("create", "replace")
     return is_adoption and not row.attempt
+
+
+def _was_left_before(row: StepRecord) -> bool:
+    """Whether an operation before this one left it on a host that has not answered since: no part of this one."""
+    return row.step.change == LEAVE and row.step.before is None
 
 
 def _is_left_over(row: StepRecord) -> bool:

@@ -13,7 +13,7 @@ from manor.api import CallContext, Capabilities, Observed, Query, ResourceKind, 
 from manor.errors import DriverError, PluginError, UsageError
 from manor.lcm.runtime import Runtime, endpoint_id
 from manor.lcm.turns import STANDS_ON
-from manor.lcm.world import endpoints_of, registered
+from manor.lcm.world import answered, endpoints_of, registered
 from manor.model.instance import Endpoint, EndpointKind
 from manor.nfvo.storage import image_keys
 from manor.plugin import unguarded
@@ -110,10 +110,12 @@ def forget_images(rt: Runtime, sha256s: frozenset[str]) -> tuple[str, ...]:
     prefixes = tuple(f"{key}@" for sha256 in sha256s for key in image_keys(sha256))
     for name in registered(rt, EndpointKind.VIM):
         try:
-            ours = _seen(rt, endpoint_id(EndpointKind.VIM, name), frozenset({ResourceKind.IMAGE}))
+            query = Query(owner=rt.owner, kinds=frozenset({ResourceKind.IMAGE}))
+            ours, away = answered(rt.driver(endpoint_id(EndpointKind.VIM, name)), query, _REMOVE_S)
         except (DriverError, PluginError):
             left += [f"{prefix}{name}" for prefix in prefixes]
             continue
+        left += [f"{prefix}{name}/{host}" for prefix in prefixes for host in away]
         wanted = [one for one in ours if one.ref.key.startswith(prefixes)]
         left += _taken_off(rt, endpoint_id(EndpointKind.VIM, name), wanted)
     return tuple(left)
@@ -136,10 +138,9 @@ def orphans(rt: Runtime) -> tuple[list[Orphan], dict[str, str]]:
         for name in registered(rt, kind):
             endpoint = endpoint_id(kind, name)
             try:
-                seen += [Orphan(endpoint=endpoint, observed=one) for one in _seen(rt, endpoint)]
-                if kind is EndpointKind.VIM:
-                    away = (host for host in check(rt, kind, name).hosts if not host.reachable)
-                    silent |= {f"{endpoint} on {host.name}": host.reason or "not reachable" for host in away}
+                found, away = answered(rt.driver(endpoint), Query(owner=rt.owner), _REMOVE_S)
+                seen += [Orphan(endpoint=endpoint, observed=one) for one in found]
+                silent |= {f"{endpoint} on {host}": why for host, why in away.items()}
             except (DriverError, PluginError) as error:
                 silent[endpoint] = error.message
     # Only now: what an operation has made since the claims were read would look like nobody's.
@@ -192,9 +193,8 @@ def _taken_off(rt: Runtime, endpoint: str, ours: list[Observed]) -> tuple[str, .
     return tuple(left)
 
 
-def _seen(rt: Runtime, endpoint: str, kinds: frozenset[ResourceKind] | None = None) -> list[Observed]:
-    query = Query(owner=rt.owner, kinds=kinds)
-    return list(rt.driver(endpoint).observe(query, CallContext.within(_REMOVE_S)))
+def _seen(rt: Runtime, endpoint: str) -> list[Observed]:
+    return list(rt.driver(endpoint).observe(Query(owner=rt.owner), CallContext.within(_REMOVE_S)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

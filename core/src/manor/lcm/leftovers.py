@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from manor.api import Observed, Plan, Undo, Verb
+from manor.api import Observed, Phase, Plan, Step, Undo, Verb
+from manor.lcm.away import leave
 from manor.model.desired import DesiredState
 from manor.model.instance import NsInstance, OperationState
 
-__all__ = ["for_good", "left_behind", "left_over", "merged", "where_left", "without_absent"]
+__all__ = ["for_good", "left_behind", "left_over", "merged", "still_left", "where_left", "without_absent"]
 
 
 def left_behind(tx: Any, ns: NsInstance) -> DesiredState | None:
@@ -33,6 +34,19 @@ def where_left(tx: Any, ns: NsInstance) -> frozenset[str]:
         return frozenset()
     steps = (row.step for row in operations.steps(tx, unfinished))
     return frozenset(step.endpoint for step in steps if step.verb in (Verb.ENSURE, Verb.REMOVE))
+
+
+def still_left(tx: Any, ns: NsInstance) -> tuple[Step, ...]:
+    """What the last operation told as orphans, to be told again by the next one for as long as nobody can go for it."""
+    from manor.store import operations
+
+    if not ns.last_operation or not (orphans := operations.get(tx, ns.last_operation).orphans):
+        return ()
+    steps = (row.step for row in operations.steps(tx, ns.last_operation) if row.step.key in orphans)
+    return tuple(
+        leave(step.kind, step.key, step.endpoint, step.host)
+        for step in {s.key: s for s in steps if s.verb in (Verb.ENSURE, Verb.REMOVE)}.values()
+    )
 
 
 def _not_completed(tx: Any, ns: NsInstance) -> str | None:
@@ -82,6 +96,7 @@ def without_absent(
     if state is None:
         return None
     kept = {resource.spec.key for resource in stored.resources} if stored else set()
+    there = {key for key, seen in observed.items() if seen.phase is not Phase.UNKNOWN}
     return dataclasses.replace(
-        state, resources=tuple(r for r in state.resources if r.spec.key in kept or r.spec.key in observed)
+        state, resources=tuple(r for r in state.resources if r.spec.key in kept or r.spec.key in there)
     )

@@ -10,17 +10,18 @@ import dataclasses
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from manor.api import Finding, OperationKind, Plan, ServiceView, Severity
 from manor.errors import PlanRefused, UsageError
+from manor.lcm.away import Silent, parted, with_left
 from manor.lcm.chainplan import refuse_astray
 from manor.lcm.choosing import must_be_known
 from manor.lcm.claims import Seen
 from manor.lcm.diff import diff
 from manor.lcm.drifting import lost_snapshots
-from manor.lcm.leftovers import for_good, left_behind, left_over, merged, where_left, without_absent
+from manor.lcm.leftovers import for_good, left_behind, left_over, merged, still_left, where_left, without_absent
 from manor.lcm.plans import plan_digest, require_same
 from manor.lcm.rollout import rollout_of
 from manor.lcm.runtime import Runtime
@@ -30,7 +31,7 @@ from manor.lcm.target import Target
 from manor.lcm.vanished import overlooked
 from manor.lcm.wanted import planned
 from manor.lcm.wishes import Wishes, lasting, must_be_enabled, wishes_from_json, wishes_to_json
-from manor.lcm.world import endpoints_of, observe
+from manor.lcm.world import cut_off, endpoints_of, observe
 from manor.model.desired import DesiredState
 from manor.model.instance import (
     CancelMode,
@@ -73,6 +74,8 @@ class Proposal:
     """Keys of what is there now."""
     lost: tuple[str, ...] = ()
     """Keys of snapshots that should be there and are not: nothing brings them back."""
+    silent: Silent = field(default_factory=dict)
+    """Hosts on which it has something and nobody could look."""
     is_idle: bool = False
     """Nothing would be done, nor anything be wanted otherwise than it is."""
     seen: Seen | None = None
@@ -147,6 +150,7 @@ def propose(
         vnfs = instances.vnfs(tx, ns.id)
         busy = operations.active(tx, ns.id)
         left = left_behind(tx, ns)
+        told = still_left(tx, ns)
         also = where_left(tx, ns) if operation is OperationKind.TERMINATE else frozenset()
         if wishes.nsd_package:
             package = packages.get(tx, wishes.nsd_package, kind=PackageKind.NS)
@@ -177,23 +181,32 @@ def propose(
     observed, found_at = overlooked(stored, view.observed, overlook), view.found_at
     if not tolerant:
         previous = without_absent(previous, stored, observed)
+    parts = parted(
+        target,
+        previous,
+        observed,
+        silent=view.silent,
+        cut=cut_off(rt, endpoints_of(previous, target), {host for _, host in view.silent}),
+        recreate=wishes.recreate,
+    )
     nothing = DesiredState(service_id=ns.id, service_name=ns.name)
     plan = diff(
-        target or nothing,
-        observed,
-        previous,
+        parts.target or nothing,
+        parts.observed,
+        parts.previous,
         operation,
         replace_on=_replace_on(rt, target),
         found_at=found_at,
         recreate=frozenset(wishes.recreate),
-        left_over=left_over(target, stored, observed),
+        left_over=left_over(target, stored, parts.observed),
         patience_s=wishes.patience_s,
         rollout=rollout_of(wishes.rollout, ns.id),
     )
     plan = for_good(plan, stored)
     is_idle = not plan.steps and _same_wishes(target, stored) and not (wishes.parameters or wishes.nsd_package)
     if wishes.action or not is_idle:
-        plan = scripted(rt, plan, wishes, before=side(stored, were), after=side(target, vnfs))
+        plan = scripted(rt, plan, wishes, before=side(parts.previous, were), after=side(parts.target, vnfs))
+    plan = with_left(plan, parts, [step for step in told if (step.endpoint, step.host) in view.silent], stored)
     findings = _reviewed(rt, ns, plan, tolerant=tolerant)
     return Proposal(
         ns=ns,
@@ -203,10 +216,11 @@ def propose(
         target=target,
         vnfs=vnfs,
         findings=findings,
-        present=frozenset(observed),
+        present=frozenset(parts.observed),
         lost=lost_snapshots(stored, observed),
         seen=seen,
-        is_idle=is_idle and not wishes.action,
+        is_idle=is_idle and not wishes.action and not parts.left,
+        silent=parts.silent,
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from manor.api.plan import Undo
+from manor.lcm.away import LEAVE
 from manor.model.instance import StepRecord, StepState
 
 __all__ = ["Decision", "End", "Mode", "decide", "left_planned", "lost"]
@@ -87,6 +88,9 @@ def _forward(
     waiting = False
     for step_id, row in rows.items():
         if row.state not in (StepState.PLANNED, StepState.INTENDED) or step_id in running:
+            continue
+        if row.step.change == LEAVE:
+            skip.append(step_id)
             continue
         before = [(name, rows[name].state) for name in row.step.depends_on]
         if all(state in settled for _, state in before):

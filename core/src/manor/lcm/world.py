@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +32,7 @@ __all__ = [
     "addresses",
     "answered",
     "candidates",
+    "cut_off",
     "endpoints_of",
     "observe",
     "registered",
@@ -126,6 +127,20 @@ def answered(driver: Any, query: Query, seconds: float) -> tuple[Sequence[Observ
 
 def _host(resource: DesiredResource) -> str:
     return getattr(resource.spec, "host", "")
+
+
+def cut_off(rt: Runtime, endpoints: Iterable[str], hosts: Collection[str]) -> Mapping[str, frozenset[str]]:
+    """Those of these hosts whose switches do not answer, by controller; all of them where it cannot be asked either."""
+
+    def ask(endpoint: str) -> frozenset[str]:
+        try:
+            switches = rt.driver(endpoint).topology(CallContext.within(OBSERVE_S)).switches
+        except ManorError:
+            return frozenset(hosts)
+        return frozenset(hosts) - {switch.host for switch in switches if switch.connected}
+
+    asked = sorted(endpoint for endpoint in endpoints if endpoint.startswith("sdn:")) if hosts else []
+    return dict(zip(asked, _at_once(ask, asked), strict=True))
 
 
 def _unseen(states: Iterable[DesiredState | None], silent: Mapping[tuple[str, str], str]) -> Iterator[Observed]:

@@ -12,11 +12,15 @@ import pytest
 
 from manor.api import (
     CallContext,
+    GuestAccess,
     Observed,
     ResourceKind,
+    ResourceRef,
     Vim,
+    VimCapability,
 )
-from manor.errors import DeadlineExceeded, DriverError, Transient
+from manor.errors import DeadlineExceeded, DriverError, NotFound, Transient, Unreachable
+from manor.testing.conformance import require
 from manor.testing.vim_checks import UP, at_once, each_kind, eventually, make, only, snapshot, supported
 from manor.testing.vim_specs import VimSpecs, ref_of
 from manor.testing.vim_world import VimWorld
@@ -89,6 +93,38 @@ class VimMisfortuneTests:
             except Transient as error:
                 time.sleep(min(error.retry_after_s, 1.0))
         pytest.fail("no answer after five tries")
+
+    def test_a_dead_host_is_not_an_empty_one(
+        self, vim: Vim, specs: VimSpecs, ctx: CallContext, world: VimWorld
+    ) -> None:
+        supported(vim, ResourceKind.NETWORK, ctx)
+        with world.beside_a_dead_host(specs.owner, "dead-host") as half:
+            assert {host.name: host.reachable for host in half.capabilities(ctx).hosts}["dead-host"] is False
+            spec = specs.network("kept")
+            half.ensure(spec, ctx)
+            with pytest.raises(Unreachable) as caught:
+                half.observe(specs.everything(), ctx)
+            assert caught.value.hosts.keys() == {"dead-host"}
+            assert [one.ref for one in caught.value.found] == [ref_of(spec)], "the others are told all the same"
+            alone = half.observe(specs.everything(hosts=frozenset({spec.host})), ctx)
+            assert [one.ref for one in alone] == [ref_of(spec)], "who is not asked need not answer"
+            for host in ("dead-host", ""):
+                with pytest.raises(DriverError):  # nobody knows that it is absent there
+                    half.remove(ResourceRef(kind=ResourceKind.NETWORK, key=specs.key("vl", "there"), host=host), ctx)
+            half.remove(ref_of(spec), ctx)
+            assert not half.observe(specs.everything(hosts=frozenset({spec.host})), ctx)
+
+    def test_a_dead_host_keeps_nobody_from_a_guest(
+        self, vim: Vim, specs: VimSpecs, ctx: CallContext, world: VimWorld
+    ) -> None:
+        require(vim, VimCapability.GUEST_ACCESS, ctx)
+        with world.beside_a_dead_host(specs.owner, "dead-host") as half:
+            assert isinstance(half, GuestAccess)
+            spec = make(half, specs, ctx, ResourceKind.NODE)
+            half.guest_ping(ResourceRef(kind=ResourceKind.NODE, key=spec.key), ctx)
+            with pytest.raises(DriverError) as caught:
+                half.guest_ping(ResourceRef(kind=ResourceKind.NODE, key=specs.key("vnf", "there")), ctx)
+            assert not isinstance(caught.value, NotFound), "it may be on the dead one"
 
     def test_no_time_left_means_no_effect(self, vim: Vim, specs: VimSpecs, ctx: CallContext) -> None:
         spec = make(vim, specs, ctx, ResourceKind.NETWORK, "kept")

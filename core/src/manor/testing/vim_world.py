@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import NoReturn
 
 import pytest
 
 from manor.api import Observed, Vim
-from manor.fakes import FakeVim, World
+from manor.fakes import FakeHost, FakeVim, World
 
 __all__ = ["FakeVimWorld", "VimWorld"]
 
@@ -31,6 +32,10 @@ class VimWorld:
     def stranger(self) -> Vim:
         """A connection to the same platform under another owner tag, ``manor/stranger``."""
         self._cannot("connect as another owner")
+
+    def beside_a_dead_host(self, owner: str, dead: str) -> AbstractContextManager[Vim]:  # noqa: ARG002
+        """A connection to the same platform where one host more, ``dead``, belongs to it and does not answer."""
+        self._cannot("have a host that is dead")
 
     def inventory(self) -> Collection[str]:
         """Names of everything that the platform holds, ours or not: machines, files, interfaces."""
@@ -60,6 +65,17 @@ class FakeVimWorld(VimWorld):
     def stranger(self) -> Vim:
         """Another owner in the same world."""
         return FakeVim(self._world, owner="manor/stranger")
+
+    @contextmanager
+    def beside_a_dead_host(self, owner: str, dead: str) -> Iterator[Vim]:
+        """The same world with a host more, for so long."""
+        with self._world.look() as state:
+            hosts = state.hosts
+        self._world.set_hosts(FakeHost(name=dead, reachable=False), *hosts)
+        try:
+            yield FakeVim(self._world, owner=owner)
+        finally:
+            self._world.set_hosts(*hosts)
 
     def inventory(self) -> Collection[str]:
         """All natives, of whomever."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar, cast
 
@@ -31,7 +31,7 @@ from manor.api import (
     VimCapability,
     VolumeSpec,
 )
-from manor.errors import DeadlineExceeded, DriverError, NotFound, Permanent, Unsupported
+from manor.errors import DeadlineExceeded, DriverError, NotFound, Permanent, Transient, Unreachable, Unsupported
 from manor_vim_libvirt import capacity, guest, metering, nodes
 from manor_vim_libvirt.config import LibvirtConfig
 from manor_vim_libvirt.host import HostView
@@ -76,14 +76,25 @@ class LibvirtVim:
         return capacity.combine([answer(host, call) for host, call in asked])
 
     def observe(self, query: Query, ctx: CallContext) -> Sequence[Observed]:
-        """Every resource of the owner that the query admits, on all hosts."""
+        """Every resource of the owner that the query admits, on all hosts that it asks.
+
+        Raises Unreachable where some do not answer.
+        """
         ctx.check("observing")
-        views = list(self._hosts.values())
+        views = [host for host in self._hosts.values() if query.asks(host.name)]
 
         def look(host: HostView) -> list[Observed]:
             return host.link.run(lambda: host.observe(query, ctx), key="", doing="observing", effect=False)
 
-        return [item for found in self._on_all(views, look, ctx) for item in found]
+        answers = self._on_all(views, look, ctx)
+        found = [item for answer in answers.values() if not isinstance(answer, DriverError) for item in answer]
+        silent = {host: answer.message for host, answer in answers.items() if isinstance(answer, DriverError)}
+        if silent:
+            raise Unreachable(
+                f"{', '.join(silent)} of {self._name} cannot be looked at: {next(iter(silent.values()))}",
+                hosts=silent, found=found, retry_after_s=2.0, hint="manor doctor",
+            )  # fmt: skip
+        return found
 
     def ensure(self, spec: ResourceSpec, ctx: CallContext) -> Observed:
         """Make the resource exist as specified, on the host that the spec names."""
@@ -148,7 +159,8 @@ class LibvirtVim:
                 ctx.log.warning("no samples from host %s: %s", host.name, error.message)
                 return []
 
-        return [sample for found in self._on_all(views, measure, ctx) for sample in found]
+        answers = self._on_all(views, measure, ctx).values()
+        return [one for answer in answers if not isinstance(answer, DriverError) for one in answer]
 
     def console(self, ref: ResourceRef, ctx: CallContext) -> ConsoleInfo:
         """Log file and attaching command of a node's serial console."""
@@ -196,14 +208,30 @@ class LibvirtVim:
     def _holder(self, ref: ResourceRef, ctx: CallContext, capability: VimCapability) -> HostView:
         """The host that has the node. Raises NotFound, and Unsupported where no host can do what is asked."""
         hosts = [self._host(ref.host, ref.key)] if ref.host else list(self._hosts.values())
-        for host in hosts:
 
-            def look(host: HostView = host) -> bool:
+        def look(host: HostView) -> bool:
+            def work() -> bool:
                 self._need_qemu(host, capability)
                 return nodes.lookup(host.link, self._owner, ref.key) is not None
 
-            if self._bounded(host, look, ref.key, "looking for", ctx, effect=False):
-                return host
+            return host.link.run(work, key=ref.key, doing="looking for", effect=False)
+
+        self._must_be_open(f"looking for {ref.key}")
+        # A host that is away is asked last, and holds up nobody whose machine is on another one.
+        silent: DriverError | None = None
+        for some in ([host for host in hosts if host.link.is_up], [host for host in hosts if not host.link.is_up]):
+            calls = {self._pool.submit(look, host): host for host in some}
+            try:
+                for call in as_completed(calls, timeout=ctx.remaining_s()):
+                    try:
+                        if call.result():
+                            return calls[call]
+                    except (Transient, DeadlineExceeded) as error:
+                        silent = error
+            except FutureTimeout:
+                silent = DeadlineExceeded(f"looking for {ref.key}: not all hosts answered in time", hint="manor doctor")
+        if silent is not None:
+            raise silent
         raise NotFound(f"node {ref.key} is not on {', '.join(host.name for host in hosts)}", hint="manor vnf list")
 
     @staticmethod
@@ -229,9 +257,12 @@ class LibvirtVim:
 
         return self._wait(run, f"{doing} {key} on host {host.name}", ctx)
 
-    def _wait(self, work: Callable[[], T], doing: str, ctx: CallContext) -> T:
+    def _must_be_open(self, doing: str) -> None:
         if self._closed.is_set():
             raise Permanent(f"{doing}: VIM {self._name} was closed")
+
+    def _wait(self, work: Callable[[], T], doing: str, ctx: CallContext) -> T:
+        self._must_be_open(doing)
         future = self._pool.submit(work)
         try:
             return future.result(timeout=ctx.remaining_s())
@@ -241,10 +272,19 @@ class LibvirtVim:
             future.cancel()
             raise DeadlineExceeded(f"{doing}: not done in time", hint="observe; is the hypervisor stuck?") from None
 
-    def _on_all(self, hosts: list[HostView], work: Callable[[HostView], T], ctx: CallContext) -> list[T]:
-        """Ask all hosts at once."""
+    def _on_all(
+        self, hosts: list[HostView], work: Callable[[HostView], T], ctx: CallContext
+    ) -> dict[str, T | Transient | DeadlineExceeded]:
+        """Ask all hosts at once; what each says, by name, or why it does not answer. Raises what any refuses."""
         calls: list[Any] = [self._pool.submit(work, host) for host in hosts]
-        return [cast(T, self._wait_for(call, ctx, host.name)) for call, host in zip(calls, hosts, strict=True)]
+
+        def answer(call: Any, host: HostView) -> T | Transient | DeadlineExceeded:
+            try:
+                return cast(T, self._wait_for(call, ctx, host.name))
+            except (Transient, DeadlineExceeded) as error:
+                return error
+
+        return {host.name: answer(call, host) for call, host in zip(calls, hosts, strict=True)}
 
     def _wait_for(self, call: Any, ctx: CallContext, host: str) -> Any:
         try:

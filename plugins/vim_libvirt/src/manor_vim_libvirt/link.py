@@ -84,6 +84,12 @@ class Link:
         self._locks: weakref.WeakValueDictionary[str, _Lock] = weakref.WeakValueDictionary()
         self._guard = threading.Lock()
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the hypervisor is connected now, as far as is known without asking."""
+        ears = self._ears
+        return ears is not None and _is_alive(ears)
+
     def connection(self) -> Any:
         """This thread's live connection, opened anew where it is dead.
 

@@ -21,6 +21,7 @@ class Action(StrEnum):
     REPAIR = "repair"
     REPLACE = "replace"
     REMOVE = "remove"
+    LEAVE = "leave"
     CHECK = "check"
 
 
@@ -30,6 +31,7 @@ _SIGNS = {
     Action.REPAIR: "*",
     Action.REPLACE: "±",
     Action.REMOVE: "-",
+    Action.LEAVE: "!",
     Action.CHECK: "?",
 }
 _ACTIONS = {
@@ -40,7 +42,7 @@ _ACTIONS = {
     "replace": Action.REPLACE,
 }
 """By ``Step.change``."""
-_WORDS = (*_ACTIONS, "remove", "prove", "configure", "quiesce")
+_WORDS = (*_ACTIONS, "remove", "leave", "prove", "configure", "quiesce")
 """First words of summaries, which the sign before a line says already."""
 _SHOWN = 4
 """Of the things that come and go, those that are named."""
@@ -61,11 +63,12 @@ class Change:
 
 def changes(plan: Plan) -> list[Change]:
     """The plan's steps as changes: one for each resource, and the checks of what is not made by this plan."""
-    removed = {step.key: step for step in plan.steps if step.verb is Verb.REMOVE}
+    removed = {step.key: step for step in plan.steps if step.verb is Verb.REMOVE and step.change != Action.LEAVE}
     ensured = {step.key for step in plan.steps if step.verb is Verb.ENSURE}
     found: list[Change] = []
     for step in plan.steps:
-        if step.key in ensured and step.verb in (Verb.REMOVE, Verb.VERIFY) and step.kind != "kpi":
+        is_half = step.verb in (Verb.REMOVE, Verb.VERIFY) and step.kind != "kpi" and step.change != Action.LEAVE
+        if step.key in ensured and is_half:
             continue  # half of a replacement, or the proof of what is made here anyway
         on_host = step.host and step.endpoint.startswith("vim:")
         old = removed.get(step.key) if step.verb is Verb.ENSURE else None
@@ -78,7 +81,11 @@ def changes(plan: Plan) -> list[Change]:
                 where=f"{step.endpoint} on {step.host}" if on_host else step.endpoint,
                 why=_why(step),
                 fields=(
-                    *(_differences(before, step.spec, plan.service_id) if before and step.spec else ()),
+                    *(
+                        _differences(before, step.spec, plan.service_id)
+                        if before and step.spec and step.verb is Verb.ENSURE
+                        else ()
+                    ),
                     *(("what it holds now is lost",) if old and old.undo is Undo.IMPOSSIBLE else ()),
                 ),
             )
@@ -88,7 +95,7 @@ def changes(plan: Plan) -> list[Change]:
 
 def _action(step: Step, also_removed: bool) -> Action:
     if step.verb is Verb.REMOVE:
-        return Action.REMOVE
+        return Action.LEAVE if step.change == Action.LEAVE else Action.REMOVE
     if step.verb is not Verb.ENSURE:
         return Action.CHECK
     if also_removed:

@@ -1,0 +1,153 @@
+"""One of several hosts is dead: all that does not need it goes on, nothing on it is lost, made twice or forgotten."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from service_world import Site, opened
+
+from manor.api import OperationKind, PowerState
+from manor.errors import PlanRefused
+from manor.lcm import endpoints, ns
+from manor.lcm.healing import heal
+from manor.lcm.moving import move
+from manor.lcm.operate import operate
+from manor.lcm.scaling import scale_ns
+from manor.lcm.wishes import Wishes
+from manor.model.instance import OperationState
+
+LOCATIONS = {"web": "lab/host-1", "client": "lab/host-2", "firewall": "lab/host-2", "monitor": "lab/host-2"}
+COMPLETED, PARTIALLY = OperationState.COMPLETED, OperationState.PARTIALLY_COMPLETED
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A service with its web server alone on a host that is dead."""
+    with opened(tmp_path, monkeypatch, hosts=("host-1", "host-2"), instantiate=False) as made:
+        made.done(ns.propose(made.rt, "demo", OperationKind.INSTANTIATE, Wishes(locations=LOCATIONS)))
+        answers(made, host_1=False)
+        yield made
+
+
+def answers(site: Site, *, host_1: bool) -> None:
+    with site.world.look() as state:
+        first, *others = state.hosts
+    site.world.set_hosts(dataclasses.replace(first, reachable=host_1), *others)
+
+
+def there(site: Site) -> list[tuple[str, str]]:
+    """Machines as they really are, with their hosts."""
+    return sorted(
+        (native.spec.key.partition("/vnf/")[2], native.spec.host)  # type: ignore[union-attr]
+        for native in site.world.natives()
+        if native.spec.kind == "node"
+    )
+
+
+def test_what_is_on_it_is_not_missing(site: Site) -> None:
+    before = there(site)
+    for operation in (OperationKind.REPAIR, OperationKind.HEAL):
+        proposal = ns.propose(site.rt, "demo", operation)
+        assert proposal.plan.steps == ()
+        assert proposal.is_idle
+        assert "host-1 does not answer" in " ".join(proposal.plan.notes)
+    assert there(site) == before
+
+
+def test_the_others_are_healed_scaled_and_stopped(site: Site) -> None:
+    site.world.stop(site.node("client/main-0").key)
+    assert site.run(heal(site.rt, "demo")).state is COMPLETED
+    assert site.run(heal(site.rt, "demo", vnfs=["firewall"])).state is COMPLETED
+    grown = site.run(scale_ns(site.rt, "demo", vnfs={"firewall": "+1"}))
+    assert grown.state is COMPLETED, grown.error
+    assert len([name for name, host in there(site) if name.startswith("firewall") and host == "host-2"]) == 2
+    stopped = site.run(operate(site.rt, "demo", ["client"], PowerState.STOPPED))
+    assert stopped.state is COMPLETED, stopped.error
+    assert stopped.orphans == ()
+    answers(site, host_1=True)
+    assert site.run(ns.propose(site.rt, "demo", OperationKind.REPAIR)).state is COMPLETED
+    assert site.drift() == ()
+    assert endpoints.orphans(site.rt) == ([], {})
+
+
+def test_a_new_service_is_placed_elsewhere(site: Site) -> None:
+    ns.create(site.rt, "secure-web", name="second")
+    operation = site.run(ns.propose(site.rt, "second", OperationKind.INSTANTIATE))
+    assert operation.state is COMPLETED, operation.error
+    assert {host for name, host in there(site)} == {"host-1", "host-2"}
+    assert len(there(site)) == 8
+
+
+def test_what_would_have_to_change_on_it_is_refused_before_anything_is_done(site: Site) -> None:
+    for ask in (
+        lambda: heal(site.rt, "demo", vnfs=["web"]),
+        lambda: operate(site.rt, "demo", ["web", "client"], PowerState.STOPPED),
+    ):
+        with pytest.raises(PlanRefused, match="web/main-0 would have to change on host host-1") as said:
+            ask()
+        assert "manor vnf move demo/web VIM/HOST" in said.value.hint
+
+
+def test_its_function_moves_and_what_is_left_is_swept_when_it_is_back(site: Site) -> None:
+    proposal = move(site.rt, "demo", "web", "lab/host-2", discard_data=True)
+    assert "may run on there" in " ".join(proposal.plan.notes)
+    moved = site.run(proposal)
+    assert moved.state is PARTIALLY, moved.error
+    assert [key for key in moved.orphans if "/vnf/web/" in key and key.endswith("main-0")]
+    assert {r.spec.host for r in site.state().resources if "/vnf/web/" in r.spec.key} == {"host-2"}  # type: ignore[union-attr]
+
+    after = site.run(operate(site.rt, "demo", ["client"], PowerState.STOPPED))
+    assert after.state is COMPLETED, after.error
+    assert after.orphans == moved.orphans, "what nobody could go for yet is told again"
+
+    answers(site, host_1=True)
+    found, silent = endpoints.orphans(site.rt)
+    assert (sorted({one.observed.ref.key for one in found}), silent) == (sorted(moved.orphans), {})
+    assert endpoints.remove_orphans(site.rt, found) == ()
+    assert site.drift() == ()
+    assert {host for _, host in there(site)} == {"host-2"}
+
+
+def test_the_next_operation_sweeps_it_too(site: Site) -> None:
+    site.run(move(site.rt, "demo", "web", "lab/host-2", discard_data=True))
+    answers(site, host_1=True)
+    done = site.run(operate(site.rt, "demo", ["client"], PowerState.STOPPED))
+    assert (done.state, done.orphans) == (COMPLETED, ())
+    assert {host for _, host in there(site)} == {"host-2"}
+    assert endpoints.orphans(site.rt) == ([], {})
+
+
+def test_the_service_ends_and_names_what_it_could_not_reach(site: Site) -> None:
+    ended = site.run(ns.propose(site.rt, "demo", OperationKind.TERMINATE))
+    assert ended.state is PARTIALLY, ended.error
+    assert [key for key in ended.orphans if key.endswith("main-0")]
+    assert {host for _, host in there(site)} == {"host-1"}
+    assert ns.delete(site.rt, "demo") == ()
+    answers(site, host_1=True)
+    found, _ = endpoints.orphans(site.rt)
+    assert endpoints.remove_orphans(site.rt, found) == ()
+    assert there(site) == []
+
+
+def test_orphans_elsewhere_are_found_while_it_is_away(site: Site) -> None:
+    site.run(ns.propose(site.rt, "demo", OperationKind.TERMINATE))
+    ns.delete(site.rt, "demo")
+    _, silent = endpoints.orphans(site.rt)
+    assert list(silent) == ["vim:lab on host-1"]
+
+
+def test_what_fails_elsewhere_is_rolled_back(site: Site) -> None:
+    from manor.fakes import Fault
+
+    before = there(site)
+    site.world.inject(Fault(verb="ensure", kind="node", times=0))
+    failed = site.run(move(site.rt, "demo", "web", "lab/host-2", discard_data=True))
+    assert (failed.state, failed.orphans) == (OperationState.ROLLED_BACK, ())
+    site.world.heal()
+    assert there(site) == before
+    answers(site, host_1=True)
+    site.run(ns.propose(site.rt, "demo", OperationKind.REPAIR))
+    assert site.drift() == ()
