@@ -30,6 +30,8 @@ def test_a_service_is_made_of_what_there_is_and_where_there_is_room(site: Cli) -
     assert "no vim named mars (registered: lab)" in refused("ns", "plan", "web", "--vim", "mars")
     assert "no vim named mars (registered: lab)" in refused("ns", "plan", "web", "--place", "web=mars/host-1")
     assert "--place web= says no place" in refused("ns", "plan", "web", "--place", "web=")
+    assert "VNF:ASPECT=LEVEL, not 'web=2'" in refused("ns", "plan", "web", "--scale", "web=2")
+    assert "has no VNF wbe" in refused("ns", "plan", "web", "--scale", "wbe:workers=2")
     site.good("ns", "plan", "web", "--vim", "lab", "--place", "web=lab/host-1")
     assert site.good("--json", "op", "list").json == []
 

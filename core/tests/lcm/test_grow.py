@@ -70,6 +70,43 @@ def test_a_vnf_that_the_nsd_does_not_know_comes_works_and_goes(site: Site) -> No
     assert standing(site.rt, "demo").wishes.amendment == {}
 
 
+def test_each_vnf_comes_as_it_was_asked_for(site: Site) -> None:
+    def counts() -> dict[str, int]:
+        return {name: sum(key.startswith(f"vnf/{name}/") for key in site.nodes()) for name in vnfs(site)}
+
+    shop = {"vnfProfileId": "shop", "vnfdId": "web-vnfd", "extVirtualLinks": {"eth": "lan"}}
+    update(site, UpdateType.INSTANTIATE_VNF, **shop, targetScaleLevelInfo=[{"aspectId": "workers", "scaleLevel": 1}])
+    assert counts()["shop"] == 2
+    assert site.vnf("shop").scale_levels == {"workers": 1}
+    update(site, UpdateType.CREATE_NS_VIRTUAL_LINK, virtualLinkId="dmz", cidr="10.77.0.0/24")
+    more = {"instantiationLevelId": "large", "vnfFlavourId": "default", "extVirtualLinks": {"eth": "dmz"}}
+    update(site, UpdateType.INSTANTIATE_VNF, vnfProfileId="shop", **more)
+    assert counts() == {"client": 1, "firewall": 1, "monitor": 1, "web": 1, "shop": 2, "shop-2": 3}
+    assert site.node("shop-2/main-0").ports[0].addresses[0].startswith("10.77.0.")
+    update(site, UpdateType.REMOVE_VNF, removeVnfInstanceId="shop-2")
+    update(site, UpdateType.INSTANTIATE_VNF, vnfProfileId="shop", targetScaleLevelInfo={"workers": 2})
+    assert counts()["shop-3"] == 3, "it is not the one that was removed, nor as that was"
+    assert site.node("shop-3/main-0").ports[0].addresses[0].startswith("10.10.0.")
+
+
+def test_a_vnf_cannot_come_as_what_there_is_not(site: Site) -> None:
+    shop = {"vnfProfileId": "shop", "vnfdId": "web-vnfd", "extVirtualLinks": {"eth": "lan"}}
+    huge = [{"aspectId": "workers", "scaleLevel": 3}]
+    cases: tuple[tuple[dict[str, Any], type[Exception], str], ...] = (
+        ({"vnfFlavourId": "gold"}, PlanRefused, "has no flavour 'gold'"),
+        ({"instantiationLevelId": "huge"}, UsageError, "has no instantiation level huge"),
+        ({"extVirtualLinks": {"in": "moon"}}, UsageError, "has no virtual link moon"),
+        ({"extVirtualLinks": {"usb": "lan"}}, UsageError, "firewall-2 has no external CP usb"),
+        ({"targetScaleLevelInfo": {"speed": 1}}, UsageError, "has no scaling aspect speed"),
+        ({"targetScaleLevelInfo": [{"aspectId": "speed"}]}, UsageError, "targetScaleLevelInfo is"),
+        ({"targetScaleLevelInfo": {"a": 1}, "instantiationLevelId": "b"}, UsageError, "one of instantiationLevelId"),
+        ({**shop, "targetScaleLevelInfo": huge}, PlanRefused, "shop would have 4 of VDU main"),
+    )
+    for data, error, said in cases:
+        with pytest.raises(error, match=said):
+            update_ns(site.rt, "demo", "INSTANTIATE_VNF", {"vnfProfileId": "firewall", **data})
+
+
 def test_a_link_is_made_used_and_deleted(site: Site) -> None:
     update(site, UpdateType.CREATE_NS_VIRTUAL_LINK, virtualLinkId="dmz", cidr="10.77.0.0/24", gateway="10.77.0.1")
     update(site, UpdateType.CHANGE_EXTERNAL_VNF_CONNECTIVITY, vnfInstanceId="monitor", extVirtualLinks={"in": "dmz"})
@@ -116,6 +153,8 @@ def _graph(*hops: str) -> dict[str, Any]:
 def test_a_graph_is_added_changed_and_removed(site: Site) -> None:
     update(site, UpdateType.ADD_VNFFG, vnffgd=_graph("client", "firewall", "web"))
     assert set(site.seen(ResourceKind.CHAIN)) == {"chain/to-web", "chain/names"}
+    with pytest.raises(UsageError, match="has a forwarding graph dns already"):
+        update(site, UpdateType.ADD_VNFFG, vnffgd=_graph("client", "firewall", "monitor", "web"))
     update(site, UpdateType.UPDATE_VNFFG, vnffgd=_graph("client", "firewall", "monitor", "web"))
     chain = next(r.spec for r in site.state().resources if r.spec.key.endswith("chain/names"))
     assert [position.name for position in chain.positions] == ["firewall", "monitor"]  # type: ignore[union-attr]
@@ -126,6 +165,8 @@ def test_a_graph_is_added_changed_and_removed(site: Site) -> None:
     assert site.seen(ResourceKind.CHAIN) == {}
     with pytest.raises(UsageError, match="no forwarding graph graph"):
         update(site, UpdateType.REMOVE_VNFFG, removeVnffgId="graph")
+    with pytest.raises(UsageError, match="no forwarding graph dns"):
+        update(site, UpdateType.UPDATE_VNFFG, vnffgd=_graph("client", "firewall", "web"))
 
 
 def _second() -> Nsd:

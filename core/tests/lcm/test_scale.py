@@ -11,7 +11,9 @@ from manor.api import ChainSpec, NodeSpec, OperationKind, ResourceKind
 from manor.errors import PlanRefused, UsageError
 from manor.fakes import Action, Fault
 from manor.lcm import ns
+from manor.lcm.ns import Proposal
 from manor.lcm.scaling import scale_ns, scale_vnf
+from manor.lcm.wishes import Wishes
 from manor.model.instance import OperationState
 from manor.model.nsd import NsScalingAspect
 
@@ -41,6 +43,24 @@ def test_vnfs_come_and_go_with_their_place_in_the_chain_and_the_newest_goes_firs
     site.done(scale_ns(site.rt, "demo", vnfs={"firewall": "-1"}))
     assert elements(site)[0] == ["firewall", "firewall-2"]
     assert "vnf/firewall-3/main-0" not in site.nodes()
+
+
+def test_a_service_begins_at_the_scale_that_it_is_to_have(fast_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(fast_path, monkeypatch, instantiate=False) as site:
+
+        def instantiated(vnf: str, **levels: int) -> Proposal:
+            return ns.propose(site.rt, "demo", OperationKind.INSTANTIATE, Wishes(scale_levels={vnf: levels}))
+
+        with pytest.raises(UsageError, match="has no VNF wbe"):
+            instantiated("wbe", workers=1)
+        with pytest.raises(UsageError, match="has no scaling aspect speed"):
+            instantiated("web", speed=1)
+        with pytest.raises(PlanRefused, match="web would have 4 of VDU main"):
+            instantiated("web", workers=3)
+        site.done(instantiated("web", workers=1))
+        assert site.vnf("web").vdu_counts == {"main": 2}
+        site.done(scale_vnf(site.rt, "demo", "web", aspect="workers", steps=1))
+        assert site.vnf("web").vdu_counts == {"main": 3}
 
 
 def test_a_vnf_leaves_the_chain_before_it_is_removed(site: Site) -> None:

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from manor.api import OperationKind
 from manor.errors import PlanRefused, UsageError
-from manor.lcm.choosing import chosen
+from manor.lcm.choosing import chosen, must_be_known
 from manor.lcm.ns import Proposal, propose
 from manor.lcm.runtime import Runtime
 from manor.lcm.wishes import Standing, Wishes, described, request, standing
@@ -24,6 +25,8 @@ from manor.nfvo.amend import (
     carried,
     users_of_link,
 )
+from manor.nfvo.request import ServiceRequest, numbers
+from manor.vnfm.members import vnf_name
 
 __all__ = [
     "add_nested",
@@ -37,6 +40,9 @@ __all__ = [
     "remove_vnffg",
 ]
 
+_KINDS = {"virtual_links": "virtual link", "sapds": "SAP", "vnffgds": "forwarding graph"}
+"""What an update adds by itself, in words."""
+
 
 def add_vnf(
     rt: Runtime,
@@ -46,28 +52,44 @@ def add_vnf(
     vnfd: str = "",
     flavour: str = "",
     level: str = "",
+    levels: Mapping[str, int] | None = None,
     links: Mapping[str, str] | None = None,
 ) -> Proposal:
     """The proposal to add one VNF (INSTANTIATE_VNF): one more of a profile that the service has, or, with ``vnfd`` (id,
-    name or package), the first of a new profile, its external CPs on ``links`` (link by CP).
+    name or package), the first of a new profile. It is of this ``flavour``, at this instantiation level or with these
+    scale ``levels`` (by aspect), its external CPs on ``links`` (link by CP); as the profile says where nothing is said.
 
-    Raises UsageError for what there is not, PlanRefused beyond the NSD's bounds.
+    Raises UsageError for what there is not, PlanRefused beyond the bounds of NSD or VNFD.
     """
     from manor.store import packages
 
     now = standing(rt, ns)
     wish = request(rt, now.ns, now.wishes, now.state)
+    if level and levels:
+        raise UsageError("one of instantiationLevelId and targetScaleLevelInfo says how large it is to be, not both")
     known = [each.id for each in wish.flavour.vnf_profiles]
+    number = _number_of(now, profile)
+    name = vnf_name(profile, next(islice(numbers(profile, now.wishes.removed), number, None)))
+    wishes = now.wishes
+    if levels:
+        wishes = dataclasses.replace(wishes, scale_levels={**wishes.scale_levels, name: dict(levels)})
     if not vnfd:
         if profile not in known:
             hint = f"it has: {', '.join(known)}; a new one needs its VNFD"
             raise UsageError(f"{now.ns.name} has no VNF profile {profile}", hint=hint)
-        most = next(each.max_number_of_instances for each in wish.flavour.vnf_profiles if each.id == profile)
-        number = _number_of(now, profile) + 1
-        if number > most:
-            raise PlanRefused(f"there would be {number} of {profile}: the NSD allows {most}")
-        counts = {**now.wishes.vnf_counts, profile: number}
-        return _proposed(rt, now, dataclasses.replace(now.wishes, vnf_counts=counts), "INSTANTIATE_VNF")
+        found = next(each for each in wish.flavour.vnf_profiles if each.id == profile)
+        if number >= found.max_number_of_instances:
+            most = found.max_number_of_instances
+            raise PlanRefused(f"there would be {number + 1} of {profile}: the NSD allows {most}")
+        _must_connect(now, wish, found, name, links or {})
+        wishes = dataclasses.replace(
+            wishes,
+            vnf_counts={**wishes.vnf_counts, profile: number + 1},
+            vnf_flavours={**wishes.vnf_flavours, **({name: flavour} if flavour else {})},
+            vnf_levels={**wishes.vnf_levels, **({name: level} if level else {})},
+            connections={**wishes.connections, **({name: dict(links)} if links else {})},
+        )
+        return _proposed(rt, now, wishes, "INSTANTIATE_VNF")
     if profile in known:
         raise UsageError(f"{now.ns.name} has a VNF profile {profile} already", hint="choose another name for it")
     with rt.store.read() as tx:
@@ -80,7 +102,8 @@ def add_vnf(
         max_number_of_instances=10_000,
         connectivity=_connectivity(now, wish.nsd, links or {}),
     )
-    return _amending(rt, now, _amendment(now).adds("vnf_profiles", new), "INSTANTIATE_VNF")
+    amendment = amendment_to_json(_amendment(now).adds("vnf_profiles", new))
+    return _proposed(rt, now, dataclasses.replace(wishes, amendment=amendment), "INSTANTIATE_VNF")
 
 
 def remove_vnf(rt: Runtime, ns: str, vnf: str, *, patience_s: float | None = None) -> Proposal:
@@ -181,17 +204,24 @@ def remove_nested(rt: Runtime, ns: str, part: str, *, patience_s: float | None =
 
 
 def amend(rt: Runtime, ns: str, elements: Mapping[str, Any], update_type: str) -> Proposal:
-    """The proposal to add elements, or to have them in place of those with the same id: ``virtual_links``, ``sapds``,
-    ``vnffgds`` or ``vnf_profiles``, each a list in the terms of :mod:`manor.model.nsd`. For a SAP, ``sap`` says where
-    it is attached. Raises UsageError for what cannot be read, PlanRefused where it does not fit.
+    """The proposal to add elements, ``virtual_links``, ``sapds`` or ``vnffgds``, each a list in the terms of
+    :mod:`manor.model.nsd`; to have graphs in place of those with the same id, for UPDATE_VNFFG. For a SAP, ``sap`` says
+    where it is attached. Raises UsageError for what cannot be read, is there already, or is not there to be updated;
+    PlanRefused where it does not fit.
     """
     now = standing(rt, ns)
     given = amendment_from_json({key: value for key, value in elements.items() if key != "sap"})
     amendment = _amendment(now)
-    for kind in ("virtual_links", "sapds", "vnffgds", "vnf_profiles"):
+    there = amended(described(rt, now.ns, amendment), amendment)
+    for kind, what in _KINDS.items():
+        known = [one.id for one in getattr(there, kind)]
         for element in getattr(given, kind):
             if not element.id:
                 raise UsageError(f"{kind}: an element without an id")
+            if update_type == "UPDATE_VNFFG":
+                must_be_known(element.id, known, whose=now.ns.name, what=what)
+            elif element.id in known and kind != "sapds":  # a SAP of the NSD is attached so
+                raise UsageError(f"{now.ns.name} has a {what} {element.id} already", hint="choose another id for it")
             amendment = amendment.adds(kind, element)
     if amendment == _amendment(now) and not elements.get("sap"):
         raise UsageError("what to add?", hint="--data FILE, see docs/operating.md")
@@ -289,6 +319,16 @@ def _connectivity(now: Standing, nsd: Nsd, links: Mapping[str, str]) -> tuple[Vi
         chosen(nsd.virtual_links, link, whose=now.ns.name, what="virtual link")
         by_link.setdefault(link, []).append(cpd)
     return tuple(VirtualLinkConnectivity(virtual_link=link, cpds=tuple(cps)) for link, cps in by_link.items())
+
+
+def _must_connect(
+    now: Standing, wish: ServiceRequest, profile: VnfProfile, name: str, links: Mapping[str, str]
+) -> None:
+    """Raises UsageError for a CP that VNFs of the profile do not have, or a link that there is not."""
+    vnfd = wish.vnfds.get(profile.vnfd_id)
+    for cpd, link in links.items():
+        must_be_known(cpd, [each.id for each in vnfd.ext_cpds] if vnfd else [], whose=name, what="external CP")
+        chosen(wish.nsd.virtual_links, link, whose=now.ns.name, what="virtual link")
 
 
 def _amendment(now: Standing) -> Amendment:

@@ -81,6 +81,17 @@ class _Data:
                 raise UsageError(f"{self._type}: {name}.{cpd} is {link!r}, not the name of a virtual link")
         return found
 
+    def levels(self, name: str) -> Mapping[str, int]:
+        """Scale level by aspect, given so or as ScaleInfo[]; nothing where it is not there. Raises UsageError."""
+        given = self.one(name, list | dict, {})  # type: ignore[arg-type]
+        try:
+            found = {one["aspectId"]: one["scaleLevel"] for one in given} if isinstance(given, list) else given
+        except (TypeError, KeyError):
+            found = {"": None}
+        if not all(isinstance(aspect, str) and type(level) is int for aspect, level in found.items()):
+            raise UsageError(f"{self._type}: {name} is {given!r}, not [{{aspectId, scaleLevel}}], nor level by aspect")
+        return found
+
     def end(self) -> None:
         """Raise UsageError where something was not taken."""
         if self._left:
@@ -108,8 +119,10 @@ _Make = Callable[[Runtime, str], Proposal]
 def _instantiate_vnf(data: _Data) -> _Make:
     profile = data.one("vnfProfileId")
     vnfd, flavour, level = (data.one(name, default="") for name in ("vnfdId", "vnfFlavourId", "instantiationLevelId"))
-    links = data.links("extVirtualLinks", {})
-    return lambda rt, ns: growing.add_vnf(rt, ns, profile, vnfd=vnfd, flavour=flavour, level=level, links=links)
+    levels, links = data.levels("targetScaleLevelInfo"), data.links("extVirtualLinks", {})
+    return lambda rt, ns: growing.add_vnf(
+        rt, ns, profile, vnfd=vnfd, flavour=flavour, level=level, levels=levels, links=links
+    )
 
 
 def _remove_vnf(data: _Data) -> _Make:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from manor.api import Demand, Finding, Placement, Severity
 from manor.catalog.crosscheck import crosscheck
 from manor.errors import PlanRefused, UsageError
+from manor.lcm.choosing import must_be_known
 from manor.lcm.claims import Amount, Seen, set_aside
 from manor.lcm.claims import held as held_by_others
 from manor.lcm.runtime import Runtime
@@ -22,7 +24,7 @@ from manor.model.instance import EndpointKind, NsInstance, NsState, VnfInstance
 from manor.nfvo.demand import AT_SITE, demands, rules
 from manor.nfvo.desired import desired
 from manor.nfvo.request import ServiceRequest, members
-from manor.vnfm.levels import scale_levels_of
+from manor.vnfm.levels import refuse_out_of_bounds, scale_levels_of
 from manor.vnfm.members import Vnf
 
 __all__ = ["planned"]
@@ -49,6 +51,7 @@ def planned(
     if stored is None and wish.locations:
         _must_be_places(rt, wish)
     vnfs = members(wish)
+    _must_be_scalable(wish, vnfs, {vnf.name for vnf in stored_vnfs})
     sites = read_sites(rt.home)
     wanted = demands(wish, vnfs)
     placement, seen = _placed(rt, wish, wishes, vnfs, wanted, stored, sites)
@@ -74,6 +77,17 @@ def _must_be_places(rt: Runtime, wish: ServiceRequest) -> None:
         vim = said.partition("/")[0]
         if vims and not said.startswith(AT_SITE) and vim not in vims:
             raise UsageError(f"there is no vim named {vim} (registered: {', '.join(vims)})", hint="manor vim list")
+
+
+def _must_be_scalable(wish: ServiceRequest, vnfs: Sequence[Vnf], there: Collection[str]) -> None:
+    """Raises UsageError for the scale of a VNF that neither is ``there`` nor comes, PlanRefused for one that comes with
+    a scale out of its bounds.
+    """
+    coming = {vnf.name: vnf for vnf in vnfs if vnf.name not in there}
+    for name in set(wish.scale_levels) - set(there):
+        must_be_known(name, coming, whose=wish.ns.name, what="VNF")
+        sizes = Counter(vnfc.vdu.id for vnfc in coming[name].vnfcs)
+        refuse_out_of_bounds(coming[name].df, sizes, name)
 
 
 def _placed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
 from typing import Any
@@ -15,7 +15,7 @@ from manor.model.vnfd import Vnfd, VnfDf
 from manor.vnfm.levels import instances
 from manor.vnfm.members import Vnf, expand, vnf_name
 
-__all__ = ["Artifact", "ServiceRequest", "members"]
+__all__ = ["Artifact", "ServiceRequest", "members", "numbers"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +101,7 @@ def members(request: ServiceRequest) -> tuple[Vnf, ...]:
     counts = _vnf_counts(request, df)
     result = []
     for profile in df.vnf_profiles:
-        for index in islice(_numbers(request, profile), counts[profile.id]):
+        for index in islice(numbers(profile.id, request.vnfs_removed), counts[profile.id]):
             name = vnf_name(profile.id, index)
             own = _own(request, profile, name)
             vnfd, vnf_df = _described(request, own, request.vnf_vnfds.get(name, profile.vnfd_id))
@@ -123,8 +123,9 @@ def members(request: ServiceRequest) -> tuple[Vnf, ...]:
     return tuple(result)
 
 
-def _numbers(request: ServiceRequest, profile: VnfProfile) -> Iterator[int]:
-    return (index for index in count() if vnf_name(profile.id, index) not in request.vnfs_removed)
+def numbers(profile_id: str, removed: Collection[str]) -> Iterator[int]:
+    """Numbers of a profile's VNFs, in order; those of VNFs ``removed`` one by one (by name) are not used again."""
+    return (index for index in count() if vnf_name(profile_id, index) not in removed)
 
 
 def _own(request: ServiceRequest, profile: VnfProfile, name: str) -> VnfProfile:
