@@ -1,11 +1,26 @@
 """Who may be healed how often, and how much of a group at once: each bound holds alone, and says its own name."""
 
+import dataclasses
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from manor.api import HealAction, HealDecision, NodeSpec, Observed, PerceivedSeverity, Phase, ResourceKind, ResourceRef
+from manor.api import (
+    ChainElement,
+    ChainPosition,
+    ChainSpec,
+    ElementMode,
+    HealAction,
+    HealDecision,
+    NodeSpec,
+    Observed,
+    PerceivedSeverity,
+    Phase,
+    ResourceKind,
+    ResourceRef,
+    SdnPort,
+)
 from manor.assure.deciding import Situation, decide
 from manor.assure.settings import AssuranceSettings
 from manor.assure.sight import Service
@@ -106,6 +121,56 @@ def test_no_more_than_a_part_of_a_group_is_taken_down_at_once() -> None:
     assert decide(situation(out=(KEYS[0], KEYS[2])), more).outcome is Outcome.STARTED, (
         "who scales out takes nobody down"
     )
+
+
+def pair(*out: str, **settings: Any) -> Situation:
+    """Of a VNF with two machines, both at one position of a chain with a third that is alone in its own VNF."""
+    two = [f"1a2b3c4d/vnf/fw/main-{index}" for index in range(2)]
+    alone = "1a2b3c4d/vnf/fw-2/main-0"
+    end = SdnPort(key="1a2b3c4d/sap/in", device="end", host="h1", mac="02:00:00:00:00:01")
+    elements = tuple(
+        ChainElement(mode=ElementMode.ROUTED, ingress=port, egress=port)
+        for key in (*two, alone)
+        for port in [dataclasses.replace(end, key=f"{key}/in", device=key[-6:])]
+    )
+    chain = ChainSpec(
+        key="1a2b3c4d/chain/c", owner="manor/t", name="c", segment="s", classifiers=(),
+        sources=(end,), destinations=(end,), positions=(ChainPosition(name="firewall", elements=elements),),
+    )  # fmt: skip
+    specs = [*(("vim:lab", node(key)) for key in (*two, alone)), ("sdn:net", chain)]
+    plain = situation(**settings)
+    desired = replace(
+        plain.service.desired, resources=tuple(DesiredResource(endpoint=place, spec=spec) for place, spec in specs)
+    )
+    there = {key: seen(key) for key in (*two, alone) if key not in out}
+    return replace(plain, service=replace(plain.service, desired=desired), seen=there)
+
+
+def test_of_a_small_group_all_may_be_healed_in_turn_and_none_while_another_is_out() -> None:
+    both = replace(RESTART, targets=tuple(KEYS[:2]))
+    assert decide(pair(), both).outcome is Outcome.STARTED, "they take turns"
+    assert decide(pair(KEYS[1]), both).outcome is Outcome.STARTED, "the dead comes back before the living goes"
+    held = decide(pair(KEYS[1]), RESTART)
+    assert (held.outcome, "1 of 2 machines of main" in held.reason) == (Outcome.HELD, True)
+
+
+def test_functions_at_one_position_stand_in_for_each_other_whatever_their_vnf() -> None:
+    alone = replace(RESTART, targets=("1a2b3c4d/vnf/fw-2/main-0",))
+    assert decide(pair(), alone).outcome is Outcome.STARTED
+    held = decide(pair(KEYS[1]), alone)
+    assert (held.outcome, "1 of 3 machines of firewall" in held.reason) == (Outcome.HELD, True)
+
+
+def test_what_is_held_for_long_is_handed_to_a_person() -> None:
+    since = pair(KEYS[1], held_s=600)
+    assert decide(replace(since, held_since_s=NOW_S - 599), RESTART).outcome is Outcome.HELD
+    told = decide(replace(since, held_since_s=NOW_S - 600), RESTART)
+    assert told.outcome is Outcome.ESCALATED
+    assert "held for more than 600 s: 1 of 2 machines" in told.reason
+    assert "manor heal approve now" in told.reason
+    locked = pair(KEYS[1], services={"shop": {"locked": True}})
+    assert decide(replace(locked, held_since_s=1.0), RESTART).outcome is Outcome.HELD, "that is a person's own word"
+    assert decide(replace(pair(), held_since_s=1.0), RESTART).outcome is Outcome.STARTED, "there is room by now"
 
 
 def test_what_was_done_is_watched_before_more_is_done() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from assured_site import Site
 
-from manor.api import HealAction, PerceivedSeverity, Phase, PowerState
+from manor.api import HealAction, OperationKind, PerceivedSeverity, Phase, PowerState
 from manor.assure.confirming import confirm
 from manor.assure.looking import Services, look
 from manor.assure.settings import AssuranceSettings
@@ -145,6 +145,42 @@ def test_the_budget_of_the_service_holds_what_the_policy_would_do(make_site: Mak
     site.rounds(1)
     assert len(site.operations()) == 2
     assert site.is_whole()
+
+
+@pytest.mark.slow
+def test_what_one_service_takes_of_the_budget_the_next_does_not_have(make_site: Make) -> None:
+    site = make_site(heals_per_hour=1)
+    ns.create(site.rt, "secure-web", name="other")
+    work.follow(site.rt, ns.start(site.rt, ns.propose(site.rt, "other", OperationKind.INSTANTIATE)))
+    webs = [one.ref.key for one in site.seen() if one.ref.kind == "node" and "/web/" in one.ref.key]
+    for web in webs:
+        site.world.destroy(web)
+    site.rounds(1)
+    assert len(webs) == len(site.alarms()) == 2
+    outcomes = [ruling.outcome for alarm in site.alarms() for ruling in site.rulings(alarm)]
+    assert sorted(outcomes) == [Outcome.HELD, Outcome.STARTED], "a host that is gone is no reason for forty heals"
+
+
+def test_a_heal_that_is_held_for_long_is_told_with_its_alarm(make_site: Make) -> None:
+    site = make_site(heals_per_service_hour=0, held_s=60)
+    site.world.destroy(site.node("web"))
+    site.rounds(3)
+    (alarm,) = site.alarms()
+    assert [r.outcome for r in site.rulings(alarm)] == [Outcome.HELD]
+    assert not alarm.escalated
+    site.rounds(3, step_s=30)
+    (alarm,) = site.alarms()
+    assert [r.outcome for r in site.rulings(alarm)] == [Outcome.HELD, Outcome.ESCALATED], "and once"
+    assert "held for more than 60 s: demo had 0 heals within the hour, and 0 are allowed" in alarm.escalated
+    site.settings(detector="")
+    site.rounds(1)
+    (alarm,) = site.alarms()
+    assert site.rulings(alarm)[-1].outcome is Outcome.STARTED
+    assert not alarm.escalated
+    site.rt.plugins.close()
+    told = [event for event in site.events if any("handed to a person" in d for d in event.fault_details)]  # type: ignore[attr-defined]
+    assert len(told) == 1
+    assert f"manor heal approve {alarm.id}" in told[0].fault_details[-1]
 
 
 @pytest.mark.slow

@@ -57,6 +57,7 @@ class Acting:
                     heals=heals,
                     settings=settings,
                     now_s=now_s,
+                    held_since_s=self._recording.held_since_s(alarm),
                     sites=sites,
                 )
                 decision, aspect = self._decision(situation, compared.get(service.id), history)
@@ -67,8 +68,8 @@ class Acting:
                     self._recording.add(alarm, verdict, now_s)
             # Machines are brought back together and first; what else there is to do comes alone, after them.
             repairs = [pair for pair in wanted if pair[1].is_repair]
-            if wanted:
-                self._begin(service, seen, repairs or wanted[:1], now_s)
+            if wanted:  # and what is begun counts for the services after this one
+                heals = (*heals, *self._begin(service, seen, repairs or wanted[:1], now_s))
 
     def _decision(
         self, situation: Situation, compared: Compared | None, history: Sequence[HealRecord]
@@ -104,7 +105,7 @@ class Acting:
         seen: Mapping[str, Observed],
         wanted: Sequence[tuple[AlarmRecord, Verdict]],
         now_s: float,
-    ) -> None:
+    ) -> list[Ruling]:
         verdicts = [verdict for _, verdict in wanted]
         operation_id = ""
         try:
@@ -113,6 +114,9 @@ class Acting:
             verdicts = refused(error, verdicts)
         else:
             if not operation_id:
-                return  # it is whole again by now: the alarm clears by itself
-        for (alarm, _), verdict in zip(wanted, verdicts, strict=True):
+                return []  # it is whole again by now: the alarm clears by itself
+        kept = [
             self._recording.add(alarm, verdict, now_s, operation_id)
+            for (alarm, _), verdict in zip(wanted, verdicts, strict=True)
+        ]
+        return [ruling for ruling in kept if ruling is not None and ruling.is_heal]

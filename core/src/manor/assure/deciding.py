@@ -6,7 +6,7 @@ Every no has its reason in words, because «why was it not healed» is asked as 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from manor.api.assure import Alarm, HealAction, HealDecision, HealRecord
@@ -14,6 +14,7 @@ from manor.api.resources import Observed, Phase, VolumeSpec
 from manor.assure.declared import forbidden
 from manor.assure.settings import AssuranceSettings, Mode
 from manor.assure.sight import Service, vnf_of
+from manor.lcm.draining import nodes_of
 from manor.model.alarm import AlarmRecord, Outcome, Ruling, to_event
 
 __all__ = ["Situation", "Verdict", "as_of_now", "budget", "decide", "heal_records", "recreate_keys"]
@@ -37,6 +38,8 @@ class Situation:
     """Decisions that became operations, of all services, over the last day at least."""
     settings: AssuranceSettings
     now_s: float
+    held_since_s: float = 0.0
+    """Since when a heal of it is held back; 0 where none is."""
     sites: Mapping[str, Set[str]] = field(default_factory=dict)
     """VIMs that hold a service's machines, by the service's id."""
 
@@ -105,10 +108,15 @@ def decide(situation: Situation, decision: HealDecision, *, aspect: str = "") ->
         return verdict(Outcome.ESCALATED, f"{reason}; {said}: a person has to {action}")
     if alarm.learned and not alarm.confirmations:
         return verdict(Outcome.NOTHING, "a detector alone never acts: no independent sign confirms it")
-    held = settings.hold(name, situation.now_s) or budget(situation, targets)
+    if locked := settings.hold(name, situation.now_s):
+        return verdict(Outcome.HELD, f"{reason}; held: {locked}")
+    held = budget(situation, targets)
     if not held and action in _REPAIRS:
         held = _blast(situation, targets)
     held = held or _watched(situation, action)
+    if held and situation.held_since_s and situation.now_s - situation.held_since_s >= settings.held_s:
+        told = f"held for more than {settings.held_s:g} s: {held}; do it yourself: manor heal approve {alarm.id}"
+        return verdict(Outcome.ESCALATED, f"{reason}; {told}")
     if held:
         return verdict(Outcome.HELD, f"{reason}; held: {held}")
     useless = _useless(situation, action)
@@ -158,21 +166,27 @@ def budget(situation: Situation, targets: Sequence[str]) -> str:
 
 
 def _blast(situation: Situation, targets: Sequence[str]) -> str:
-    """Why taking these live machines down would leave too few of their kind at work; the dead cost nothing more."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for _, node in situation.service.nodes():
-        group = node.key.rpartition("/")[0], dict(node.labels).get("vdu", "")
-        groups.setdefault(group, []).append(node.key)
-    for (_, vdu), members in groups.items():
-        taken = [key for key in targets if key in members and _at_work(situation, key)]
-        out = [key for key in members if not _at_work(situation, key)]
+    """Why none of these live machines may go: too few of those that stand in for it would be at work. Those that go
+    take turns, and so it is one at a time; the dead cost nothing more."""
+    for what, members in _stand_ins(situation.service):
+        out = [key for key in members if key not in targets and not _at_work(situation, key)]
         allowed = max(1, math.floor(len(members) * situation.settings.blast_radius))
-        if taken and len(taken) + len(out) > allowed:
+        if len(out) >= allowed and any(key in targets and _at_work(situation, key) for key in members):
             return (
-                f"{len(out)} of {len(members)} machines of {vdu or 'its group'} are out of service, "
+                f"{len(out)} of {len(members)} machines of {what} are out of service, "
                 f"and no more than {allowed} may be at once"
             )
     return ""
+
+
+def _stand_ins(service: Service) -> Iterator[tuple[str, Collection[str]]]:
+    """Machines that stand in for each other, and what they are together: a VDU, a position of a chain."""
+    vdus = {node.key: dict(node.labels).get("vdu", "") for _, node in service.nodes()}
+    for members in service.groups():
+        yield vdus[members[0]] or "its group", members
+    for _, chain in service.chains():
+        for position in chain.positions:
+            yield position.name, {node for element in position.elements for node in nodes_of(element)}
 
 
 def _at_work(situation: Situation, key: str) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
+from manor.api import HealAction
 from manor.assure.deciding import Verdict
 from manor.assure.healing import followed_up, operation_state, ruling_of
 from manor.lcm.runtime import Runtime
-from manor.model.alarm import AlarmRecord, EventType, Outcome, Ruling
+from manor.model.alarm import AlarmRecord, EventType, Outcome, Ruling, to_event
 
 __all__ = ["Recording"]
 
@@ -19,13 +22,28 @@ _MEASURED = frozenset({EventType.QOS_ALARM, EventType.COMMUNICATIONS_ALARM})
 _log = logging.getLogger("manor.assure")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Last:
+    """What was decided last about an alarm."""
+
+    said: tuple[HealAction, Outcome, str] | None = None
+    held_since_s: float = 0.0
+
+    def then(self, ruling: Ruling) -> _Last:
+        held_since_s = 0.0
+        if ruling.outcome is Outcome.HELD:
+            held_since_s = self.held_since_s or ruling.time_s
+        elif ruling.outcome is Outcome.ESCALATED:
+            held_since_s = self.held_since_s
+        return _Last(said=(ruling.action, ruling.outcome, ruling.reason), held_since_s=held_since_s)
+
+
 class Recording:
     """One thread at a time calls it."""
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
-        self._last: dict[str, tuple[str, str, str]] = {}
-        """What was decided last, by alarm."""
+        self._last: dict[str, _Last] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
         """Decisions since the start, by action and outcome."""
 
@@ -38,7 +56,7 @@ class Recording:
         """
         from manor.store import alarms
 
-        self._last = {alarm_id: said for alarm_id, said in self._last.items() if alarm_id in active}
+        self._last = {alarm_id: last for alarm_id, last in self._last.items() if alarm_id in active}
         with self._rt.store.read() as tx:
             heals = list(alarms.heals(tx, since_s=now_s - _DAY_S))
             states = {r.operation_id: operation_state(tx, r.operation_id) for r in heals if r.helped is None}
@@ -66,28 +84,41 @@ class Recording:
                     alarms.save_ruling(tx, ruling)
         return tuple(heals)
 
-    def add(self, alarm: AlarmRecord, verdict: Verdict, now_s: float, operation_id: str = "") -> None:
-        """Write a verdict down, unless it is what was decided last."""
+    def held_since_s(self, alarm: AlarmRecord) -> float:
+        """Since when a heal of it is held back; 0 where none is."""
+        return self._of(alarm).held_since_s
+
+    def add(self, alarm: AlarmRecord, verdict: Verdict, now_s: float, operation_id: str = "") -> Ruling | None:
+        """Write a verdict down, unless it is what was decided last; with the alarm, where a person has to look."""
         from manor.store import alarms
 
-        said = str(verdict.action), str(verdict.outcome), verdict.reason
-        if not operation_id and said == self._said(alarm):
-            return
-        self._last[alarm.id] = said
-        self.counts[str(verdict.action), str(verdict.outcome)] += 1
+        last = self._of(alarm)
+        if not operation_id and (verdict.action, verdict.outcome, verdict.reason) == last.said:
+            return None
+        ruling = ruling_of(alarm, verdict, now_s, operation_id)
+        is_a_persons = verdict.outcome in (Outcome.ESCALATED, Outcome.FAILED)
+        escalated = verdict.reason if is_a_persons else ""
         with self._rt.store.begin() as tx:
-            alarms.add_ruling(tx, ruling_of(alarm, verdict, now_s, operation_id))
-        level = logging.WARNING if verdict.outcome in (Outcome.ESCALATED, Outcome.FAILED) else logging.INFO
+            alarms.add_ruling(tx, ruling)
+            changed = alarms.find(tx, alarm.id)
+            if changed is not None and changed.escalated != escalated:
+                changed = replace(changed, escalated=escalated, alarm_changed_time_s=now_s)
+                alarms.save(tx, changed)
+            else:
+                changed = None
+        if changed is not None:
+            self._rt.plugins.emit_alarm_event(to_event(changed))
+        self._last[alarm.id] = last.then(ruling)
+        self.counts[str(verdict.action), str(verdict.outcome)] += 1
+        level = logging.WARNING if is_a_persons else logging.INFO
         _log.log(level, "alarm %s: %s %s: %s", alarm.id, verdict.action, verdict.outcome, verdict.reason)
+        return ruling
 
-    def _said(self, alarm: AlarmRecord) -> tuple[str, str, str] | None:
+    def _of(self, alarm: AlarmRecord) -> _Last:
         """What was decided last, also by a process before this one."""
         from manor.store import alarms
 
         if alarm.id not in self._last:
             with self._rt.store.read() as tx:
-                before = alarms.rulings(tx, alarm.id)
-            if not before:
-                return None
-            self._last[alarm.id] = str(before[-1].action), str(before[-1].outcome), before[-1].reason
+                self._last[alarm.id] = functools.reduce(_Last.then, alarms.rulings(tx, alarm.id), _Last())
         return self._last[alarm.id]

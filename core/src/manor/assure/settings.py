@@ -163,7 +163,10 @@ class AssuranceSettings(_Settings):
     cool_down_s: float = Field(default=30.0, ge=0)
     """Least time between two heals of one resource."""
     blast_radius: float = Field(default=0.5, gt=0, le=1)
-    """Most of the machines of one VDU that may be out of service at once by our doing; one machine always may."""
+    """Most of those that stand in for each other (machines of a VDU, functions at one position of a chain) that may be
+    out of service at once by our doing; one always may."""
+    held_s: float = Field(default=600.0, ge=0)
+    """How long a heal is held back before its alarm is handed to a person; a lock or a window holds it for ever."""
     helped_within_s: float = Field(default=60.0, ge=0)
     """An alarm that is still there so long after a heal was not helped by it: that heal is not repeated."""
     keep_days: float = Field(default=90.0, gt=0)

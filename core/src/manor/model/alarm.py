@@ -65,6 +65,8 @@ class AlarmRecord:
     correlated_alarm_ids: tuple[str, ...] = ()
     confirmations: tuple[str, ...] = ()
     """Independent signs that agree with a learned alarm, in words."""
+    escalated: str = ""
+    """Why a person has to look; empty while nobody has to."""
     ack_state: AckState = AckState.UNACKNOWLEDGED
     judged_true: bool | None = None
     """What an operator said of it: that there was a fault, that there was none, or nothing."""
@@ -86,8 +88,12 @@ class AlarmRecord:
         return not self.alarm_cleared_time_s
 
     def told(self) -> AlarmRecord:
-        """The alarm as others see it: the severity of a cleared one is CLEARED. It keeps what it was raised with."""
-        return self if self.is_active else replace(self, perceived_severity=PerceivedSeverity.CLEARED)
+        """The alarm as others see it: with what a person has to know, and CLEARED where it is. It keeps what it was
+        raised with."""
+        if not self.is_active:
+            return replace(self, perceived_severity=PerceivedSeverity.CLEARED)
+        said = (f"handed to a person: {self.escalated}",) if self.escalated else ()
+        return replace(self, fault_details=(*self.fault_details, *said))
 
 
 class Outcome(StrEnum):
@@ -139,14 +145,15 @@ class Ruling:
 
 def to_event(alarm: AlarmRecord) -> Alarm:
     """The alarm as policies and observers see it."""
+    told = alarm.told()
     return Alarm(
         id=alarm.id,
         managed_object_id=alarm.managed_object_id,
         resource_key=alarm.resource_key,
-        perceived_severity=alarm.told().perceived_severity,
+        perceived_severity=told.perceived_severity,
         probable_cause=alarm.probable_cause,
         alarm_raised_time_s=alarm.alarm_raised_time_s,
         learned=alarm.learned,
         confirmations=alarm.confirmations,
-        fault_details=alarm.fault_details,
+        fault_details=told.fault_details,
     )

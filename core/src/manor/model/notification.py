@@ -117,6 +117,7 @@ _CHANGE = {
     "create": "ADD",
     "adopt": "ADD",
     "remove": "DELETE",
+    "leave": "DELETE",
     "update": "MODIFY",
     "repair": "MODIFY",
     "replace": "MODIFY",
@@ -193,6 +194,7 @@ def alarm_changed(alarm: AlarmRecord, *, clears: bool = True) -> Notification:
     if not alarm.is_active and clears:
         body: dict[str, Any] = {"alarmId": alarm.id, "alarmClearedTime": iso(alarm.alarm_cleared_time_s)}
         return Notification(type=NotificationType.ALARM_CLEARED, ns_id=alarm.ns_id, body=body)
+    told = alarm.told()
     body = {
         "alarm": {
             "id": alarm.id,
@@ -204,13 +206,13 @@ def alarm_changed(alarm: AlarmRecord, *, clears: bool = True) -> Notification:
             "alarmRaisedTime": iso(alarm.alarm_raised_time_s),
             "eventTime": iso(alarm.event_time_s),
             "ackState": str(alarm.ack_state),
-            "perceivedSeverity": str(alarm.told().perceived_severity),
+            "perceivedSeverity": str(told.perceived_severity),
             "eventType": str(alarm.event_type),
             "faultType": "learned" if alarm.learned else "observed",
             "probableCause": alarm.probable_cause,
             "isRootCause": alarm.is_root_cause,
             "correlatedAlarmIds": list(alarm.correlated_alarm_ids),
-            "faultDetails": list(alarm.fault_details),
+            "faultDetails": list(told.fault_details),
             **({} if alarm.is_active else {"alarmClearedTime": iso(alarm.alarm_cleared_time_s)}),
         }
     }

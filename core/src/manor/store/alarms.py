@@ -64,7 +64,14 @@ def save(tx: Connection, alarm: AlarmRecord) -> None:
 
 
 def _told(alarm: AlarmRecord) -> tuple[object, ...]:
-    return alarm.perceived_severity, alarm.ack_state, alarm.is_active, alarm.is_root_cause, alarm.correlated_alarm_ids
+    return (
+        alarm.perceived_severity,
+        alarm.ack_state,
+        alarm.is_active,
+        alarm.is_root_cause,
+        alarm.correlated_alarm_ids,
+        alarm.escalated,
+    )
 
 
 def active(tx: Connection) -> tuple[AlarmRecord, ...]:
