@@ -9,7 +9,19 @@ import secure_web
 import yaml
 from pydantic import BaseModel, TypeAdapter
 
-from manor.api import CallContext, DetectorType, Observed, OperationKind, Query, Score, Verdict, hookimpl
+from manor.api import (
+    CallContext,
+    DetectorType,
+    Finding,
+    HealPolicyType,
+    Observed,
+    OperationKind,
+    Query,
+    Score,
+    Severity,
+    Verdict,
+    hookimpl,
+)
 from manor.assure.loop import Assurance
 from manor.fakes import FakeClock
 from manor.lcm import endpoints, ns, work
@@ -37,16 +49,28 @@ class NoSettings(BaseModel):
 
 
 class Oracle:
-    """A detector that calls abnormal whatever the test says is."""
+    """A detector that calls abnormal whatever the test says is, and a policy that gives the answer of the test."""
 
-    def __init__(self, says: dict[str, float]) -> None:
+    def __init__(self, says: dict[str, float], answers: dict[str, Any]) -> None:
         self.says = says
+        self.answers = answers
+
+    def decide(self, *_: Any) -> Any:
+        """The test's answer."""
+        return self._answer("decide")
+
+    def _answer(self, verb: str) -> Any:
+        if isinstance(self.answers[verb], Exception):
+            raise self.answers[verb]
+        return self.answers[verb]
 
     def fit(self, window: Any) -> None:
         """Nothing to learn."""
 
     def score(self, batch: Any) -> list[Score]:
-        """Its word on each row: the KPIs whose machine the test has named."""
+        """Its word on each row: the KPIs whose machine the test has named; or the answer of the test."""
+        if "score" in self.answers:
+            return self._answer("score")  # type: ignore[no-any-return]
         found = []
         for time_s in batch.times_s:
             blame = tuple((name, self.says[key]) for name in batch.names for key in self.says if name.startswith(key))
@@ -68,6 +92,14 @@ class Site:
     def __init__(self, rt: Runtime, says: dict[str, float]) -> None:
         self.rt = rt
         self.says = says
+        self.events: list[Any] = []
+        """Alarms as observers heard of them."""
+        self.planned: list[OperationKind] = []
+        """What reviewers were shown."""
+        self.refused: dict[OperationKind, str] = {}
+        """What they refuse, and why."""
+        self.answers: dict[str, Any] = {}
+        """What the oracle answers to ``score`` and ``decide``, or raises."""
         self.clock = FakeClock(1_700_000_000.0)
         self.assurance = Assurance(rt, clock=self.clock)
 
@@ -168,19 +200,34 @@ def site(tmp_path: Path, image: Path, **settings: Any) -> Iterator[Site]:
     """The installation, with the demo service running."""
     says: dict[str, float] = {}
     events: list[Any] = []
+    planned: list[OperationKind] = []
+    refused: dict[OperationKind, str] = {}
+    answers: dict[str, Any] = {}
 
     class Extra:
-        """The test's detector and observer, by the door that any plugin takes."""
+        """The test's detector, policy, observer and reviewer, by the door that any plugin takes."""
 
         @hookimpl
         def manor_detectors(self) -> Any:
             yield DetectorType(
-                name="oracle", summary="Told by the test", config=NoSettings, create=lambda _: Oracle(says)
+                name="oracle", summary="Told by the test", config=NoSettings, create=lambda _: Oracle(says, answers)
+            )
+
+        @hookimpl
+        def manor_heal_policies(self) -> Any:
+            yield HealPolicyType(
+                name="oracle", summary="Told by the test", config=NoSettings, create=lambda _: Oracle(says, answers)
             )
 
         @hookimpl
         def manor_alarm_event(self, event: Any) -> None:
             events.append(event)
+
+        @hookimpl
+        def manor_review_plan(self, plan: Any) -> Any:
+            planned.append(plan.operation)
+            if plan.operation in refused:
+                yield Finding(severity=Severity.ERROR, code="refused", message=refused[plan.operation])
 
     with open_runtime(tmp_path / "home", plugins=Plugins(extra={"oracle": Extra()})) as rt:
         endpoints.add(rt, EndpointKind.VIM, "lab", driver="fake", config={"state_file": str(tmp_path / "world.json")})
@@ -197,7 +244,7 @@ def site(tmp_path: Path, image: Path, **settings: Any) -> Iterator[Site]:
             done = work.follow(rt, ns.start(rt, ns.propose(rt, "demo", OperationKind.INSTANTIATE)))
             assert done.state is OperationState.COMPLETED
             made = Site(rt, says)
-            made.events = events  # type: ignore[attr-defined]
+            made.events, made.planned, made.refused, made.answers = events, planned, refused, answers
             made.settings(**{"detector": "", **settings})
             yield made
 

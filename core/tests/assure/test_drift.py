@@ -80,7 +80,7 @@ def test_reported_as_one_alarm_that_clears_when_it_is_gone(make_site: Make) -> N
     site.rounds(6)
     assert (site.alarms(), len(site.all())) == ([], 1)
     site.rt.plugins.close()
-    told = [event.perceived_severity for event in site.events if event.probable_cause == "drift"]  # type: ignore[attr-defined]
+    told = [event.perceived_severity for event in site.events if event.probable_cause == "drift"]
     assert told == [PerceivedSeverity.MAJOR, PerceivedSeverity.MAJOR, PerceivedSeverity.CLEARED]
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from manor.api import HealDecision, HealPolicy, HealRecord, Observed, ServiceView
+from manor.api import HealAction, HealDecision, HealPolicy, HealRecord, Observed, ServiceView
 from manor.assure.deciding import Situation, Verdict, as_of_now, decide, heal_records
 from manor.assure.declared import by_trigger
 from manor.assure.drift import Compared, by_drift
-from manor.assure.healing import refused, start_heal
+from manor.assure.healing import Said, refused, start_heal
 from manor.assure.recording import Recording
 from manor.assure.rules import aspect_of, by_rule
 from manor.assure.settings import AssuranceSettings
 from manor.assure.sight import Service, Sight
-from manor.errors import ManorError
+from manor.errors import ManorError, PluginError
 from manor.lcm.runtime import Runtime
 from manor.model.alarm import AlarmRecord, Outcome, Ruling
-from manor.plugin.connecting import validated
+from manor.plugin.connecting import made
 
 __all__ = ["Acting"]
 
@@ -50,6 +50,8 @@ class Acting:
             seen = {key: one for endpoint, node in service.nodes() if (one := sight.seen(endpoint, key := node.key))}
             wanted: list[tuple[AlarmRecord, Verdict]] = []
             for alarm in mine:
+                if self._recording.rests(alarm, now_s, settings.cool_down_s):
+                    continue
                 situation = Situation(
                     alarm=alarm,
                     service=service,
@@ -89,14 +91,26 @@ class Acting:
                 resources=(*service.keys(), *service.places()),
                 labels=service.labels,
             )
-            decision = self._chosen_policy(settings).decide(as_of_now(alarm, situation.now_s), view, history)
+            decision = self._asked(situation, view, history)
         return decision, aspect
+
+    def _asked(self, situation: Situation, view: ServiceView, history: Sequence[HealRecord]) -> HealDecision:
+        """The policy's word. One that fails leaves this alarm to a person, and the others as they are."""
+        policy, alarm = situation.settings.policy, situation.alarm
+        try:
+            decision = self._chosen_policy(situation.settings).decide(as_of_now(alarm, situation.now_s), view, history)
+            if not isinstance(decision, HealDecision):
+                raise PluginError(f"it gave a {type(decision).__name__} for a decision")
+        except ManorError as error:
+            reason = f"policy {policy} failed: {error.message}"
+            return HealDecision(action=HealAction.ESCALATE, targets=(alarm.resource_key,), reason=reason)
+        return decision
 
     def _chosen_policy(self, settings: AssuranceSettings) -> HealPolicy:
         made_of = settings.policy, repr(sorted(settings.policy_settings.items()))
         if self._policy is None or self._policy[0] != made_of:
             chosen = self._rt.plugins.choose("manor_heal_policies", settings.policy)
-            self._policy = made_of, chosen.record.create(validated(chosen, settings.policy_settings))
+            self._policy = made_of, made(chosen, settings.policy_settings, self._rt.plugins.counters)
         return self._policy[1]
 
     def _begin(
@@ -105,18 +119,15 @@ class Acting:
         seen: Mapping[str, Observed],
         wanted: Sequence[tuple[AlarmRecord, Verdict]],
         now_s: float,
-    ) -> list[Ruling]:
+    ) -> Sequence[Ruling]:
+        """Begin the operation; what is said with it. Where all is whole by now nothing is, and the alarms clear."""
         verdicts = [verdict for _, verdict in wanted]
-        operation_id = ""
+        said = Said(wanted, now_s)
         try:
-            operation_id = start_heal(self._rt, service, seen, verdicts)
+            start_heal(self._rt, service, seen, verdicts, said.beside)
         except ManorError as error:
-            verdicts = refused(error, verdicts)
-        else:
-            if not operation_id:
-                return []  # it is whole again by now: the alarm clears by itself
-        kept = [
-            self._recording.add(alarm, verdict, now_s, operation_id)
-            for (alarm, _), verdict in zip(wanted, verdicts, strict=True)
-        ]
-        return [ruling for ruling in kept if ruling is not None and ruling.is_heal]
+            for (alarm, _), verdict in zip(wanted, refused(error, verdicts), strict=True):
+                self._recording.add(alarm, verdict, now_s)
+        for ruling, changed in said.told:
+            self._recording.tell(ruling, changed)
+        return [ruling for ruling, _ in said.told]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manor.api import HealAction, Observed, OperationKind, Phase, Plan, Verb, VolumeSpec
 from manor.assure.deciding import Verdict, recreate_keys
@@ -23,7 +23,10 @@ from manor.lcm.wishes import Wishes, standing
 from manor.model.alarm import AlarmRecord, Outcome, Ruling
 from manor.model.instance import OperationState
 
-__all__ = ["approve", "followed_up", "operation_state", "refused", "ruling_of", "start_heal", "still_read"]
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["Said", "approve", "followed_up", "operation_state", "refused", "ruling_of", "start_heal", "still_read"]
 
 
 def ruling_of(alarm: AlarmRecord, verdict: Verdict, now_s: float, operation_id: str = "") -> Ruling:
@@ -42,17 +45,36 @@ def ruling_of(alarm: AlarmRecord, verdict: Verdict, now_s: float, operation_id: 
     )
 
 
+class Said:
+    """What is said of alarms by one operation, once it is accepted."""
+
+    def __init__(self, wanted: Sequence[tuple[AlarmRecord, Verdict]], now_s: float) -> None:
+        self._wanted = wanted
+        self._now_s = now_s
+        self.told: list[tuple[Ruling, AlarmRecord | None]] = []
+        """Each with its alarm, where that has changed with it."""
+
+    def beside(self, tx: Connection, operation_id: str) -> None:
+        """Write it with the operation."""
+        from manor.store import alarms
+
+        rulings = [ruling_of(alarm, verdict, self._now_s, operation_id) for alarm, verdict in self._wanted]
+        self.told = [(ruling, alarms.add_ruling(tx, ruling)) for ruling in rulings]
+
+
 def start_heal(
     rt: Runtime,
     service: Service,
     seen: Mapping[str, Observed],
     wanted: Sequence[Verdict],
+    beside: Callable[[Connection, str], None],
     *,
     is_automatic: bool = True,
-) -> str:
-    """Begin one operation that does all of these verdicts on one service; its id, empty where nothing is left to do.
+) -> bool:
+    """Begin one operation that does all of these verdicts on one service; whether anything was left to do.
 
-    Repairs are done together; anything else comes alone.
+    Repairs are done together; anything else comes alone. ``beside`` writes what is said of the operation, whose id it
+    is given, in the transaction that accepts it: no heal is begun of which nobody knows why.
 
     Goes the way of every operation: planned from what is observed, reviewed, journalled. Raises ManorError where the
     plan is refused or the service has another operation by now.
@@ -73,7 +95,9 @@ def start_heal(
         targets = {key for verdict in wanted for key in verdict.targets}
         if is_automatic and (kept := still_read(proposal.plan, service, seen, targets)):
             proposal = ns.propose(rt, service.id, kind, wishes, overlook=kept)
-    return ns.start(rt, proposal, is_automatic=is_automatic) if proposal.plan.steps else ""
+    if proposal.plan.steps:
+        ns.start(rt, proposal, is_automatic=is_automatic, beside=beside)
+    return bool(proposal.plan.steps)
 
 
 def still_read(
@@ -169,12 +193,10 @@ def approve(rt: Runtime, alarm_id: str, action: HealAction | None = None) -> Rul
         targets=targets,
         aspect=aspect_of(alarm, service, read_settings(rt.home).rules),
     )
-    operation_id = start_heal(rt, service, seen, [verdict], is_automatic=False)
-    if not operation_id:
+    said = Said([(alarm, verdict)], time.time())
+    if not start_heal(rt, service, seen, [verdict], said.beside, is_automatic=False):
         raise UsageError(f"{service.name} is whole: there is nothing to heal", hint=f"manor ns show {service.name}")
-    ruling = ruling_of(alarm, verdict, time.time(), operation_id)
-    with rt.store.begin() as tx:
-        alarms.add_ruling(tx, ruling)
+    ((ruling, _),) = said.told
     return ruling
 
 

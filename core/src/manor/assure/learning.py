@@ -19,7 +19,7 @@ from pathlib import Path
 from manor.api.assure import Detector, Evidence, PerceivedSeverity, SampleBatch, Score, Verdict
 from manor.assure.sight import Service, vnf_of
 from manor.assure.symptoms import Rank, Symptom
-from manor.errors import ManorError
+from manor.errors import ManorError, PluginError
 from manor.lcm.draining import nodes_of
 from manor.model.alarm import EventType, FaultyResourceType
 from manor.telemetry.kpis import KpiRow, unit_of
@@ -90,11 +90,13 @@ class Learning:
     def _judge(self, service: Service, vnf: str, batch: SampleBatch, now_s: float) -> bool:
         """Whether the detector had a word on it."""
         try:
-            score = self._detector(vnf).score(batch)[-1]
+            scores = self._detector(vnf).score(batch)
+            if not (isinstance(scores, Sequence) and scores and isinstance(score := scores[-1], Score)):
+                raise PluginError(f"it gave {scores!r:.80} for scores")
             self.lag_s = max(0.0, time.time() - batch.times_s[-1]) if now_s > 1e9 else 0.0
             if now_s - self._saved_s.setdefault(vnf, now_s) >= self._save_s:
                 self._dump(vnf, now_s)
-        except (ManorError, IndexError) as error:
+        except ManorError as error:
             _log.warning("the detector of %s gives no score: %s", vnf, error)
             return False
         if score.verdict is Verdict.UNKNOWN:

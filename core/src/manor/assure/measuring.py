@@ -24,7 +24,7 @@ from manor.assure.targets import target_groups, write_targets
 from manor.errors import ManorError, StoreError
 from manor.lcm.runtime import Runtime
 from manor.model.instance import EndpointKind
-from manor.plugin.connecting import validated
+from manor.plugin.connecting import made, validated
 from manor.store.history import History
 from manor.telemetry.collect import collect, flow_samples
 from manor.telemetry.kpis import KpiRow, kpi_rows
@@ -167,9 +167,10 @@ class Measuring:
         try:
             if settings.detector:
                 chosen = plugins.choose("manor_detectors", settings.detector)
-                config = validated(chosen, settings.detector_settings)
+                validated(chosen, settings.detector_settings)
                 self._learning = Learning(
-                    self._rt.home / "detectors" / settings.detector, lambda: chosen.record.create(config)
+                    self._rt.home / "detectors" / settings.detector,
+                    lambda: made(chosen, settings.detector_settings, plugins.counters),
                 )
             for name, values in settings.sources.items():
                 # A source is no endpoint: it gets a directory of its own beside theirs.

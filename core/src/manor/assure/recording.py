@@ -6,7 +6,7 @@ import functools
 import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from manor.api import HealAction
 from manor.assure.deciding import Verdict
@@ -28,6 +28,8 @@ class _Last:
 
     said: tuple[HealAction, Outcome, str] | None = None
     held_since_s: float = 0.0
+    failed_s: float = 0.0
+    """When it could not be begun."""
 
     def then(self, ruling: Ruling) -> _Last:
         held_since_s = 0.0
@@ -35,7 +37,8 @@ class _Last:
             held_since_s = self.held_since_s or ruling.time_s
         elif ruling.outcome is Outcome.ESCALATED:
             held_since_s = self.held_since_s
-        return _Last(said=(ruling.action, ruling.outcome, ruling.reason), held_since_s=held_since_s)
+        failed_s = ruling.time_s if ruling.outcome is Outcome.FAILED else 0.0
+        return _Last(said=(ruling.action, ruling.outcome, ruling.reason), held_since_s=held_since_s, failed_s=failed_s)
 
 
 class Recording:
@@ -88,31 +91,30 @@ class Recording:
         """Since when a heal of it is held back; 0 where none is."""
         return self._of(alarm).held_since_s
 
-    def add(self, alarm: AlarmRecord, verdict: Verdict, now_s: float, operation_id: str = "") -> Ruling | None:
-        """Write a verdict down, unless it is what was decided last; with the alarm, where a person has to look."""
+    def rests(self, alarm: AlarmRecord, now_s: float, rest_s: float) -> bool:
+        """Whether a heal of it could not be begun so lately that nobody is asked again."""
+        return now_s - self._of(alarm).failed_s < rest_s
+
+    def add(self, alarm: AlarmRecord, verdict: Verdict, now_s: float) -> None:
+        """Write down a verdict by which nothing is begun, unless it is what was decided last."""
         from manor.store import alarms
 
-        last = self._of(alarm)
-        if not operation_id and (verdict.action, verdict.outcome, verdict.reason) == last.said:
-            return None
-        ruling = ruling_of(alarm, verdict, now_s, operation_id)
-        is_a_persons = verdict.outcome in (Outcome.ESCALATED, Outcome.FAILED)
-        escalated = verdict.reason if is_a_persons else ""
+        ruling, last = ruling_of(alarm, verdict, now_s), self._of(alarm)
+        if last.then(ruling).said == last.said:
+            self._last[alarm.id] = last.then(ruling)
+            return
         with self._rt.store.begin() as tx:
-            alarms.add_ruling(tx, ruling)
-            changed = alarms.find(tx, alarm.id)
-            if changed is not None and changed.escalated != escalated:
-                changed = replace(changed, escalated=escalated, alarm_changed_time_s=now_s)
-                alarms.save(tx, changed)
-            else:
-                changed = None
+            changed = alarms.add_ruling(tx, ruling)
+        self.tell(ruling, changed)
+
+    def tell(self, ruling: Ruling, changed: AlarmRecord | None) -> None:
+        """Tell of a ruling that is written down, and of its alarm where that has ``changed`` with it."""
         if changed is not None:
             self._rt.plugins.emit_alarm_event(to_event(changed))
-        self._last[alarm.id] = last.then(ruling)
-        self.counts[str(verdict.action), str(verdict.outcome)] += 1
-        level = logging.WARNING if is_a_persons else logging.INFO
-        _log.log(level, "alarm %s: %s %s: %s", alarm.id, verdict.action, verdict.outcome, verdict.reason)
-        return ruling
+        self._last[ruling.alarm_id] = self._last.get(ruling.alarm_id, _Last()).then(ruling)
+        self.counts[str(ruling.action), str(ruling.outcome)] += 1
+        level = logging.WARNING if ruling.is_a_persons else logging.INFO
+        _log.log(level, "alarm %s: %s %s: %s", ruling.alarm_id, ruling.action, ruling.outcome, ruling.reason)
 
     def _of(self, alarm: AlarmRecord) -> _Last:
         """What was decided last, also by a process before this one."""

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manor.api import Finding, OperationKind, Plan, ServiceView, Severity
 from manor.errors import PlanRefused, UsageError
@@ -43,6 +43,9 @@ from manor.model.instance import (
     PackageKind,
     VnfInstance,
 )
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 __all__ = ["Proposal", "confirm", "create", "delete", "propose", "start"]
 
@@ -241,10 +244,12 @@ def start(
     on_failure: OnFailure = OnFailure.ROLLBACK,
     force: bool = False,
     is_automatic: bool = False,
+    beside: Callable[[Connection, str], None] | None = None,
 ) -> str:
     """Accept the proposal; the id of the operation, which a worker now picks up.
 
-    ``is_automatic`` says that no operator asked for it (isAutomaticInvocation).
+    ``is_automatic`` says that no operator asked for it (isAutomaticInvocation). ``beside`` writes what belongs to the
+    operation, whose id it is given, in the transaction that accepts it.
     ``force`` (terminate only) goes on where a step fails and lists what is left. Raises UsageError while another
     operation is active, PlanRefused where one has run since the proposal was made.
     """
@@ -265,6 +270,7 @@ def start(
         force=force,
         planned_after=proposal.ns.last_operation,
         seen=proposal.seen,
+        beside=beside,
     )
     return accepted.id
 

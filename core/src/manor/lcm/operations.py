@@ -66,13 +66,14 @@ class Operations:
         force: bool = False,
         planned_after: str | None = None,
         seen: Seen | None = None,
+        beside: Callable[[Connection, str], None] | None = None,
     ) -> NsLcmOpOcc:
         """Accept a plan: PROCESSING, to be picked up by a worker.
 
         ``force`` goes on where a step fails and lists what it could not remove (terminate only). ``planned_after`` is
-        the service's last operation when the plan was made, ``seen`` the room that it was made with. Raises UsageError
-        while another operation is active, PlanRefused where one has run since the plan was made, or another service
-        took its room.
+        the service's last operation when the plan was made, ``seen`` the room that it was made with. ``beside`` writes
+        what belongs to the operation, whose id it is given, in the same transaction. Raises UsageError while another
+        operation is active, PlanRefused where one has run since the plan was made, or another service took its room.
         """
         if force and plan.operation is not OperationKind.TERMINATE:
             raise UsageError(f"{plan.operation} cannot be forced: only a terminate can")
@@ -104,6 +105,8 @@ class Operations:
                 require_room(tx, plan, seen)
             instances.save(tx, replace(service, last_operation=operation.id))
             self._engine.dispatch(tx, operation.id, operation.attempt, operation.ns_id)
+            if beside is not None:
+                beside(tx, operation.id)
         return operation
 
     def act(self, operation_id: str, trigger: Trigger) -> NsLcmOpOcc:

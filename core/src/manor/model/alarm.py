@@ -142,6 +142,11 @@ class Ruling:
         """Whether the world was changed by it."""
         return bool(self.operation_id)
 
+    @property
+    def is_a_persons(self) -> bool:
+        """Whether it leaves the alarm to a person."""
+        return self.outcome in (Outcome.ESCALATED, Outcome.FAILED)
+
 
 def to_event(alarm: AlarmRecord) -> Alarm:
     """The alarm as policies and observers see it."""

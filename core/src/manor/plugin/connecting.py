@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from manor.api import DriverEnvironment
-from manor.errors import Indeterminate, ManorError, UsageError
+from manor.errors import Indeterminate, ManorError, Permanent, UsageError
 from manor.plugin.calling import Provided
 from manor.plugin.counters import Counters
 from manor.plugin.guard import describe, guard
 
-__all__ = ["connect", "validated"]
+__all__ = ["connect", "made", "validated"]
 
 
 def validated(provided: Provided[Any], config: Mapping[str, Any]) -> Any:
@@ -58,3 +58,20 @@ def connect(
             hint=f"check the endpoint {environment.name} and its settings",
         ) from error
     return guard(driver, name=provided.plugin, counters=counters)
+
+
+def made(provided: Provided[Any], config: Mapping[str, Any], counters: Counters) -> Any:
+    """What the record of a detector or of a policy creates, guarded. An unknown exception is Permanent."""
+    settings = validated(provided, config)
+    try:
+        with counters.timing(provided.plugin, "create"):
+            thing = provided.record.create(settings)
+    except ManorError:
+        raise
+    # A stranger's code may raise anything, and even try to exit.
+    except (Exception, SystemExit) as error:
+        raise Permanent(
+            f"{provided.plugin}: create {provided.record.name}: {describe(error)}",
+            hint=f"report it to {provided.plugin}",
+        ) from error
+    return guard(thing, name=provided.plugin, counters=counters)

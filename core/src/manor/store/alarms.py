@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, insert, select, update
@@ -102,9 +103,15 @@ def listing(tx: Connection, *, ns_id: str = "", cleared: bool = False, limit: in
     return tuple(_alarm(record) for record in tx.execute(query).scalars())
 
 
-def add_ruling(tx: Connection, ruling: Ruling) -> None:
-    """Keep a decision."""
+def add_ruling(tx: Connection, ruling: Ruling) -> AlarmRecord | None:
+    """Keep a decision. The alarm, where the decision leaves it to a person, or takes it back from one."""
     tx.execute(insert(_RULING).values(_ruling_values(ruling)))
+    alarm, escalated = find(tx, ruling.alarm_id), ruling.reason if ruling.is_a_persons else ""
+    if alarm is None or alarm.escalated == escalated:
+        return None
+    alarm = replace(alarm, escalated=escalated, alarm_changed_time_s=ruling.time_s)
+    save(tx, alarm)
+    return alarm
 
 
 def save_ruling(tx: Connection, ruling: Ruling) -> None:

@@ -1,0 +1,110 @@
+"""What the loop begins, in one round and over many: within its budgets, and never without a word, whoever fails."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from assured_site import Site
+
+from manor.api import HealAction, OperationKind, ResourceKind
+from manor.assure.loop import Assurance
+from manor.assure.recording import Recording
+from manor.lcm import ns, work
+from manor.model.alarm import Outcome
+from manor.model.instance import OperationState
+from manor.store import reading
+
+Make = Callable[..., Site]
+
+
+@pytest.mark.slow
+def test_budgets_of_many_services_hold_within_one_round_too(make_site: Make) -> None:
+    site = make_site(heals_per_hour=1)
+    done = work.follow(site.rt, ns.start(site.rt, another(site, "other")))
+    assert done.state is OperationState.COMPLETED
+    for one in site.seen():
+        if one.ref.kind is ResourceKind.NODE and "/web/" in one.ref.key:
+            site.world.destroy(one.ref.key)
+    site.rounds(1)
+    heals = [one for one in reading.operations(site.rt.url).items if one.operation is OperationKind.HEAL]
+    assert len(heals) == 1
+    rulings = [ruling for alarm in site.all() for ruling in site.rulings(alarm)]
+    assert sorted(ruling.outcome for ruling in rulings) == [Outcome.HELD, Outcome.STARTED]
+    assert any("this installation had 1 heals within the hour" in ruling.reason for ruling in rulings)
+
+
+def another(site: Site, name: str) -> ns.Proposal:
+    ns.create(site.rt, "secure-web", name=name)
+    return ns.propose(site.rt, name, OperationKind.INSTANTIATE)
+
+
+def test_a_policy_that_breaks_is_told_for_the_alarm_it_was_asked_about(make_site: Make) -> None:
+    site = make_site(policy="oracle", rules=[{"vnf": "web", "cause": "*", "action": "restart"}])
+    monitor = site.node("monitor")
+
+    def told(answer: object) -> str:
+        site.answers["decide"] = answer
+        site.rounds(1)
+        ruling = next(site.rulings(alarm)[-1] for alarm in site.alarms() if alarm.resource_key == monitor)
+        assert (ruling.action, ruling.outcome) == (HealAction.ESCALATE, Outcome.ESCALATED)
+        return ruling.reason
+
+    site.world.destroy(monitor)
+    assert "policy oracle failed: it gave a str for a decision" in told("restart it")
+    site.world.destroy(site.node("web"))
+    reason = told(ValueError("it has a fault"))
+    assert "policy oracle failed" in reason
+    assert "it has a fault" in reason
+    assert site.is_whole(), "the other was healed, and its service with it"
+
+
+@pytest.mark.parametrize("answer", [ValueError("it has a fault"), None, [], ["high"]])
+def test_a_detector_that_breaks_stops_nothing_else(make_site: Make, answer: object) -> None:
+    site = make_site(detector="oracle", heartbeat_s=1)
+    site.answers["score"] = answer
+    site.rounds(2, measure=True)
+    measuring = site.assurance._measuring
+    machines = {site.node(vnf) for vnf in ("client", "firewall", "monitor", "web")}
+    assert measuring.learning is not None
+    assert measuring.learning.deaf == machines
+    assert measuring.heartbeats._asked_s.keys() == machines, "the round went on to its end"
+
+
+def test_a_heal_that_is_refused_is_not_planned_anew_each_second(make_site: Make) -> None:
+    site = make_site(cool_down_s=20)
+    site.refused[OperationKind.HEAL] = "not today"
+    site.world.destroy(site.node("web"))
+    site.rounds(30)
+    assert site.planned.count(OperationKind.HEAL) == 2, "at first, and when it has rested"
+    (alarm,) = site.alarms()
+    (ruling,) = site.rulings(alarm)
+    assert ruling.outcome is Outcome.FAILED
+    assert "not today" in ruling.reason
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_once_it_has_begun_a_heal_has_said_so(
+    make_site: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(heals_per_service_hour=1)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    site.world.destroy(site.node("web"))
+    with monkeypatch.context() as patched:
+        patched.setattr(Recording, "tell", killed)  # what comes first after the operation
+        with pytest.raises(Killed):
+            site.rounds(1)
+    site.assurance = Assurance(site.rt, clock=site.clock)
+    site.rounds(10)
+    (alarm,) = site.all()
+    (operation,) = site.operations()
+    (ruling,) = site.rulings(alarm)
+    assert (ruling.operation_id, ruling.helped) == (operation.id, True)
+    site.world.destroy(site.node("monitor"))
+    site.rounds(5)
+    assert len(site.operations()) == 1, "it counts in the budget"
