@@ -48,6 +48,7 @@ WRONG = ("v_cpu_usage_mean_vnf", "v_memory_usage_mean_vnf", "v_guest_load")
 def kill(demo: Demo, watched: Watched) -> None:
     """Part (a): QEMU is killed."""
     demo.title("The firewall's QEMU is killed with signal 9")
+    watched.wait("the server has begun to watch", watched.rows)
     demo.check("traffic passes before", bool(watched.wait("traffic passes", watched.passes)))
     pid = firewall_pid()
     if not pid:  # to kill 0 would be to kill ourselves
