@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -65,7 +66,7 @@ class Remote:
     def __init__(self, ovs: PrivateOvs, authority: Authority) -> None:
         self.ovs = ovs
         self.authority = authority
-        self.bridge = f"mt-{id(self) % 10**8}"
+        self.bridge = f"mt-{secrets.token_hex(4)}"
         key, certificate = authority.certify("switch")
         ovs.vsctl("set-ssl", str(key), str(certificate), str(authority.directory / "ca.pem"))
         ovs.add_bridge(self.bridge)
@@ -97,7 +98,11 @@ def remote(tmp_path: Path) -> Iterator[Remote]:
     if reason := missing_for_ovs():
         pytest.skip(reason)
     with PrivateOvs(netns=False) as ovs:
-        yield Remote(ovs, Authority(tmp_path / "ours"))
+        made = Remote(ovs, Authority(tmp_path / "ours"))
+        yield made
+    # A switch that was ended before it had time to let go of its devices leaves them, here in everybody's namespace.
+    for device in (made.bridge, f"{made.bridge}1", f"{made.bridge}2"):
+        subprocess.run(["ip", "link", "del", device], capture_output=True)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ def name_of(number: int) -> str:
 
 
 class Inherited:
-    """Cookies by host. Keeps no lock; its owner does."""
+    """Cookies by host. Changed with its owner's lock held, read without."""
 
     def __init__(self) -> None:
         self._kept: dict[str, frozenset[int]] = {}
@@ -33,7 +33,7 @@ class Inherited:
     def look(self, host: str, unknown: Iterable[int]) -> None:
         """These cookies of ours, which no program has, are on this host now. The first look decides what stays."""
         there = frozenset(unknown)
-        self._kept[host] = there & self._kept.get(host, there)
+        self._kept = {**self._kept, host: there & self._kept.get(host, there)}
 
     def settle(self, number: int) -> None:
         """It was said what becomes of this cookie."""
