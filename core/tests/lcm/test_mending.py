@@ -1,5 +1,6 @@
 """A heal takes the living in turn, and no traffic falls to a function that is made anew beside others."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,9 +8,9 @@ import pytest
 from service_world import Site, opened
 from test_drain import CHAIN, steered_to, watched
 
-from manor.api import ResourceKind
+from manor.api import NodeSpec, OperationKind, ResourceKind, spec_hash
 from manor.fakes import Moment, When
-from manor.lcm import healing
+from manor.lcm import healing, ns
 from manor.lcm.ns import Proposal
 from manor.lcm.scaling import scale_ns, scale_vnf
 
@@ -102,6 +103,24 @@ def test_a_vnfs_living_machines_go_one_by_one(site: Site) -> None:
             f"ensure node vnf/web/main-{number}",
             *([f"verify vnf vnf/web/main-{number}"] if number < 2 else ["verify vnf vnf/web"]),
         )
+    ]
+    assert order(proposal, *turns) == turns
+    site.done(proposal)
+
+
+def test_living_machines_that_were_altered_are_put_right_one_by_one(site: Site) -> None:
+    site.done(scale_vnf(site.rt, "demo", "web", aspect="workers", steps=1))
+    with site.world.change() as state:
+        for native in state.natives.values():
+            if isinstance(native.spec, NodeSpec) and "/web/" in native.spec.key:
+                native.spec = dataclasses.replace(native.spec, name="altered")
+                native.spec_hash = spec_hash(native.spec)
+    proposal = ns.propose(site.rt, "demo", OperationKind.REPAIR)
+    turns = [
+        "ensure node vnf/web/main-0",
+        "verify vnf vnf/web/main-0",
+        "ensure node vnf/web/main-1",
+        "verify vnf vnf/web",
     ]
     assert order(proposal, *turns) == turns
     site.done(proposal)

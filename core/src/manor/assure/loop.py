@@ -96,11 +96,14 @@ class Assurance:
             self._measuring.close()
 
     def _watch(self) -> None:
+        is_woken = False
         while not self._end.is_set():
             took_s = self._guarded(self.round)
-            # A storm of events takes half of the time, not all of it.
-            self._end.wait(max(min(took_s, _MOST_PAUSE_S), _LEAST_PAUSE_S))
-            self._woken.wait(rest_s(took_s, self._settings.now.observe_s))
+            pause_s = max(min(took_s, _MOST_PAUSE_S), _LEAST_PAUSE_S)
+            if is_woken:  # one event is followed at once; a storm of them takes half of the time, not all of it
+                self._end.wait(pause_s)
+                pause_s = 0.0
+            is_woken = self._woken.wait(pause_s + rest_s(took_s, self._settings.now.observe_s))
             self._woken.clear()
 
     def _measure(self) -> None:
