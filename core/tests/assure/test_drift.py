@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from assured_site import Site
+import pytest
+from assured_site import PATIENCE_S, Site, unguarded
 
 from manor.api import (
+    CallContext,
     Disk,
     HealAction,
     NodeSpec,
@@ -14,8 +16,10 @@ from manor.api import (
     PerceivedSeverity,
     Phase,
     Plan,
+    Query,
     ResourceKind,
     ResourceRef,
+    SegmentSpec,
     SnapshotSpec,
     Step,
     Verb,
@@ -188,6 +192,27 @@ def test_an_alarm_lasts_over_an_operation_after_which_there_is_drift(make_site: 
     assert [one.id for one in site.alarms()] == [alarm.id]
 
 
+@pytest.mark.slow
+def test_a_link_that_is_gone_is_put_in_anew_under_any_policy_but_ignore(make_site: Make) -> None:
+    site = make_site(degraded_s=5)
+    sdn, query = unguarded(site.rt.sdn("net")), Query(owner=site.rt.owner, kinds=frozenset({ResourceKind.SEGMENT}))
+    site.compares(1)
+
+    def link_goes() -> AlarmRecord:
+        sdn.remove(sdn.observe(query, CallContext.within(PATIENCE_S))[0].ref, CallContext.within(PATIENCE_S))
+        site.rounds(20, measure=True)
+        (alarm, *_) = site.all()
+        assert alarm.probable_cause == "link-absent"
+        return alarm
+
+    (ruling,) = site.rulings(link_goes())
+    assert (ruling.action, ruling.helped, repairs(site)) == (HealAction.REPAIR, True, [OperationState.COMPLETED])
+    assert (site.is_whole(), site.alarms()) == (True, [])
+    site.settings(detector="", degraded_s=5, drift="ignore")
+    assert site.rulings(link_goes())[-1].outcome is Outcome.ESCALATED
+    assert len(repairs(site)) == 1
+
+
 # the pure part
 
 SID, VIM, SDN = "1a2b3c4d", "vim:lab", "sdn:net"
@@ -293,6 +318,23 @@ def test_what_cannot_be_seen_has_not_drifted_and_keeps_its_alarm() -> None:
     decision = by_drift(alarm("drift"), SERVICE, standing(partly), REPAIRS)
     assert decision is not None
     assert decision.action is HealAction.NONE
+
+
+def test_a_link_is_not_put_in_anew_where_that_would_change_what_is_only_reported() -> None:
+    link = f"{SID}/vl/lan"
+    segment = SegmentSpec(key=link, owner="o", name="lan", ports=())
+    state = replace(STATE, resources=(*STATE.resources, DesiredResource(spec=segment, endpoint=SDN)))
+    service, gone = replace(SERVICE, desired=state), {(link, Drift.MISSING): 0.0}
+
+    def decided(now: Compared | None, key: str = link, cause: str = "link-absent") -> HealAction | None:
+        decision = by_drift(alarm(cause, key), service, now, AssuranceSettings())
+        return decision and decision.action
+
+    assert decided(Compared(last_operation="op1", since_s=gone)) is HealAction.REPAIR
+    assert decided(Compared(last_operation="op1", since_s={**gone, (NODE, Drift.ALTERED): 0.0})) is HealAction.ESCALATE
+    assert decided(Compared(last_operation="op0")) is HealAction.NONE, "it is not compared as it is now"
+    assert decided(None) is HealAction.NONE
+    assert decided(Compared(last_operation="op1"), NODE, "node-degraded") is None, "the policy is asked"
 
 
 def test_what_a_policy_of_repair_does_not_do() -> None:

@@ -10,6 +10,7 @@ from assured_site import Site
 
 from manor.api import PerceivedSeverity
 from manor.cli import main
+from manor.model.alarm import Outcome
 from manor.store import notifications, pm
 
 Make = Callable[..., Site]
@@ -69,6 +70,25 @@ def test_a_threshold_raises_one_alarm_and_clears_it(make_site: Make, manor: Call
     manor(site, "pm", "threshold", "delete", made["id"][:6])
     site.rounds(4, step_s=5, measure=True)
     assert site.alarms() == [dead]
+
+
+def test_a_disk_that_fills_up_is_told_and_not_restarted(make_site: Make) -> None:
+    site = make_site()
+    firewall = site.node("firewall")
+
+    def told(usage: float) -> list[str]:
+        site.world.metrics[firewall] = {"v_guest_disk_fullest_usage": usage}
+        site.rounds(2, step_s=5, measure=True)
+        return [alarm.probable_cause for alarm in site.alarms()]
+
+    assert told(94.0) == []
+    assert told(96.0) == ["disk-full"]
+    (alarm,) = site.alarms()
+    assert (alarm.resource_key, alarm.managed_object_id) == (firewall, firewall.rpartition("/")[0])
+    assert site.rulings(alarm)[-1].outcome is Outcome.ESCALATED
+    assert told(92.0) == ["disk-full"]
+    assert told(89.0) == []
+    assert site.operations() == []
 
 
 def test_a_job_reports_what_it_collected(make_site: Make, manor: Callable[..., Any]) -> None:

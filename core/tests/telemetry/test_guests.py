@@ -44,6 +44,13 @@ def values(samples: Sequence) -> dict[str, float]:
     return dict(rows[0].values) if rows else {}
 
 
+def test_what_cannot_be_written_cannot_be_full() -> None:
+    mounts = SYSTEM + b"/dev/vda1 / ext4 rw,relatime 0 0\n/dev/root /rom squashfs ro,relatime 0 0\n"
+    disks = b"/dev/vda1 1000 100 900 10% /\n/dev/root 500 500 0 100% /rom\n"
+    found = values(ask_guest(target(), guest(cat=mounts, df=disks), lambda: 1.0))
+    assert found["v_guest_disk_fullest_usage"] == found["v_disk_usage_mean_vnf"] == pytest.approx(10.0)
+
+
 def test_memory_load_and_file_systems_are_taken_from_the_guest() -> None:
     found = values(ask_guest(target(), guest(cat=SYSTEM, df=DISKS), lambda: 1.0))
     assert found == pytest.approx(

@@ -24,6 +24,7 @@ _OWN = frozenset({ResourceKind.NODE, ResourceKind.SEGMENT, ResourceKind.CHAIN})
 _TOLD = frozenset({Drift.MISSING, Drift.BROKEN})
 _OTHERS = frozenset({"node-degraded", "link-absent", "link-degraded", "chain-absent", "chain-degraded"})
 """Causes of alarms that a repair does something about; what is dead is healed."""
+_FLOWS = _OTHERS - {"node-degraded"}
 _TYPES = {
     ResourceKind.NODE: FaultyResourceType.COMPUTE,
     ResourceKind.VOLUME: FaultyResourceType.STORAGE,
@@ -95,13 +96,15 @@ def by_drift(
     alarm: AlarmRecord, service: Service, now: Compared | None, settings: AssuranceSettings
 ) -> HealDecision | None:
     """What the service's policy says about an alarm; None where that is for others to say."""
-    name = service.name
+    name, policy = service.name, settings.drift_of(service.name)
     if alarm.probable_cause == LOST:
         reason = f"nothing brings a lost snapshot back; be without it: manor vnf snapshot delete {name} NAME"
         return HealDecision(action=HealAction.NONE, reason=reason)
     if alarm.probable_cause not in (*_OTHERS, DRIFTED):
         return None
-    if settings.drift_of(name) is not DriftPolicy.REPAIR:
+    if alarm.probable_cause in _FLOWS and policy is DriftPolicy.REPORT:
+        return _put_in_anew(alarm, service, now)
+    if policy is not DriftPolicy.REPAIR:
         reason = f"drift of {name} is reported, not repaired: manor ns drift {name} --repair"
         return HealDecision(action=HealAction.NONE, reason=reason) if alarm.probable_cause == DRIFTED else None
     items = now.standing if now is not None and now.is_of(service) else ()
@@ -116,6 +119,18 @@ def by_drift(
         reason += f"; a new {data.key.rpartition('/')[2]} would be empty: manor ns drift {name} --repair"
         return HealDecision(action=HealAction.ESCALATE, reason=reason)
     return HealDecision(action=HealAction.REPAIR, targets=_machines(service, items), reason=reason)
+
+
+def _put_in_anew(alarm: AlarmRecord, service: Service, now: Compared | None) -> HealDecision:
+    """A link or a chain that is down is healed as a machine is, where its repair changes nothing else."""
+    what, name = f"{alarm.probable_cause} on {alarm.resource_key}", service.name
+    if now is None or not now.is_of(service):
+        return HealDecision(action=HealAction.NONE, reason=f"{what}: its repair waits until {name} has been compared")
+    flows = {spec.key for _, spec in (*service.segments(), *service.chains())}
+    if other := next((key for key, _ in now.since_s if key not in flows), None):
+        reason = f"{what}; a repair would change {other} too: manor ns drift {name} --repair"
+        return HealDecision(action=HealAction.ESCALATE, reason=reason)
+    return HealDecision(action=HealAction.REPAIR, reason=what)
 
 
 def _machines(service: Service, items: Sequence[Drifted]) -> tuple[str, ...]:

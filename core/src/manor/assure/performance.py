@@ -6,6 +6,8 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from manor.api import PerceivedSeverity
+from manor.assure.sight import vnf_of
 from manor.assure.symptoms import Rank, Symptom
 from manor.lcm.runtime import Runtime
 from manor.model.alarm import EventType, FaultyResourceType
@@ -17,6 +19,12 @@ from manor.telemetry.performance import Crossing, Jobs, cross
 __all__ = ["Performance"]
 
 CAUSE = "threshold-crossed"
+FULL = "disk-full"
+_FULL = Threshold(
+    id=FULL, object_instance_id="", performance_metric="v_guest_disk_fullest_usage", value=92.5, hysteresis=2.5,
+    severity=PerceivedSeverity.MAJOR,
+)  # fmt: skip
+"""Everybody's: full from 95 % on, and until it is 90 %."""
 
 
 class Performance:
@@ -26,6 +34,7 @@ class Performance:
         self._rt = rt
         self._clock = clock
         self._jobs = Jobs()
+        self._full = _FULL
         self.symptoms: tuple[Symptom, ...] = ()
         """One for each object that is above a threshold."""
 
@@ -48,7 +57,8 @@ class Performance:
                 pm.add_reports(tx, reports)
                 notifications.add(tx, (_crossed(one, now_s) for one in crossings if one.threshold.id in there))
                 notifications.add(tx, (_available(report, by_id[report.job_id]) for report in reports))
-        self.symptoms = tuple(symptom for one, _ in after for symptom in _symptoms(one))
+        self._full, _ = cross(self._full, rows, alive)
+        self.symptoms = (*_filled(self._full), *(symptom for one, _ in after for symptom in _symptoms(one)))
 
 
 def _symptoms(threshold: Threshold) -> Iterator[Symptom]:
@@ -64,6 +74,17 @@ def _symptoms(threshold: Threshold) -> Iterator[Symptom]:
             event_type=EventType.QOS_ALARM,
             resource_type=FaultyResourceType.COMPUTE if "/vnf/" in key else FaultyResourceType.NETWORK,
             detail=(f"{metric} went over {threshold.value:g} (threshold {threshold.id})",),
+        )
+
+
+def _filled(threshold: Threshold) -> Iterator[Symptom]:
+    for symptom in _symptoms(threshold):
+        yield replace(
+            symptom,
+            managed_object_id=vnf_of(symptom.resource_key),
+            cause=FULL,
+            resource_type=FaultyResourceType.STORAGE,
+            detail=("a file system in it is full to 95 % and more; it counts as full until it is down to 90 %",),
         )
 
 

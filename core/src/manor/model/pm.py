@@ -78,8 +78,8 @@ class Threshold:
 
 
 def covers(object_instance_id: str, key: str) -> bool:
-    """Whether a measured thing is the object or belongs to it."""
-    return key == object_instance_id or key.startswith(f"{object_instance_id}/")
+    """Whether a measured thing is the object or belongs to it; an empty one stands for all there is."""
+    return not object_instance_id or key == object_instance_id or key.startswith(f"{object_instance_id}/")
 
 
 def object_type(object_instance_id: str) -> str:

@@ -37,11 +37,13 @@ MOST_INDICATORS = 16
 MOST_SERIES = 64
 """Values of one indicator; further ones are left out."""
 _SCRAPE_S = 5.0
-_SYSTEM = ("cat", "/proc/meminfo", "/proc/loadavg")
+_SYSTEM = ("cat", "/proc/meminfo", "/proc/loadavg", "/proc/mounts")
 _DISKS = ("df", "-kP")
 _LOAD = re.compile(r"^(\d+\.\d+) \d+\.\d+ \d+\.\d+ \d+/\d+ \d+$", re.M)
 _MEMORY = re.compile(r"^(MemTotal|MemAvailable): +(\d+) kB$", re.M)
-_DISK = re.compile(r"^/dev/\S+ +(\d+) +(\d+) +(\d+) +\d+% +/", re.M)
+_DISK = re.compile(r"^/dev/\S+ +\d+ +(\d+) +(\d+) +\d+% +(/.*)$", re.M)
+_READ_ONLY = re.compile(r"^\S+ (/\S*) \S+ ro[, ]", re.M)
+"""As those made from an image are, which are always full."""
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.,=/-]")
 _WORDS = {"true": 1.0, "false": 0.0}
 
@@ -98,7 +100,8 @@ def read_system(key: str, text: str, time_s: float) -> Iterator[Sample]:
     if load:
         yield gauge("v_guest_load", float(load[1]), "1")
     # Used over used and free, as df counts: what is kept for root is neither.
-    disks = [(float(used), float(used) + float(free)) for _, used, free in _DISK.findall(text)]
+    fixed = set(_READ_ONLY.findall(text))
+    disks = [(float(used), float(used) + float(free)) for used, free, at in _DISK.findall(text) if at not in fixed]
     disks = [(used, room) for used, room in disks if room > 0]
     if disks:
         yield gauge("v_disk_usage_mean", 100.0 * sum(used for used, _ in disks) / sum(room for _, room in disks), "%")
