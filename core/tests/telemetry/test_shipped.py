@@ -45,7 +45,12 @@ def page() -> str:
             ("link", {"service": "demo", "link": "lan"}, FLOWS),
         )
     )
-    figures = AssuranceFigures(rows=rows, alarms={("MAJOR", "static"): 1}, rulings={("restart", "started"): 2})
+    figures = AssuranceFigures(
+        rows=rows,
+        alarms={("MAJOR", "static"): 1},
+        rulings={("restart", "started"): 2},
+        detectors={"learning": 1, "watching": 3},
+    )
     made = registry(
         version="0.1.0",
         calls=lambda: {("vim-libvirt", "ensure"): CallCount(count=3, errors=1, seconds=1.5)},

@@ -64,6 +64,14 @@ class Learning:
         self.deaf: frozenset[str] = frozenset()
         """Machines of VNFs whose detector had nothing new to judge in the last round."""
         self.lag_s = 0.0
+        self._watching: set[str] = set()
+        """VNFs whose detector has ever had a word on them: it has seen enough."""
+
+    @property
+    def states(self) -> dict[str, int]:
+        """How many detectors are ``watching``, and how many are still ``learning``."""
+        watching = len(self._watching)
+        return {"learning": len(self._detectors) - watching, "watching": watching}
 
     def take(self, services: Sequence[Service], rows: Mapping[str, KpiRow], now_s: float) -> None:
         """Score the newest rows (by machine). A VNF that an operation changes is not judged, nor learned from."""
@@ -101,6 +109,9 @@ class Learning:
             return False
         if score.verdict is Verdict.UNKNOWN:
             return vnf not in self.suspicions
+        if vnf not in self._watching:
+            self._watching.add(vnf)
+            _log.info("the detector of %s has learned what is usual, and watches", vnf)
         if score.verdict is Verdict.OK:
             self.suspicions.pop(vnf, None)
         else:
@@ -141,6 +152,7 @@ class Learning:
         self._detectors.pop(vnf, None)
         self._saved_s.pop(vnf, None)
         self.suspicions.pop(vnf, None)
+        self._watching.discard(vnf)
         self._path(vnf).unlink(missing_ok=True)
 
 

@@ -178,6 +178,7 @@ class Assurance:
             samples=measuring.samples,
             collect_s=measuring.collect_s,
             detector_lag_s=measuring.learning.lag_s if measuring.learning else 0.0,
+            detectors=measuring.learning.states if measuring.learning else {},
             silent=len(self._silent),
         )
 

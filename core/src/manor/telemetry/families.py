@@ -23,8 +23,8 @@ MOST_SERIES = 50_000
 """KPI series in one scrape; what is over is counted and left out."""
 OWN = frozenset(
     {
-        "alarms", "build_info", "detector_lag_seconds", "heal_decisions", "operation_duration_seconds", "operations",
-        "operations_ended", "plugin_call_errors", "plugin_call_seconds", "plugin_calls", "plugin_calls_stuck",
+        "alarms", "build_info", "detector_lag_seconds", "detectors", "heal_decisions", "operation_duration_seconds",
+        "operations", "operations_ended", "plugin_call_errors", "plugin_call_seconds", "plugin_calls", "plugin_calls_stuck",
         "services", "step_duration_seconds", "telemetry_collect_seconds", "telemetry_samples",
         "telemetry_series_left_out", "telemetry_silent_endpoints",
     }
@@ -59,6 +59,8 @@ class AssuranceFigures:
     """Time the last collection took."""
     detector_lag_s: float = 0.0
     """From the last row's measurement to its score."""
+    detectors: Mapping[str, int] = field(default_factory=dict)
+    """How many have seen enough to judge (``watching``), and how many have not (``learning``)."""
     silent: int = 0
     """Endpoints that did not answer when last asked."""
 
@@ -106,6 +108,12 @@ class Assured:
         for (action, outcome), number in sorted(counted.items()):
             rulings.add_metric([action, outcome], number)
         yield rulings
+        detectors = GaugeMetricFamily(
+            "manor_detectors", "Detectors that watch, and that still learn.", labels=["state"]
+        )
+        for state, number in sorted(now.detectors.items()):
+            detectors.add_metric([state], number)
+        yield detectors
         samples = CounterMetricFamily("manor_telemetry_samples", "Values collected.")
         samples.add_metric([], now.samples)
         yield samples
