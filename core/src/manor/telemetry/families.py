@@ -24,8 +24,8 @@ MOST_SERIES = 50_000
 OWN = frozenset(
     {
         "alarms", "build_info", "detector_lag_seconds", "detectors", "heal_decisions", "operation_duration_seconds",
-        "operations", "operations_ended", "plugin_call_errors", "plugin_call_seconds", "plugin_calls", "plugin_calls_stuck",
-        "services", "step_duration_seconds", "telemetry_collect_seconds", "telemetry_samples",
+        "operations", "operations_ended", "plugin_call_errors", "plugin_call_seconds", "plugin_calls",
+        "plugin_calls_stuck", "services", "step_duration_seconds", "telemetry_collect_seconds", "telemetry_samples",
         "telemetry_series_left_out", "telemetry_silent_endpoints",
     }
 )  # fmt: skip
