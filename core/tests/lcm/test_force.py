@@ -10,8 +10,8 @@ from service_world import Site, opened
 
 from manor.api import Finding, OperationKind, Severity
 from manor.errors import PlanRefused, PluginError, UsageError
-from manor.fakes import Fault
-from manor.lcm import ns
+from manor.fakes import FakeHost, Fault
+from manor.lcm import endpoints, ns
 from manor.lcm.operations import Operations
 from manor.lcm.problem import ways
 from manor.lcm.scaling import scale_ns
@@ -54,6 +54,36 @@ def test_after_a_forced_delete_whose_process_was_killed(site: Site) -> None:
     ns.start(site.rt, removal, force=True)
     assert ns.delete(site.rt, "demo", force=True) == ()
     assert site.nodes() == set()
+
+
+def test_what_one_whose_process_was_killed_could_not_reach_is_told_by_the_next(
+    fast_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(fast_path, monkeypatch, hosts=("host-1", "host-2")) as site:
+        first = FakeHost(name="host-1")
+        site.world.set_hosts(first, FakeHost(name="host-2", reachable=False))
+        there = {key for key, place in site.state().placement.items() if place == "lab/host-2"}
+        assert there
+        removal = ns.propose(site.rt, "demo", OperationKind.TERMINATE, tolerant=True)
+        site.rt.release_worker()
+        ns.start(site.rt, removal, force=True)
+        left = ns.delete(site.rt, "demo", force=True)
+        assert there < set(left)
+        site.world.set_hosts(first, FakeHost(name="host-2"))
+        found, _ = endpoints.orphans(site.rt)
+        assert {orphan.observed.ref.key for orphan in found} == set(left)
+
+
+def test_what_could_not_be_asked_at_all_is_told_again(site: Site) -> None:
+    gone = Fault(verb="observe", kind="*", error="Permanent", times=0)
+    site.world.inject(gone, Fault(verb="remove", kind="*", error="Permanent", times=0))
+    removal = ns.propose(site.rt, "demo", OperationKind.TERMINATE, tolerant=True)
+    site.rt.release_worker()
+    ns.start(site.rt, removal, force=True)
+    left = ns.delete(site.rt, "demo", force=True)
+    site.world.heal()
+    found, _ = endpoints.orphans(site.rt)
+    assert {orphan.observed.ref.key for orphan in found} == set(left)
 
 
 def test_an_operation_that_stops_while_it_is_to_be_cancelled(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,8 +98,11 @@ def parted(
     )
 
 
-def with_left(plan: Plan, parts: Parted, told: Iterable[Step], stored: DesiredState | None) -> Plan:
-    """The plan with what it leaves, and what the last operation left (``told``) and nobody could go for since.
+def with_left(
+    plan: Plan, parts: Parted, told: Iterable[Step], stored: DesiredState | None, *, is_last: bool = False
+) -> Plan:
+    """The plan with what it leaves, and what the last operation left (``told``) and nobody could go for since; that is
+    told by a plan that does anything, or ``is_last`` and nobody tells it after.
 
     A removed link or chain is out of the switches that answer; the controller has the others let go of it later.
     """
@@ -109,7 +112,8 @@ def with_left(plan: Plan, parts: Parted, told: Iterable[Step], stored: DesiredSt
         dataclasses.replace(step, before=spec_to_json(one.spec)) if one.spec.key in kept else step
         for step, one in zip(own, parts.left, strict=True)
     ]
-    again = [step for step in told if step.id not in {one.id for one in own}] if plan.steps or own else []
+    known = {step.key for step in (*plan.steps, *own)}
+    again = [step for step in told if step.key not in known] if plan.steps or own or is_last else []
     steps = (
         dataclasses.replace(step, spec={"forgiving": True})
         if step.verb is Verb.REMOVE and step.endpoint in parts.cut

@@ -209,7 +209,8 @@ def propose(
     is_idle = not plan.steps and _same_wishes(target, stored) and not (wishes.parameters or wishes.nsd_package)
     if wishes.action or not is_idle:
         plan = scripted(rt, plan, wishes, before=side(parts.previous, were), after=side(parts.target, vnfs))
-    plan = with_left(plan, parts, [step for step in told if (step.endpoint, step.host) in view.silent], stored)
+    out_of_reach = [step for step in told if not view.answers(step.endpoint, step.host)]
+    plan = with_left(plan, parts, out_of_reach, stored, is_last=tolerant)
     findings = _reviewed(rt, ns, plan, tolerant=tolerant)
     return Proposal(
         ns=ns,

@@ -59,6 +59,12 @@ class View:
     """Endpoint of what was found under the service's id, by key."""
     silent: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Why a host does not answer, by endpoint and host."""
+    mute: frozenset[str] = frozenset()
+    """Endpoints that could not be asked at all, where that is tolerated."""
+
+    def answers(self, endpoint: str, host: str) -> bool:
+        """Whether it is known what is there."""
+        return endpoint not in self.mute and (endpoint, host) not in self.silent
 
 
 def observe(
@@ -77,6 +83,8 @@ def observe(
     of anyway.
     """
     wanted = {r.spec.key: r for state in states if state for r in state.resources}
+
+    mute: set[str] = set()
 
     def look(endpoint: str) -> tuple[Sequence[Observed], Sequence[Observed], Mapping[str, str]]:
         try:
@@ -99,6 +107,7 @@ def observe(
         except ManorError:
             if not tolerant:
                 raise
+            mute.add(endpoint)
             return (), (), {}
 
     asked = sorted(endpoints_of(*states) | also)
@@ -114,7 +123,7 @@ def observe(
                 if one in own:
                     found_at[one.ref.key] = endpoint
     unknown = {one.ref.key: one for one in _unseen(states, silent) if one.ref.key not in observed}
-    return View(observed={**observed, **unknown}, found_at=found_at, silent=silent)
+    return View(observed={**observed, **unknown}, found_at=found_at, silent=silent, mute=frozenset(mute))
 
 
 def answered(driver: Any, query: Query, seconds: float) -> tuple[Sequence[Observed], Mapping[str, str]]:
