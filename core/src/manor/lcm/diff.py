@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from manor.api.plan import OperationKind, Plan, Step, Undo, Verb
@@ -23,6 +24,7 @@ from manor.api.resources import (
     spec_to_json,
 )
 from manor.lcm import turns, vanished
+from manor.lcm.draft import Draft
 from manor.lcm.drifting import is_elsewhere, is_lost, is_well
 from manor.lcm.mending import mended_in_turn
 from manor.lcm.order import in_order, in_turn
@@ -74,12 +76,41 @@ def diff(
     asked to shut down. ``rollout`` is how an update goes from machine to machine. Raises PlanRefused where dependencies
     form a circle.
     """
+    draft = Draft.of(desired, previous, observed)
     differ = _Differ(
-        desired, observed, previous, operation, replace_on or {}, found_at or {}, recreate, left_over, patience_s
+        draft=draft,
+        operation=operation,
+        replace_on=replace_on or {},
+        found_at=found_at or {},
+        recreate=recreate,
+        left_over=left_over,
+        vanished=vanished.disks(draft),
     )
-    differ.rollout = rollout
-    plan = differ.plan()
-    return dataclasses.replace(plan, steps=tuple(turns.patient(step, patience_s) for step in plan.steps))
+    differ.fill(in_order(desired))
+    turns.stopped_after(draft)
+    turns.ports_let_go(draft)
+    drained: frozenset[tuple[str, str]] = frozenset()
+    if operation is OperationKind.UPDATE:
+        drained = turns.one_by_one(draft, rollout, differ.changes)
+        turns.beside(draft, rollout)
+    if operation in (OperationKind.HEAL, OperationKind.REPAIR):
+        drained = mended_in_turn(draft)
+    turns.drained_first(draft, patience_s)
+    turns.disks_last(draft)
+    vanished.disks_first(draft, differ.vanished)
+    return Plan(
+        operation=operation,
+        service_id=desired.service_id,
+        service_name=desired.service_name,
+        steps=tuple(turns.patient(step, patience_s) for step in in_turn(draft.steps, draft.soft)),
+        unchanged=tuple(key for key in draft.wanted if key not in differ.changes),
+        notes=(
+            *desired.notes,
+            *turns.standstills(draft, drained),
+            *vanished.notes(draft, differ.vanished),
+        ),
+        placement=desired.placement,
+    )
 
 
 def changed_fields(before: ResourceSpec, after: ResourceSpec) -> frozenset[str]:
@@ -91,106 +122,53 @@ def changed_fields(before: ResourceSpec, after: ResourceSpec) -> frozenset[str]:
     )
 
 
+@dataclass(kw_only=True, slots=True)
 class _Differ:
-    """One run of :func:`diff`: the input, and the steps as they come to be."""
+    """What becomes of each resource, and the steps for it."""
 
-    def __init__(
-        self,
-        desired: DesiredState,
-        observed: Mapping[str, Observed],
-        previous: DesiredState | None,
-        operation: OperationKind,
-        replace_on: Mapping[str, frozenset[str]],
-        found_at: Mapping[str, str],
-        recreate: frozenset[str],
-        left_over: frozenset[str],
-        patience_s: float | None,
-    ) -> None:
-        self.desired = desired
-        self.observed = observed
-        self.operation = operation
-        self.replace_on = replace_on
-        self.found_at = found_at
-        self.recreate = recreate
-        self.left_over = left_over
-        self.patience_s = patience_s
-        self.rollout: Rollout | None = None
-        self.wanted = {resource.spec.key: resource for resource in desired.resources}
-        self.before = {resource.spec.key: resource for resource in (previous.resources if previous else ())}
-        self.checks_before = {check.key: check for check in (previous.checks if previous else ())}
-        self.vanished = vanished.disks(self.wanted, self.before, observed)
+    draft: Draft
+    operation: OperationKind
+    replace_on: Mapping[str, frozenset[str]]
+    found_at: Mapping[str, str]
+    recreate: frozenset[str]
+    left_over: frozenset[str]
+    vanished: frozenset[str]
+    changes: Mapping[str, _Change] = field(init=False)
+
+    def __post_init__(self) -> None:
         self.changes = self._classify()
-        self.steps: dict[str, Step] = {}
-        self.ensured: dict[str, tuple[str, ...]] = {}
-        """Ids of the steps that make a key true, by key; what depends on the key waits for the last of them."""
-        self.removed: dict[str, str] = {}
-        """Id of the removing step, by key."""
-        self.soft: dict[str, list[str]] = {}
-        """Further dependencies, for make before break: given up where they would close a circle."""
 
-    def plan(self) -> Plan:
+    def fill(self, items: Iterable[DesiredResource | DesiredCheck]) -> None:
+        """Make the steps; ``items`` are in the order of their dependencies."""
         self._add_removals()
-        for item in in_order(self.desired):
+        for item in items:
             if isinstance(item, DesiredResource):
                 self._add_resource(item)
             else:
                 self._add_check(item)
         self._order_removals()
-        turns.stopped_after(self.wanted, self.before, self.ensured, self.soft)
-        turns.ports_let_go(self.wanted, self.before, self.ensured, self.removed, self.soft)
-        drained: frozenset[tuple[str, str]] = frozenset()
-        if self.operation is OperationKind.UPDATE:
-            drained = turns.one_by_one(
-                self.desired.checks,
-                self.steps,
-                self.ensured,
-                self.removed,
-                self.soft,
-                self.rollout,
-                self.wanted,
-                self.changes,
-            )
-            turns.beside(self.rollout, self.wanted, self.desired.checks, self.steps, self.removed, self.soft)
-        if self.operation in (OperationKind.HEAL, OperationKind.REPAIR):
-            drained = mended_in_turn(
-                self.desired.checks, self.wanted, self.observed, self.steps, self.ensured, self.removed, self.soft
-            )
-        turns.drained_first(self.checks_before.values(), self.observed, self.steps, self.soft, self.patience_s)
-        turns.disks_last(self.steps, self.soft, self.wanted)
-        vanished.disks_first(self.vanished, self.wanted, self.ensured, self.removed, self.soft)
-        return Plan(
-            operation=self.operation,
-            service_id=self.desired.service_id,
-            service_name=self.desired.service_name,
-            steps=in_turn(self.steps, self.soft),
-            unchanged=tuple(key for key in self.wanted if key not in self.changes),
-            notes=(
-                *self.desired.notes,
-                *turns.standstills(self.wanted, self.removed.keys() & self.ensured, drained),
-                *vanished.notes(self.vanished, self.wanted, self.removed),
-            ),
-            placement=self.desired.placement,
-        )
 
     def _classify(self) -> dict[str, _Change]:
         changes: dict[str, _Change] = {}
-        for key, resource in self.wanted.items():
+        for key, resource in self.draft.wanted.items():
             change = self._change_of(resource)
             above = [
-                self.wanted[name].spec.kind for name in resource.depends_on if changes.get(name) is _Change.REPLACE
+                self.draft.wanted[name].spec.kind
+                for name in resource.depends_on
+                if changes.get(name) is _Change.REPLACE
             ]
             # A machine cannot keep running while its disk or network is taken from under it, or has vanished.
             bereft = ResourceKind.VOLUME in above or ResourceKind.NETWORK in above
             bereft = bereft or not self.vanished.isdisjoint(resource.depends_on)
-            if bereft and resource.spec.kind is ResourceKind.NODE and key in self.observed:
+            if bereft and resource.spec.kind is ResourceKind.NODE and key in self.draft.observed:
                 change = _Change.REPLACE
             if change is not None:
                 changes[key] = change
         return changes
 
     def _change_of(self, resource: DesiredResource) -> _Change | None:
-        spec, seen = resource.spec, self.observed.get(resource.spec.key)
-        if spec.key in self.before and not self._is_left_over(resource) and is_lost(spec, seen):
+        spec, seen = resource.spec, self.draft.observed.get(resource.spec.key)
+        if spec.key in self.draft.before and not self._is_left_over(resource) and is_lost(spec, seen):
             return None
         if seen is None:
             return _Change.REPLACE if spec.key in self.vanished and self._is_otherwise(spec) else _Change.CREATE
@@ -203,7 +181,7 @@ class _Differ:
             return _Change.REPLACE
         if seen.spec_hash == spec_hash(spec):
             return _Change.REPAIR
-        old = self.before.get(spec.key)
+        old = self.draft.before.get(spec.key)
         fixed = self.replace_on.get(resource.endpoint, frozenset())
         return _Change.REPLACE if old and changed_fields(old.spec, spec) & fixed else _Change.UPDATE
 
@@ -212,37 +190,37 @@ class _Differ:
 
     def _is_otherwise(self, spec: ResourceSpec) -> bool:
         """Whether it was there, of another spec than it is to be."""
-        old = self.before.get(spec.key)
+        old = self.draft.before.get(spec.key)
         return old is not None and old.spec != spec
 
     # removals
 
     def _add_removals(self) -> None:
-        for key, resource in reversed(self.before.items()):
-            if (key not in self.wanted and not resource.shared) or self.changes.get(key) is _Change.REPLACE:
+        for key, resource in reversed(self.draft.before.items()):
+            if (key not in self.draft.wanted and not resource.shared) or self.changes.get(key) is _Change.REPLACE:
                 self._remove(key, resource.spec.kind, resource.endpoint, self._host_of(key, resource.spec), resource)
-        for key, seen in sorted(self.observed.items()):
-            replaced = self.changes.get(key) is _Change.REPLACE and key not in self.removed
-            if replaced or (key in self.found_at and key not in self.wanted and key not in self.before):
-                endpoint = self.wanted[key].endpoint if replaced else self.found_at[key]
+        for key, seen in sorted(self.draft.observed.items()):
+            replaced = self.changes.get(key) is _Change.REPLACE and key not in self.draft.removed
+            if replaced or (key in self.found_at and key not in self.draft.wanted and key not in self.draft.before):
+                endpoint = self.draft.wanted[key].endpoint if replaced else self.found_at[key]
                 self._remove(key, seen.ref.kind, endpoint, seen.ref.host, None)
 
     def _host_of(self, key: str, spec: ResourceSpec) -> str:
-        seen = self.observed.get(key)
+        seen = self.draft.observed.get(key)
         return (seen.ref.host if seen else "") or getattr(spec, "host", "")
 
     def _remove(self, key: str, kind: str, endpoint: str, host: str, old: DesiredResource | None) -> None:
-        is_there, has_vanished = key in self.observed, key in self.vanished
+        is_there, has_vanished = key in self.draft.observed, key in self.vanished
         # What replaces a disk that came from an image comes from it too; all other content is gone with the disk.
-        new = self.wanted[key].spec if key in self.wanted else None
+        new = self.draft.wanted[key].spec if key in self.draft.wanted else None
         is_remade = isinstance(new, VolumeSpec) and bool(new.image) and not new.snapshot
         has_data = kind in (ResourceKind.VOLUME, ResourceKind.SNAPSHOT) and not has_vanished and not is_remade
         undo = Undo.NONE
         if old and (is_there or has_vanished):
             undo = Undo.IMPOSSIBLE if has_data else Undo.RESTORE
         gone, loss = "" if is_there else " (already gone)", ", with its data" if undo is Undo.IMPOSSIBLE else ""
-        self.removed[key] = step_id = f"remove {kind} {key}"
-        self.steps[step_id] = Step(
+        self.draft.removed[key] = step_id = f"remove {kind} {key}"
+        self.draft.steps[step_id] = Step(
             id=step_id,
             verb=Verb.REMOVE,
             kind=kind,
@@ -259,17 +237,17 @@ class _Differ:
     def _order_removals(self) -> None:
         """A resource goes after all that used it went, or stopped using it."""
         users: dict[str, list[str]] = {}
-        uses = [(key, resource.depends_on) for key, resource in self.before.items()]
-        uses += [(key, check.depends_on) for key, check in self.checks_before.items()]
+        uses = [(key, resource.depends_on) for key, resource in self.draft.before.items()]
+        uses += [(key, check.depends_on) for key, check in self.draft.checks_before.items()]
         for key, names in uses:
             for name in names:
                 users.setdefault(name, []).append(key)
-        for key, step_id in self.removed.items():
+        for key, step_id in self.draft.removed.items():
             hard, soft = self._freed_by(key, users, {key})
-            self.steps[step_id] = dataclasses.replace(self.steps[step_id], depends_on=tuple(dict.fromkeys(hard)))
-            if key not in self.wanted:
-                self.soft[step_id] = soft
-        turns.found_in_order(self.steps, self.removed, self.before)
+            self.draft.wait(step_id, hard)
+            if key not in self.draft.wanted:
+                self.draft.wait_softly(step_id, soft)
+        turns.found_in_order(self.draft)
 
     def _freed_by(self, key: str, users: Mapping[str, list[str]], seen: set[str]) -> tuple[list[str], list[str]]:
         hard: list[str] = []
@@ -278,11 +256,11 @@ class _Differ:
             if user in seen:
                 continue
             seen.add(user)
-            if user in self.removed:
-                hard.append(self.removed[user])
+            if user in self.draft.removed:
+                hard.append(self.draft.removed[user])
             else:
-                if user in self.wanted:
-                    soft.extend(self.ensured.get(user, ())[:1])
+                if user in self.draft.wanted:
+                    soft.extend(self.draft.ensured.get(user, ())[:1])
                 more_hard, more_soft = self._freed_by(user, users, seen)
                 hard.extend(more_hard)
                 soft.extend(more_soft)
@@ -294,10 +272,10 @@ class _Differ:
         """Ids of the steps to wait for; a key that no step touches stands for what it depends on."""
         found: dict[str, None] = {}
         for key in keys:
-            if key in self.ensured:
-                found[self.ensured[key][-1]] = None
-            elif key in self.wanted:
-                found.update(dict.fromkeys(self._after(self.wanted[key].depends_on)))
+            if key in self.draft.ensured:
+                found[self.draft.ensured[key][-1]] = None
+            elif key in self.draft.wanted:
+                found.update(dict.fromkeys(self._after(self.draft.wanted[key].depends_on)))
         return tuple(found)
 
     def _add_resource(self, resource: DesiredResource) -> None:
@@ -312,12 +290,12 @@ class _Differ:
             why = f"prove that the {spec.kind} is at work{_because(resource.why)}"
             self._verify_resource(ids[-1], resource, why, (ids[0],) if change is not None else waits)
         if ids:
-            self.ensured[key] = tuple(ids)
+            self.draft.ensured[key] = tuple(ids)
 
     def _ensure(self, resource: DesiredResource, change: _Change, waits: tuple[str, ...]) -> str:
         spec, key = resource.spec, resource.spec.key
-        old = self.before.get(key)
-        seen = self.observed.get(key)
+        old = self.draft.before.get(key)
+        seen = self.draft.observed.get(key)
         before = None
         undo = Undo.NONE
         # A machine that a rollback brings back stands on the new disk, where that is as the vanished one was.
@@ -327,11 +305,11 @@ class _Differ:
             undo = Undo.REMOVE
         elif change is _Change.UPDATE and old and seen and seen.spec_hash == spec_hash(old.spec):
             undo, before = Undo.RESTORE, spec_to_json(old.spec)
-        if key in self.removed:
-            waits = (*waits, self.removed[key])
+        if key in self.draft.removed:
+            waits = (*waits, self.draft.removed[key])
         phase = f" ({seen.phase})" if seen and change is _Change.REPAIR else ""
         step_id = f"ensure {spec.kind} {key}"
-        self.steps[step_id] = Step(
+        self.draft.steps[step_id] = Step(
             id=step_id,
             verb=Verb.ENSURE,
             kind=spec.kind,
@@ -349,7 +327,7 @@ class _Differ:
         return step_id
 
     def _verify_resource(self, step_id: str, resource: DesiredResource, why: str, waits: tuple[str, ...]) -> None:
-        self.steps[step_id] = Step(
+        self.draft.steps[step_id] = Step(
             id=step_id,
             verb=Verb.VERIFY,
             kind=resource.spec.kind,
@@ -365,16 +343,16 @@ class _Differ:
 
     def _add_check(self, check: DesiredCheck) -> None:
         waits = self._after(check.depends_on)
-        old = self.checks_before.get(check.key)
+        old = self.draft.checks_before.get(check.key)
         same = old is not None and _said(old) == _said(check)
         if not waits and same and self.operation is not OperationKind.INSTANTIATE:
             return
         step_id = f"{check.verb} {check.kind} {check.key}"
-        resource = self.wanted.get(str(check.view.get("resource", ""))) if check.kind != "vnf" else None
+        resource = self.draft.wanted.get(str(check.view.get("resource", ""))) if check.kind != "vnf" else None
         if resource is not None:
             self._verify_resource(step_id, resource, f"prove{_because(check.why)}", waits)
         else:
-            self.steps[step_id] = Step(
+            self.draft.steps[step_id] = Step(
                 id=step_id,
                 verb=check.verb,
                 kind=check.kind,
@@ -386,7 +364,7 @@ class _Differ:
                 spec={"view": dict(check.view), "nodes": dict(check.nodes)},
                 deadline_s=DEADLINES_S[str(check.verb)],
             )
-        self.ensured[check.key] = (step_id,)
+        self.draft.ensured[check.key] = (step_id,)
 
 
 def _said(check: DesiredCheck) -> str:

@@ -10,37 +10,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from manor.api.plan import Step, Verb
-from manor.api.resources import ChainSpec, NodeSpec, Observed, Phase, PowerState
+from manor.api.resources import ChainSpec, NodeSpec, Phase, PowerState
+from manor.lcm.draft import Draft, machines
 from manor.lcm.draining import nodes_of, shared
 from manor.lcm.turns import left_out, made_whole, proof, put_back
-from manor.model.desired import DesiredCheck, DesiredResource
+from manor.model.desired import DesiredResource
 
 __all__ = ["mended_in_turn"]
 
 
-def mended_in_turn(
-    checks: Iterable[DesiredCheck],
-    wanted: Mapping[str, DesiredResource],
-    observed: Mapping[str, Observed],
-    steps: dict[str, Step],
-    ensured: Mapping[str, tuple[str, ...]],
-    removed: Mapping[str, str],
-    soft: dict[str, list[str]],
-) -> frozenset[tuple[str, str]]:
+def mended_in_turn(draft: Draft) -> frozenset[tuple[str, str]]:
     """Put the machines that the plan brings back in their turns; keys of chain and machine, where the one does without
     the other meanwhile."""
-    proofs = {
-        vnfc["key"]: (check, vnfc)
-        for check in checks
-        if check.verb is Verb.VERIFY and check.kind == "vnf"
-        for vnfc in check.view.get("vnfcs", ())
-    }
+    wanted, steps, ensured = draft.wanted, draft.steps, draft.ensured
+    proofs = {vnfc["key"]: (check, vnfc) for check, vnfc in machines(draft.checks.values())}
     goes = {
-        key: steps[removed.get(key, ensured[key][0])]
+        key: steps[draft.removed.get(key, ensured[key][0])]
         for key in proofs
         if key in ensured and _is_started(steps[ensured[key][0]], wanted[key])
     }
-    works = {key for key, seen in observed.items() if seen.phase is Phase.ACTIVE}
+    works = {key for key, seen in draft.observed.items() if seen.phase is Phase.ACTIVE}
     down = {key for key, one in wanted.items() if isinstance(one.spec, NodeSpec)} - works - goes.keys()
     turns = _turns(goes, wanted)
     others = [step.key for step in steps.values() if step.verb is Verb.ENSURE and step.change != "repair"]
@@ -48,24 +37,24 @@ def mended_in_turn(
 
     def proven(key: str) -> str:
         check, vnfc = proofs[key]
-        step_id = proof(check, vnfc, steps, ensured)
-        soft.setdefault(step_id, []).extend(ensured.get(f"{check.key}/day1", ()))
+        step_id = proof(draft, check, vnfc)
+        draft.wait_softly(step_id, ensured.get(f"{check.key}/day1", ()))
         return step_id
 
     for turn in turns:
         dead, living = ([key for key in turn if (key in works) is at_work] for at_work in (False, True))
         pairs = list(drains.around(dead, down))
         for out, _ in pairs:
-            steps[out.id] = out
+            draft.add(out)
         for key in dead:
-            soft.setdefault(goes[key].id, []).extend(out.id for out, _ in pairs)
-        waits = put_back(pairs, [proven(key) for key in dead], steps) if pairs or living else []
+            draft.wait_softly(goes[key].id, [out.id for out, _ in pairs])
+        waits = put_back(draft, pairs, [proven(key) for key in dead]) if pairs or living else []
         for key in living:
             pairs = list(drains.around([key], down))
-            left_out(pairs, goes[key], waits, steps, soft)
+            left_out(draft, pairs, goes[key], waits)
             if pairs or key != living[-1]:  # else the VNF's own check proves it
-                waits = put_back(pairs, [proven(key)], steps)
-    made_whole(drains, steps, soft)
+                waits = put_back(draft, pairs, [proven(key)])
+    made_whole(draft, drains)
     return frozenset(drains.pairs)
 
 

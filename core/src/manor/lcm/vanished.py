@@ -9,42 +9,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from manor.api.resources import Observed, Phase, ResourceKind, ResourceRef, spec_hash
-from manor.model.desired import DesiredResource, DesiredState
+from manor.lcm.draft import Draft
+from manor.model.desired import DesiredState
 
 __all__ = ["disks", "disks_first", "notes", "overlooked"]
 
 
-def disks(
-    wanted: Mapping[str, DesiredResource], before: Mapping[str, DesiredResource], observed: Mapping[str, Observed]
-) -> frozenset[str]:
+def disks(draft: Draft) -> frozenset[str]:
     """Keys of the disks that were there, should be there, and are not."""
     return frozenset(
         key
-        for key, resource in before.items()
+        for key, resource in draft.before.items()
         if resource.spec.kind is ResourceKind.VOLUME
-        and key in wanted
-        and (key not in observed or observed[key].phase is Phase.ERROR)
+        and key in draft.wanted
+        and (key not in draft.observed or draft.observed[key].phase is Phase.ERROR)
     )
 
 
-def disks_first(
-    gone: frozenset[str],
-    wanted: Mapping[str, DesiredResource],
-    ensured: Mapping[str, tuple[str, ...]],
-    removed: Mapping[str, str],
-    soft: dict[str, list[str]],
-) -> None:
+def disks_first(draft: Draft, gone: frozenset[str]) -> None:
     """Let no machine go before its new disks are there: a rollback could not bring it back without one."""
-    for key in wanted.keys() & removed.keys():
-        for name in gone.intersection(wanted[key].depends_on):
-            soft.setdefault(removed[key], []).extend(ensured.get(name, ())[:1])
+    for key in draft.wanted.keys() & draft.removed.keys():
+        for name in gone.intersection(draft.wanted[key].depends_on):
+            draft.wait_softly(draft.removed[key], draft.ensured.get(name, ())[:1])
 
 
-def notes(gone: frozenset[str], wanted: Mapping[str, DesiredResource], replaced: Mapping[str, str]) -> Iterator[str]:
+def notes(draft: Draft, gone: frozenset[str]) -> Iterator[str]:
     """What a person should know before the machine goes."""
-    for key, resource in wanted.items():
+    for key, resource in draft.wanted.items():
         names = sorted(gone.intersection(resource.depends_on))
-        if names and key in replaced:
+        if names and key in draft.removed:
             short = key.partition("/")[2].removeprefix("vnf/")
             disk = names[0].removeprefix(f"{key}/")
             yield f"{short}: the file of its {disk} is gone; what was on it is lost when the machine goes"
