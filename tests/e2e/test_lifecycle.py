@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from manor.testing.lab import LabHost
 
 from .town import FIREWALL, NEXT_FIREWALL, Stream, Town, onboarded, opened
 
@@ -71,6 +74,24 @@ def forwarded(town: Town) -> int:
     return int(town.says("shop/firewall", "vnf-counters passed_icmp"))
 
 
+@contextlib.contextmanager
+def hardly_any_room(lab: LabHost) -> Iterator[None]:
+    """The host's storage pool, if it has one, on a file system of 1 MiB."""
+    pool = str(lab.pool_dir)
+    lab.run("mkdir", "-p", pool)
+    marks = [name for name in lab.run("ls", pool).split() if name.startswith("pool+")]
+    lab.run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", pool)
+    for mark in marks:  # or it would be taken for one that is not mounted
+        lab.run("touch", f"{pool}/{mark}")
+    try:
+        yield
+    finally:
+        lab.run("umount", pool)
+        for name in lab.run("virsh", "-q", "pool-list", "--name").split():
+            for verb in ("pool-refresh",) if marks else ("pool-destroy", "pool-undefine"):
+                lab.run("virsh", "-q", verb, name)
+
+
 def test_one_goes_back_to_its_snapshot_and_one_to_another_host(town: Town) -> None:
     deployed(town, client="kvm1", server="kvm1", firewall="kvm1")
     written(town, "before")
@@ -123,11 +144,8 @@ def test_every_change_of_a_running_service(town: Town) -> None:
     assert page(town) == "shop-server-main-0"
 
     # A host whose disk is full: what failed is told to the driver's own words, and all is as it was.
-    full, pool = town.labs["kvm2"], str(town.labs["kvm2"].pool_dir)
-    full.run("mkdir", "-p", pool)
-    full.run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", pool)
-    town.manor("vnf", "move", "shop/firewall", "lab/kvm2", "--yes", expect=FAILED)
-    full.run("umount", pool)
+    with hardly_any_room(town.labs["kvm2"]):
+        town.manor("vnf", "move", "shop/firewall", "lab/kvm2", "--yes", expect=FAILED)
     told = town.last()
     print(told["operation"]["error"], told["problem"])
     problem = told["problem"]
