@@ -284,7 +284,7 @@ def drift(
     service: Service,
     repair: Annotated[bool, typer.Option("--repair", help="Bring back what differs.")] = False,
     yes: Yes = False,
-    on_failure: Failing = OnFailure.HOLD,
+    on_failure: Failing = OnFailure.ROLLBACK,
     no_wait: NoWait = False,
 ) -> None:
     """Compare what should be with what is, down to single rules in the switches. Ends with 1 where they differ."""

@@ -11,7 +11,6 @@ from manor.cli.find import find_ns, pairs
 from manor.cli.options import Secrets, Service, changes
 from manor.cli.session import new_app, session
 from manor.errors import UsageError
-from manor.model.instance import OnFailure
 
 if TYPE_CHECKING:
     from manor.lcm.ns import Proposal
@@ -21,7 +20,7 @@ __all__ = ["app"]
 app = new_app("Changes of a service.")
 
 
-@changes(app, on_failure=OnFailure.HOLD)
+@changes(app)
 def heal(
     ctx: typer.Context,
     service: Service,

@@ -39,16 +39,16 @@ Failing = Annotated[OnFailure, typer.Option("--on-failure", help="What to do whe
 
 
 def changes(
-    app: typer.Typer, name: str | None = None, *, on_failure: OnFailure = OnFailure.ROLLBACK
+    app: typer.Typer, name: str | None = None
 ) -> Callable[[Callable[..., Proposal | None]], Callable[..., Proposal | None]]:
     """Add a command that proposes a change: it is shown, asked about and carried out, with the same options everywhere.
 
-    The function returns the proposal, or None where it only told something. ``on_failure`` is the option's default.
+    The function returns the proposal, or None where it only told something.
     """
     how = {
         "dry_run": (DryRun, False),
         "yes": (Yes, False),
-        "on_failure": (Failing, on_failure),
+        "on_failure": (Failing, OnFailure.ROLLBACK),
         "no_wait": (NoWait, False),
     }
 

@@ -19,7 +19,6 @@ from manor.cli.render.topology import machine_name
 from manor.cli.session import Session, new_app, session
 from manor.errors import Unsupported, UsageError
 from manor.lcm.rollout import Strategy
-from manor.model.instance import OnFailure
 from manor.model.topology import TopologyVnf, TopologyVnfc
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ def _said(information: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-@changes(app, on_failure=OnFailure.HOLD)
+@changes(app)
 def heal(
     ctx: typer.Context,
     vnf: Vnf,

@@ -9,7 +9,6 @@ import typer
 from manor.cli.find import find_vnf, pairs
 from manor.cli.options import Secrets, Vnf, changes
 from manor.cli.session import new_app, session
-from manor.model.instance import OnFailure
 
 if TYPE_CHECKING:
     from manor.lcm.ns import Proposal
@@ -70,7 +69,7 @@ def move(
     return moving.move(s.runtime, found.ns_id, found.name, place, discard_data=discard_data)
 
 
-@changes(app, on_failure=OnFailure.HOLD)
+@changes(app)
 def action(
     ctx: typer.Context,
     vnf: Vnf,

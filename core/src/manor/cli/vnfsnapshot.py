@@ -10,7 +10,6 @@ from manor.cli.find import find_ns, find_vnf
 from manor.cli.markers import when
 from manor.cli.options import Service, Vnf, changes
 from manor.cli.session import new_app, session
-from manor.model.instance import OnFailure
 
 if TYPE_CHECKING:
     from manor.lcm.ns import Proposal
@@ -52,7 +51,7 @@ def list_(ctx: typer.Context, service: Service) -> None:
     s.out.result(found, lambda: s.out.table(headers, rows, empty="no snapshot: manor vnf snapshot create NS/VNF NAME"))
 
 
-@changes(app, on_failure=OnFailure.HOLD)
+@changes(app)
 def revert(
     ctx: typer.Context,
     vnf: Vnf,
@@ -66,7 +65,7 @@ def revert(
     return snapshots.revert(s.runtime, found.ns_id, found.name, name)
 
 
-@changes(app, on_failure=OnFailure.HOLD)
+@changes(app)
 def delete(
     ctx: typer.Context,
     service: Service,
