@@ -19,6 +19,7 @@ from manor.api import (
     Query,
     Score,
     Severity,
+    TelemetrySourceType,
     Verdict,
     hookimpl,
 )
@@ -49,7 +50,7 @@ class NoSettings(BaseModel):
 
 
 class Oracle:
-    """A detector that calls abnormal whatever the test says is, and a policy that gives the answer of the test."""
+    """A detector that calls abnormal what the test says is; a policy and a source of KPIs with the test's answers."""
 
     def __init__(self, says: dict[str, float], answers: dict[str, Any]) -> None:
         self.says = says
@@ -58,6 +59,13 @@ class Oracle:
     def decide(self, *_: Any) -> Any:
         """The test's answer."""
         return self._answer("decide")
+
+    def collect(self, *_: Any) -> Any:
+        """The test's answer."""
+        return self._answer("collect")
+
+    def close(self) -> None:
+        """Nothing to let go of."""
 
     def _answer(self, verb: str) -> Any:
         if isinstance(self.answers[verb], Exception):
@@ -83,7 +91,9 @@ class Oracle:
         return b""
 
     def load(self, data: bytes) -> None:
-        """Nothing to take."""
+        """Nothing to take, unless the test has an answer."""
+        if "load" in self.answers:
+            self._answer("load")
 
 
 class Site:
@@ -99,7 +109,7 @@ class Site:
         self.refused: dict[OperationKind, str] = {}
         """What they refuse, and why."""
         self.answers: dict[str, Any] = {}
-        """What the oracle answers to ``score`` and ``decide``, or raises."""
+        """What the oracle answers to ``score``, ``load``, ``decide`` and ``collect``, or raises."""
         self.clock = FakeClock(1_700_000_000.0)
         self.assurance = Assurance(rt, clock=self.clock)
 
@@ -217,6 +227,12 @@ def site(tmp_path: Path, image: Path, **settings: Any) -> Iterator[Site]:
         def manor_heal_policies(self) -> Any:
             yield HealPolicyType(
                 name="oracle", summary="Told by the test", config=NoSettings, create=lambda _: Oracle(says, answers)
+            )
+
+        @hookimpl
+        def manor_telemetry_sources(self) -> Any:
+            yield TelemetrySourceType(
+                name="oracle", summary="Told by the test", config=NoSettings, connect=lambda *_: Oracle(says, answers)
             )
 
         @hookimpl

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from assured_site import Site
 
-from manor.api import HealAction, OperationKind, ResourceKind
+from manor.api import HealAction, OperationKind, ResourceKind, Sample
 from manor.assure.loop import Assurance
 from manor.assure.recording import Recording
 from manor.lcm import ns, work
@@ -58,7 +58,9 @@ def test_a_policy_that_breaks_is_told_for_the_alarm_it_was_asked_about(make_site
     assert site.is_whole(), "the other was healed, and its service with it"
 
 
-def test_a_detector_that_breaks_stops_nothing_else_and_watches_once_it_has_a_word(make_site: Make) -> None:
+def test_a_detector_that_breaks_stops_nothing_else_and_watches_once_it_has_a_word(
+    make_site: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     site = make_site(detector="oracle", heartbeat_s=1)
     measuring = site.assurance._measuring
     machines = {site.node(vnf) for vnf in ("client", "firewall", "monitor", "web")}
@@ -74,6 +76,36 @@ def test_a_detector_that_breaks_stops_nothing_else_and_watches_once_it_has_a_wor
     site.rounds(1, measure=True)
     assert measuring.learning.deaf == set()
     assert site.assurance.figures().detectors == {"learning": 0, "watching": 4}
+    measuring.learning.save()
+    site.answers["load"] = ValueError("what was kept is broken")
+    site.assurance = Assurance(site.rt, clock=site.clock)
+    site.rounds(2, measure=True)
+    assert caplog.text.count("learns anew") == 4
+    assert site.assurance.figures().detectors == {"learning": 0, "watching": 4}
+
+
+def test_a_further_source_of_kpis_joins_the_others_and_is_told_when_it_fails(make_site: Make) -> None:
+    settings = {"detector": "nobody", "degraded_s": 0, "clear_s": 0}
+    site = make_site(sources={"oracle": {}}, **settings)
+    web, rows = site.node("web"), lambda: site.assurance._measuring.rows
+    sample = Sample(metric="v_sessions", value=7.0, unit="1", key=web, time_s=site.clock())
+    site.answers["collect"] = [sample]
+    site.rounds(2, measure=True)
+    assert rows()[web].values["v_sessions"] == 7.0
+    assert len(rows()[web].values) > 1
+    site.answers["collect"] = ValueError("it has a fault")
+    site.rounds(1, measure=True)
+    (alarm,) = site.alarms()
+    assert (alarm.resource_key, alarm.probable_cause) == ("oracle", "telemetry-silent")
+    assert "it has a fault" in alarm.fault_details[0]
+    assert "v_sessions" not in rows()[web].values
+    assert site.operations() == []
+    site.answers["collect"] = [sample]
+    site.settings(sources={"oracle": {}, "another": {}}, **settings)
+    site.rounds(2)
+    site.rounds(2, measure=True)
+    assert [alarm.resource_key for alarm in site.alarms()] == ["another"], "one that there is not"
+    assert "v_sessions" in rows()[web].values
 
 
 def test_a_heal_that_is_refused_is_not_planned_anew_each_second(make_site: Make) -> None:

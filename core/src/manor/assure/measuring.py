@@ -52,6 +52,8 @@ class Measuring:
         self._learning: Learning | None = None
         self._made_of: tuple[Any, ...] = ()
         self._sources: dict[str, Any] = {}
+        self._lacking: dict[str, str] = {}
+        """Why a source could not be connected."""
         self._tidied_s = self._heartbeat_s = clock()
         self._gave: set[str] = set()
         self._looking = Looking(rt)
@@ -162,7 +164,7 @@ class Measuring:
             self._learning.save()
         for source in self._sources.values():
             source.close()
-        self._made_of, self._learning, self._sources = wanted, None, {}
+        self._made_of, self._learning, self._sources, self._lacking = wanted, None, {}, {}
         plugins = self._rt.plugins
         try:
             if settings.detector:
@@ -172,12 +174,15 @@ class Measuring:
                     self._rt.home / "detectors" / settings.detector,
                     lambda: made(chosen, settings.detector_settings, plugins.counters),
                 )
-            for name, values in settings.sources.items():
+        except ManorError as error:
+            _log.warning("goes on without: %s%s", error.message, f" ({error.hint})" if error.hint else "")
+        for name, values in settings.sources.items():
+            try:
                 # A source is no endpoint: it gets a directory of its own beside theirs.
                 environment = self._rt.environment(EndpointKind.VNFM, f"telemetry-{name}")
                 self._sources[name] = plugins.connect_telemetry(name, values, environment)
-        except ManorError as error:
-            _log.warning("goes on without: %s%s", error.message, f" ({error.hint})" if error.hint else "")
+            except ManorError as error:
+                self._lacking[name] = error.message
 
     @staticmethod
     def _tell_prometheus(services: Sequence[Service], targets: Targets) -> None:
@@ -188,7 +193,7 @@ class Measuring:
 
     def _hear(self, vims: Mapping[str, Sequence[ResourceRef]], heard: set[str], silent: Mapping[str, str]) -> None:
         """Sources that used to give samples and give none though what they measure runs."""
-        mute = dict(silent)
+        mute = {**self._lacking, **silent}
         for endpoint, refs in vims.items():
             if any(ref.key in heard for ref in refs):
                 self._gave.add(endpoint)
