@@ -8,15 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from deeds import DEEDS, NSD, NSDS, VNFDS
+from deeds import DEEDS, NSD, NSDS, VNFDS, Deed
 from sim_site import SimSite, Snapshot, opened
 
 from manor.api import OperationKind
-from manor.fakes import Moment, When
+from manor.fakes import Fault, Moment, When
 from manor.lcm import ns
+from manor.lcm.updating import change_package
 from manor.model.instance import OperationState
 
-__all__ = ["LATE_S", "NAME", "ROWS", "Prepared", "Stage", "assert_exact", "staged"]
+__all__ = ["LATE_S", "NAME", "RETURNING", "ROWS", "Prepared", "Returning", "Stage", "assert_exact", "staged"]
 
 NAME, SID = "demo", "0a0b0c0d"
 LATE_S = 100_000.0
@@ -36,6 +37,40 @@ class Prepared:
     """Every mutating call into a driver that it makes when all goes well."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Returning:
+    """An operation accepted and not begun, that is going to fail and be rolled back."""
+
+    then: Snapshot
+    operation_id: str
+    boundaries: range
+    """Those of its rollback; none where it takes nothing back."""
+
+
+RETURNING = {
+    "a canary that does not stand its gate": dataclasses.replace(
+        DEEDS["canary-behind-a-gate"],
+        ask=lambda s, n: change_package(
+            s.rt, n, "web", "web-vnfd-2", strategy="canary", gate=["v_cpu_usage_mean<0"], soak_s=3.0
+        ),
+    ),
+    "a blue-green upgrade that does not stand its gate": dataclasses.replace(
+        DEEDS["canary-behind-a-gate"],
+        ask=lambda s, n: change_package(
+            s.rt,
+            n,
+            "web",
+            "web-vnfd-2",
+            strategy="blue-green",
+            gate=["v_cpu_usage_mean<0"],
+            soak_s=3.0,
+            discard_data=True,
+        ),
+    ),
+}
+"""Deeds that fail by themselves."""
+
+
 class Stage:
     """Prepares each deed once."""
 
@@ -51,15 +86,19 @@ class Stage:
             self._prepared[deed] = self._prepare(deed)
         return self._prepared[deed]
 
-    def _prepare(self, deed: str) -> Prepared:
+    def _accepted(self, deed: Deed) -> tuple[str, Snapshot]:
         site = self.site
         site.rewind(self._created)
-        for name in DEEDS[deed].before:
+        for name in deed.before:
             ns.start(site.rt, DEEDS[name].ask(site, NAME))
             site.work()
-        DEEDS[deed].damage(site, NAME)
-        operation_id = ns.start(site.rt, DEEDS[deed].ask(site, NAME))
-        then = site.snapshot()
+        deed.damage(site, NAME)
+        operation_id = ns.start(site.rt, deed.ask(site, NAME))
+        return operation_id, site.snapshot()
+
+    def _prepare(self, deed: str) -> Prepared:
+        site = self.site
+        operation_id, then = self._accepted(DEEDS[deed])
         site.rewind(then)
         site.work()
         assert site.operation(operation_id).state is OperationState.COMPLETED, site.operation(operation_id)
@@ -70,7 +109,26 @@ class Stage:
             calls=tuple(dict.fromkeys(dataclasses.replace(m, when=When.BEFORE) for m in site.calls)),
         )
 
-    def again(self, prepared: Prepared, seed: int) -> SimSite:
+    def returning(self, name: str) -> Returning:
+        """The deed, ready to fail as late as it can and still be rolled back."""
+        site, prepared = self.site, None
+        if name in DEEDS:
+            prepared = self.prepared(name)
+            operation_id, then = prepared.operation_id, prepared.then
+        else:
+            operation_id, then = self._accepted(RETURNING[name])
+        for call in reversed(prepared.calls) if prepared else (None,):
+            site.rewind(then)
+            if call is not None:
+                site.world.inject(Fault(verb=call.verb, kind=call.kind, key=call.key, error="Permanent"))
+            doomed = site.snapshot()
+            site.work()
+            if site.operation(operation_id).state is OperationState.ROLLED_BACK:
+                back = next((n for n, passed in enumerate(site.doom.names) if "undo " in passed), site.doom.passed)
+                return Returning(then=doomed, operation_id=operation_id, boundaries=range(back - 1, site.doom.passed))
+        return Returning(then=then, operation_id=operation_id, boundaries=range(0))
+
+    def again(self, prepared: Prepared | Returning, seed: int) -> SimSite:
         """The moment just before the operation begins."""
         self.site.rewind(prepared.then, seed)
         return self.site
