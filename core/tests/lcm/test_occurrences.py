@@ -87,7 +87,7 @@ def test_error_handling(ops: Operations, database: Database, queue: Queue, state
 def test_cancel(ops: Operations, database: Database, state: S, mode: CancelMode) -> None:
     operation = submitted(ops, database, state, mode="forward")
     offered = "cancel" in ways(operation)
-    assert offered is (state in (S.STARTING, S.PROCESSING, S.ROLLING_BACK))
+    assert offered is (state in (S.PROCESSING, S.ROLLING_BACK))
     if offered:
         asked = ops.cancel(operation.id, mode)
         assert (asked.is_cancel_pending, asked.cancel_mode, asked.state) == (True, mode, state)
@@ -98,7 +98,7 @@ def test_cancel(ops: Operations, database: Database, state: S, mode: CancelMode)
         assert not ops.get(operation.id)[0].is_cancel_pending
 
 
-@pytest.mark.parametrize("state", [S.STARTING, S.PROCESSING, S.FAILED_TEMP, S.ROLLING_BACK])
+@pytest.mark.parametrize("state", [S.PROCESSING, S.FAILED_TEMP, S.ROLLING_BACK])
 def test_one_at_a_time(ops: Operations, database: Database, state: S) -> None:
     submitted(ops, database, state)
     with pytest.raises(UsageError, match=f"has an operation in {state}"):

@@ -145,7 +145,7 @@ def followed_up(
 
     ``again``: the same fault is plainly seen though the operation has ended, so it did not help.
     """
-    if state in (OperationState.PROCESSING, OperationState.ROLLING_BACK, OperationState.STARTING):
+    if state in (OperationState.PROCESSING, OperationState.ROLLING_BACK):
         return ruling
     succeeded = state in (OperationState.COMPLETED, OperationState.PARTIALLY_COMPLETED)
     after = replace(ruling, ended_s=ruling.ended_s or now_s, succeeded=succeeded)

@@ -28,7 +28,7 @@ __all__ = ["Output", "describe", "printable"]
 _GOOD, _BUSY, _BAD, _WARN = "green", "cyan", "red", "yellow"
 _STYLES: Mapping[str, str] = {
     **dict.fromkeys(("COMPLETED", "INSTANTIATED", "ENABLED", "ONBOARDED", "active", "done", "ok", "yes"), _GOOD),
-    **dict.fromkeys(("STARTING", "PROCESSING", "ROLLING_BACK", "pending", "intended", "undoing"), _BUSY),
+    **dict.fromkeys(("PROCESSING", "ROLLING_BACK", "pending", "intended", "undoing"), _BUSY),
     **dict.fromkeys(("FAILED", "ERROR", "error", "failed", "undo_failed", "absent", "quarantined", "no"), _BAD),
     **dict.fromkeys(("FAILED_TEMP", "ROLLED_BACK", "degraded", "warning", "stopped", "unknown"), _WARN),
     "PARTIALLY_COMPLETED": _WARN,

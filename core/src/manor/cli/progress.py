@@ -19,7 +19,7 @@ __all__ = ["Watcher", "watcher"]
 
 _RUNNING = frozenset({StepState.INTENDED, StepState.UNDOING})
 _OVER = frozenset({StepState.DONE, StepState.SKIPPED, StepState.UNDONE, StepState.FAILED, StepState.UNDO_FAILED})
-_AT_WORK = frozenset({OperationState.STARTING, OperationState.PROCESSING, OperationState.ROLLING_BACK})
+_AT_WORK = frozenset({OperationState.PROCESSING, OperationState.ROLLING_BACK})
 _BAD = frozenset({StepState.FAILED, StepState.UNDO_FAILED})
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from manor.api.plan import Step, Verb
 from manor.errors import Conflict, ManorError, NotFound, Permanent, QuotaExceeded, Transient, Unauthorized, Unsupported
 from manor.lcm.ending import worst
-from manor.lcm.states import CANCELLABLE, NS_OPERATIONS, Trigger, allowed_in
+from manor.lcm.states import CANCELLABLE, Trigger, allowed_in
 from manor.lcm.wave import lost
 from manor.model.instance import NsLcmOpOcc, OperationState, StepRecord, StepState
 
@@ -118,7 +118,7 @@ def ways(operation: NsLcmOpOcc, records: Iterable[StepRecord] = ()) -> tuple[str
     if operation.state is OperationState.FAILED_TEMP and operation.is_at_work:
         return ("watch",)
     handled = (Trigger.RETRY, Trigger.ROLLBACK, Trigger.CONTINUE, Trigger.FAIL)
-    legal = [str(trigger) for trigger in handled if operation.state in allowed_in(trigger, NS_OPERATIONS)]
+    legal = [str(trigger) for trigger in handled if operation.state in allowed_in(trigger)]
     if operation.state is OperationState.FAILED_TEMP and lost(records):
         legal.remove(Trigger.ROLLBACK)
     return (*legal, *(("watch", "cancel") if operation.state in CANCELLABLE else ()))

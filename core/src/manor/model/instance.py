@@ -37,9 +37,8 @@ class NsState(StrEnum):
 
 
 class OperationState(StrEnum):
-    """LcmOperationStateType (SOL003 §5.5.2.2; STARTING belongs to VNF operations, PARTIALLY_COMPLETED to NS ones)."""
+    """NsLcmOperationStateType (SOL005 §6.5.4.4)."""
 
-    STARTING = "STARTING"
     PROCESSING = "PROCESSING"
     COMPLETED = "COMPLETED"
     PARTIALLY_COMPLETED = "PARTIALLY_COMPLETED"

@@ -31,6 +31,7 @@ __all__ = [
     "WorkerRow",
 ]
 
+# What the index of the first release names; no operation is STARTING.
 ACTIVE_STATES = ("STARTING", "PROCESSING", "FAILED_TEMP", "ROLLING_BACK")
 _ACTIVE = text("state IN ('STARTING', 'PROCESSING', 'FAILED_TEMP', 'ROLLING_BACK')")
 _HAS_DESCRIPTOR = text("descriptor_id <> ''")
