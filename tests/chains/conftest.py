@@ -87,8 +87,12 @@ class Stage:
     def lose_agent(self) -> None:
         """Kill the controller's agent, and take away all that it has on disk."""
         state = self.manor.home / "endpoints" / "sdn-net"
-        found = subprocess.run(["pgrep", "-f", str(state)], capture_output=True, text=True, check=True)
-        os.kill(int(found.stdout), signal.SIGKILL)
+
+        def running() -> str:
+            return subprocess.run(["pgrep", "-f", str(state)], capture_output=True, text=True).stdout
+
+        os.kill(int(running()), signal.SIGKILL)
+        _eventually(lambda: not running(), "the agent is dead")
         shutil.rmtree(state)
 
     def _machine(self, spec: Mapping[str, Any], aware: Collection[str]) -> None:
