@@ -36,6 +36,11 @@ def test_from_package_to_machine_through_drift_and_back_to_nothing(site: Any, pa
     site.manor("vnf", "action", f"hello/{vnf['name']}", "greet", "--param", "text=it's; me", "--yes")
     assert site.inside(f"hello/{vnf['name']}", "cat", "/www/index.html").stdout == "it's; me\n"
 
+    # A lifecycle script runs at its event, though no step touches the machine.
+    site.manor("vnf", "modify", f"hello/{vnf['name']}", "--name", "front", "--yes")
+    changed = "What is said of me has changed.\n"
+    assert site.inside(f"hello/{vnf['name']}", "cat", "/www/index.html").stdout == changed
+
     # Killed behind our back, it shows as drift and comes back under the same name and address.
     (domain,) = site.domains()
     site.lab.run("virsh", "destroy", domain)

@@ -86,6 +86,17 @@ def test_what_could_not_be_asked_at_all_is_told_again(site: Site) -> None:
     assert {orphan.observed.ref.key for orphan in found} == set(left)
 
 
+def test_drivers_that_are_not_installed_any_more(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_self: object, _kind: object, _name: str) -> None:
+        raise PluginError("driver fake is not installed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(site.rt), "_connect", gone)
+        left = ns.delete(site.rt, "demo", force=True)
+    found, _ = endpoints.orphans(site.rt)
+    assert {orphan.observed.ref.key for orphan in found} == set(left)
+
+
 def test_an_operation_that_stops_while_it_is_to_be_cancelled(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.world.inject(Fault(verb="ensure", kind="node", error="Permanent", times=0))
     site.rt.release_worker()
