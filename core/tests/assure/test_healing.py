@@ -230,6 +230,27 @@ def test_a_lost_host_is_one_event_and_nothing_is_restarted_on_it(make_site: Make
     assert site.alarms() == []
 
 
+@pytest.mark.slow
+def test_a_lost_host_keeps_nobody_else_from_being_healed(make_site: Make) -> None:
+    from manor.fakes import FakeHost
+    from manor.lcm.moving import move
+
+    site = make_site()
+    with site.world.look() as state:
+        (host,) = state.hosts
+    site.world.set_hosts(host, FakeHost(name="host-2"))
+    assert site.run(move(site.rt, "demo", "web", "lab/host-2")).state is OperationState.COMPLETED
+    client = site.node("client")
+    site.world.set_hosts(host, FakeHost(name="host-2", reachable=False))
+    site.until(lambda: [alarm.probable_cause for alarm in site.alarms()] == ["host-lost"])
+    site.compares()
+    assert [alarm.probable_cause for alarm in site.alarms()] == ["host-lost"], "what is on it is not missing"
+    site.world.stop(client)
+    site.until(lambda: [one.state for one in site.operations()] == [OperationState.COMPLETED])
+    (heal,) = site.operations()
+    assert not [step for step in site.steps(heal) if "/vnf/web/" in step]
+
+
 def test_a_vim_that_does_not_answer_is_an_alarm_about_the_vim_alone(make_site: Make) -> None:
     site = make_site()
     site.world.inject(Fault(verb="observe", times=0))

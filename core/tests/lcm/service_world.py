@@ -20,6 +20,7 @@ from manor.fakes import World
 from manor.lcm import endpoints, ns, work
 from manor.lcm.ns import Proposal
 from manor.lcm.runtime import Runtime, open_runtime
+from manor.lcm.wishes import Wishes
 from manor.model.desired import DesiredState
 from manor.model.instance import (
     EndpointKind,
@@ -203,9 +204,10 @@ def opened(
     hosts: Sequence[str] = ("host-1",),
     nsd_name: str = "secure-web",
     instantiate: bool = True,
+    wishes: Wishes | None = None,
 ) -> Iterator[Site]:
     """A site with its service running: made once, and for each further test a copy of what that left on the disk."""
-    recipe = repr((nsd, vnfds, hosts, nsd_name, instantiate))
+    recipe = repr((nsd, vnfds, hosts, nsd_name, instantiate, wishes))
     if recipe not in _MADE:
         _MADE[recipe] = Path(_ROOM.name) / str(len(_MADE))
     here, kept = _MADE[recipe], _MADE[recipe].with_suffix(".kept")
@@ -217,7 +219,7 @@ def opened(
     else:
         (path / "image").write_bytes(b"content")
         with open_runtime(path / "home") as rt:
-            _make(Site(rt), here, (nsd, *vnfds.values()), hosts, nsd_name, instantiate)
+            _make(Site(rt), here, (nsd, *vnfds.values()), hosts, nsd_name, instantiate, wishes)
         if (path / "home/manor.db").exists():  # else the suite runs on PostgreSQL
             shutil.copytree(path, kept)
     with open_runtime(path / "home") as rt, work.working(rt):
@@ -229,7 +231,13 @@ _MADE: dict[str, Path] = {}
 
 
 def _make(
-    site: Site, here: Path, descriptors: Iterable[Nsd | Vnfd], hosts: Sequence[str], nsd_name: str, instantiate: bool
+    site: Site,
+    here: Path,
+    descriptors: Iterable[Nsd | Vnfd],
+    hosts: Sequence[str],
+    nsd_name: str,
+    instantiate: bool,
+    wishes: Wishes | None,
 ) -> None:
     shared = {"state_file": str(here / "world.json"), "hosts": [{"name": name} for name in hosts]}
     endpoints.add(site.rt, EndpointKind.VIM, "lab", driver="fake", config=shared)
@@ -239,4 +247,4 @@ def _make(
     ns.create(site.rt, nsd_name, name="demo")
     with work.working(site.rt):
         if instantiate:
-            site.done(ns.propose(site.rt, "demo", OperationKind.INSTANTIATE))
+            site.done(ns.propose(site.rt, "demo", OperationKind.INSTANTIATE, wishes))

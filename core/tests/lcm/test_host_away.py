@@ -11,6 +11,7 @@ from service_world import Site, opened
 
 from manor.api import OperationKind, PowerState
 from manor.errors import PlanRefused
+from manor.fakes import Fault
 from manor.lcm import endpoints, ns
 from manor.lcm.healing import heal
 from manor.lcm.moving import move
@@ -26,8 +27,7 @@ COMPLETED, PARTIALLY = OperationState.COMPLETED, OperationState.PARTIALLY_COMPLE
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A service with its web server alone on a host that is dead."""
-    with opened(tmp_path, monkeypatch, hosts=("host-1", "host-2"), instantiate=False) as made:
-        made.done(ns.propose(made.rt, "demo", OperationKind.INSTANTIATE, Wishes(locations=LOCATIONS)))
+    with opened(tmp_path, monkeypatch, hosts=("host-1", "host-2"), wishes=Wishes(locations=LOCATIONS)) as made:
         answers(made, host_1=False)
         yield made
 
@@ -140,8 +140,6 @@ def test_orphans_elsewhere_are_found_while_it_is_away(site: Site) -> None:
 
 
 def test_what_fails_elsewhere_is_rolled_back(site: Site) -> None:
-    from manor.fakes import Fault
-
     before = there(site)
     site.world.inject(Fault(verb="ensure", kind="node", times=0))
     failed = site.run(move(site.rt, "demo", "web", "lab/host-2", discard_data=True))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic_core import from_json, to_json
 
 from manor.api import (
     CallContext,
@@ -25,6 +26,7 @@ from manor.api import (
     GuestResult,
     Metered,
     Observed,
+    Phase,
     Query,
     ResourceKind,
     ResourceRef,
@@ -35,7 +37,7 @@ from manor.api import (
     VnfView,
     VolumeSpec,
 )
-from manor.errors import Conflict, DeadlineExceeded, Indeterminate, Transient, UsageError
+from manor.errors import Conflict, DeadlineExceeded, Indeterminate, Transient, Unreachable, UsageError
 from manor.fakes import FakeSdn, FakeVim, World
 from manor.plugin import Plugins, PluginSettings, unguarded, wire
 from manor.testing import FakeVimWorld, SdnConformance, SdnSpecs, VimConformance, VimSpecs, VimWorld
@@ -297,6 +299,15 @@ def test_our_errors_come_through_whole(vim: Vim) -> None:
         vim.ensure(volume("conflict"), within())
     assert (caught.value.message, caught.value.hint) == ("c is otherwise", "look")
     assert (caught.value.fields, caught.value.replace) == (("size_bytes",), True)
+
+
+def test_what_hosts_that_answer_have_comes_through_too() -> None:
+    ref = ResourceRef(kind=ResourceKind.VOLUME, key="v", host="h1")
+    seen = Observed(ref=ref, owner="o", native_id="n", phase=Phase.ACTIVE, spec_hash="s", detail={"missing": ["a"]})
+    error = Unreachable("h2 is away", hosts={"h2": "no route"}, found=[seen], retry_after_s=3.0, hint="look")
+    told = wire.error_from_json(from_json(to_json(wire.error_to_json(error))))
+    assert isinstance(told, Unreachable)
+    assert vars(told) == vars(error)
 
 
 def test_a_strangers_error_means_what_it_means_in_core(vim: Vim) -> None:
