@@ -16,8 +16,9 @@ from manor.store import reading
 
 Make = Callable[..., Site]
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_budgets_of_many_services_hold_within_one_round_too(make_site: Make) -> None:
     site = make_site(heals_per_hour=1)
     done = work.follow(site.rt, ns.start(site.rt, another(site, "other")))
@@ -120,7 +121,6 @@ def test_a_heal_that_is_refused_is_not_planned_anew_each_second(make_site: Make)
     assert "not today" in ruling.reason
 
 
-@pytest.mark.slow
 def test_a_process_that_is_killed_once_it_has_begun_a_heal_has_said_so(
     make_site: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
