@@ -71,18 +71,18 @@ def scripted(rt: Runtime, plan: Plan, wishes: Wishes, *, before: Mapping[str, Si
 
     Raises UsageError for an action or a parameter that there is not, PlanRefused where it cannot be run.
     """
-    vnfs = {**before, **after}
-    touched = {key: _steps_of(plan, key) for key in vnfs}
-    concerned = [key for key, vnf in vnfs.items() if touched[key] or vnf.name in wishes.vnf_operations]
-    if not concerned and not wishes.action:
-        return plan
     brought = _brought(rt, {vnf.vnfd_id for vnf in (*before.values(), *after.values())})
-    steps = {step.id: step for step in plan.steps}
+    if not brought and not wishes.action:
+        return plan
+    vnfs, touched = {**before, **after}, _touched(plan)
+    concerned = [key for key, vnf in vnfs.items() if key in touched or vnf.name in wishes.vnf_operations]
+    planned = {step.id: step for step in plan.steps}
+    steps = dict(planned)
     notes: list[str] = []
     for key in concerned:
         old, new = before.get(key), after.get(key)
         operation = _operation(wishes, old, new)
-        around = [step.id for step in touched[key]]
+        around = [step.id for step in touched.get(key, ())]
         for moment, vnf in (("start", old), ("end", new)):
             script = _script_for(brought, vnf, operation, moment) if vnf else None
             if script is None or vnf is None:
@@ -99,11 +99,11 @@ def scripted(rt: Runtime, plan: Plan, wishes: Wishes, *, before: Mapping[str, Si
                 around.append(own.id)
             steps[own.id] = own
     if wishes.action:
-        own = _action(rt, wishes, after, brought, [step.id for step in plan.steps])
+        own = _action(rt, wishes, after, brought, list(planned))
         steps[own.id] = own
-    starts = [step for step in steps.values() if step.id not in {s.id for s in plan.steps} and not step.depends_on]
-    others = [step for step in steps.values() if step not in starts]
-    return dataclasses.replace(plan, steps=(*starts, *others), notes=(*plan.notes, *notes))
+    starts = {step.id: step for step in steps.values() if step.id not in planned and not step.depends_on}
+    others = [step for step in steps.values() if step.id not in starts]
+    return dataclasses.replace(plan, steps=(*starts.values(), *others), notes=(*plan.notes, *notes))
 
 
 def script_from_json(data: Mapping[str, Any]) -> Script:
@@ -120,15 +120,14 @@ def _checks(state: DesiredState | None) -> dict[str, DesiredCheck]:
     }
 
 
-def _steps_of(plan: Plan, key: str) -> list[Step]:
-    """Steps that change something of a VNF, or take a snapshot of it; a mere look is none."""
-    mine = [step for step in plan.steps if any(f"{of}/".startswith(f"{key}/") for of in (step.key, _pictured(step)))]
-    return mine if any(step.verb in (Verb.ENSURE, Verb.REMOVE) for step in mine) else []
-
-
-def _pictured(step: Step) -> str:
-    """Key of the machine that a snapshot is of."""
-    return str((step.spec or step.before or {}).get("node", "")) if step.kind == ResourceKind.SNAPSHOT else ""
+def _touched(plan: Plan) -> dict[str, list[Step]]:
+    """By VNF key, the steps about a VNF of which something changes, or a snapshot is taken; a mere look is none."""
+    found: dict[str, list[Step]] = {}
+    for step in plan.steps:
+        of = str((step.spec or step.before or {}).get("node", "")) if step.kind == ResourceKind.SNAPSHOT else step.key
+        found.setdefault("/".join(of.split("/")[:3]), []).append(step)
+    changes = (Verb.ENSURE, Verb.REMOVE)
+    return {key: steps for key, steps in found.items() if any(step.verb in changes for step in steps)}
 
 
 def _operation(wishes: Wishes, old: Side | None, new: Side | None) -> str:
