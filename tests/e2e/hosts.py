@@ -13,7 +13,7 @@ from manor.testing.lab import LabHost, cable
 
 from .conftest import Site
 
-__all__ = ["opened"]
+__all__ = ["opened", "plugged_in"]
 
 _S = TypeVar("_S", bound=Site)
 
@@ -47,12 +47,20 @@ def opened(hosts: Sequence[str], made: Callable[[Path, Mapping[str, LabHost]], _
 def _underlay(labs: Mapping[str, LabHost]) -> dict[str, str]:
     """One network over the hosts, as the userspace datapath wants it: the address is on a bridge of its own."""
     first, *others = labs.values()
-    for number, lab in enumerate(labs.values(), start=1):
+    for lab in labs.values():
         lab.run("ovs-vsctl", "add-br", "br-phy", "--", "set", "Bridge", "br-phy", "datapath_type=netdev")
-        lab.run("ip", "addr", "add", f"192.0.2.{number}/24", "dev", "br-phy")
-        lab.run("ip", "link", "set", "br-phy", "up")
+    for host in labs:
+        plugged_in(labs, host)
     for number, lab in enumerate(others, start=2):
-        cable(first, lab, f"to{number}", "to1")
         first.run("ovs-vsctl", "add-port", "br-phy", f"to{number}")
         lab.run("ovs-vsctl", "add-port", "br-phy", "to1")
     return {host: f"192.0.2.{number}" for number, host in enumerate(labs, start=1)}
+
+
+def plugged_in(labs: Mapping[str, LabHost], host: str) -> None:
+    """Give a host what no power cut leaves: its address, and the cable to the first one."""
+    number, lab = [*labs].index(host) + 1, labs[host]
+    if number > 1:
+        cable(next(iter(labs.values())), lab, f"to{number}", "to1")
+    lab.run("ip", "addr", "add", f"192.0.2.{number}/24", "dev", "br-phy")
+    lab.run("ip", "link", "set", "br-phy", "up")
