@@ -3,6 +3,7 @@
 import dataclasses
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -132,3 +133,58 @@ def test_ten_thousand_machines_on_a_thousand_hosts_are_no_matter() -> None:
     assert time.process_time() - began_s < 10
     assert not placed.refused
     assert all(placed.hosts[rule.keys[0]] != placed.hosts[rule.keys[1]] for rule in rules)
+
+
+def test_ten_thousand_machines_in_fives_that_belong_together_are_no_matter_either() -> None:
+    node = AffinityScope.NFVI_NODE
+    fives = [tuple(f"d{k}" for k in range(n, n + 5)) for n in range(0, 10_000, 5)]
+    rules = [PlacementRule(keys=keys, anti=False, scope=node) for keys in fives]
+    demands = [demand(f"d{n}", 100 + n % 900) for n in range(10_000)]
+    began_s = time.process_time()
+    placed = Balanced(cpu_overcommit=64).place(demands, rules, [host(f"h{n}", 10_000) for n in range(1_000)], {})
+    assert time.process_time() - began_s < 10
+    assert not placed.refused
+    assert all(len({placed.hosts[key] for key in rule.keys}) == 1 for rule in rules)
+
+
+def test_ten_thousand_machines_of_which_most_find_no_host_are_refused_each_with_the_reason() -> None:
+    began_s = time.process_time()
+    demands = [demand(f"d{n}", 1000) for n in range(10_000)]
+    placed = Balanced(cpu_overcommit=64).place(demands, [], [host(f"h{n}", 2_500) for n in range(1_000)], {})
+    assert time.process_time() - began_s < 10
+    assert (len(placed.hosts), len(placed.refused)) == (2_000, 8_000)
+    assert all("lab/h999: memory: 1000 MiB wanted, 500 MiB free" in why for why in set(placed.refused.values()))
+
+
+@pytest.mark.parametrize("exact_up_to", [0, 5000])
+@pytest.mark.parametrize(
+    ("scope", "together"),
+    [
+        (AffinityScope.NFVI_NODE, "h1"),
+        (AffinityScope.NETWORK_LINK_AND_NODE, "h1"),
+        (AffinityScope.ZONE, "h1 h2"),
+        (AffinityScope.ZONE_GROUP, "h1 h2 h3"),
+        (AffinityScope.NFVI_POP, "h1 h2 h3 h4"),
+    ],
+)
+def test_affinity_and_anti_affinity_at_every_scope(scope: AffinityScope, together: str, exact_up_to: int) -> None:
+    """Five hosts: two in a zone, three in a group of zones, four at a site."""
+    where = {"h1": "z1 g1 s1", "h2": "z1 g1 s1", "h3": "z2 g1 s1", "h4": "z3 g2 s1", "h5": "z1 g1 s2"}
+    hosts = []
+    for number, (name, places) in enumerate(where.items()):
+        zone, group, site = places.split()
+        made = host(name, 900 + number, zone)
+        hosts.append(
+            dataclasses.replace(made, site=site, host=dataclasses.replace(made.host, labels={"zone-group": group}))
+        )
+    policy = Balanced(exact_up_to=exact_up_to)
+    for anti in (False, True):
+        rule = PlacementRule(keys=("a", "b"), anti=anti, scope=scope)
+        free = [one for one in hosts if (one.host.name in together.split()) != anti]
+        placed = policy.place([demand("b")], [rule], hosts, {"a": ("lab", "h1")})
+        assert placed.hosts["b"][1] in {one.host.name for one in free}
+        for one in hosts:
+            alone = policy.place([demand("b")], [rule], [one, hosts[0]], {"a": ("lab", "h1")})
+            allowed = {other.host.name for other in free} & {one.host.name, "h1"}
+            chosen = alone.hosts.get("b", ("", ""))[1]
+            assert chosen in allowed if allowed else "affinity" in alone.refused["b"], (anti, one.host.name)

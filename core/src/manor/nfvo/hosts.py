@@ -66,6 +66,8 @@ class Board:
     """Sites that each virtual link reaches."""
     spent: dict[tuple[str, str], int] = field(default_factory=dict)
     """bit/s taken of the way between two sites, by the sites in order."""
+    within: dict[tuple[AffinityScope, tuple[str, ...]], frozenset[tuple[str, str]]] = field(default_factory=dict)
+    """Places that are together, by scope and where that is."""
 
     @classmethod
     def of(
@@ -81,10 +83,28 @@ class Board:
             for key in rule.keys:
                 rules_of.setdefault(key, []).append(rule)
         board = cls(rooms={room.place: room for room in rooms}, rules=rules_of, hosts=dict(fixed))
+        wanted = {rule.scope for rule in rules if not rule.anti}
+        together: dict[tuple[AffinityScope, tuple[str, ...]], set[tuple[str, str]]] = {}
+        for room in rooms if wanted else ():
+            for scope, where in scopes(room.candidate).items():
+                if scope in wanted:
+                    together.setdefault((scope, where), set()).add(room.place)
+        board.within = {where: frozenset(places) for where, places in together.items()}
         for demand in demands:
             if fixed.get(demand.key) in board.rooms:
                 board._reach(demand, board.rooms[fixed[demand.key]].candidate.pop)
         return board
+
+    def left(self, demand: Demand) -> frozenset[tuple[str, str]] | None:
+        """The only places that affinity to those who stand already leaves; None for all."""
+        found: frozenset[tuple[str, str]] | None = None
+        for rule in self.rules.get(demand.key, ()):
+            mates = () if rule.anti else (self.hosts[key] for key in rule.keys if self.hosts.get(key) in self.rooms)
+            place = next(iter(mates), None)
+            if place is not None:
+                near = self.within[rule.scope, scopes(self.rooms[place].candidate)[rule.scope]]
+                found = near if found is None else found & near
+        return found
 
     def put(self, demand: Demand, room: Room) -> None:
         """Take the room."""

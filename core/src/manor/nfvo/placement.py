@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from manor.api.hooks import hookimpl
@@ -70,17 +70,26 @@ class Balanced:
         """One after the other, none taken back."""
         rooms = self._rooms(candidates)
         board = Board.of(rooms, rules, demands, fixed)
-        emptiest = sorted(_rank(room, place) for place, room in enumerate(rooms))
+        emptiest = sorted(_rank(room, number) for number, room in enumerate(rooms))
+        numbers = {room.place: number for number, room in enumerate(rooms)}
         reasons: dict[str, str] = {}
         refused: dict[str, str] = {}
+        told: dict[tuple[Demand, int], str] = {}
         pending = [demand for demand in demands if demand.key not in fixed]
         # Sorting is stable, so equal demands keep their order and the result does not depend on chance.
         for demand in sorted(pending, key=lambda d: (-d.memory_bytes, -d.vcpus)):
-            fitting = (rank for rank in emptiest if not any(board.objections(demand, rooms[rank[-1]])))
+            # Who wants the same as one that was refused, with nothing placed since, is told the same.
+            wish = (demand if demand.key in board.rules else replace(demand, key=""), len(board.hosts))
+            if wish in told:
+                refused[demand.key] = told[wish]
+                continue
+            left = board.left(demand)
+            ranks = emptiest if left is None else sorted(_rank(board.rooms[at], numbers[at]) for at in left)
+            fitting = (rank for rank in ranks if not any(board.objections(demand, rooms[rank[-1]])))
             chosen = next(fitting, None)
             if chosen is None:
                 whys = {room.place: list(board.objections(demand, room, self.cpu_overcommit)) for room in rooms}
-                refused[demand.key] = because(whys)
+                refused[demand.key] = told[wish] = because(whys)
                 continue
             is_only = next(fitting, None) is None
             best = rooms[chosen[-1]]
@@ -129,9 +138,9 @@ def _reasons(
     }
 
 
-def _rank(room: Room, place: int) -> tuple[int, float, int, int]:
+def _rank(room: Room, number: int) -> tuple[int, float, int, int]:
     """Sorts the emptiest first; among equals the one that was named first."""
-    return -room.memory_bytes, -room.vcpus, room.taken, place
+    return -room.memory_bytes, -room.vcpus, room.taken, number
 
 
 def _config() -> type[BaseModel]:
