@@ -317,10 +317,10 @@ def test_a_worker_that_lost_its_claim_starts_nothing_more(stage: Stage) -> None:
             woken.append(step)
             stage.apply().run(operation.id)  # the other worker takes it and finishes
 
-    first = stage.apply(moment=lose_the_claim)
+    first = stage.apply(moment=lose_the_claim, parallelism=1)  # what is under way meanwhile, the other may call again
     with pytest.raises(Fenced):
         first.run(operation.id)
-    assert stage.operations.get(operation.id)[0].state is OperationState.COMPLETED
+    assert stage.operations.wait(operation.id).state is OperationState.COMPLETED, "in a thread of the first's"
     ensured = [moment.key for moment in stage.world.calls if moment.verb == "ensure"]
     assert len(ensured) == len(set(ensured))
 
