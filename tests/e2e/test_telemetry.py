@@ -108,7 +108,9 @@ def test_all_sources_of_a_service_become_kpis(served: tuple[Any, str]) -> None:
 
     probed = until(passed, "probes of the chain, none lost")
     assert 0 < probed["probe_latency"]["last"] < 5
-    assert any(name.startswith("packet_incoming:") for name in probed), "packets into each function"
+    functions = [f"{vnf}-{vnf}-0:{side}" for vnf in ("firewall", "monitor") for side in ("in", "out")]
+    counted = {f"packet_{way}:{function}" for way in ("incoming", "outgoing") for function in functions}
+    assert counted <= probed.keys(), "packets into and out of each function, there and back"
 
     with urlopen(url, timeout=60) as answer:
         page = answer.read()
