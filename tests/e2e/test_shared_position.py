@@ -1,4 +1,4 @@
-"""Two functions at one position of a chain, upgraded in turn: the client's stream goes on, on a real switch."""
+"""Two functions at one position of a chain, upgraded and healed in turn: a stream goes on, on real switches."""
 
 from __future__ import annotations
 
@@ -32,5 +32,16 @@ def test_each_takes_over_while_the_other_is_made_anew(town: Town) -> None:
     for vnf in ("shop/firewall", "shop/firewall-2"):
         assert town.inside(vnf, "ls", "/run/version-2").returncode == 0
     assert stream.loss.longest_s < 1.0
+
+    with Stream(town, "shop/client", town.address("server")) as stream:
+        town.manor("ns", "heal", "shop", "--vnf", "firewall", "--vnf", "firewall-2", "--yes")
+    print("both healed, alive", stream.loss)
+    assert stream.loss.longest_s < 1.0
+    for vnf in ("firewall", "firewall-2"):
+        with Stream(town, "shop/client", town.address("server")) as stream:
+            town.kill(vnf)
+            town.manor("ns", "heal", "shop", "--yes")
+        print("one healed, dead", stream.loss)
+        assert stream.loss.longest_s < 5.0, "until its port is gone, and not until its guest has booted"
     assert town.ask("ns", "drift", "shop")["drift"] is False
     town.manor("ns", "delete", "shop", "--force", "--yes")

@@ -109,6 +109,13 @@ class Town(Site):
         (found,) = [each for each in self.machine(vnf, service)["ports"] if each["name"] == port]
         return str(found["addresses"][0].partition("/")[0])
 
+    def kill(self, vnf: str) -> None:
+        """Have a VNF's only machine die, behind everybody's back."""
+        machine = f"-vnf-{vnf}-{vnf.partition('-')[0]}-0"
+        on = [(lab, name) for lab in self.labs.values() for name in lab.run("virsh", "-q", "list", "--name").split()]
+        ((lab, name),) = [(lab, name) for lab, name in on if machine in name]
+        lab.run("virsh", "destroy", name)
+
     def says(self, vnf: str, script: str) -> str:
         """What a shell in the machine prints; it has to end well."""
         done = self.inside(vnf, "sh", "-c", script)
