@@ -6,7 +6,7 @@ A notification is written in the transaction of its change: what was committed i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -122,6 +122,8 @@ _CHANGE = {
     "repair": "MODIFY",
     "replace": "MODIFY",
 }
+_TYPE = {OperationKind.OPERATE: OperationKind.UPDATE, OperationKind.REPAIR: OperationKind.HEAL}
+"""lcmOperationType of what is Manor's own."""
 _VNF_CHANGE = {
     OperationKind.INSTANTIATE: "INSTANTIATE",
     OperationKind.TERMINATE: "TERMINATE",
@@ -129,8 +131,16 @@ _VNF_CHANGE = {
     OperationKind.HEAL: "HEAL",
     OperationKind.OPERATE: "OPERATE",
     OperationKind.REPAIR: "HEAL",
-    OperationKind.UPDATE: "MODIFY_INFORMATION",
 }
+_OF_VNF = {
+    "operate": "OPERATE",
+    "scale": "SCALE",
+    "scale_to_level": "SCALE",
+    "change_flavour": "CHANGE_FLAVOUR",
+    "change_external_connectivity": "CHANGE_EXTERNAL_VNF_CONNECTIVITY",
+    "change_current_package": "CHANGE_VNFPKG",
+}
+"""By operation of the VNF's interface; what is not here only changes what is known of it."""
 _CHANGE_RESULT = {OperationState.COMPLETED: "COMPLETED", OperationState.ROLLED_BACK: "ROLLED_BACK"}
 
 
@@ -142,7 +152,7 @@ def occurrence(
         "nsInstanceId": operation.ns_id,
         "nsInstanceName": operation.ns_name,
         "nsLcmOpOccId": operation.id,
-        "operation": str(operation.operation),
+        "operation": str(_TYPE.get(operation.operation, operation.operation)),
         "notificationStatus": "RESULT" if state in _RESULT else "START",
         "operationState": str(state),
         "isAutomaticInvocation": operation.is_automatic,
@@ -227,6 +237,9 @@ def iso(time_s: float) -> str:
 def _affected(operation: NsLcmOpOcc, state: OperationState, touched: tuple[Touched, ...]) -> dict[str, Any]:
     """affectedVnf, affectedVl and affectedVnffg, each resource once, in the order of the plan."""
     result = _CHANGE_RESULT.get(state, "FAILED")
+    named: Mapping[str, str] = operation.params.get("wishes", {}).get("vnf_operations", {})
+    done: dict[str, set[str]] = {f"{operation.ns_id}/vnf/{name}": set() for name in named}
+    """By VNF, what becomes of its resources."""
     found: dict[str, dict[str, dict[str, Any]]] = {"affectedVnf": {}, "affectedVl": {}, "affectedVnffg": {}}
     for one in touched:
         parts = one.key.split("/")
@@ -234,12 +247,7 @@ def _affected(operation: NsLcmOpOcc, state: OperationState, touched: tuple[Touch
             continue
         change = _CHANGE.get(one.change, "MODIFY")
         if parts[1] == "vnf":
-            vnf_id = "/".join(parts[:3])
-            found["affectedVnf"][vnf_id] = {
-                "vnfInstanceId": vnf_id,
-                "changeType": _VNF_CHANGE[operation.operation],
-                "changeResult": result,
-            }
+            done.setdefault("/".join(parts[:3]), set()).add(change)
         elif parts[1] == "vl":
             name = parts[2].partition("@")[0]
             found["affectedVl"].setdefault(
@@ -251,4 +259,18 @@ def _affected(operation: NsLcmOpOcc, state: OperationState, touched: tuple[Touch
                 "changeType": change,
                 "changeResult": result,
             }
+    for vnf_id, changes in done.items():
+        change = _vnf_change(operation, named.get(vnf_id.rpartition("/")[2]), changes)
+        found["affectedVnf"][vnf_id] = {"vnfInstanceId": vnf_id, "changeType": change, "changeResult": result}
     return {name: list(items.values()) for name, items in found.items() if items}
+
+
+def _vnf_change(operation: NsLcmOpOcc, wanted: str | None, changes: Collection[str]) -> str:
+    """changeType of a VNF: what the operation is to it where it is named, else what became of its resources."""
+    if wanted is not None:
+        return _OF_VNF.get(wanted, "MODIFY_INFORMATION")
+    if operation.operation is not OperationKind.UPDATE:
+        return _VNF_CHANGE[operation.operation]
+    if changes == {"ADD"}:
+        return "ADD" if operation.params.get("updateType") == "ADD_VNF" else "INSTANTIATE"
+    return "REMOVE" if changes == {"DELETE"} else "MODIFY_INFORMATION"
