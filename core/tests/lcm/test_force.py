@@ -12,8 +12,10 @@ from manor.api import Finding, OperationKind, Severity
 from manor.errors import PlanRefused, PluginError, UsageError
 from manor.fakes import FakeHost, Fault
 from manor.lcm import endpoints, ns
+from manor.lcm.healing import heal
 from manor.lcm.operations import Operations
 from manor.lcm.problem import ways
+from manor.lcm.runtime import Runtime
 from manor.lcm.scaling import scale_ns
 from manor.lcm.states import Trigger
 from manor.model.instance import CancelMode, NsLcmOpOcc, OnFailure, OperationState
@@ -110,6 +112,19 @@ def test_an_operation_that_stops_while_it_is_to_be_cancelled(site: Site, monkeyp
 
     monkeypatch.setattr(Operations, "cancel", late)
     assert ns.delete(site.rt, "demo", force=True) == ()
+
+
+def test_a_heal_that_began_a_moment_before(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = ns.start
+
+    def late(rt: Runtime, removal: ns.Proposal, *, force: bool) -> str:
+        monkeypatch.setattr(ns, "start", start)
+        start(rt, heal(rt, "demo", vnfs=["web"]))
+        return start(rt, removal, force=force)
+
+    monkeypatch.setattr(ns, "start", late)
+    assert ns.delete(site.rt, "demo", force=True) == ()
+    assert site.nodes() == set()
 
 
 def test_a_review_that_refuses_is_heard_and_overruled(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -289,20 +289,13 @@ def delete(
     removed are returned, and show as orphans. ``tell`` is told what reviews found, which hold up nothing then. Raises
     UsageError where, without it, something is still there.
     """
-    from manor.lcm.work import follow
-    from manor.store import instances, operations
+    from manor.store import instances
 
     left: tuple[str, ...] = ()
     with rt.store.read() as tx:
         ns = instances.get(tx, name_or_id)
-        busy = operations.active(tx, ns.id)
     if force:
-        if busy is not None:
-            _end(rt, busy)
-        removal = propose(rt, ns.id, OperationKind.TERMINATE, tolerant=True)
-        tell(removal.findings)
-        if removal.plan.steps:
-            left = follow(rt, start(rt, removal, force=True)).orphans
+        left = _taken_down(rt, ns.id, tell)
     else:
         if ns.state is not NsState.NOT_INSTANTIATED:
             raise UsageError(f"service {ns.name} is {ns.state}", hint=f"manor ns terminate {ns.name}")
@@ -316,6 +309,28 @@ def delete(
     with rt.store.begin() as tx:
         instances.remove(tx, ns.id)
     return left
+
+
+def _taken_down(rt: Runtime, ns_id: str, tell: Callable[[Sequence[Finding]], None]) -> tuple[str, ...]:
+    """What is left of a service when whatever it did is ended and whatever it has is removed."""
+    from manor.lcm.work import follow
+    from manor.store import instances, operations
+
+    tried: set[str | None] = set()
+    while True:
+        with rt.store.read() as tx:
+            last = instances.get(tx, ns_id).last_operation
+            busy = operations.active(tx, ns_id)
+        if busy is not None:
+            _end(rt, busy)
+        try:
+            removal = propose(rt, ns_id, OperationKind.TERMINATE, tolerant=True)
+            tell(removal.findings)
+            return follow(rt, start(rt, removal, force=True)).orphans if removal.plan.steps else ()
+        except (UsageError, PlanRefused):
+            if last in tried:
+                raise
+            tried.add(last)  # somebody may have begun something else in between, as a heal: that is ended then
 
 
 def _end(rt: Runtime, busy: NsLcmOpOcc) -> None:
