@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from manor.api import Verdict
+from manor.api import SampleBatch, Verdict
 from manor_assurance.config import CombinedConfig
 from manor_assurance.detector import CombinedDetector
 from manor_assurance.model import CHANNELS
@@ -117,6 +117,16 @@ def test_quicker_sampling_needs_no_other_settings(period_s):
     verdicts = [score.verdict for score in detector.score(batch)]
     assert Verdict.ANOMALY in verdicts[1300:1311]
     assert Verdict.ANOMALY not in verdicts[:1300]
+
+
+def test_a_fault_of_one_slow_row_is_raised():
+    """A quarter of an hour a row: averaged with the quiet rows before, an odd one would be lost."""
+    rows = 50 + np.random.default_rng(8).normal(0, 1, (600, 6))
+    rows[500, 2:4] += 4
+    batch = SampleBatch(names=tuple("abcdef"), times_s=tuple(np.arange(600) * 900.0), values=rows.tolist())
+    score = CombinedDetector(CombinedConfig()).score(batch)[500]
+    assert score.verdict is Verdict.ANOMALY
+    assert score.blame[0][0] in ("c", "d")
 
 
 def test_flat_and_equal_columns_are_silent():

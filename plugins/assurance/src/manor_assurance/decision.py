@@ -28,6 +28,8 @@ OFTEN, OFTEN_DAYS = 0.7, 7
 """More raises in so many days than this part of the budget call for more margin."""
 RAISES = 64
 """Raises remembered."""
+MOST = 11
+"""More of them in those days call for no more margin: what comes so often is no chance, but a testbed's faults."""
 
 
 def level_of(maxima: np.ndarray, *, budget_per_day: float) -> float:
@@ -51,6 +53,7 @@ class Decision:
     margin: float
     floor: float
     smooth: int
+    """Rows whose scores are averaged; at most as many as at first."""
     clear_ratio: float
     clear_s: float
     days: int
@@ -92,7 +95,7 @@ class Decision:
     def _restraint(self, time_s: float) -> float:
         """More margin for a detector that has raised often of late: most of so many raises are false."""
         often = int((self.raises.view() > time_s - OFTEN_DAYS * DAY_S).sum())
-        return math.sqrt(max(1.0, often / (OFTEN * OFTEN_DAYS * self.budget_per_day)))
+        return math.sqrt(max(1.0, min(often, MOST) / (OFTEN * OFTEN_DAYS * self.budget_per_day)))
 
     def close_block(self, time_s: float) -> None:
         """End the present block early: what scores from here on is a better model."""
@@ -104,7 +107,7 @@ class Decision:
     def take(self, time_s: float, score: float) -> float:
         """Take one row's score; :attr:`raised` and :attr:`since_s` tell what follows. Returns the smoothed score."""
         self.window.push(score)
-        value = float(self.window.rows[: len(self.window)].mean()) if len(self.window) == self.smooth else 0.0
+        value = float(self.window.newest(self.smooth).mean()) if len(self.window) >= self.smooth else 0.0
         if not time_s < self.block_s + BLOCK_S:
             self.close_block(time_s)
         self.block_max = max(self.block_max, value)

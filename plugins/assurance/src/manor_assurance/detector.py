@@ -21,6 +21,8 @@ HALF_LEVEL_S, HALF_DEVIATION_S = 3600.0, 86400.0
 LEVEL_CLIP = 4.0
 GAP = 3.5
 """A pause longer than so many periods is a gap: what came before is no forecast's input."""
+SMOOTH_S = 1200.0
+"""No longer are rows averaged, however slow they come: a fault of two rows would be thinned to nothing."""
 BLAMED = 8
 YOUTH, YOUTH_S = 0.4, 86400.0
 
@@ -143,6 +145,7 @@ class CombinedDetector:
             if step > HALF_LEVEL_S:
                 self.level[:] = np.nan
             self.period_s += 0.02 * (min(step, 10 * self.period_s) - self.period_s)
+        self.decision.smooth = max(1, min(self.config.smooth, round(SMOOTH_S / self.period_s)))
 
     def _score(self, time_s: float, row: np.ndarray) -> tuple[np.ndarray, float]:
         model = self.model
@@ -168,8 +171,7 @@ class CombinedDetector:
         if self.rows_since_gap < lags:
             return None
         assert self.model is not None
-        ring = self.memory.recent
-        rows = ring.rows[[(ring.total - 1 - i) % len(ring.rows) for i in range(lags)]].astype(float)
+        rows = self.memory.recent.newest(lags).astype(float)
         z = (rows - self.model.centre) / self.model.spread
         z[~(np.isfinite(z) & self.model.known)] = 0.0
         return np.asarray(np.clip(z, -CLIP, CLIP).ravel())
@@ -251,8 +253,9 @@ class CombinedDetector:
 
     def evidence(self, time_s: float, row: np.ndarray) -> tuple[Evidence, ...]:
         """The KPIs to blame for the present score, largest share first, with what was expected of this row."""
-        by_channel = self.excess.sum(axis=0)
-        shares = self.excess.max(axis=1).sum(axis=0)
+        slots = (self.decision.window.total - 1 - np.arange(self.decision.smooth)) % self.config.smooth
+        excess = self.excess[slots]
+        by_channel, shares = excess.sum(axis=0), excess.max(axis=1).sum(axis=0)
         total = float(shares.sum())
         if total <= 0 or self.model is None:
             return ()

@@ -30,6 +30,10 @@ class Ring:
             return self.rows[: self.total]
         return np.roll(self.rows, -(self.total % len(self.rows)), axis=0)
 
+    def newest(self, count: int) -> np.ndarray:
+        """The newest ``count`` rows, newest first; there have to be so many."""
+        return np.asarray(self.rows[(self.total - 1 - np.arange(count)) % len(self.rows)])
+
     def widen(self, width: int, fill: float) -> None:
         """Make the last axis ``width`` long; old rows have ``fill`` in the new places."""
         pad = [(0, 0)] * (self.rows.ndim - 1) + [(0, width - self.rows.shape[-1])]
