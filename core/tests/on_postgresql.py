@@ -40,9 +40,6 @@ def another() -> str:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # One that a thread of an ended worker still had when its pool was let go. It is collected in whatever test runs
-    # then, which has nothing to do with it.
-    config.addinivalue_line("filterwarnings", "ignore:<psycopg.Connection .* was deleted while still open")
     is_controller = not hasattr(config, "workerinput") and config.getoption("numprocesses", None)
     if is_controller:
         return  # the workers have servers of their own
