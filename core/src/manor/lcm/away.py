@@ -112,8 +112,8 @@ def with_left(
         dataclasses.replace(step, before=spec_to_json(one.spec)) if one.spec.key in kept else step
         for step, one in zip(own, parts.left, strict=True)
     ]
-    known = {step.key for step in (*plan.steps, *own)}
-    again = [step for step in told if step.key not in known] if plan.steps or own or is_last else []
+    known = {(step.key, step.host) for step in (*plan.steps, *own) if step.verb is Verb.REMOVE}
+    again = [step for step in told if (step.key, step.host) not in known] if plan.steps or own or is_last else []
     steps = (
         dataclasses.replace(step, spec={"forgiving": True})
         if step.verb is Verb.REMOVE and step.endpoint in parts.cut
