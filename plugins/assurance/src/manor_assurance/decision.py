@@ -28,8 +28,6 @@ OFTEN, OFTEN_DAYS = 0.7, 7
 """More raises in so many days than this part of the budget call for more margin."""
 RAISES = 64
 """Raises remembered."""
-MOST = 11
-"""More of them in those days call for no more margin: what comes so often is no chance, but a testbed's faults."""
 
 
 def level_of(maxima: np.ndarray, *, budget_per_day: float) -> float:
@@ -95,7 +93,7 @@ class Decision:
     def _restraint(self, time_s: float) -> float:
         """More margin for a detector that has raised often of late: most of so many raises are false."""
         often = int((self.raises.view() > time_s - OFTEN_DAYS * DAY_S).sum())
-        return math.sqrt(max(1.0, min(often, MOST) / (OFTEN * OFTEN_DAYS * self.budget_per_day)))
+        return math.sqrt(max(1.0, often / (OFTEN * OFTEN_DAYS * self.budget_per_day)))
 
     def close_block(self, time_s: float) -> None:
         """End the present block early: what scores from here on is a better model."""
