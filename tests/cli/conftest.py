@@ -1,39 +1,22 @@
 """A home with the fakes as VIM and controller, and the demo's own packages around images of a few bytes."""
 
-import hashlib
 import sys
 from pathlib import Path
 
 import pytest
 
-# shell.py is shared by these tests; importlib mode keeps their folder off the path.
+# shell.py is shared by these tests, trial_packages.py with others; importlib mode keeps their folders off the path.
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from shell import Cli
 
-DESCRIPTORS = Path(__file__).parents[2] / "descriptors"
+from trial_packages import packed
 
 
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sys.path.insert(0, str(DESCRIPTORS))
-    try:
-        from csar import pack
-        from images.vnf import BuiltFile, VnfImage
-    finally:
-        sys.path.remove(str(DESCRIPTORS))
-    made = tmp_path_factory.mktemp("packages")
-
-    def built(name: str) -> BuiltFile:
-        path = made / name
-        path.write_bytes(name.encode())
-        return BuiltFile(path=str(path), sha256=hashlib.sha256(name.encode()).hexdigest(), size_bytes=len(name))
-
-    image = VnfImage(recipe="", packages=(), kernel=built("vmlinuz"), initramfs=built("initramfs"))
-    out = tmp_path_factory.mktemp("archives")
-    for meta in DESCRIPTORS.glob("secure-web/*/TOSCA-Metadata/TOSCA.meta"):
-        pack(meta.parents[1], image, out / f"{meta.parents[1].name}.csar")
-    return out
+    return packed(tmp_path_factory.mktemp("packages") / "archives")
 
 
 @pytest.fixture
