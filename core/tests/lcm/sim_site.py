@@ -289,7 +289,7 @@ class SimSite:
         """Run all that is at work to where it rests. Raises Crash where doom strikes."""
         with self.rt.store.read() as tx:
             waiting = operations.at_work(tx)
-        for operation in waiting:
+        for operation in sorted(waiting, key=lambda one: one.ns_id):  # their own ids are drawn anew each time
             self.apply().run(operation.id)
 
     def _moment(self, moment: str, step: str) -> None:
