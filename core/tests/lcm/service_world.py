@@ -148,7 +148,7 @@ class Site:
     def seen(self, *kinds: ResourceKind) -> dict[str, Observed]:
         """What is there of these kinds, by key without the service's id."""
         query = Query(owner=self.rt.owner, kinds=frozenset(kinds) or None)
-        ctx = CallContext.within(5)
+        ctx = CallContext.within(60)
         found: Sequence[Observed] = [
             *self.rt.vim("lab").observe(query, ctx),
             *self.rt.sdn("net").observe(query, ctx),

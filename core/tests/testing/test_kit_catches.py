@@ -33,7 +33,7 @@ from manor.testing import VimConformance
 
 pytest_plugins = ["pytester"]
 
-FOREVER = CallContext.within(3600)
+FOREVER = CallContext.within(86_400)
 
 
 # VIMs with one thing wrong each
