@@ -35,7 +35,7 @@ test: setup lint test-fast ## the whole suite, on real libvirt, QEMU and Open vS
 	$(VENV)/pytest -m "slow and not real and not long" -n 3 --dist loadfile -q
 	$(ON_POSTGRESQL) core/tests/store core/tests/lcm/test_engine.py core/tests/assure/test_alarm_store.py tests/cli
 	$(VENV)/pytest -m "real and not long" core/tests plugins -n 2 --dist loadfile -q
-	$(VENV)/pytest -m "real and not long" tests
+	$(VENV)/pytest -m "real and not long" tests -n 2 --dist loadfile
 
 test-fast: setup ## the quick part of the suite, within two minutes
 	$(VENV)/pytest -m "not real and not slow and not long" -n 3 --dist loadfile -q
