@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from manor.api import CallContext, DiskFormat, Health, ImageSpec, NodeSpec, Step, Undo, Verb, spec_to_json
-from manor.errors import Indeterminate, Permanent
+from manor.errors import DeadlineExceeded, Indeterminate, Permanent
 from manor.lcm.driving import Driving
 from manor.lcm.executor import inverse
 from manor.lcm.gating import stand
@@ -119,3 +119,23 @@ def test_a_machine_that_is_up_is_not_kept_waiting(boot_s: float, tmp_path: Path)
     Driving(rt=rt, sleep=waits.append).perform(step, CallContext.within(600))
     assert sum(waits) <= boot_s * 1.1 + 0.1
     assert len(waits) <= 30 + boot_s
+
+
+def test_what_was_wrong_is_told_when_the_last_look_runs_out_of_time(tmp_path: Path) -> None:
+    now_s = [0.0]
+
+    def health(_view: object, _guests: object, ctx: CallContext) -> Health:
+        now_s[0] += 0.3
+        ctx.check("health")
+        return Health(ready=False, reason="no answer from web-0")
+
+    def sleep(seconds: float) -> None:
+        now_s[0] += seconds
+
+    view = {"id": KEY, "name": "web", "service": "s", "vnfd_id": "v", "flavour_id": "", "vnfcs": ()}
+    step = Step(id="verify", verb=Verb.VERIFY, kind="vnf", key=KEY, endpoint="vnfm:own", spec={"view": view})
+    rt: Any = SimpleNamespace(
+        home=tmp_path, driver=lambda _: SimpleNamespace(health=health), tokens_given=lambda _: frozenset()
+    )
+    with pytest.raises(DeadlineExceeded, match="no answer from web-0"):
+        Driving(rt=rt, sleep=sleep).perform(step, CallContext(deadline=1.0, clock=lambda: now_s[0]))

@@ -267,6 +267,18 @@ class Driving:
             # Nothing is slept past the deadline or a cancel.
             return ctx.remaining_s() - spare_s <= state.upcoming_sleep or ctx.is_cancelled()
 
+        reason: Transient | None = None
+
+        def looked() -> Observed | None:
+            nonlocal reason
+            try:
+                return look(step, ctx)
+            except (Transient, DeadlineExceeded) as error:
+                if reason is not None and not ctx.remaining_s():
+                    raise reason from error  # what ran out of time does not know why; the look before it did
+                reason = error if isinstance(error, Transient) else None
+                raise
+
         try:
             for attempt in tenacity.Retrying(
                 wait=tenacity.wait_exponential(multiplier=_POLL_FIRST_S, exp_base=_POLL_GROWTH, max=_POLL_MOST_S),
@@ -276,7 +288,7 @@ class Driving:
                 reraise=True,
             ):
                 with attempt:
-                    return look(step, ctx)
+                    return looked()
         except Transient as error:
             raise DeadlineExceeded(
                 f"{step.summary or step.id}: {error.message}", hint=error.hint or "look at the machine's console"
