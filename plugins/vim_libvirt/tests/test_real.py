@@ -546,6 +546,20 @@ def test_a_pool_whose_directory_is_not_there_is_not_one_without_disks(
     connection.close()
 
 
+def test_a_pool_that_was_made_before_pools_were_marked_is_known_by_its_disks(site: Site) -> None:
+    import libvirt
+
+    site.ensure(site.images[0])
+    there = site.everything()
+    connection = libvirt.open(site.lab.uri)
+    [pool] = [pool for pool in connection.listAllStoragePools() if pool.name().startswith("manor-")]
+    (mark,) = (volume for volume in pool.listAllVolumes() if volume.name().startswith("pool+"))
+    mark.delete(0)
+    assert site.everything() == there
+    assert pool.storageVolLookupByName(mark.name()).info()[1] == 0, "it is marked from now on"
+    connection.close()
+
+
 def test_a_snapshot_of_a_running_machine_holds_what_it_held_and_the_machine_goes_back_to_it(site: Site) -> None:
     volume = VolumeSpec(key="s/vnf/one/disk/data", owner=OWNER, host="lab", name="d", size_bytes=32 << 20)
     one = site.node("one", 1, disks=(Disk(volume=volume.key),))

@@ -8,7 +8,7 @@ is there, and nothing of it is missing.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from manor.api import CallContext
@@ -90,6 +90,8 @@ class Directory:
             if not pool.autostart():
                 return  # it is being made, or removed
             pool.refresh(0)  # it was started without its directory, which may have come back
+            if self._ours(_listed(pool)):  # made before directories were marked
+                self._commit(pool)
         try:
             pool.storageVolLookupByName(self._mark).info()
         except libvirt.libvirtError as error:
@@ -176,8 +178,11 @@ class Directory:
             self.must_be_itself(pool)
             return _listed(pool)
 
-        files = map(StoredName.read, self.using(listed, set()))
-        return [name for name in files if name is not None and name.tag == self._tag]
+        return self._ours(self.using(listed, set()))
+
+    def _ours(self, files: Iterable[str]) -> list[StoredName]:
+        names = map(StoredName.read, files)
+        return [name for name in names if name is not None and name.tag == self._tag]
 
     def refresh(self) -> None:
         """Let libvirt see files that it did not make itself: console logs."""
