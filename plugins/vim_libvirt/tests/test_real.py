@@ -38,7 +38,10 @@ from manor.api import (
 from manor.errors import Conflict, DeadlineExceeded, Permanent, Transient, Unreachable
 from manor.testing.lab import LabHost, cable
 from manor.testing.vim_specs import ref_of
+from manor_vim_libvirt.directory import Directory
 from manor_vim_libvirt.driver import LibvirtVim
+from manor_vim_libvirt.names import Sort, StoredName
+from manor_vim_libvirt.objects_xml import volume_xml
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -558,6 +561,32 @@ def test_a_pool_that_was_made_before_pools_were_marked_is_known_by_its_disks(sit
     assert site.everything() == there
     assert pool.storageVolLookupByName(mark.name()).info()[1] == 0, "it is marked from now on"
     connection.close()
+
+
+def test_a_disk_that_is_made_while_the_pool_is_removed_is_not_lost(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = VolumeSpec(key="s/vnf/one/disk/data", owner=OWNER, host="lab", name="d", size_bytes=1 << 20)
+    site.ensure(disk)
+    look = Directory.find
+
+    class Raced:
+        """The pool, in which another process makes a disk just when it was found to be empty."""
+
+        def __init__(self, pool: Any) -> None:
+            self._pool = pool
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._pool, name)
+
+        def setAutostart(self, on: int) -> Any:
+            monkeypatch.undo()
+            if not on:
+                name = StoredName.of(Sort.VOLUME, OWNER, "s/vnf/two/disk/data", "abc")
+                self._pool.createXML(volume_xml(str(name), 1 << 20, "qcow2"), 0)
+            return self._pool.setAutostart(on)
+
+    monkeypatch.setattr(Directory, "find", lambda directory, **how: Raced(look(directory, **how)))
+    site.vim.remove(ref_of(disk), site.ctx)
+    assert [*site.everything()] == ["s/vnf/two/disk/data"]
 
 
 def test_a_snapshot_of_a_running_machine_holds_what_it_held_and_the_machine_goes_back_to_it(site: Site) -> None:

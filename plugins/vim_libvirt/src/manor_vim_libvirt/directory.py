@@ -222,8 +222,8 @@ class Directory:
             return
         pool.setAutostart(False)
         try:
-            for mark in _listed(pool):
-                pool.storageVolLookupByName(mark).delete(0)
+            if self._mark in _listed(pool):  # nothing else: another call may have made a file by now
+                pool.storageVolLookupByName(self._mark).delete(0)
             pool.destroy()
             pool.delete(0)  # refuses a directory that is not empty
         except libvirt.libvirtError:
