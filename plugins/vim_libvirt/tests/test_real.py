@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,6 +42,7 @@ from manor.testing.vim_specs import ref_of
 from manor_vim_libvirt.directory import Directory
 from manor_vim_libvirt.driver import LibvirtVim
 from manor_vim_libvirt.names import Sort, StoredName
+from manor_vim_libvirt.nodes import console_name
 from manor_vim_libvirt.objects_xml import volume_xml
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -558,6 +560,19 @@ def test_a_pool_that_was_made_before_pools_were_marked_is_known_by_its_disks(sit
     [pool] = [pool for pool in connection.listAllStoragePools() if pool.name().startswith("manor-")]
     (mark,) = (volume for volume in pool.listAllVolumes() if volume.name().startswith("pool+"))
     mark.delete(0)
+    here, away = site.lab.pool_dir, site.lab.pool_dir.with_name("away")
+    here.rename(away)
+    here.mkdir()
+    (
+        here / str(console_name(OWNER, "s/vnf/one"))
+    ).touch()  # as the log daemon does where the file system is not mounted
+    try:
+        pool.refresh(0)
+        with pytest.raises(Transient, match="is not the directory that it was made in"):
+            site.everything()
+    finally:
+        shutil.rmtree(here)
+        away.rename(here)
     assert site.everything() == there
     assert pool.storageVolLookupByName(mark.name()).info()[1] == 0, "it is marked from now on"
     connection.close()

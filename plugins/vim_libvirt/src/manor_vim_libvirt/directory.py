@@ -15,7 +15,7 @@ from manor.api import CallContext
 from manor.errors import Transient
 from manor_vim_libvirt.faults import has_no_file
 from manor_vim_libvirt.link import Link
-from manor_vim_libvirt.names import StoredName, owner_tag, pool_name
+from manor_vim_libvirt.names import Sort, StoredName, owner_tag, pool_name
 from manor_vim_libvirt.objects_xml import pool_xml, volume_xml
 
 __all__ = ["Directory", "Unreadable"]
@@ -90,7 +90,8 @@ class Directory:
             if not pool.autostart():
                 return  # it is being made, or removed
             pool.refresh(0)  # it was started without its directory, which may have come back
-            if self._ours(_listed(pool)):  # made before directories were marked
+            # Made before directories were marked. A console log proves nothing: it is opened anew wherever its path is.
+            if any(name.sort is not Sort.CONSOLE for name in self._ours(_listed(pool))):
                 self._commit(pool)
         try:
             pool.storageVolLookupByName(self._mark).info()
