@@ -24,6 +24,7 @@ from manor_sdn_ryu.changes import Phase, phases, reorders
 from manor_sdn_ryu.compile import compile_spec
 from manor_sdn_ryu.entries import IN_PORT, Action, Entry, Identity, resolve
 from manor_sdn_ryu.fields import BITS, render
+from manor_sdn_ryu.report import Report
 
 HOSTS = ("h1", "h2")
 LINKS = tuple(SwitchLink(host=a, peer=b, device=f"vx-{b}") for a, b in itertools.permutations(HOSTS, 2))
@@ -166,6 +167,21 @@ def test_equal_tables_need_no_message_and_a_swap_shuts_the_entry_first() -> None
     steps = phases(ResourceKind.CHAIN, entries(old), entries(new), shut=True)
     assert all(change.entry.actions == () for change in steps[0].changes["h1"])
     assert steps[1].settle
+
+
+def test_a_rule_that_cannot_be_sent_is_left_and_told() -> None:
+    """Under our cookie somebody may match what we know no bytes of."""
+    where = dict.fromkeys(NAMES, "h1")
+    old, new = make(("a", "b", "c"), False, where)[1], make(("b", "a", "c"), False, where)[1]
+    held = entries(old)
+    strange = Entry(table=10, priority=9, cookie=5, match=(("ct_mark", 77, 0),), actions=(("output", 1),))
+    held["h1"][strange.identity] = strange
+    for wanted in (entries(new), entries(None)):
+        steps = phases(ResourceKind.CHAIN, held, wanted, shut=True)
+        assert strange.match not in {c.entry.match for step in steps for sent in step.changes.values() for c in sent}
+    report = Report()
+    report._add_extra("h1", PORTS, [strange])
+    assert report.extra == [{"host": "h1", "table": 10, "priority": 9, "match": "ct_mark=?"}]
 
 
 def test_a_new_function_is_laid_before_it_is_entered_and_the_old_one_drains() -> None:

@@ -59,13 +59,13 @@ class Repairs:
 
 
 def differences(held: Held, wanted: Mapping[Identity, tuple[Entry, FlowRule]]) -> list[str]:
-    """What differs, in words: rules missing, altered, and too much."""
+    """What differs and can be put right, in words: rules missing, altered, and too much."""
     found = []
     for identity, (entry, rule) in wanted.items():
         there = held.get(identity)
         if there != entry:
             found.append(f"{'missing' if there is None else 'altered'}: {rule.note}")
-    strange = [entry for identity, entry in held.items() if identity not in wanted]
+    strange = [entry for identity, entry in held.items() if identity not in wanted and entry.is_sendable]
     return found + [f"foreign: a rule of priority {e.priority} in table {e.table} under our cookie" for e in strange]
 
 

@@ -43,12 +43,15 @@ class Phase:
 
 
 def difference(installed: Mapping[Identity, Entry], wanted: Mapping[Identity, Entry]) -> list[Change]:
-    """Puts in the reverse of the wanted order (so that a way is laid from its end), then deletes."""
+    """Puts in the reverse of the wanted order (so that a way is laid from its end), then deletes.
+
+    What is there and cannot be sent stays, and is told of as too much.
+    """
     if not installed:
         return [Change(entry=entry) for entry in list(wanted.values())[::-1]]
     puts = [Change(entry=entry) for identity, entry in wanted.items() if installed.get(identity) != entry]
-    deletes = [Change(entry=entry, delete=True) for identity, entry in installed.items() if identity not in wanted]
-    return puts[::-1] + deletes
+    spare = [entry for identity, entry in installed.items() if identity not in wanted]
+    return puts[::-1] + [Change(entry=entry, delete=True) for entry in spare if entry.is_sendable]
 
 
 def phases(kind: ResourceKind, installed: Held, wanted: Held, *, shut: bool = False) -> list[Phase]:
@@ -81,7 +84,11 @@ def phases(kind: ResourceKind, installed: Held, wanted: Held, *, shut: bool = Fa
 def _closed(installed: Held, door: Table) -> dict[str, list[Change]]:
     """What makes every entry drop."""
     return {
-        host: [Change(entry=replace(e, actions=())) for e in held.values() if e.table == door and e.actions]
+        host: [
+            Change(entry=replace(e, actions=()))
+            for e in held.values()
+            if e.table == door and e.actions and e.is_sendable
+        ]
         for host, held in installed.items()
     }
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from manor.api import FlowProgram, FlowRule
 from manor.errors import Permanent
 from manor_sdn_ryu.facts import facts
-from manor_sdn_ryu.fields import BITS, exact, parse_match, whole
+from manor_sdn_ryu.fields import BITS, exact, is_known, parse_match, whole
 from manor_sdn_ryu.pipeline import Table
 
 __all__ = [
@@ -63,6 +63,11 @@ class Entry:
     def identity(self) -> Identity:
         """What a switch tells entries apart by."""
         return self.table, self.priority, self.match
+
+    @property
+    def is_sendable(self) -> bool:
+        """Whether its match can be sent, as a strict delete has to; somebody's under our cookie may say more."""
+        return all(is_known(name) for name, _, _ in self.match)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,6 +18,7 @@ __all__ = [
     "Match",
     "exact",
     "intersects",
+    "is_known",
     "merge",
     "parse",
     "parse_match",
@@ -51,6 +52,11 @@ _HEX = frozenset({"metadata", "tunnel_id", "eth_type", "vlan_vid", "ct_state", "
 
 IP_FAMILIES: Mapping[str, int] = {"ipv4": 0x0800, "ipv6": 0x86DD}
 """EtherTypes."""
+
+
+def is_known(name: str) -> bool:
+    """Whether it is a field that we can send; somebody's rule may match any."""
+    return name in BITS or name == "in_port"
 
 
 def whole(name: str) -> int:
@@ -116,7 +122,9 @@ def _text(name: str, number: int) -> str:
 
 
 def render(name: str, field: Field) -> str | int:
-    """What :func:`parse` reads back; plain numbers stay numbers."""
+    """What :func:`parse` reads back; plain numbers stay numbers. Of a field that is not ours only that it is there."""
+    if not is_known(name):
+        return "?"
     value, mask = field
     if mask == whole(name):
         text = _text(name, value)
