@@ -74,7 +74,8 @@ def test_drift_is_named_rule_by_rule_and_repair_touches_only_the_difference(stag
 def test_a_controller_without_its_memory_keeps_a_services_rules_until_it_is_told(stage: Any) -> None:
     manor, client, web = stage.manor, stage.machines["client"], stage.addresses["web"]
     held = sorted(_lasting(stage))
-    nobodys = f"{re.findall(r'cookie=(0x[0-9a-f]{6})', held[0])[0]}0000000005"
+    (cookie,) = re.findall(r"cookie=0x([0-9a-f]+)", held[0])  # told without leading zeros
+    nobodys = f"0x{int(cookie, 16) >> 40 << 40 | 5:016x}"
     stage.lose_agent()
     stage.ovs.ofctl("add-flow", stage.bridge, f"table=60,priority=9,cookie={nobodys},actions=drop")
 
