@@ -526,6 +526,7 @@ def test_a_pool_whose_directory_is_not_there_is_not_one_without_disks(
     import libvirt
 
     disk = VolumeSpec(key="s/vnf/one/disk/data", owner=OWNER, host="lab", name="d", size_bytes=1 << 20)
+    new = dataclasses.replace(disk, key="s/vnf/two/disk/data")
     site.ensure(site.images[0], disk)
     there = site.everything()
     connection = libvirt.open(site.lab.uri)
@@ -537,15 +538,16 @@ def test_a_pool_whose_directory_is_not_there_is_not_one_without_disks(
     try:
         if is_empty:
             here.mkdir()
-        for verb in (site.everything, lambda: site.ensure(disk), lambda: site.vim.remove(ref_of(disk), site.ctx)):
+        remove = lambda: site.vim.remove(ref_of(disk), site.ctx)  # noqa: E731
+        for verb in (site.everything, lambda: site.ensure(disk), lambda: site.ensure(new), remove):
             with pytest.raises(Transient, match=f"pool {pool.name()} on host lab cannot be read"):
                 verb()
         [host] = site.vim.capabilities(site.ctx).hosts
         assert (host.reachable, host.storage_free_bytes) == (True, 0), "its machines may be well"
         assert "cannot be read" in host.reason
+        assert not is_empty or not any(here.iterdir())
     finally:
-        if is_empty:
-            here.rmdir()
+        shutil.rmtree(here, ignore_errors=True)
         away.rename(here)
     assert site.everything() == there
     connection.close()
@@ -563,10 +565,8 @@ def test_a_pool_that_was_made_before_pools_were_marked_is_known_by_its_disks(sit
     here, away = site.lab.pool_dir, site.lab.pool_dir.with_name("away")
     here.rename(away)
     here.mkdir()
-    (
-        here / str(console_name(OWNER, "s/vnf/one"))
-    ).touch()  # as the log daemon does where the file system is not mounted
-    try:
+    try:  # where the file system is not mounted, the log daemon makes its file in the mount point
+        (here / str(console_name(OWNER, "s/vnf/one"))).touch()
         pool.refresh(0)
         with pytest.raises(Transient, match="is not the directory that it was made in"):
             site.everything()

@@ -111,12 +111,18 @@ class Directory:
         self._link.pools.pop(str(self.uuid), None)
 
     def ensure(self, ctx: CallContext) -> Any:
-        """The active pool, made or started where need be."""
+        """The active pool, made or started where need be. Raises Unreadable where it is not in its directory."""
         import libvirt
 
-        whole = self.using(lambda pool: pool if pool.autostart() else None, None)
-        if whole is not None:
-            return whole
+        def whole(pool: Any) -> Any | None:
+            if not pool.autostart():
+                return None
+            self.must_be_itself(pool)
+            return pool
+
+        found = self.using(whole, None)
+        if found is not None:
+            return found
         with self._link.pool_guard:
             pool = self.find()
             if pool is None:
