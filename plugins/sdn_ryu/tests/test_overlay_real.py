@@ -159,6 +159,7 @@ def test_a_segment_spans_three_hosts_and_its_tunnels_go_with_it(site: Site) -> N
     site.apply(other)
     assert site.tunnels() == 6, "an agent without its memory keeps what somebody may use"
     eventually(lambda: machines[0][0].netns.pings("10.0.0.3"), "and it carries")
+    eventually(lambda: _told_of(site, "h3"), "it has seen what is in the switch of h3")
     smaller = lan(*ports[:2])
     site.apply(smaller)
     assert site.tunnels() == 2, "what nobody uses any more is gone"
@@ -166,6 +167,12 @@ def test_a_segment_spans_three_hosts_and_its_tunnels_go_with_it(site: Site) -> N
     assert site.tunnels() == 0
     for ovs in site.switches.values():
         assert ovs.flows(BRIDGE) == []
+
+
+def _told_of(site: Site, host: str) -> bool:
+    """Whether the agent knows of rules on this host that no program has."""
+    seen = site.driver.observe(Query(owner=OWNER), site.ctx())
+    return any(rule["host"] == host for one in seen for rule in one.detail["extra"])
 
 
 def test_a_chain_crosses_hosts_in_any_order_both_ways_also_where_its_segment_is_not(site: Site) -> None:
