@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from assured_site import PATIENCE_S, Site
 
+from manor.api import OperationKind
 from manor.cli import main
 from manor.cli.kpi import sparkline
 from manor.model.alarm import AckState
@@ -71,7 +72,7 @@ def test_in_ask_mode_the_operator_says_when(make_site: Make, manor: Callable[...
     site.world.destroy(web)
     site.rounds(3)
     (alarm,) = site.alarms()
-    assert f"manor alarm approve {alarm.id}" in manor(site, "alarm", "explain", alarm.id)
+    assert f"manor heal approve {alarm.id}" in manor(site, "alarm", "explain", alarm.id)
     assert [one["alarm_id"] for one in manor(site, "--json", "heal", "list", "--waiting", "--days", "9999")] == [
         alarm.id
     ]
@@ -92,6 +93,15 @@ def test_in_ask_mode_the_operator_says_when(make_site: Make, manor: Callable[...
     assert "approved by an operator" in story
     assert "It helped." in story
     assert "is cleared" in manor(site, "alarm", "approve", alarm.id, expect=2)
+
+
+def test_a_heal_that_could_not_be_begun_waits_for_a_person(make_site: Make, manor: Callable[..., Any]) -> None:
+    site = make_site()
+    site.refused[OperationKind.HEAL] = "not today"
+    site.world.destroy(site.node("web"))
+    site.rounds(2)
+    (waiting,) = manor(site, "--json", "heal", "list", "--waiting", "--days", "9999")
+    assert "not today" in waiting["reason"]
 
 
 def test_kpis_are_listed_shown_and_exported(make_site: Make, manor: Callable[..., Any]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from assured_site import Site
 
-from manor.api import HealAction, OperationKind, PerceivedSeverity, Phase, PowerState
+from manor.api import HealAction, PerceivedSeverity, Phase, PowerState
 from manor.assure.confirming import confirm
 from manor.assure.looking import Services, look
 from manor.assure.settings import AssuranceSettings
@@ -148,17 +148,18 @@ def test_the_budget_of_the_service_holds_what_the_policy_would_do(make_site: Mak
 
 
 @pytest.mark.slow
-def test_what_one_service_takes_of_the_budget_the_next_does_not_have(make_site: Make) -> None:
-    site = make_site(heals_per_hour=1)
-    ns.create(site.rt, "secure-web", name="other")
-    work.follow(site.rt, ns.start(site.rt, ns.propose(site.rt, "other", OperationKind.INSTANTIATE)))
-    webs = [one.ref.key for one in site.seen() if one.ref.kind == "node" and "/web/" in one.ref.key]
-    for web in webs:
-        site.world.destroy(web)
+def test_the_time_of_a_lock_does_not_count_as_held_for_long(make_site: Make) -> None:
+    site = make_site(held_s=60, heals_per_service_hour=0, services={"demo": {"locked": True}})
+    site.world.destroy(site.node("web"))
+    site.rounds(3, step_s=60)
+    site.settings(detector="", held_s=60, heals_per_service_hour=0)
     site.rounds(1)
-    assert len(webs) == len(site.alarms()) == 2
-    outcomes = [ruling.outcome for alarm in site.alarms() for ruling in site.rulings(alarm)]
-    assert sorted(outcomes) == [Outcome.HELD, Outcome.STARTED], "a host that is gone is no reason for forty heals"
+    (alarm,) = site.alarms()
+    assert [ruling.outcome for ruling in site.rulings(alarm)] == [Outcome.HELD, Outcome.HELD]
+    assert not alarm.escalated
+    site.rounds(2, step_s=60)
+    (alarm,) = site.alarms()
+    assert "held for more than 60 s: demo had 0 heals" in alarm.escalated
 
 
 def test_a_heal_that_is_held_for_long_is_told_with_its_alarm(make_site: Make) -> None:
@@ -249,6 +250,9 @@ def test_a_lost_host_keeps_nobody_else_from_being_healed(make_site: Make) -> Non
     site.until(lambda: [one.state for one in site.operations()] == [OperationState.COMPLETED])
     (heal,) = site.operations()
     assert not [step for step in site.steps(heal) if "/vnf/web/" in step]
+    site.rounds(8)
+    (alarm,) = (alarm for alarm in site.all() if alarm.probable_cause == "node-stopped")
+    assert (alarm.is_active, [ruling.helped for ruling in site.rulings(alarm)]) == (False, [True])
 
 
 def test_a_vim_that_does_not_answer_is_an_alarm_about_the_vim_alone(make_site: Make) -> None:

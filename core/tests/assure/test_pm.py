@@ -9,6 +9,7 @@ import pytest
 from assured_site import Site
 
 from manor.api import PerceivedSeverity
+from manor.assure.loop import Assurance
 from manor.cli import main
 from manor.model.alarm import Outcome
 from manor.store import notifications, pm
@@ -87,6 +88,10 @@ def test_a_disk_that_fills_up_is_told_and_not_restarted(make_site: Make) -> None
     assert (alarm.resource_key, alarm.managed_object_id) == (firewall, firewall.rpartition("/")[0])
     assert site.rulings(alarm)[-1].outcome is Outcome.ESCALATED
     assert told(92.0) == ["disk-full"]
+    site.assurance = Assurance(site.rt, clock=site.clock)
+    site.rounds(4, step_s=2)
+    assert told(92.0) == ["disk-full"], "also for the next process"
+    assert [one.id for one in site.all()] == [alarm.id], "and it is the same alarm"
     assert told(89.0) == []
     assert site.operations() == []
 

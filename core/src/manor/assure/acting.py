@@ -128,6 +128,7 @@ class Acting:
         except ManorError as error:
             for (alarm, _), verdict in zip(wanted, refused(error, verdicts), strict=True):
                 self._recording.add(alarm, verdict, now_s)
+            return ()
         for ruling, changed in said.told:
             self._recording.tell(ruling, changed)
         return [ruling for ruling, _ in said.told]

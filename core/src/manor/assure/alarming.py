@@ -15,6 +15,8 @@ from manor.model.alarm import AlarmRecord, to_event
 
 __all__ = ["Alarming"]
 
+_PERSONS = ("ack_state", "alarm_acknowledged_time_s", "judged_true", "escalated")
+"""What others write of an alarm that is there."""
 _log = logging.getLogger("manor.assure")
 
 
@@ -62,10 +64,9 @@ class Alarming:
         with self._rt.store.begin() as tx:
             raised = tuple(alarm for alarm in changes.raised if alarms.add(tx, alarm))
             for alarm in (*changes.changed, *changes.cleared):
-                # An operator may have acknowledged it since it was read.
+                # An operator may have acknowledged or approved it since it was read.
                 now = alarms.find(tx, alarm.id) or alarm
-                acked = {name: getattr(now, name) for name in ("ack_state", "alarm_acknowledged_time_s", "judged_true")}
-                alarms.save(tx, replace(alarm, **acked))
+                alarms.save(tx, replace(alarm, **{name: getattr(now, name) for name in _PERSONS}))
         with self._rt.store.read() as tx:
             self.active = alarms.active(tx)
         for alarm in (*raised, *changes.changed, *changes.cleared):

@@ -54,6 +54,8 @@ class Verdict:
     targets: tuple[str, ...] = field(default=())
     aspect: str = ""
     """What to scale out by; empty for one more VNF."""
+    is_locked: bool = False
+    """Whether it is a person's own word that holds it: a lock, or a window of maintenance."""
 
     @property
     def is_repair(self) -> bool:
@@ -109,7 +111,7 @@ def decide(situation: Situation, decision: HealDecision, *, aspect: str = "") ->
     if alarm.learned and not alarm.confirmations:
         return verdict(Outcome.NOTHING, "a detector alone never acts: no independent sign confirms it")
     if locked := settings.hold(name, situation.now_s):
-        return verdict(Outcome.HELD, f"{reason}; held: {locked}")
+        return replace(verdict(Outcome.HELD, f"{reason}; held: {locked}"), is_locked=True)
     held = budget(situation, targets)
     if not held and action in _REPAIRS:
         held = _blast(situation, targets)

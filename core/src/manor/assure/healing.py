@@ -174,7 +174,7 @@ def approve(rt: Runtime, alarm_id: str, action: HealAction | None = None) -> Rul
     if proposed not in offered:
         raise UsageError(
             f"nothing was proposed for alarm {alarm.id}",
-            hint=f"name it: manor alarm approve {alarm.id} --action restart",
+            hint=f"name it: manor heal approve {alarm.id} --action restart",
         )
     service = next((one for one in Services(rt).read() if one.id == alarm.ns_id), None)
     targets = service.machines(alarm.resource_key) if service is not None else ()

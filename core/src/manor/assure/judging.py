@@ -28,7 +28,7 @@ def judge(
     findings = find_symptoms(services, sight, settings)
     findings = with_drift(findings, services, compared, settings)
     settled = {service.id: service for service in services if not service.is_changing}
-    measured = (*measuring.performance.symptoms, *crossed(services, measuring.rows, settings.degraded_s))
+    measured = (*measuring.performance.symptoms(), *crossed(services, measuring.rows, settings.degraded_s))
     told = (measured_on(settled[one.ns_id], one) for one in measured if one.ns_id in settled)
     symptoms = (*findings.symptoms, *told)
     learning = measuring.learning

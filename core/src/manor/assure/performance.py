@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from manor.api import PerceivedSeverity
 from manor.assure.sight import vnf_of
@@ -15,6 +16,9 @@ from manor.model.notification import Notification, NotificationType
 from manor.model.pm import PmJob, PmReport, Threshold, object_type
 from manor.telemetry.kpis import KpiRow, Subject
 from manor.telemetry.performance import Crossing, Jobs, cross
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 __all__ = ["Performance"]
 
@@ -28,15 +32,32 @@ _FULL = Threshold(
 
 
 class Performance:
-    """One thread at a time calls :meth:`take`; any may read :attr:`symptoms`."""
+    """One thread at a time calls :meth:`take`; any may read :meth:`symptoms`."""
 
     def __init__(self, rt: Runtime, *, clock: Callable[[], float]) -> None:
         self._rt = rt
         self._clock = clock
         self._jobs = Jobs()
-        self._full = _FULL
-        self.symptoms: tuple[Symptom, ...] = ()
-        """One for each object that is above a threshold."""
+        self._full: Threshold | None = None
+        """None until it is known from the alarms which were full before this process."""
+        self._symptoms: tuple[Symptom, ...] | None = None
+
+    def symptoms(self) -> tuple[Symptom, ...]:
+        """One for each object that is above a threshold; before anything was measured, those that were."""
+        from manor.store import pm
+
+        if self._symptoms is None:
+            with self._rt.store.read() as tx:
+                self._symptoms = _all(self._known_full(tx), pm.thresholds(tx))
+        return self._symptoms
+
+    def _known_full(self, tx: Connection) -> Threshold:
+        from manor.store import alarms
+
+        if self._full is None:
+            full = (alarm.resource_key for alarm in alarms.active(tx) if alarm.probable_cause == FULL)
+            self._full = replace(_FULL, crossed=tuple((key, "") for key in full))
+        return self._full
 
     def take(self, subjects: Sequence[Subject], rows: Sequence[KpiRow]) -> None:
         """Judge and collect one round's rows."""
@@ -44,6 +65,7 @@ class Performance:
 
         with self._rt.store.read() as tx:
             jobs, thresholds = pm.jobs(tx), pm.thresholds(tx)
+            full = self._known_full(tx)
         now_s = self._clock()
         alive = {subject.key for subject in subjects}
         after = [cross(threshold, rows, alive) for threshold in thresholds]
@@ -57,8 +79,12 @@ class Performance:
                 pm.add_reports(tx, reports)
                 notifications.add(tx, (_crossed(one, now_s) for one in crossings if one.threshold.id in there))
                 notifications.add(tx, (_available(report, by_id[report.job_id]) for report in reports))
-        self._full, _ = cross(self._full, rows, alive)
-        self.symptoms = (*_filled(self._full), *(symptom for one, _ in after for symptom in _symptoms(one)))
+        self._full, _ = cross(full, rows, alive)
+        self._symptoms = _all(self._full, [one for one, _ in after])
+
+
+def _all(full: Threshold, thresholds: Iterable[Threshold]) -> tuple[Symptom, ...]:
+    return (*_filled(full), *(symptom for one in thresholds for symptom in _symptoms(one)))
 
 
 def _symptoms(threshold: Threshold) -> Iterator[Symptom]:

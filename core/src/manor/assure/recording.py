@@ -31,9 +31,10 @@ class _Last:
     failed_s: float = 0.0
     """When it could not be begun."""
 
-    def then(self, ruling: Ruling) -> _Last:
+    def then(self, ruling: Ruling, *, is_locked: bool = False) -> _Last:
+        """With one more; a hold that a person wants (``is_locked``) is never held for too long."""
         held_since_s = 0.0
-        if ruling.outcome is Outcome.HELD:
+        if ruling.outcome is Outcome.HELD and not is_locked:
             held_since_s = self.held_since_s or ruling.time_s
         elif ruling.outcome is Outcome.ESCALATED:
             held_since_s = self.held_since_s
@@ -100,12 +101,12 @@ class Recording:
         from manor.store import alarms
 
         ruling, last = ruling_of(alarm, verdict, now_s), self._of(alarm)
-        if last.then(ruling).said == last.said:
-            self._last[alarm.id] = last.then(ruling)
-            return
-        with self._rt.store.begin() as tx:
-            changed = alarms.add_ruling(tx, ruling)
-        self.tell(ruling, changed)
+        then = last.then(ruling, is_locked=verdict.is_locked)
+        if then.said != last.said:
+            with self._rt.store.begin() as tx:
+                changed = alarms.add_ruling(tx, ruling)
+            self.tell(ruling, changed)
+        self._last[alarm.id] = then
 
     def tell(self, ruling: Ruling, changed: AlarmRecord | None) -> None:
         """Tell of a ruling that is written down, and of its alarm where that has ``changed`` with it."""

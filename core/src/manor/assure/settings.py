@@ -42,7 +42,7 @@ class Mode(StrEnum):
     SHADOW = "shadow"
     """It is recorded what would have been done."""
     ASK = "ask"
-    """It waits for ``manor alarm approve``."""
+    """It waits for ``manor heal approve``."""
     AUTO = "auto"
     """It is done, within the budget."""
 

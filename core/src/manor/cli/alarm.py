@@ -158,7 +158,7 @@ def _sentence(ruling: Ruling) -> str:
     says = {
         "started": f"To {ruling.action} it, operation {ruling.operation_id} was begun",
         "shadow": f"In another mode than shadow it would have been {ruling.action}ed",
-        "ask": f"To {ruling.action} it waits for: manor alarm approve {ruling.alarm_id}",
+        "ask": f"To {ruling.action} it waits for: manor heal approve {ruling.alarm_id}",
         "held": f"It was not {ruling.action}ed",
         "nothing": "Nothing was done",
         "escalated": "It was handed to a person",

@@ -39,7 +39,7 @@ def list_(
         active = {alarm.id for alarm in alarms.active(tx)}
     if waiting:
         last = {ruling.alarm_id: ruling for ruling in found if ruling.alarm_id in active}
-        found = [ruling for ruling in last.values() if ruling.outcome in (Outcome.ASK, Outcome.ESCALATED)]
+        found = [ruling for ruling in last.values() if ruling.outcome is Outcome.ASK or ruling.is_a_persons]
     found.reverse()
     helped = {True: "yes", False: "no", None: ""}
     names = {} if s.out.json else ns_names(s)

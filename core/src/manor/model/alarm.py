@@ -104,7 +104,7 @@ class Outcome(StrEnum):
     SHADOW = "shadow"
     """It would have been done; the mode only says so."""
     ASK = "ask"
-    """It waits for ``manor alarm approve``."""
+    """It waits for ``manor heal approve``."""
     HELD = "held"
     """A budget, a cool-down or a lock keeps it back for now."""
     NOTHING = "nothing"
