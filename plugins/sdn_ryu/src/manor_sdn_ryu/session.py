@@ -14,8 +14,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Any
 
-from manor.errors import DriverError, Indeterminate, Permanent, Transient
+from manor.errors import DeadlineExceeded, DriverError, Indeterminate, Permanent, Transient
 from manor_sdn_ryu.changes import Change
+from manor_sdn_ryu.deadlines import check, left_s
 from manor_sdn_ryu.encode import Encoder
 from manor_sdn_ryu.entries import METERS, Action
 from manor_sdn_ryu.turns import Turns
@@ -241,7 +242,8 @@ class Session:
 
         What is put lives for ``lifetime_s`` whole seconds in the switch, or (0) until it is deleted.
 
-        Raises Permanent when it refused, Transient when it is not connected, Indeterminate when no answer came.
+        Raises Permanent when it refused, Transient when it is not connected or had let go of the bundle,
+        DeadlineExceeded when no time was left to commit it, Indeterminate when no answer came.
         """
         if not changes:
             return
@@ -265,14 +267,16 @@ class Session:
 
             return encoded
 
+        until = time.monotonic() + timeout_s
         parts = (changes[start : start + _AT_ONCE] for start in range(0, len(changes), _AT_ONCE))
         try:
             # A message that Open vSwitch cannot read it leaves out of the bundle, and would commit the others.
             self._request(itertools.chain([control(ofp.ONF_BCT_OPEN_REQUEST)], map(add, parts)), timeout_s)
-            self._request([control(ofp.ONF_BCT_COMMIT_REQUEST)], timeout_s)
-        except Permanent:
+            check(until, f"switch {self.id} to take {len(changes)} changes")
+            self._request([control(ofp.ONF_BCT_COMMIT_REQUEST)], left_s(until))
+        except (Permanent, Transient, DeadlineExceeded):
             with contextlib.suppress(DriverError):
-                self._request([control(ofp.ONF_BCT_DISCARD_REQUEST)], timeout_s)
+                self._request([control(ofp.ONF_BCT_DISCARD_REQUEST)], left_s(until))
             self._doubts_meters = True  # a rule that names a meter which somebody deleted is refused
             raise
 
@@ -304,13 +308,20 @@ class Session:
         if not self.alive:
             raise Indeterminate(f"switch {self.id} hung up before it answered")
         if pending.errors:
-            first = pending.errors[0]
-            raise Permanent(f"switch {self.id} refused a message: OpenFlow error type {first.type} code {first.code}")
+            raise _refusal(self.id, self.datapath.ofproto, pending.errors[0])
         return pending.replies
 
     def hang_up(self) -> None:
         """Close the connection."""
         self.datapath.close()
+
+
+def _refusal(switch: str, ofp: Any, error: Any) -> DriverError:
+    """What an error message comes to: a bundle that waited too long for its rest is none the switch would not take."""
+    code = error.exp_type if error.type == ofp.OFPET_EXPERIMENTER else error.code
+    text = f"switch {switch} refused a message: OpenFlow error type {error.type} code {code}"
+    is_late = error.type == ofp.OFPET_EXPERIMENTER and code in (ofp.ONFERR_ET_BAD_ID, ofp.ONFERR_ET_TIMEOUT)
+    return Transient(text) if is_late else Permanent(text)
 
 
 def _name(port: Any) -> str:
