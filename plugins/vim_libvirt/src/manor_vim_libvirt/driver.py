@@ -206,7 +206,7 @@ class LibvirtVim:
         return host
 
     def _holder(self, ref: ResourceRef, ctx: CallContext, capability: VimCapability) -> HostView:
-        """The host that has the node. Raises NotFound, and Unsupported where no host can do what is asked."""
+        """The host that has the node. Raises NotFound, or what a host refuses where no other one has it."""
         hosts = [self._host(ref.host, ref.key)] if ref.host else list(self._hosts.values())
 
         def look(host: HostView) -> bool:
@@ -218,6 +218,7 @@ class LibvirtVim:
 
         self._must_be_open(f"looking for {ref.key}")
         # A host that is away is asked last, and holds up nobody whose machine is on another one.
+        refused: DriverError | None = None
         silent: DriverError | None = None
         for some in ([host for host in hosts if host.link.is_up], [host for host in hosts if not host.link.is_up]):
             calls = {self._pool.submit(look, host): host for host in some}
@@ -228,10 +229,12 @@ class LibvirtVim:
                             return calls[call]
                     except (Transient, DeadlineExceeded) as error:
                         silent = error
+                    except DriverError as error:
+                        refused = error
             except FutureTimeout:
                 silent = DeadlineExceeded(f"looking for {ref.key}: not all hosts answered in time", hint="manor doctor")
-        if silent is not None:
-            raise silent
+        if fault := silent or refused:  # who is silent may have it
+            raise fault
         raise NotFound(f"node {ref.key} is not on {', '.join(host.name for host in hosts)}", hint="manor vnf list")
 
     @staticmethod
