@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from manor.api import CallContext, ResourceKind, ResourceRef, VimCapability
-from manor.errors import DriverError, Transient, Unauthorized, Unsupported
+from manor.errors import DeadlineExceeded, DriverError, Transient, Unauthorized, Unsupported
 from manor_vim_libvirt import nodes
 from manor_vim_libvirt.driver import LibvirtVim
 from manor_vim_libvirt.host import HostView
@@ -49,3 +50,28 @@ def test_a_host_that_refuses_hides_no_machine_on_another(
     monkeypatch.setattr(nodes, "lookup", silent)
     with pytest.raises(Transient, match="host a is away"):
         holder(vim)
+
+
+@pytest.mark.parametrize("up", ["", "a"], ids=["none is up", "one is up"])
+def test_no_host_is_asked_any_more_once_it_is_too_late(
+    connect: Callable[..., LibvirtVim], monkeypatch: pytest.MonkeyPatch, up: str
+) -> None:
+    vim = connect(hosts=PAIR)
+    vim._pool.shutdown()
+    vim._pool = ThreadPoolExecutor(1)
+    asked, answers = [], threading.Event()
+
+    def lookup(link: Link, owner: str, key: str) -> None:
+        asked.append(link.name)
+        answers.wait(60)
+
+    monkeypatch.setattr(LibvirtVim, "_need_qemu", staticmethod(lambda host, capability: None))
+    monkeypatch.setattr(Link, "is_up", property(lambda link: link.name == up))
+    monkeypatch.setattr(nodes, "lookup", lookup)
+    try:
+        with pytest.raises(DeadlineExceeded):
+            holder(vim, within_s=0.1)
+    finally:
+        answers.set()
+    vim._pool.shutdown()
+    assert "b" not in asked

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar, cast
 
@@ -220,19 +220,24 @@ class LibvirtVim:
         # A host that is away is asked last, and holds up nobody whose machine is on another one.
         refused: DriverError | None = None
         silent: DriverError | None = None
-        for some in ([host for host in hosts if host.link.is_up], [host for host in hosts if not host.link.is_up]):
-            calls = {self._pool.submit(look, host): host for host in some}
-            try:
-                for call in as_completed(calls, timeout=ctx.remaining_s()):
+        calls: list[Future[bool]] = []
+        try:
+            for some in ([host for host in hosts if host.link.is_up], [host for host in hosts if not host.link.is_up]):
+                asked = {self._pool.submit(look, host): host for host in some}
+                calls += asked
+                for call in as_completed(asked, timeout=ctx.remaining_s()):
                     try:
                         if call.result():
-                            return calls[call]
+                            return asked[call]
                     except (Transient, DeadlineExceeded) as error:
                         silent = error
                     except DriverError as error:
                         refused = error
-            except FutureTimeout:
-                silent = DeadlineExceeded(f"looking for {ref.key}: not all hosts answered in time", hint="manor doctor")
+        except FutureTimeout:
+            silent = DeadlineExceeded(f"looking for {ref.key}: not all hosts answered in time", hint="manor doctor")
+        finally:
+            for call in calls:
+                call.cancel()
         if fault := silent or refused:  # who is silent may have it
             raise fault
         raise NotFound(f"node {ref.key} is not on {', '.join(host.name for host in hosts)}", hint="manor vnf list")
