@@ -95,4 +95,10 @@ def test_what_it_was_never_told_of_carries_on_until_it_is_told(rig: Rig) -> None
     assert rig.flows() == []
     assert "rate=" not in rig.ovs.ofctl("dump-meters", BRIDGE)
     assert _all(rig) == []
+
+    rig.apply(lan)
+    _loses_its_memory(rig)
+    rig.apply(segment(dataclasses.replace(p1, rate_bps=0), p2))
+    assert "rate=" not in rig.ovs.ofctl("dump-meters", BRIDGE), "a meter goes with what is replaced, too"
+    rig.remove(lan)
     assert rig.driver.shutdown(rig.ctx())

@@ -119,6 +119,7 @@ class Controller:
             raise
         with self._lock:
             desired.inherited.settle(number)
+        self._converger.tidy_meters(hosts, deadline)  # also of the rules that were replaced
         return program
 
     def remove(self, owner: str, ref: ResourceRef, deadline: float) -> None:
