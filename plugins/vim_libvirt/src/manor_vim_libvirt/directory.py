@@ -98,6 +98,8 @@ class Directory:
         except libvirt.libvirtError as error:
             if not has_no_file(error):
                 raise
+            if not pool.autostart():
+                return  # its mark was listed, and another call is removing it
             raise self._unreadable(f"{self.path} is not the directory that it was made in") from error
 
     def is_lost(self, error: Any) -> bool:
