@@ -114,8 +114,8 @@ class Controller:
                     desired.programs.put(before, desired.topology())
                 else:
                     desired.programs.drop(number)
-            if not desired.inherited.hosts(number):
-                self._converger.converge(number, hosts, deadline, kind=program.kind)
+            # What was there before this agent, nobody could put back: such a host is left as it is.
+            self._converger.converge(number, hosts - desired.inherited.hosts(number), deadline, kind=program.kind)
             raise
         with self._lock:
             desired.inherited.settle(number)
