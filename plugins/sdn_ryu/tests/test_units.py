@@ -19,6 +19,7 @@ from manor_sdn_ryu.claims import Claims
 from manor_sdn_ryu.compile import compile_spec
 from manor_sdn_ryu.config import RyuConfig
 from manor_sdn_ryu.fields import BITS, intersects, merge, parse, parse_match, render
+from manor_sdn_ryu.inherited import Inherited
 from manor_sdn_ryu.passage import flow_text, read_trace
 from manor_sdn_ryu.pipeline import OWNER_MASK, cookie, owner_bits
 from manor_sdn_ryu.protocol import at_path, decode, failure, raise_failure, read_line
@@ -206,3 +207,14 @@ def test_nothing_heavy_at_import() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_host_that_is_no_longer_ours_is_forgotten_and_one_that_comes_back_is_looked_at_anew() -> None:
+    inherited = Inherited()
+    inherited.look("h1", {1})
+    inherited.look("h2", {2})
+    inherited.keep({"h2"})
+    assert (inherited.hosts(1), inherited.hosts(2)) == (set(), {"h2"})
+    assert inherited.keeps("h1", 3), "nothing is known of it"
+    inherited.look("h1", {3})
+    assert inherited.hosts(3) == {"h1"}

@@ -63,6 +63,7 @@ class Controller:
             self._desired.owners.add(owner)
             self._remember(wanted)
             self.switches.dial(wanted)
+            self._desired.inherited.keep({switch.host for switch in wanted})
 
     def _remember(self, switches: Iterable[Address]) -> None:
         self._store.put_settings(

@@ -11,7 +11,7 @@ everything is told a name made of the cookie.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from manor_sdn_ryu.pipeline import OWNER_MASK, owner_bits
 
@@ -38,6 +38,10 @@ class Inherited:
     def settle(self, number: int) -> None:
         """It was said what becomes of this cookie."""
         self._kept = {host: kept - {number} for host, kept in self._kept.items()}
+
+    def keep(self, hosts: Collection[str]) -> None:
+        """No other host is ours any more; one that comes back is looked at anew."""
+        self._kept = {host: kept for host, kept in self._kept.items() if host in hosts}
 
     def keeps(self, host: str, number: int) -> bool:
         """Whether what is under this cookie stays although no program has it."""
