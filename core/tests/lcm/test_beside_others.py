@@ -13,9 +13,18 @@ import pytest
 import secure_web
 from test_service import onboard
 
-from manor.api import CallContext, ImageSpec, NetworkSpec, OperationKind, Query, ResourceKind, spec_from_json
+from manor.api import (
+    CallContext,
+    ImageSpec,
+    NetworkSpec,
+    OperationKind,
+    Query,
+    ResourceKind,
+    SegmentSpec,
+    spec_from_json,
+)
 from manor.catalog.onboard import delete as delete_package
-from manor.errors import PluginError, UsageError
+from manor.errors import PluginError, Transient, UsageError
 from manor.fakes import Action, Fault
 from manor.lcm import endpoints, ns, work
 from manor.lcm.runtime import FRESH_S, Runtime, open_runtime
@@ -137,6 +146,38 @@ def test_a_controller_is_let_go_of_with_none_of_our_rules_left(rt: Runtime) -> N
     assert sdn.world.natives(rt.owner)  # type: ignore[attr-defined]
     assert endpoints.remove(rt, EndpointKind.SDN, "net") == ()
     assert sdn.world.natives(rt.owner) == ()  # type: ignore[attr-defined]
+
+
+def test_what_has_lost_its_name_is_no_orphan_while_a_service_changes(rt: Runtime) -> None:
+    stray = SegmentSpec(key="unknown/0x0000000000000005", owner=rt.owner, name="stray", ports=())
+    sdn, ctx = rt.sdn("net"), CallContext.within(5)
+    held(rt)
+    sdn.apply(sdn.compile(stray, sdn.topology(ctx)), ctx)
+    assert endpoints.orphans(rt) == ([], {})
+
+
+def test_a_controller_that_cannot_say_whose_its_rules_are_is_told_of(
+    rt: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(rt, OperationKind.INSTANTIATE)
+    stray = SegmentSpec(key="unknown/0x0000000000000005", owner=rt.owner, name="stray", ports=())
+    sdn, ctx = rt.sdn("net"), CallContext.within(5)
+    sdn.apply(sdn.compile(stray, sdn.topology(ctx)), ctx)
+    listed, silent = endpoints.orphans(rt)
+    assert ([one.observed.ref.key for one in listed], silent) == ([stray.key], {})
+    look = sdn.observe
+
+    def observe(query: Query, ctx: CallContext) -> object:
+        if query.keys:
+            raise Transient("it does not answer")
+        return look(query, ctx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sdn, "observe", observe)
+        assert endpoints.orphans(rt) == ([], {"sdn:net": "it does not answer"})
+        assert endpoints.remove_orphans(rt, listed) == (stray.key,)
+    assert endpoints.remove_orphans(rt, listed) == ()
+    assert endpoints.orphans(rt) == ([], {})
 
 
 def test_a_leftover_of_a_link_that_lives_elsewhere_is_an_orphan(rt: Runtime) -> None:

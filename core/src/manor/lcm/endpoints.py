@@ -27,6 +27,8 @@ __all__ = ["CHECK_S", "Orphan", "add", "check", "forget_images", "orphans", "rem
 CHECK_S = 120.0
 """Time for a first look at an endpoint, which may try out a hypervisor."""
 _REMOVE_S = 60.0
+_NAMELESS = "unknown/"
+"""What a controller's keys begin with that it lost the names of."""
 _FLOWS = frozenset({ResourceKind.SEGMENT, ResourceKind.CHAIN})
 
 _HOOKS = {
@@ -144,43 +146,57 @@ def orphans(rt: Runtime) -> tuple[list[Orphan], dict[str, str]]:
             except (DriverError, PluginError) as error:
                 silent[endpoint] = error.message
     # Only now: what an operation has made since the claims were read would look like nobody's.
-    return _unclaimed(rt, seen), silent
+    spare, unsure = _unclaimed(rt, seen)
+    return spare, silent | unsure
 
 
 def remove_orphans(rt: Runtime, found: list[Orphan]) -> tuple[str, ...]:
     """Remove those of them that still are orphans; keys of what could not be removed are returned."""
     left: list[str] = []
     for endpoint in dict.fromkeys(orphan.endpoint for orphan in found):
-        still = _unclaimed(rt, [orphan for orphan in found if orphan.endpoint == endpoint])
+        here = [orphan for orphan in found if orphan.endpoint == endpoint]
+        still, unsure = _unclaimed(rt, here)
+        left += [one.observed.ref.key for one in here if unsure and one.observed.ref.kind in _FLOWS]
         left += _taken_off(rt, endpoint, [orphan.observed for orphan in still])
     return tuple(left)
 
 
-def _unclaimed(rt: Runtime, found: list[Orphan]) -> list[Orphan]:
+def _unclaimed(rt: Runtime, found: list[Orphan]) -> tuple[list[Orphan], dict[str, str]]:
+    """What surely is nobody's; and why a controller could not say whose its flows are."""
     claims = _claims(rt)
 
     def is_claimed(orphan: Orphan) -> bool:
         ref = orphan.observed.ref
         if ref.kind is ResourceKind.IMAGE:
             return ref.key.partition("@")[0] in claims.images
+        if claims.busy and ref.key.startswith(_NAMELESS):
+            return True  # it may be what an operation under way has made, of which no service knows yet
         # Elsewhere than it should be it is a second one, and nobody's.
         host = claims.hosts.get((orphan.endpoint, ref.key))
         return ref.key.partition("/")[0] in claims.busy or (host is not None and host in ("", ref.host))
 
     spare = [orphan for orphan in found if not is_claimed(orphan)]
-    known = _claimed_ids(rt, {one.endpoint for one in spare if one.observed.ref.kind in _FLOWS}, claims)
-    return [one for one in spare if (one.endpoint, one.observed.native_id) not in known]
+    flows = [one for one in spare if one.observed.ref.kind in _FLOWS]
+    known, silent = _claimed_ids(rt, {one.endpoint for one in flows}, claims)
+    unsure = [one for one in flows if one.endpoint in silent]
+    return [one for one in spare if (one.endpoint, one.observed.native_id) not in known and one not in unsure], silent
 
 
-def _claimed_ids(rt: Runtime, sdns: set[str], claims: _Claims) -> set[tuple[str, str]]:
-    """What controllers have of what is claimed, by their own ids: a key they lost they may know when asked by it."""
+def _claimed_ids(rt: Runtime, sdns: set[str], claims: _Claims) -> tuple[set[tuple[str, str]], dict[str, str]]:
+    """What controllers have of what is claimed, by their own ids: a key they lost they may know when asked by it.
+    And why one could not be asked."""
     known: set[tuple[str, str]] = set()
+    silent: dict[str, str] = {}
     for endpoint in sdns:
         keys = frozenset(key for at, key in claims.hosts if at == endpoint)
         query = Query(owner=rt.owner, kinds=_FLOWS, keys=keys)
-        seen = rt.driver(endpoint).observe(query, CallContext.within(_REMOVE_S)) if keys else ()
+        try:
+            seen = rt.driver(endpoint).observe(query, CallContext.within(_REMOVE_S)) if keys else ()
+        except (DriverError, PluginError) as error:
+            silent[endpoint] = error.message
+            continue
         known.update((endpoint, one.native_id) for one in seen)
-    return known
+    return known, silent
 
 
 def _taken_off(rt: Runtime, endpoint: str, ours: list[Observed]) -> tuple[str, ...]:
