@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from manor.lcm.runtime import Runtime
 from manor.testing.ovs import Netns, PrivateOvs, missing_for_ovs
 
 _ROOT = Path(__file__).parents[2]
@@ -88,11 +88,17 @@ class Stage:
         """Kill the controller's agent, and take away all that it has on disk."""
         state = self.manor.home / "endpoints" / "sdn-net"
 
-        def running() -> str:
-            return subprocess.run(["pgrep", "-f", str(state)], capture_output=True, text=True).stdout
+        pid = int((Runtime(home=self.manor.home).runtime_dir / "sdn-net" / "agent.pid").read_text())
 
-        os.kill(int(running()), signal.SIGKILL)
-        _eventually(lambda: not running(), "the agent is dead")
+        def runs() -> bool:
+            try:
+                return os.fsencode(state) in Path(f"/proc/{pid}/cmdline").read_bytes()  # a zombie's is empty
+            except OSError:
+                return False
+
+        assert runs(), "the number of a dead one may be another's by now"
+        os.kill(pid, signal.SIGKILL)
+        _eventually(lambda: not runs(), "the agent is dead")
         shutil.rmtree(state)
 
     def _machine(self, spec: Mapping[str, Any], aware: Collection[str]) -> None:
