@@ -2,19 +2,22 @@
 
 import threading
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from assured_site import PATIENCE_S
+from assured_site import PATIENCE_S, Site
 
-from manor.api import CallContext, Observed, Phase, Query, ResourceKind, ResourceRef
-from manor.assure.looking import Heartbeats, Looking
+from manor.api import CallContext, Observed, Phase, PowerState, Query, ResourceKind, ResourceRef
+from manor.assure.looking import Heartbeats, Looking, Seen, look
 from manor.errors import Transient
+from manor.fakes import FakeHost
 from manor.lcm import endpoints
-from manor.lcm.runtime import open_runtime
-from manor.model.instance import EndpointKind
+from manor.lcm.operate import operate
+from manor.lcm.runtime import Runtime, open_runtime
+from manor.model.instance import EndpointKind, OperationState
 
 
 def test_who_hangs_is_asked_beside_from_then_on_and_delays_nobody(
@@ -48,6 +51,51 @@ def test_who_hangs_is_asked_beside_from_then_on_and_delays_nobody(
         while looks.look(both).silent:
             assert time.monotonic() < until_s, "it is heard again"
         looks.close()
+
+
+def lose_a_host(site: Site) -> None:
+    with site.world.look() as state:
+        (host,) = state.hosts
+    site.world.set_hosts(host, FakeHost(name="host-2", reachable=False))
+
+
+def test_what_was_seen_before_nobody_asked_for_a_while_says_nothing(make_site: Callable[..., Site]) -> None:
+    site = make_site()
+    client, looks = site.node("client"), Looking(site.rt)
+    lose_a_host(site)
+    assert client in looks.look({"vim:lab"}).observed["vim:lab"]
+    looks.look(())
+    site.world.destroy(client)
+    assert client not in looks.look({"vim:lab"}).observed["vim:lab"]
+    looks.close()
+
+
+@pytest.mark.slow
+def test_a_look_from_before_an_operation_says_nothing_of_what_it_changed(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host is away, and the look at its VIM takes for ever."""
+    site = make_site()
+    lose_a_host(site)
+    let_go = threading.Event()
+
+    def hangs(rt: Runtime, asked: Iterable[str]) -> Seen:
+        seen = look(rt, asked)
+        assert not asked or let_go.wait(PATIENCE_S)
+        return seen
+
+    assert site.run(operate(site.rt, "demo", ["client"], PowerState.STOPPED)).state is OperationState.COMPLETED
+    site.rounds(1)
+    with monkeypatch.context() as patched:
+        patched.setattr("manor.assure.looking.look", hangs)
+        site.rounds(1)
+        assert site.run(operate(site.rt, "demo", ["client"], PowerState.STARTED)).state is OperationState.COMPLETED
+        site.rounds(2)
+        told = [alarm.probable_cause for alarm in site.all()]
+        let_go.set()
+    site.rounds(3)
+    assert told == [alarm.probable_cause for alarm in site.all()] == ["host-lost"]
+    assert site.operations() == []
 
 
 def test_an_agent_that_hangs_does_not_hide_the_silence_of_another() -> None:

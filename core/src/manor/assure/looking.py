@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from manor.api import CallContext, GuestAccess, Observed, Phase, Query, ResourceKind, ResourceRef
@@ -27,6 +27,7 @@ _PING_S = 5.0
 _PATIENCE_S = 0.2
 """For all together that gave no answer the last time."""
 _NODES = frozenset({ResourceKind.NODE})
+_NO_SERVICES: Mapping[str, Service] = {}
 _FLOWS = frozenset({ResourceKind.SEGMENT, ResourceKind.CHAIN})
 
 
@@ -90,6 +91,8 @@ class Seen:
     observed: Mapping[str, Mapping[str, Observed]] = field(default_factory=dict)
     silent: Mapping[str, str] = field(default_factory=dict)
     lost_hosts: Mapping[str, str] = field(default_factory=dict)
+    services: Mapping[str, Mapping[str, Service]] = field(default_factory=dict)
+    """The services as they were when the look began, by id, by each endpoint that answered."""
 
 
 def look(rt: Runtime, endpoints: Iterable[str], *, everything: bool = False) -> Seen:
@@ -117,42 +120,66 @@ def look(rt: Runtime, endpoints: Iterable[str], *, everything: bool = False) -> 
 
 
 class Looking:
-    """Looks again and again. Who gave no answer is asked beside from then on, so that one who hangs delays nobody."""
+    """Looks again and again. Who gave no whole answer is asked beside from then on: one who hangs delays nobody."""
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
-        self._beside: dict[str, tuple[Future[Seen], Seen]] = {}
-        """A look that is under way, and the one before it."""
+        self._known: dict[str, Seen] = {}
+        """The last look at each that gave no whole answer."""
+        self._under_way: dict[str, Future[Seen]] = {}
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="manor-look-beside")
 
-    def look(self, endpoints: Iterable[str]) -> Seen:
-        """As :func:`look`; of who did not answer the last time, what is known by now."""
+    def look(self, endpoints: Iterable[str], services: Mapping[str, Service] = _NO_SERVICES) -> Seen:
+        """As :func:`look`, with ``services`` as they are now, by id; of who is asked beside, what is known by now."""
         asked = frozenset(endpoints)
-        parts = [look(self._rt, asked - self._beside.keys())]
-        wait((future for future, _ in self._beside.values()), _PATIENCE_S)
-        for endpoint in asked & self._beside.keys():
-            future, before = self._beside.pop(endpoint)
-            parts.append(future.result() if future.done() else before)
-            if not future.done():
-                self._beside[endpoint] = future, before
+        self._take_ended()
+        # Of one that nobody asked for, what is known may be of any age; who answers wholly again is waited for again.
+        self._known = {name: seen for name, seen in self._known.items() if name in asked & _lacking(seen)}
+        beside = asked & (self._known.keys() | self._under_way.keys())
+        for name in beside - self._under_way.keys():
+            self._under_way[name] = self._pool.submit(self._look, {name}, services)
+        parts = [self._look(asked - beside, services)]
+        wait([self._under_way[name] for name in beside], _PATIENCE_S)
+        self._take_ended()
+        parts += [self._known.pop(name) for name in beside if name in self._known]
         for seen in parts:
-            slow = seen.silent.keys() | {host.rpartition("/")[0] for host in seen.lost_hosts}
-            for endpoint in slow - self._beside.keys():
-                known = Seen(
-                    observed={name: found for name, found in seen.observed.items() if name == endpoint},
-                    silent={name: why for name, why in seen.silent.items() if name == endpoint},
-                    lost_hosts={host: why for host, why in seen.lost_hosts.items() if host.startswith(f"{endpoint}/")},
-                )
-                self._beside[endpoint] = self._pool.submit(look, self._rt, {endpoint}), known
+            self._known |= {name: _part(seen, name) for name in _lacking(seen)}
         return Seen(
             observed={name: found for seen in parts for name, found in seen.observed.items()},
             silent={name: why for seen in parts for name, why in seen.silent.items()},
             lost_hosts={host: why for seen in parts for host, why in seen.lost_hosts.items()},
+            services={name: were for seen in parts for name, were in seen.services.items()},
         )
+
+    def _look(self, endpoints: Collection[str], services: Mapping[str, Service]) -> Seen:
+        seen = look(self._rt, endpoints)
+        return replace(seen, services=dict.fromkeys(seen.observed, services))
+
+    def _take_ended(self) -> None:
+        for name in [name for name, future in self._under_way.items() if future.done()]:
+            self._known[name] = self._under_way.pop(name).result()
+
+    def forget(self) -> None:
+        """Know nothing any more: nobody looks for a while."""
+        self.look(())
 
     def close(self) -> None:
         """Look no more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _lacking(seen: Seen) -> Set[str]:
+    """Endpoints that gave no whole answer."""
+    return seen.silent.keys() | {host.rpartition("/")[0] for host in seen.lost_hosts}
+
+
+def _part(seen: Seen, endpoint: str) -> Seen:
+    return Seen(
+        observed={name: found for name, found in seen.observed.items() if name == endpoint},
+        silent={name: why for name, why in seen.silent.items() if name == endpoint},
+        lost_hosts={host: why for host, why in seen.lost_hosts.items() if host.startswith(f"{endpoint}/")},
+        services={name: were for name, were in seen.services.items() if name == endpoint},
+    )
 
 
 def _lost_hosts(rt: Runtime, endpoint: str) -> dict[str, str]:

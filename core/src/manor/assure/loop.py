@@ -150,10 +150,9 @@ class Assurance:
     def round(self) -> None:
         """Look at everything once, and do what follows from it."""
         settings = self._settings.read()
-        if not settings.enabled:
-            return
-        self._measuring.leads = self._leads()
+        self._measuring.leads = settings.enabled and self._leads()
         if not self._measuring.leads:
+            self._looking.forget()
             return
         services, sight = self._look()
         now_s = sight.time_s
@@ -197,15 +196,21 @@ class Assurance:
 
     def _look(self) -> tuple[Sequence[Service], Sight]:
         """The services that there are, and what is seen of them."""
-        before = self._services.read()
-        vims = {endpoint for service in before for endpoint, _ in service.nodes()}
-        self._listening.to(vims)
-        found = self._looking.look(vims)
-        # What an operation changed while we looked is neither as it was nor as it will be.
+        before = {service.id: service for service in self._services.read()}
+        vims = {service.id: {endpoint for endpoint, _ in service.nodes()} for service in before.values()}
+        asked = frozenset[str]().union(*vims.values())
+        self._listening.to(asked)
+        found = self._looking.look(asked, before)
         after = {service.id: service for service in self._services.read()}
+
+        def is_steady(service: Service) -> bool:
+            looks = (found.services[endpoint] for endpoint in vims[service.id] & found.services.keys())
+            return all(known.get(service.id) == service for known in (after, *looks))
+
+        # What an operation changed since a look began, also in a round before, is neither as it was nor as it will be.
         services = [
-            service if after.get(service.id) == service else replace(service, is_changing=True)
-            for service in before
+            service if is_steady(service) else replace(service, is_changing=True)
+            for service in before.values()
             if service.id in after
         ]
         self._running = found.observed
