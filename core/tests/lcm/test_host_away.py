@@ -7,18 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from service_world import Site, opened
+from service_world import NSD, Site, opened
 
 from manor.api import OperationKind, PowerState
 from manor.errors import PlanRefused
 from manor.fakes import Fault
 from manor.lcm import endpoints, ns
+from manor.lcm.away import leave
 from manor.lcm.healing import heal
 from manor.lcm.moving import move
 from manor.lcm.operate import operate
 from manor.lcm.scaling import scale_ns
 from manor.lcm.wishes import Wishes
-from manor.model.instance import OperationState
+from manor.model.instance import EndpointKind, OperationState
 
 LOCATIONS = {"web": "lab/host-1", "client": "lab/host-2", "firewall": "lab/host-2", "monitor": "lab/host-2"}
 COMPLETED, PARTIALLY = OperationState.COMPLETED, OperationState.PARTIALLY_COMPLETED
@@ -149,3 +150,26 @@ def test_what_fails_elsewhere_is_rolled_back(site: Site) -> None:
     answers(site, host_1=True)
     site.run(ns.propose(site.rt, "demo", OperationKind.REPAIR))
     assert site.drift() == ()
+
+
+def test_what_moves_to_another_vim_is_left_on_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = dataclasses.replace(NSD, vnffgds=())
+    hosts = {**dict.fromkeys(LOCATIONS, "lab2/host-3"), "web": "lab/host-1"}
+    with opened(tmp_path, monkeypatch, hosts=("host-1", "host-2"), instantiate=False, nsd=plain) as site:
+        endpoints.remove(site.rt, EndpointKind.SDN, "net")
+        config = {"state_file": str(tmp_path / "other.json"), "hosts": [{"name": "host-3"}]}
+        endpoints.add(site.rt, EndpointKind.VIM, "lab2", driver="fake", config=config)
+        site.done(ns.propose(site.rt, "demo", OperationKind.INSTANTIATE, Wishes(locations=hosts)))
+        answers(site, host_1=False)
+        moving = move(site.rt, "demo", "web", "lab2/host-3", discard_data=True)
+        gone = [step for step in moving.plan.steps if step.change in ("remove", "replace") and step.host == "host-1"]
+        assert gone == [], "nobody goes to a host that does not answer, nor looks for it at another VIM"
+        left = site.run(moving).orphans
+        answers(site, host_1=True)
+        found, silent = endpoints.orphans(site.rt)
+        assert ({one.observed.ref.key for one in found}, silent) == (set(left), {})
+
+
+def test_what_is_left_twice_is_told_twice() -> None:
+    first, second = (leave("node", "0/vnf/web/main-0", "vim:lab", host) for host in ("host-1", "host-3"))
+    assert first.id != second.id

@@ -118,6 +118,15 @@ def test_an_installation_keeps_its_id(database: Database) -> None:
 
 
 @pytest.mark.sqlite
+def test_a_database_that_lost_its_version_does_not_become_another_installation(database: Database) -> None:
+    with database.begin() as tx:
+        tx.execute(text("DELETE FROM manor_meta WHERE key = 'schema_version'"))
+    with pytest.raises(StoreError, match="does not say which version"):
+        database.upgrade()
+    with database.read() as tx:
+        assert tx.execute(text("SELECT count(*) FROM manor_meta WHERE key = 'installation_id'")).scalar() == 1
+
+
 def test_urls_and_paths(tmp_path: Path) -> None:
     assert normal_url(tmp_path / "a.db") == f"sqlite:///{tmp_path}/a.db"
     assert normal_url(f"sqlite:///{tmp_path}/a.db") == f"sqlite:///{tmp_path}/a.db"

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from manor.api.plan import Plan, Step, Undo, Verb
-from manor.api.resources import ChainElement, ChainSpec, NodeSpec, Observed, SegmentSpec, spec_hash, spec_to_json
+from manor.api.resources import ChainElement, ChainSpec, NodeSpec, Observed, Phase, SegmentSpec, spec_hash, spec_to_json
 from manor.errors import PlanRefused
 from manor.model.desired import DesiredCheck, DesiredResource, DesiredState
 
@@ -84,6 +84,7 @@ def parted(
         else one
         for key, one in observed.items()
         if key not in still
+        and (one.phase is not Phase.UNKNOWN or one.native_id)  # what was seen nowhere is not at another place
         and (getattr(wanted.get(key) or before.get(key), "endpoint", ""), one.ref.host) not in silent
     }
     left = tuple(one for one in away if not one.shared and not _is_same(one, wanted.get(one.spec.key)))
@@ -126,7 +127,7 @@ def with_left(
 def leave(kind: str, key: str, endpoint: str, host: str) -> Step:
     """The step that nobody takes."""
     return Step(
-        id=f"{LEAVE} {kind} {key}",
+        id=f"{LEAVE} {kind} {key} {host}",
         verb=Verb.REMOVE,
         kind=kind,
         key=key,

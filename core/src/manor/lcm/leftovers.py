@@ -45,7 +45,7 @@ def still_left(tx: Any, ns: NsInstance) -> tuple[Step, ...]:
     steps = (row.step for row in operations.steps(tx, ns.last_operation) if row.step.key in orphans)
     return tuple(
         leave(step.kind, step.key, step.endpoint, step.host)
-        for step in {s.key: s for s in steps if s.verb in (Verb.ENSURE, Verb.REMOVE)}.values()
+        for step in {(s.key, s.host): s for s in steps if s.verb in (Verb.ENSURE, Verb.REMOVE)}.values()
     )
 
 

@@ -116,11 +116,11 @@ def observe(
     silent: dict[tuple[str, str], str] = {}
     for endpoint, (own, shared, away) in zip(asked, _at_once(look, asked), strict=True):
         silent.update(((endpoint, host), why) for host, why in away.items())
-        for one in (*own, *shared):
+        for is_own, one in (*((True, one) for one in own), *((False, one) for one in shared)):
             at = wanted.get(one.ref.key)
             if one.ref.key not in observed or (at is not None and (at.endpoint, _host(at)) == (endpoint, one.ref.host)):
                 observed[one.ref.key] = one
-                if one in own:
+                if is_own:
                     found_at[one.ref.key] = endpoint
     unknown = {one.ref.key: one for one in _unseen(states, silent) if one.ref.key not in observed}
     return View(observed={**observed, **unknown}, found_at=found_at, silent=silent, mute=frozenset(mute))

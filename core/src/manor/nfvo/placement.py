@@ -25,6 +25,8 @@ __all__ = ["Balanced", "fullest", "manor_placement_policies"]
 
 _GIB = 1 << 30
 _GOOD_ENOUGH = 1.05
+_FEW = 16
+"""Places that are sooner sorted than picked out of all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +86,12 @@ class Balanced:
                 refused[demand.key] = told[wish]
                 continue
             left = board.left(demand)
-            ranks = emptiest if left is None else sorted(_rank(board.rooms[at], numbers[at]) for at in left)
+            if left is None:
+                ranks: Iterable[tuple[int, float, int, int]] = emptiest
+            elif len(left) <= _FEW:
+                ranks = sorted(_rank(board.rooms[at], numbers[at]) for at in left)
+            else:
+                ranks = (rank for rank in emptiest if rooms[rank[-1]].place in left)
             fitting = (rank for rank in ranks if not any(board.objections(demand, rooms[rank[-1]])))
             chosen = next(fitting, None)
             if chosen is None:

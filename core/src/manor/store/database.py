@@ -268,8 +268,11 @@ def _version(tx: Connection) -> int | None:
     """The schema's version, None where there is no table."""
     from sqlalchemy import inspect
 
-    found = _fact(tx, "schema_version") if inspect(tx).has_table("manor_meta") else ""
-    return int(found) if found else None
+    if not inspect(tx).has_table("manor_meta"):
+        return None
+    if not (found := _fact(tx, "schema_version")):
+        raise StoreError("the database does not say which version its tables are of", hint="manor db restore FILE")
+    return int(found)
 
 
 @contextmanager
