@@ -192,25 +192,40 @@ def test_an_alarm_lasts_over_an_operation_after_which_there_is_drift(make_site: 
     assert [one.id for one in site.alarms()] == [alarm.id]
 
 
+def link_goes(site: Site) -> AlarmRecord:
+    sdn, query = unguarded(site.rt.sdn("net")), Query(owner=site.rt.owner, kinds=frozenset({ResourceKind.SEGMENT}))
+    sdn.remove(sdn.observe(query, CallContext.within(PATIENCE_S))[0].ref, CallContext.within(PATIENCE_S))
+    site.rounds(20, measure=True)
+    (alarm, *_) = site.all()
+    assert alarm.probable_cause == "link-absent"
+    return alarm
+
+
 @pytest.mark.slow
 def test_a_link_that_is_gone_is_put_in_anew_under_any_policy_but_ignore(make_site: Make) -> None:
     site = make_site(degraded_s=5)
-    sdn, query = unguarded(site.rt.sdn("net")), Query(owner=site.rt.owner, kinds=frozenset({ResourceKind.SEGMENT}))
     site.compares(1)
-
-    def link_goes() -> AlarmRecord:
-        sdn.remove(sdn.observe(query, CallContext.within(PATIENCE_S))[0].ref, CallContext.within(PATIENCE_S))
-        site.rounds(20, measure=True)
-        (alarm, *_) = site.all()
-        assert alarm.probable_cause == "link-absent"
-        return alarm
-
-    (ruling,) = site.rulings(link_goes())
+    (ruling,) = site.rulings(link_goes(site))
     assert (ruling.action, ruling.helped, repairs(site)) == (HealAction.REPAIR, True, [OperationState.COMPLETED])
     assert (site.is_whole(), site.alarms()) == (True, [])
     site.settings(detector="", degraded_s=5, drift="ignore")
-    assert site.rulings(link_goes())[-1].outcome is Outcome.ESCALATED
+    assert site.rulings(link_goes(site))[-1].outcome is Outcome.ESCALATED
     assert len(repairs(site)) == 1
+
+
+@pytest.mark.slow
+def test_a_link_is_not_put_in_anew_where_a_machine_was_altered_since_the_last_comparison(make_site: Make) -> None:
+    site = make_site(degraded_s=5)
+    site.compares(1)
+    web = site.node("web")
+    with site.world.change() as state:
+        for native in state.natives.values():
+            native.spec_hash = "altered" if native.spec.key == web else native.spec_hash
+    (ruling,) = site.rulings(link_goes(site))
+    assert ruling.outcome is Outcome.FAILED
+    assert f"a repair would change {web} too (manor ns drift demo --repair)" in ruling.reason
+    (alarm,) = site.alarms()
+    assert (alarm.escalated, repairs(site)) == (ruling.reason, [])
 
 
 # the pure part

@@ -17,7 +17,7 @@ from manor.assure.symptoms import DEAD, Findings, Rank, Symptom
 from manor.lcm.drifting import Drift, Drifted
 from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType
 
-__all__ = ["DRIFTED", "LOST", "Compared", "by_drift", "with_drift"]
+__all__ = ["DRIFTED", "LOST", "Compared", "FlowsAlone", "by_drift", "flows_of", "with_drift"]
 
 DRIFTED, LOST = "drift", "snapshot-lost"
 _OWN = frozenset({ResourceKind.NODE, ResourceKind.SEGMENT, ResourceKind.CHAIN})
@@ -48,6 +48,16 @@ class Compared:
     def is_of(self, service: Service) -> bool:
         """Whether it says something of the service as it is now."""
         return not service.is_changing and not service.held_by and self.last_operation == service.last_operation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlowsAlone(HealDecision):
+    """A repair that may change links and chains and nothing else, also what was not yet seen when it was decided."""
+
+
+def flows_of(service: Service) -> frozenset[str]:
+    """Keys of its links and chains."""
+    return frozenset(spec.key for _, spec in service.segments()) | {spec.key for _, spec in service.chains()}
 
 
 def with_drift(
@@ -126,11 +136,10 @@ def _put_in_anew(alarm: AlarmRecord, service: Service, now: Compared | None) -> 
     what, name = f"{alarm.probable_cause} on {alarm.resource_key}", service.name
     if now is None or not now.is_of(service):
         return HealDecision(action=HealAction.NONE, reason=f"{what}: its repair waits until {name} has been compared")
-    flows = {spec.key for _, spec in (*service.segments(), *service.chains())}
-    if other := next((key for key, _ in now.since_s if key not in flows), None):
+    if other := next((key for key, _ in now.since_s if key not in flows_of(service)), None):
         reason = f"{what}; a repair would change {other} too: manor ns drift {name} --repair"
         return HealDecision(action=HealAction.ESCALATE, reason=reason)
-    return HealDecision(action=HealAction.REPAIR, reason=what)
+    return FlowsAlone(action=HealAction.REPAIR, reason=what)
 
 
 def _machines(service: Service, items: Sequence[Drifted]) -> tuple[str, ...]:

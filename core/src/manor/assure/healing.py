@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from manor.api import HealAction, Observed, OperationKind, Phase, Plan, Verb, VolumeSpec
 from manor.assure.deciding import Verdict, recreate_keys
+from manor.assure.drift import flows_of
 from manor.assure.rules import aspect_of
 from manor.assure.settings import read_settings
 from manor.assure.sight import Service
-from manor.errors import ManorError, UsageError
+from manor.errors import ManorError, PlanRefused, UsageError
 from manor.lcm import ns
 from manor.lcm.draining import nodes_of
 from manor.lcm.runtime import Runtime
@@ -95,6 +96,8 @@ def start_heal(
         targets = {key for verdict in wanted for key in verdict.targets}
         if is_automatic and (kept := still_read(proposal.plan, service, seen, targets)):
             proposal = ns.propose(rt, service.id, kind, wishes, overlook=kept)
+    if all(verdict.is_of_flows for verdict in wanted):
+        _refuse_others(proposal.plan, service)
     if proposal.plan.steps:
         ns.start(rt, proposal, is_automatic=is_automatic, beside=beside)
     return bool(proposal.plan.steps)
@@ -118,6 +121,13 @@ def still_read(
         for disk in node.disks
         if disk.volume in made and (node.key not in targets if is_heal else not disks[disk.volume].image)
     )
+
+
+def _refuse_others(plan: Plan, service: Service) -> None:
+    """Raises PlanRefused where more than links and chains would change."""
+    changes = (step.key for step in plan.steps if step.verb in (Verb.ENSURE, Verb.REMOVE))
+    if other := next((key for key in changes if key not in flows_of(service)), None):
+        raise PlanRefused(f"a repair would change {other} too", hint=f"manor ns drift {service.name} --repair")
 
 
 def _scaled_out(rt: Runtime, service: Service, verdict: Verdict) -> ns.Proposal:
