@@ -164,7 +164,7 @@ def test_a_sick_firewall_is_suspected_by_what_was_learned_confirmed_and_healed(s
     shop.inside(
         "firewall",
         "setsid sh -c 'while :; do :; done' >/dev/null 2>&1 </dev/null & "
-        "setsid sh -c 'for i in $(seq 6); do dd if=/dev/zero of=/run/leak$i bs=1M count=6; sleep 1; done' "
+        "setsid sh -c 'for i in $(seq 6); do dd if=/dev/zero of=/run/leak$i bs=1M count=8; sleep 1; done' "
         ">/dev/null 2>&1 </dev/null & "
         # Three packets of ten: the number is 0.3 times 2^32.
         "nft insert rule bridge filter forward meta random lt 1288490188 drop",

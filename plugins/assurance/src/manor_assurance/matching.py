@@ -1,7 +1,7 @@
 """Which raises found an event and which were false: the one rule that every method is measured by.
 
 An event counts once. A raise from five minutes before its start to two samples after its end is inside it; any other
-is false, but one false alarm is not counted again within half an hour. That time hides no second event: where faults
+is false, unless another raise lies less than half an hour before it. That time hides no second event: where faults
 come every ten minutes, who finds them all has found them all. No point-adjustment: with it a random score shines.
 """
 
