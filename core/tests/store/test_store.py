@@ -117,7 +117,6 @@ def test_an_installation_keeps_its_id(database: Database) -> None:
     again.close()
 
 
-@pytest.mark.sqlite
 def test_a_database_that_lost_its_version_does_not_become_another_installation(database: Database) -> None:
     with database.begin() as tx:
         tx.execute(text("DELETE FROM manor_meta WHERE key = 'schema_version'"))
@@ -127,6 +126,7 @@ def test_a_database_that_lost_its_version_does_not_become_another_installation(d
         assert tx.execute(text("SELECT count(*) FROM manor_meta WHERE key = 'installation_id'")).scalar() == 1
 
 
+@pytest.mark.sqlite
 def test_urls_and_paths(tmp_path: Path) -> None:
     assert normal_url(tmp_path / "a.db") == f"sqlite:///{tmp_path}/a.db"
     assert normal_url(f"sqlite:///{tmp_path}/a.db") == f"sqlite:///{tmp_path}/a.db"
