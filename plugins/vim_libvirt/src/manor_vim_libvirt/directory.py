@@ -7,6 +7,7 @@ is there, and nothing of it is missing.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -86,10 +87,12 @@ class Directory:
         """Raise Unreadable where its directory is not the one that it was made in."""
         import libvirt
 
+        is_whole = pool.autostart()  # asked first: a pool gets its mark before it is whole
         if self._mark not in _listed(pool):
-            if not pool.autostart():
+            if not is_whole:
                 return  # it is being made, or removed
-            pool.refresh(0)  # it was started without its directory, which may have come back
+            with contextlib.suppress(libvirt.libvirtError):  # not while another call makes a file in it
+                pool.refresh(0)  # it was started without its directory, which may have come back
             # Made before directories were marked. A console log proves nothing: it is opened anew wherever its path is.
             if any(name.sort is not Sort.CONSOLE for name in self._ours(_listed(pool))):
                 self._commit(pool)

@@ -82,9 +82,12 @@ class Switch:
 
     def ports(self, bridge: str, ctx: CallContext) -> set[str]:
         """Names of the ports on a bridge, its own left out; empty where there is no bridge."""
-        if self.bridge(bridge, ctx) is None:
+        try:
+            return set(self._run(ctx, "list-ports", bridge).split())
+        except Indeterminate:
+            if self.bridge(bridge, ctx) is not None:  # looked at last: another process may remove it meanwhile
+                raise
             return set()
-        return set(self._run(ctx, "list-ports", bridge).split())
 
     def plugged(self, ctx: CallContext) -> set[str]:
         """Names of all interfaces that the switch has and that work."""
