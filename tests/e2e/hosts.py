@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -62,5 +63,9 @@ def plugged_in(labs: Mapping[str, LabHost], host: str) -> None:
     number, lab = [*labs].index(host) + 1, labs[host]
     if number > 1:
         cable(next(iter(labs.values())), lab, f"to{number}", "to1")
+    end_s = time.monotonic() + 60.0
+    while " br-phy: " not in lab.run("ip", "-o", "link"):  # the switch makes it some time after it has started
+        assert time.monotonic() < end_s
+        time.sleep(0.1)
     lab.run("ip", "addr", "add", f"192.0.2.{number}/24", "dev", "br-phy")
     lab.run("ip", "link", "set", "br-phy", "up")

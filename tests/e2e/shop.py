@@ -3,7 +3,6 @@
 What is judged is what passes the chain, as the host's own interface counters have it, and what Manor says of itself.
 """
 
-import itertools
 import re
 import signal
 import socket
@@ -138,11 +137,6 @@ class Shop:
         back_s = int(time.time() - since_s) + 5
         rows = self.site.ask("kpi", "export", f"shop/{vnf}", "--since", f"{back_s}s")
         return sum(since_s < row["time_s"] <= until_s for row in rows)
-
-    def longest_pause(self, vnf: str, rows: int) -> float:
-        """Seconds between two of the newest so many measurements of a VNF that lie farthest apart."""
-        times = [row["time_s"] for row in self.site.ask("kpi", "export", f"shop/{vnf}", "--since", "1h")][-rows:]
-        return max((late - early for early, late in itertools.pairwise(times)), default=0.0)
 
     def explained(self, alarm: dict[str, Any]) -> str:
         """An alarm's story."""
