@@ -443,6 +443,17 @@ def test_a_second_controller_of_ours_may_not_take_the_bridge_and_our_rules_with_
         end_agent(other)
 
 
+def test_a_bridge_that_is_gone_keeps_nobody_waiting_for_its_rules(one_rig: Rig) -> None:
+    rig = one_rig
+    (_, p1), (_, p2) = rig.machine(1), rig.machine(2)
+    lan = segment(p1, p2)
+    rig.apply(lan)
+    rig.ovs.vsctl("del-br", BRIDGE)
+    eventually(lambda: not rig.driver.topology(rig.ctx()).switches[0].connected, "its switch has hung up")
+    rig.driver.remove(ResourceRef(kind=lan.kind, key=lan.key), rig.ctx(5))
+    assert rig.driver.observe(Query(owner=OWNER, keys=frozenset({lan.key})), rig.ctx()) == []
+
+
 def test_what_a_switch_that_is_down_still_holds_is_not_called_removed(one_rig: Rig) -> None:
     rig = one_rig
     (_, p1), (_, p2) = rig.machine(1), rig.machine(2)

@@ -136,6 +136,8 @@ class Controller:
             before = self._desired.programs.get(number)
             self._desired.leaving.add(number)
         hosts = (hosts_of(before) or self.switches.hosts()) & self.switches.hosts()
+        gone = self.switches.without_bridge(hosts, deadline)
+        hosts -= gone
         self.switches.await_ready(hosts, deadline)
         self._converger.converge(number, hosts, deadline, kind=ref.kind)
         away = sorted(hosts - set(self.switches.ready(hosts)))
@@ -147,7 +149,7 @@ class Controller:
                 hint=keeper.reason if keeper else "",
             )
         with self._lock:
-            self._desired.bury()
+            self._desired.bury(gone)
         self._converger.tidy_meters(hosts, deadline)
 
     def observe(self, query: Query, deadline: float) -> list[dict[str, Any]]:

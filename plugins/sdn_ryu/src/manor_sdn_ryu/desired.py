@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from manor.api import FlowProgram, SwitchLink, Topology
 from manor_sdn_ryu.facts import cookie_of, facts, hosts_of
@@ -55,10 +55,11 @@ class Desired:
             gone |= devices.difference(keeper.session.ports)
         return self.programs.effective(program, self.topology(), gone) if gone else program
 
-    def bury(self) -> None:
-        """Forget the leaving programs whose every switch is here: converging took their rules out."""
+    def bury(self, gone: Collection[str] = ()) -> None:
+        """Forget the leaving programs whose every switch is here or ``gone``: converging took their rules out."""
         for number in list(self.leaving):
-            if self._all_here(hosts_of(self.programs.get(number)) or self._switches.hosts()):
+            hosts = hosts_of(self.programs.get(number)) or self._switches.hosts()
+            if self._all_here(hosts.difference(gone)):
                 self.leaving.discard(number)
                 self.inherited.settle(number)
                 self.programs.drop(number)

@@ -207,9 +207,10 @@ class RyuSdn:
                 self._databases[tunnel.host].ensure_tunnel(tunnel, self._owner, ctx)
                 self._tunnelled.add(tunnel.device)
         until = time.monotonic() + min(_SEEN_S, ctx.remaining_s())
-        while any(tunnel.device not in there.get(tunnel.host, ()) for tunnel in new):
+        while unseen := [tunnel for tunnel in new if tunnel.device not in there.get(tunnel.host, ())]:
             if time.monotonic() > until:
-                raise Transient(f"the tunnels of {', '.join(sorted({t.host for t in new}))} do not come up")
+                which = ", ".join(f"from {tunnel.host} to {tunnel.peer}" for tunnel in unseen)
+                raise Transient(f"the switch does not show the tunnels that it was given: {which}")
             time.sleep(0.02)
             there = self._ports(ctx)
         ends = {(tunnel.host, tunnel.peer): tunnel for tunnel in needed}

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manor.api import CallContext
 from manor.errors import DriverError, Transient, Unauthorized
@@ -17,6 +17,9 @@ from manor_sdn_ryu.protocol import at_path
 from manor_sdn_ryu.runtime import Library
 from manor_sdn_ryu.session import Session
 from manor_sdn_ryu.tls import Credentials, dial
+
+if TYPE_CHECKING:
+    from manor_sdn_ryu.ovsdb import Ovsdb
 
 __all__ = ["Address", "Keeper"]
 
@@ -43,8 +46,16 @@ class Address:
 
     def is_userspace(self, timeout_s: float) -> bool:
         """Whether the bridge is known to have the userspace datapath. Raises DriverError."""
-        if not self.ovsdb:
+        return bool(self.ovsdb) and self._database().is_userspace(CallContext.within(timeout_s))
+
+    def has_no_bridge(self, timeout_s: float) -> bool:
+        """Whether the switch's database says that there is no such bridge."""
+        try:
+            return bool(self.ovsdb) and not self._database().has_bridge(CallContext.within(timeout_s))
+        except DriverError:
             return False
+
+    def _database(self) -> Ovsdb:
         from manor_sdn_ryu.config import SwitchConfig
         from manor_sdn_ryu.ovsdb import Ovsdb
 
@@ -52,7 +63,7 @@ class Address:
         switch = SwitchConfig(
             host=self.host, ovsdb=self.ovsdb, bridge=self.bridge, openflow=self.openflow, pki_dir=pki_dir
         )
-        return Ovsdb(switch).is_userspace(CallContext.within(timeout_s))
+        return Ovsdb(switch)
 
     @property
     def bridge_absent(self) -> str:

@@ -124,6 +124,10 @@ class Ovsdb:
         table = json.loads(self._vsctl(ctx, "--format=json", f"--columns={columns}", *query))
         return {row[0]: dict(zip(table["headings"], row, strict=True)) for row in table["data"]}
 
+    def has_bridge(self, ctx: CallContext) -> bool:
+        """Whether there is such a bridge."""
+        return self._bridge(ctx) is not None
+
     def is_userspace(self, ctx: CallContext) -> bool:
         """Whether the bridge is there and its datapath is Open vSwitch's own, not the kernel's."""
         return (self._bridge(ctx) or {}).get("datapath_type") == "netdev"

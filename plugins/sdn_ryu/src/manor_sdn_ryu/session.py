@@ -109,6 +109,9 @@ class Session:
                 pending.errors.append(message)
             case "OFPBarrierReply":
                 pending.done.set()
+            case "OFPPortDescStatsReply":
+                # Here, in the order in which the switch says it: a port event behind the list is newer than the list.
+                self._learn_ports(message)
             case _:
                 pending.replies.append(message)
 
@@ -125,6 +128,10 @@ class Session:
         self.alive = False
         for pending in list(self._waiting.values()):
             pending.done.set()
+
+    def _learn_ports(self, message: Any) -> None:
+        last = self.datapath.ofproto.OFPP_MAX
+        self.ports |= {_name(port): port.port_no for port in message.body if port.port_no < last}
 
     def _port(self, message: Any) -> None:
         ofp, port = self.datapath.ofproto, message.desc
@@ -148,16 +155,13 @@ class Session:
     def greet(self, timeout_s: float) -> None:
         """Ask for port events (a dialled switch sends none unasked) and learn the ports."""
         parser = self.datapath.ofproto_parser
-        replies = self._request(
+        self._request(
             [
                 _library(parser.OFPSetConfig(self.datapath, 0, 128)),
                 _library(parser.OFPPortDescStatsRequest(self.datapath, 0)),
             ],
             timeout_s,
         )
-        ports = [port for reply in replies for port in reply.body]
-        self.ports = {_name(port): port.port_no for port in ports if port.port_no < self.datapath.ofproto.OFPP_MAX}
-
         self._learn_meters(timeout_s)
 
     def _learn_meters(self, timeout_s: float) -> None:

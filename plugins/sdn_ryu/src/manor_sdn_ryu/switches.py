@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from manor.errors import Transient
+from manor_sdn_ryu.deadlines import left_s
 from manor_sdn_ryu.keeper import Address, Keeper
 from manor_sdn_ryu.runtime import Library
 from manor_sdn_ryu.session import Session
 
 __all__ = ["Switches"]
+
+_ASK_S = 2.5
 
 
 class Switches:
@@ -69,6 +72,15 @@ class Switches:
     def ready(self, hosts: Iterable[str]) -> list[str]:
         """Those of the hosts whose switch is connected now."""
         return [host for host in sorted(hosts) if (keeper := self._keepers.get(host)) and keeper.ready.is_set()]
+
+    def without_bridge(self, hosts: Iterable[str], deadline: float) -> set[str]:
+        """Those of the hosts whose bridge is gone, and with it every rule that it had."""
+        keepers = [self._keepers[host] for host in hosts if host in self._keepers]
+        return {
+            keeper.address.host
+            for keeper in keepers
+            if not keeper.ready.is_set() and keeper.address.has_no_bridge(max(0.1, min(_ASK_S, left_s(deadline))))
+        }
 
     def await_ready(self, hosts: Iterable[str], deadline: float) -> None:
         """Give switches that are away a moment to come back."""

@@ -1,0 +1,60 @@
+"""A switch whose ports change while it is greeted: none of it may be lost."""
+
+from __future__ import annotations
+
+import struct
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from manor_sdn_ryu.session import Session
+
+OFP = pytest.importorskip("os_ken.ofproto.ofproto_v1_3")
+PARSER = pytest.importorskip("os_ken.ofproto.ofproto_v1_3_parser")
+
+
+class Switch:
+    """Has one port when asked, and before the greeting's barrier is answered ``meanwhile`` happens to its ports."""
+
+    ofproto, ofproto_parser = OFP, PARSER
+    id, address = 1, "here"
+
+    def __init__(self, *meanwhile: tuple[int, str, int]) -> None:
+        self.session = Session(self)
+        self._meanwhile = meanwhile
+
+    def send(self, data: bytes) -> None:
+        while data:
+            _, kind, length, xid = struct.unpack_from("!BBHI", data)
+            if kind == OFP.OFPT_MULTIPART_REQUEST:
+                asked = struct.unpack_from("!H", data, 8)[0]
+                if asked == OFP.OFPMP_PORT_DESC:
+                    local = _port("manor-int", OFP.OFPP_LOCAL)
+                    self._told("OFPPortDescStatsReply", xid=xid, body=[_port("tap1", 1), local])
+                    for reason, name, number in self._meanwhile:
+                        self._told("OFPPortStatus", xid=0, reason=reason, desc=_port(name, number))
+                else:
+                    self._told("OFPMeterFeaturesStatsReply", xid=xid, body=[SimpleNamespace(max_meter=0)])
+            elif kind == OFP.OFPT_BARRIER_REQUEST:
+                self._told("OFPBarrierReply", xid=xid)
+            data = data[length:]
+
+    def _told(self, name: str, **what: Any) -> None:
+        self.session.deliver(type(name, (SimpleNamespace,), {})(**what))
+
+
+def _port(name: str, number: int) -> SimpleNamespace:
+    return SimpleNamespace(name=name.encode(), port_no=number)
+
+
+def test_a_port_that_comes_behind_the_list_of_ports_is_known() -> None:
+    switch = Switch((OFP.OFPPR_ADD, "mvx-1", 2))
+    switch.session.greet(5.0)
+    assert switch.session.ports == {"tap1": 1, "mvx-1": 2}
+
+
+def test_a_port_that_goes_behind_the_list_of_ports_is_gone() -> None:
+    switch = Switch((OFP.OFPPR_DELETE, "tap1", 1))
+    switch.session.greet(5.0)
+    assert switch.session.ports == {}
