@@ -315,12 +315,12 @@ def staged() -> Iterator[Lived]:
         _STAGE.clear()
 
 
-def live(histories: int, *, of: int | None = None, steps: int = 20) -> None:
-    """So many histories of up to so many events: those of this seed, or else the same ones each time.
+def live(histories: int, *, of: int, steps: int) -> None:
+    """So many histories of up to so many events, those of the seed ``of``.
 
     Raises what the shortest failing one raises, after hypothesis has printed it.
     """
-    machine = Histories if of is None else seed(of)(type("Histories", (Histories,), {}))
+    machine = seed(of)(type("Histories", (Histories,), {}))
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -329,7 +329,6 @@ def live(histories: int, *, of: int | None = None, steps: int = 20) -> None:
             deadline=None,
             database=None,
             print_blob=True,
-            derandomize=of is None,
             phases=[Phase.generate, Phase.shrink],
             suppress_health_check=list(HealthCheck),
         ),

@@ -14,6 +14,7 @@ from manor.errors import PlanRefused
 from manor.fakes import Fault
 from manor.lcm import endpoints, ns
 from manor.lcm.away import leave
+from manor.lcm.changing import modify_information
 from manor.lcm.healing import heal
 from manor.lcm.moving import move
 from manor.lcm.operate import operate
@@ -103,6 +104,9 @@ def test_its_function_moves_and_what_is_left_is_swept_when_it_is_back(site: Site
     after = site.run(operate(site.rt, "demo", ["client"], PowerState.STOPPED))
     assert after.state is COMPLETED, after.error
     assert after.orphans == moved.orphans, "what nobody could go for yet is told again"
+    described = modify_information(site.rt, "demo", "client", description="at the door")
+    assert site.run(described).orphans == moved.orphans, "also by what does nothing else"
+    assert ns.propose(site.rt, "demo", OperationKind.REPAIR).is_idle
 
     answers(site, host_1=True)
     found, silent = endpoints.orphans(site.rt)

@@ -136,7 +136,8 @@ def _put_in_anew(alarm: AlarmRecord, service: Service, now: Compared | None) -> 
     what, name = f"{alarm.probable_cause} on {alarm.resource_key}", service.name
     if now is None or not now.is_of(service):
         return HealDecision(action=HealAction.NONE, reason=f"{what}: its repair waits until {name} has been compared")
-    if other := next((key for key, _ in now.since_s if key not in flows_of(service)), None):
+    flows = flows_of(service)
+    if other := next((key for key, _ in now.since_s if key not in flows), None):
         reason = f"{what}; a repair would change {other} too: manor ns drift {name} --repair"
         return HealDecision(action=HealAction.ESCALATE, reason=reason)
     return FlowsAlone(action=HealAction.REPAIR, reason=what)

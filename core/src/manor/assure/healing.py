@@ -16,6 +16,7 @@ from manor.assure.settings import read_settings
 from manor.assure.sight import Service
 from manor.errors import ManorError, PlanRefused, UsageError
 from manor.lcm import ns
+from manor.lcm.away import LEAVE
 from manor.lcm.draining import nodes_of
 from manor.lcm.runtime import Runtime
 from manor.lcm.scaling import scale_ns, scale_vnf
@@ -98,9 +99,9 @@ def start_heal(
             proposal = ns.propose(rt, service.id, kind, wishes, overlook=kept)
     if all(verdict.is_of_flows for verdict in wanted):
         _refuse_others(proposal.plan, service)
-    if proposal.plan.steps:
+    if not proposal.is_idle:
         ns.start(rt, proposal, is_automatic=is_automatic, beside=beside)
-    return bool(proposal.plan.steps)
+    return not proposal.is_idle
 
 
 def still_read(
@@ -125,8 +126,9 @@ def still_read(
 
 def _refuse_others(plan: Plan, service: Service) -> None:
     """Raises PlanRefused where more than links and chains would change."""
-    changes = (step.key for step in plan.steps if step.verb in (Verb.ENSURE, Verb.REMOVE))
-    if other := next((key for key in changes if key not in flows_of(service)), None):
+    flows = flows_of(service)
+    changes = (step.key for step in plan.steps if step.verb in (Verb.ENSURE, Verb.REMOVE) and step.change != LEAVE)
+    if other := next((key for key in changes if key not in flows), None):
         raise PlanRefused(f"a repair would change {other} too", hint=f"manor ns drift {service.name} --repair")
 
 

@@ -99,11 +99,8 @@ def parted(
     )
 
 
-def with_left(
-    plan: Plan, parts: Parted, told: Iterable[Step], stored: DesiredState | None, *, is_last: bool = False
-) -> Plan:
-    """The plan with what it leaves, and what the last operation left (``told``) and nobody could go for since; that is
-    told by a plan that does anything, or ``is_last`` and nobody tells it after.
+def with_left(plan: Plan, parts: Parted, told: Iterable[Step], stored: DesiredState | None) -> Plan:
+    """The plan with what it leaves, and what the last operation left (``told``) and nobody could go for since.
 
     A removed link or chain is out of the switches that answer; the controller has the others let go of it later.
     """
@@ -114,7 +111,7 @@ def with_left(
         for step, one in zip(own, parts.left, strict=True)
     ]
     known = {(step.key, step.host) for step in (*plan.steps, *own) if step.verb is Verb.REMOVE}
-    again = [step for step in told if (step.key, step.host) not in known] if plan.steps or own or is_last else []
+    again = [step for step in told if (step.key, step.host) not in known]
     steps = (
         dataclasses.replace(step, spec={"forgiving": True})
         if step.verb is Verb.REMOVE and step.endpoint in parts.cut

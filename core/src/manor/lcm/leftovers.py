@@ -9,53 +9,44 @@ from typing import Any
 from manor.api import Observed, Phase, Plan, Step, Undo, Verb
 from manor.lcm.away import leave
 from manor.model.desired import DesiredState
-from manor.model.instance import NsInstance, OperationState
+from manor.model.instance import NsLcmOpOcc, OperationState
 
 __all__ = ["for_good", "left_behind", "left_over", "merged", "still_left", "where_left", "without_absent"]
 
 
-def left_behind(tx: Any, ns: NsInstance) -> DesiredState | None:
-    """What the last operation meant to make, where it did not complete: it may have left some of it."""
+def left_behind(tx: Any, last: NsLcmOpOcc | None) -> DesiredState | None:
+    """What a service's last operation meant to make, where it did not complete: it may have left some of it."""
     from manor.model.desired import desired_from_json
     from manor.store import operations
 
-    if (unfinished := _not_completed(tx, ns)) is None:
+    if last is None or last.state is OperationState.COMPLETED:
         return None
-    wanted = operations.target(tx, unfinished).get("desired")
+    wanted = operations.target(tx, last.id).get("desired")
     return desired_from_json(wanted) if wanted else None
 
 
-def where_left(tx: Any, ns: NsInstance) -> frozenset[str]:
+def where_left(tx: Any, last: NsLcmOpOcc | None) -> frozenset[str]:
     """Endpoints that the last operation was at, where it did not complete: a service that has nothing any more may have
     something there still."""
     from manor.store import operations
 
-    if (unfinished := _not_completed(tx, ns)) is None:
+    if last is None or last.state is OperationState.COMPLETED:
         return frozenset()
-    steps = (row.step for row in operations.steps(tx, unfinished))
+    steps = (row.step for row in operations.steps(tx, last.id))
     return frozenset(step.endpoint for step in steps if step.verb in (Verb.ENSURE, Verb.REMOVE))
 
 
-def still_left(tx: Any, ns: NsInstance) -> tuple[Step, ...]:
+def still_left(tx: Any, last: NsLcmOpOcc | None) -> tuple[Step, ...]:
     """What the last operation told as orphans, to be told again by the next one for as long as nobody can go for it."""
     from manor.store import operations
 
-    if not ns.last_operation or not (orphans := operations.get(tx, ns.last_operation).orphans):
+    if last is None or not last.orphans:
         return ()
-    steps = (row.step for row in operations.steps(tx, ns.last_operation) if row.step.key in orphans)
+    steps = (row.step for row in operations.steps(tx, last.id) if row.step.key in last.orphans)
     return tuple(
         leave(step.kind, step.key, step.endpoint, step.host)
         for step in {(s.key, s.host): s for s in steps if s.verb in (Verb.ENSURE, Verb.REMOVE)}.values()
     )
-
-
-def _not_completed(tx: Any, ns: NsInstance) -> str | None:
-    """The service's last operation, unless it completed."""
-    from manor.store import operations
-
-    if not ns.last_operation or operations.get(tx, ns.last_operation).state is OperationState.COMPLETED:
-        return None
-    return ns.last_operation
 
 
 def left_over(

@@ -152,9 +152,9 @@ def propose(
         stored = instances.desired(tx, ns.id)
         vnfs = instances.vnfs(tx, ns.id)
         busy = operations.active(tx, ns.id)
-        left = left_behind(tx, ns)
-        told = still_left(tx, ns)
-        also = where_left(tx, ns) if operation is OperationKind.TERMINATE else frozenset()
+        last = operations.get(tx, ns.last_operation) if ns.last_operation else None
+        left, told = left_behind(tx, last), still_left(tx, last)
+        also = where_left(tx, last) if operation is OperationKind.TERMINATE else frozenset()
         if wishes.nsd_package:
             package = packages.get(tx, wishes.nsd_package, kind=PackageKind.NS)
             ns = dataclasses.replace(ns, nsd_id=package.descriptor_id, nsd_package=package.id)
@@ -210,7 +210,7 @@ def propose(
     if wishes.action or not is_idle:
         plan = scripted(rt, plan, wishes, before=side(parts.previous, were), after=side(parts.target, vnfs))
     out_of_reach = [step for step in told if not view.answers(step.endpoint, step.host)]
-    plan = with_left(plan, parts, out_of_reach, stored, is_last=tolerant)
+    plan = with_left(plan, parts, out_of_reach, stored)
     findings = _reviewed(rt, ns, plan, tolerant=tolerant)
     return Proposal(
         ns=ns,
