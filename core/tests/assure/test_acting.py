@@ -134,7 +134,7 @@ def test_a_process_that_is_killed_once_it_has_begun_a_heal_has_said_so(
 
     site.world.destroy(site.node("web"))
     with monkeypatch.context() as patched:
-        patched.setattr(Recording, "tell", killed)  # what comes first after the operation
+        patched.setattr(Recording, "begun", killed)  # what comes first after the operation
         with pytest.raises(Killed):
             site.rounds(1)
     site.assurance = Assurance(site.rt, clock=site.clock)

@@ -130,5 +130,5 @@ class Acting:
                 self._recording.add(alarm, verdict, now_s)
             return ()
         for ruling, changed in said.told:
-            self._recording.tell(ruling, changed)
+            self._recording.begun(ruling, changed)
         return [ruling for ruling, _ in said.told]

@@ -156,7 +156,7 @@ def confirm(
     if flow is not None and flow.is_failing:
         signs.append(f"chain counters: of {flow.into:.0f} packets/s into it {flow.out_of:.0f} come out")
     signs += _stops_probes(service, key, rows)
-    peers = next(group for group in service.groups() if key in group)
+    peers = next(group for group in service.groups().values() if key in group)
     signs += _stands_alone(key, blamed, [peer for peer in peers if peer != key], rows)
     return tuple(signs)
 

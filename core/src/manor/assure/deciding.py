@@ -187,9 +187,8 @@ def _blast(situation: Situation, targets: Sequence[str]) -> str:
 
 def _stand_ins(service: Service) -> Iterator[tuple[str, Collection[str]]]:
     """Machines that stand in for each other, and what they are together: a VDU, a position of a chain."""
-    vdus = {node.key: dict(node.labels).get("vdu", "") for _, node in service.nodes()}
-    for members in service.groups():
-        yield vdus[members[0]] or "its group", members
+    for (_, vdu), members in service.groups().items():
+        yield vdu or "its group", members
     for _, chain in service.chains():
         for position in chain.positions:
             yield position.name, {node for element in position.elements for node in nodes_of(element)}

@@ -105,14 +105,17 @@ class Recording:
         if then.said != last.said:
             with self._rt.store.begin() as tx:
                 changed = alarms.add_ruling(tx, ruling)
-            self.tell(ruling, changed)
+            self._tell(ruling, changed)
         self._last[alarm.id] = then
 
-    def tell(self, ruling: Ruling, changed: AlarmRecord | None) -> None:
-        """Tell of a ruling that is written down, and of its alarm where that has ``changed`` with it."""
+    def begun(self, ruling: Ruling, changed: AlarmRecord | None) -> None:
+        """Take up a ruling that was written down with its operation, and its alarm where that has ``changed`` too."""
+        self._tell(ruling, changed)
+        self._last[ruling.alarm_id] = self._last.get(ruling.alarm_id, _Last()).then(ruling)
+
+    def _tell(self, ruling: Ruling, changed: AlarmRecord | None) -> None:
         if changed is not None:
             self._rt.plugins.emit_alarm_event(to_event(changed))
-        self._last[ruling.alarm_id] = self._last.get(ruling.alarm_id, _Last()).then(ruling)
         self.counts[str(ruling.action), str(ruling.outcome)] += 1
         level = logging.WARNING if ruling.is_a_persons else logging.INFO
         _log.log(level, "alarm %s: %s %s: %s", ruling.alarm_id, ruling.action, ruling.outcome, ruling.reason)

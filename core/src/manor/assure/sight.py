@@ -69,12 +69,12 @@ class Service:
             if isinstance(resource.spec, NodeSpec):
                 yield resource.endpoint, resource.spec
 
-    def groups(self) -> list[list[str]]:
-        """Keys of its machines, those of one VDU of one VNF together."""
+    def groups(self) -> dict[tuple[str, str], list[str]]:
+        """Keys of its machines by VNF and VDU."""
         groups: dict[tuple[str, str], list[str]] = {}
         for _, node in self.nodes():
             groups.setdefault((vnf_of(node.key), dict(node.labels).get("vdu", "")), []).append(node.key)
-        return list(groups.values())
+        return groups
 
     def segments(self) -> Iterator[tuple[str, SegmentSpec]]:
         """Virtual links with their controller."""

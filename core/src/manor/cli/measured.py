@@ -65,13 +65,17 @@ def courses(rows: Sequence[HistoryRow]) -> dict[str, list[float | None]]:
 
 def resource_of(s: Session, series: Series) -> str:
     """The resource's key; a Prometheus knows its labels only."""
+    if series.key != series.name:
+        return series.key
     return next((one.key for one in _subjects(s) if _is_named(series, one)), series.key)
 
 
 def _series_of(s: Session, kept: Kept, key: str) -> Series | None:
+    known = kept.subjects()
+    if (own := next((one for one in known if one.key == key), None)) is not None:
+        return own
     subject = next((one for one in _subjects(s) if one.key == key), None)
-    found = (one for one in kept.subjects() if one.key == key or (subject is not None and _is_named(one, subject)))
-    return next(found, None)
+    return next((one for one in known if subject is not None and _is_named(one, subject)), None)
 
 
 def _subjects(s: Session) -> list[Subject]:
@@ -101,10 +105,15 @@ def pictured(
     from manor.cli.charts import Panel, Shade
     from manor.telemetry.kpis import unit_of
 
-    times, known = [row.time_s for row in rows], courses(rows)
-    accused = blamed(chosen, alarms)
+    times, accused = [row.time_s for row in rows], blamed(chosen, alarms)
     panels = [
-        Panel(kpi=name, unit=unit_of(name), times_s=times, values=known[name], blamed=name in accused)
+        Panel(
+            kpi=name,
+            unit=unit_of(name),
+            times_s=times,
+            values=[row.values.get(name) for row in rows],
+            blamed=name in accused,
+        )
         for name in chosen
     ]
     shades = [

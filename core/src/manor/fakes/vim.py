@@ -128,7 +128,7 @@ class FakeVim:
         """Remove from ``ref.host``, or wherever it is. Raises Conflict while something uses it."""
         self._begin("remove", ref.kind, ref.key, ctx)
         with self.world.change() as state:
-            if any(not host.reachable and ref.host in ("", host.name) for host in state.hosts):
+            if _may_be_away(ref, state):
                 raise Transient(f"{ref.kind} {ref.key}: its host: {_AWAY}", retry_after_s=0.01)
             for native in _find(ref, self._owner, state):
                 if using := users(native.spec, state):
@@ -247,7 +247,7 @@ class FakeVim:
 
     def _nodes(self, ref: ResourceRef, state: State) -> list[Native]:
         found = _find(ref, self._owner, state)
-        if any(not host.reachable and ref.host in ("", host.name) for host in state.hosts) and not found:
+        if not found and _may_be_away(ref, state):
             raise Transient(f"{ref.kind} {ref.key}: whether it is there: {_AWAY}", retry_after_s=0.01)
         if not found:
             raise NotFound(f"{ref.kind} {ref.key} is not there")
@@ -307,6 +307,11 @@ def _find(ref: ResourceRef, owner: str, state: State) -> list[Native]:
 def _reachable(spec: ResourceSpec, state: State) -> bool:
     host = getattr(spec, "host", "")
     return any(h.reachable for h in state.hosts if h.name == host)
+
+
+def _may_be_away(ref: ResourceRef, state: State) -> bool:
+    """Whether a host that cannot be reached may have it."""
+    return any(not host.reachable and ref.host in ("", host.name) for host in state.hosts)
 
 
 def _host(host: FakeHost, state: State) -> Host:

@@ -176,10 +176,13 @@ def _unclaimed(rt: Runtime, found: list[Orphan]) -> tuple[list[Orphan], dict[str
         return ref.key.partition("/")[0] in claims.busy or (host is not None and host in ("", ref.host))
 
     spare = [orphan for orphan in found if not is_claimed(orphan)]
-    flows = [one for one in spare if one.observed.ref.kind in _FLOWS]
-    known, silent = _claimed_ids(rt, {one.endpoint for one in flows}, claims)
-    unsure = [one for one in flows if one.endpoint in silent]
-    return [one for one in spare if (one.endpoint, one.observed.native_id) not in known and one not in unsure], silent
+    known, silent = _claimed_ids(rt, {one.endpoint for one in spare if one.observed.ref.kind in _FLOWS}, claims)
+
+    def is_sure(orphan: Orphan) -> bool:
+        unsaid = orphan.endpoint in silent and orphan.observed.ref.kind in _FLOWS
+        return not unsaid and (orphan.endpoint, orphan.observed.native_id) not in known
+
+    return [orphan for orphan in spare if is_sure(orphan)], silent
 
 
 def _claimed_ids(rt: Runtime, sdns: set[str], claims: _Claims) -> tuple[set[tuple[str, str]], dict[str, str]]:
