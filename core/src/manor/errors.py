@@ -129,7 +129,7 @@ class Transient(DriverError):
 
 
 class Unreachable(Transient):
-    """Not all hosts that were to be looked at answer: what is on them is neither there nor gone, but unknown.
+    """Not all hosts that were asked for answer: what is on them is neither there nor gone, but unknown.
 
     ``hosts`` says why, by name; ``found`` is what the others have.
     """

@@ -137,6 +137,13 @@ def test_the_service_ends_and_names_what_it_could_not_reach(site: Site) -> None:
     assert there(site) == []
 
 
+def test_a_controller_with_a_switch_away_is_asked_again_after_a_hiccup(site: Site) -> None:
+    site.world.inject(Fault(verb="remove", kind="segment", error="Transient"), Fault(verb="remove", kind="chain"))
+    ended = site.run(ns.propose(site.rt, "demo", OperationKind.TERMINATE))
+    assert ended.state is PARTIALLY, ended.error
+    assert [one.spec.key for one in site.world.natives() if one.spec.kind in ("segment", "chain")] == []
+
+
 def test_orphans_elsewhere_are_found_while_it_is_away(site: Site) -> None:
     site.run(ns.propose(site.rt, "demo", OperationKind.TERMINATE))
     ns.delete(site.rt, "demo")

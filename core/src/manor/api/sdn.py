@@ -181,7 +181,11 @@ class Sdn(Protocol):
         ...
 
     def remove(self, ref: ResourceRef, ctx: CallContext) -> None:
-        """Take every rule of this key out of every switch. Absent is success."""
+        """Take every rule of this key out of every switch. Absent is success.
+
+        Raises Unreachable naming the hosts whose switches are away: it is out of the others by then, and goes out of
+        these as soon as they are back.
+        """
         ...
 
     def close(self) -> None:

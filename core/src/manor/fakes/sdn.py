@@ -26,7 +26,7 @@ from manor.api import (
     TraceHop,
     spec_from_json,
 )
-from manor.errors import NotFound, Permanent, Unsupported
+from manor.errors import NotFound, Permanent, Unreachable, Unsupported
 from manor.fakes.compiler import compile_chain, compile_segment
 from manor.fakes.faults import Moment, When
 from manor.fakes.openflow import Fabric, Value
@@ -130,7 +130,12 @@ class FakeSdn:
         """Forget the program. Absent is success."""
         self._begin("remove", ref.kind, ref.key, ctx)
         with self.world.change() as state:
-            state.natives.pop((self._owner, str(ref.kind), ref.key, ""), None)
+            native = state.natives.pop((self._owner, str(ref.kind), ref.key, ""), None)
+            named = {host for host, _ in _named(native.program)} if native and native.program else set()
+            away = sorted(host.name for host in state.hosts if host.name in named and not host.reachable)
+        if away:
+            why = f"{ref.kind} {ref.key}: its rules go as soon as {', '.join(away)} is back"
+            raise Unreachable(why, hosts=dict.fromkeys(away, "the fake's host is down"), retry_after_s=0.01)
         self._end("remove", ref.kind, ref.key, ctx)
 
     def close(self) -> None:

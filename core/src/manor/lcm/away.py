@@ -39,8 +39,8 @@ class Parted:
     """The hosts that it has something on."""
     left: tuple[DesiredResource, ...] = ()
     """What should go, and is there or was."""
-    cut: frozenset[str] = frozenset()
-    """Controllers with switches that do not answer."""
+    cut: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Hosts whose switches do not answer, by the endpoint of their controller."""
     notes: tuple[str, ...] = ()
 
 
@@ -94,7 +94,7 @@ def parted(
         observed=seen,
         silent={place: why for place, why in silent.items() if place in {_place(one) for one in away}},
         left=left,
-        cut=frozenset(endpoint for endpoint, hosts in cut.items() if hosts),
+        cut={endpoint: hosts for endpoint, hosts in cut.items() if hosts},
         notes=tuple(_notes(away, left, silent)),
     )
 
@@ -113,7 +113,7 @@ def with_left(plan: Plan, parts: Parted, told: Iterable[Step], stored: DesiredSt
     known = {(step.key, step.host) for step in (*plan.steps, *own) if step.verb is Verb.REMOVE}
     again = [step for step in told if (step.key, step.host) not in known]
     steps = (
-        dataclasses.replace(step, spec={"forgiving": True})
+        dataclasses.replace(step, spec={"without": sorted(parts.cut[step.endpoint])})
         if step.verb is Verb.REMOVE and step.endpoint in parts.cut
         else step
         for step in plan.steps

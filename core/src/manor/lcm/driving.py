@@ -37,6 +37,7 @@ from manor.errors import (
     ManorError,
     Permanent,
     Transient,
+    Unreachable,
     Unsupported,
 )
 from manor.lcm.chainprobe import fault, probe_chain, probes
@@ -190,8 +191,8 @@ class Driving:
         try:
             ref = ResourceRef(kind=ResourceKind(step.kind), key=step.key, host=step.host)
             self.rt.driver(step.endpoint).remove(ref, ctx)
-        except Transient as error:
-            if not _is_forgiving(step):
+        except Unreachable as error:
+            if not error.hosts.keys() <= set((step.spec or {}).get("without", ())):
                 raise
             ctx.log.warning("%s: %s", step.id, error.message)
 

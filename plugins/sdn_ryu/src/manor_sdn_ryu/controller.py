@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from manor.api import ChainSpec, FlowProgram, Query, ResourceKind, ResourceRef, SwitchLink, spec_to_json
-from manor.errors import NotFound, Permanent, Transient, Unsupported
+from manor.errors import NotFound, Permanent, Unreachable, Unsupported
 from manor_sdn_ryu import changes
 from manor_sdn_ryu.audit import Auditor, Repairs
 from manor_sdn_ryu.converger import Converger
@@ -142,11 +142,12 @@ class Controller:
         self._converger.converge(number, hosts, deadline, kind=ref.kind)
         away = sorted(hosts - set(self.switches.ready(hosts)))
         if away:
-            keeper = self.switches.get(away[0])
-            raise Transient(
+            why = {host: keeper.reason for host in away if (keeper := self.switches.get(host))}
+            raise Unreachable(
                 f"{ref.kind} {ref.key}: the switch of host {', '.join(away)} is not connected;"
                 " its rules go as soon as it is back",
-                hint=keeper.reason if keeper else "",
+                hosts=why,
+                hint=next(iter(why.values())),
             )
         with self._lock:
             self._desired.bury(gone)

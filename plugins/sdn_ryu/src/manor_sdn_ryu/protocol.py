@@ -34,7 +34,7 @@ __all__ = [
 VERSION = 2
 LINE_MAX_BYTES = 64 * 1024 * 1024
 _PATH_MAX = 100
-_EXTRA = ("capability", "replace", "fields", "retry_after_s")
+_EXTRA = ("capability", "replace", "fields", "retry_after_s", "hosts")
 
 
 class WrongVersion(ValueError):
@@ -81,6 +81,8 @@ def raise_failure(answer: Mapping[str, Any]) -> None:
         cls = errors.Indeterminate
     given = answer.get("more") if isinstance(answer.get("more"), dict) else {}
     more = {name: value for name, value in (given or {}).items() if name in _EXTRA}
+    if cls is errors.Unreachable:
+        more.setdefault("hosts", {})
     raise cls(str(answer.get("message", "")), hint=str(answer.get("hint", "")), **more)
 
 
