@@ -61,3 +61,24 @@ def test_what_is_only_looked_at_is_not_affected() -> None:
     )
     body = occurrence(operation, OperationState.COMPLETED, 0.0, [Touched(key=WEB, change="check")]).body
     assert not [name for name in body if name.startswith("affected")]
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "change"),
+    [({"vlan": 7}, None, "ADD"), (None, {"vlan": 7}, "REMOVE"), ({"vlan": 8}, {}, "MODIFY")],
+)
+def test_what_became_of_a_sap(now: dict[str, Any] | None, before: dict[str, Any] | None, change: str) -> None:
+    operation = NsLcmOpOcc(
+        id="1", ns_id="0a0b0c0d", ns_name="demo", operation=OperationKind.UPDATE, state=OperationState.PROCESSING
+    )
+    inside = {"key": f"{WEB}/main-0/eth0"}
+
+    def link(sap: dict[str, Any] | None) -> dict[str, Any]:
+        outside = [] if sap is None else [{"key": "0a0b0c0d/sap/office", **sap}]
+        return {"kind": "segment", "ports": [inside, *outside, {"key": "0a0b0c0d/sap/lab"}]}
+
+    touched = Touched.by({"key": "0a0b0c0d/vl/lan", "change": "update", "spec": link(now), "before": link(before)})
+    body = occurrence(operation, OperationState.COMPLETED, 0.0, [touched]).body
+    assert body["affectedSap"] == [
+        {"sapInstanceId": "0a0b0c0d/sap/office", "sapName": "office", "changeType": change, "changeResult": "COMPLETED"}
+    ]

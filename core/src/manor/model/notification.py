@@ -6,13 +6,14 @@ A notification is written in the transaction of its change: what was committed i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from manor.api.plan import OperationKind
+from manor.api.resources import ResourceKind
 from manor.model.alarm import AlarmRecord
 from manor.model.instance import NsInstance, NsLcmOpOcc, OperationState, PackageInfo, PackageKind
 
@@ -102,6 +103,20 @@ class Touched:
 
     key: str
     change: str
+    saps: Mapping[str, Any] = field(default_factory=dict)
+    """A link's ports to the outside, by key, as they are to be; with ``saps_before``, as they were."""
+    saps_before: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def by(cls, step: Mapping[str, Any]) -> Touched:
+        """What a step touches, from its JSON."""
+        now, before = (_ports_outside(step.get(name) or {}) for name in ("spec", "before"))
+        return cls(key=step["key"], change=step.get("change", ""), saps=now, saps_before=before)
+
+
+def _ports_outside(spec: Mapping[str, Any]) -> dict[str, Any]:
+    ports = spec.get("ports", ()) if spec.get("kind") == ResourceKind.SEGMENT else ()
+    return {port["key"]: port for port in ports if port["key"].split("/")[1:2] == ["sap"]}
 
 
 _RESULT = frozenset(
@@ -235,12 +250,13 @@ def iso(time_s: float) -> str:
 
 
 def _affected(operation: NsLcmOpOcc, state: OperationState, touched: tuple[Touched, ...]) -> dict[str, Any]:
-    """affectedVnf, affectedVl and affectedVnffg, each resource once, in the order of the plan."""
+    """affectedVnf, affectedVl, affectedVnffg and affectedSap, each resource once, in the order of the plan."""
     result = _CHANGE_RESULT.get(state, "FAILED")
     named: Mapping[str, str] = operation.params.get("wishes", {}).get("vnf_operations", {})
     done: dict[str, set[str]] = {f"{operation.ns_id}/vnf/{name}": set() for name in named}
     """By VNF, what becomes of its resources."""
-    found: dict[str, dict[str, dict[str, Any]]] = {"affectedVnf": {}, "affectedVl": {}, "affectedVnffg": {}}
+    kinds = ("affectedVnf", "affectedVl", "affectedVnffg", "affectedSap")
+    found: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in kinds}
     for one in touched:
         parts = one.key.split("/")
         if len(parts) < 3 or one.change == "check":
@@ -253,6 +269,9 @@ def _affected(operation: NsLcmOpOcc, state: OperationState, touched: tuple[Touch
             found["affectedVl"].setdefault(
                 name, {"id": f"{parts[0]}/vl/{name}", "changeType": change, "changeResult": result}
             )
+            for key, sap_change in _sap_changes(one):
+                sap = {"sapInstanceId": key, "sapName": key.rpartition("/")[2], "changeType": sap_change}
+                found["affectedSap"][key] = {**sap, "changeResult": result}
         elif parts[1] == "chain":
             found["affectedVnffg"][one.key] = {
                 "vnffgInstanceId": one.key,
@@ -263,6 +282,14 @@ def _affected(operation: NsLcmOpOcc, state: OperationState, touched: tuple[Touch
         change = _vnf_change(operation, named.get(vnf_id.rpartition("/")[2]), changes)
         found["affectedVnf"][vnf_id] = {"vnfInstanceId": vnf_id, "changeType": change, "changeResult": result}
     return {name: list(items.values()) for name, items in found.items() if items}
+
+
+def _sap_changes(link: Touched) -> Iterator[tuple[str, str]]:
+    """changeType (ADD, REMOVE, MODIFY) of the SAPs at a link that are not as they were."""
+    for key in sorted(link.saps.keys() | link.saps_before.keys()):
+        now, before = link.saps.get(key), link.saps_before.get(key)
+        if now != before:
+            yield key, "ADD" if before is None else "REMOVE" if now is None else "MODIFY"
 
 
 def _vnf_change(operation: NsLcmOpOcc, wanted: str | None, changes: Collection[str]) -> str:

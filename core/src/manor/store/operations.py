@@ -219,7 +219,7 @@ def passed(tx: Connection, operation: NsLcmOpOcc, state: OperationState, time_s:
 def _touched(tx: Connection, operation_id: str) -> Iterator[Touched]:
     """What the steps touch, read when it is asked for: only a result says it."""
     for step in tx.execute(_TOUCHED, {"the_id": operation_id}).scalars():
-        yield Touched(key=step["key"], change=step.get("change", ""))
+        yield Touched.by(step)
 
 
 def write_steps(tx: Connection, operation_id: str, records: Sequence[tuple[int, StepRecord]]) -> None:
