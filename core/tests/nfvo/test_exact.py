@@ -1,5 +1,6 @@
 """The solver behind the balanced policy: finds what the quick way misses, breaks no rule, is as good as trying all."""
 
+import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 
@@ -36,10 +37,14 @@ def apart(*keys: str) -> PlacementRule:
 
 
 def is_allowed(
-    demands: Sequence[Demand], rules: Sequence[PlacementRule], candidates: Sequence[Candidate], hosts: Hosts
+    demands: Sequence[Demand],
+    rules: Sequence[PlacementRule],
+    candidates: Sequence[Candidate],
+    hosts: Hosts,
+    overcommit: float = 8.0,
 ) -> bool:
     """Whether each can be put where it is said, one after the other, with no objection."""
-    rooms = [Room.of(candidate, 8.0) for candidate in candidates]
+    rooms = [Room.of(candidate, overcommit) for candidate in candidates]
     board = Board.of(rooms, rules, demands, {})
     for one in demands:
         room = board.rooms[hosts[one.key]]
@@ -150,3 +155,58 @@ def test_a_location_by_site_is_kept() -> None:
     assert placed.hosts["a"] == ("b", "l1")
     (why,) = Balanced().place([demand("a", 1, wanted_site="nice")], [], sites(0.0, 0), {}).refused.values()
     assert "not at site nice" in why
+
+
+def test_the_solver_dedicates_cpus_and_heeds_what_a_host_lacks() -> None:
+    """Three of three CPUs and two of two fit on two hosts of five and eight only if put right, with one that shares."""
+    hosts = [
+        dataclasses.replace(
+            host(name, memory, support={"node": "full", "cpu-pinning": "full", "uefi": "full"}),
+            host=Host(name=name, vcpus=vcpus, memory_free_bytes=memory * MIB, lacks=lacks),
+        )
+        for name, memory, vcpus, lacks in (("h1", 900, 5, {}), ("h2", 800, 8, {"uefi": "no firmware"}))
+    ]
+    sizes = (3, 3, 3, 2, 2)
+    demands = [
+        dataclasses.replace(demand(f"d{n}", 10 + n, needs=("cpu-pinning",)), vcpus=size) for n, size in enumerate(sizes)
+    ]
+    demands[0] = dataclasses.replace(demands[0], needs=("cpu-pinning", "uefi"))
+    rooms = [Room.of(candidate, 8.0) for candidate in hosts]
+    found = exact.solve(demands, [], rooms, {}, demands)
+    assert found is not None
+    assert is_allowed(demands, [], hosts, found)
+    assert found["d0"] == ("lab", "h1")
+    shares = dataclasses.replace(demand("s", 1), needs=())
+    assert exact.solve([*demands, shares], [], rooms, {}, demands) is None, "every CPU is somebody's own"
+    assert Balanced().place([*demands, shares], [], hosts, {}).refused
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    wanted=st.lists(st.tuples(st.integers(1, 4), st.booleans()), min_size=1, max_size=5),
+    cpus=st.lists(st.tuples(st.integers(1, 8), st.integers(0, 8)), min_size=1, max_size=2),
+    overcommit=st.sampled_from([1.0, 1.5, 2.0]),
+)
+def test_solver_and_quick_way_count_cpus_alike(
+    wanted: list[tuple[int, bool]], cpus: list[tuple[int, int]], overcommit: float
+) -> None:
+    demands = [
+        dataclasses.replace(demand(f"d{n}", 1, needs=("cpu-pinning",) if is_pinned else ()), vcpus=vcpus)
+        for n, (vcpus, is_pinned) in enumerate(wanted)
+    ]
+    candidates = [
+        dataclasses.replace(
+            host(f"h{n}", 100, support={"cpu-pinning": "full"}),
+            host=Host(name=f"h{n}", vcpus=total, vcpus_used=used, memory_free_bytes=100 * MIB),
+        )
+        for n, (total, used) in enumerate(cpus)
+    ]
+    names = [candidate.host.name for candidate in candidates]
+    every = (
+        {one.key: ("lab", name) for one, name in zip(demands, chosen, strict=True)}
+        for chosen in itertools.product(names, repeat=len(demands))
+    )
+    possible = any(is_allowed(demands, [], candidates, hosts, overcommit) for hosts in every)
+    found = exact.solve(demands, [], [Room.of(one, overcommit) for one in candidates], {}, demands)
+    assert (found is not None) == possible
+    assert found is None or is_allowed(demands, [], candidates, found, overcommit)

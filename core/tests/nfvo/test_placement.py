@@ -188,3 +188,48 @@ def test_affinity_and_anti_affinity_at_every_scope(scope: AffinityScope, togethe
             allowed = {other.host.name for other in free} & {one.host.name, "h1"}
             chosen = alone.hosts.get("b", ("", ""))[1]
             assert chosen in allowed if allowed else "affinity" in alone.refused["b"], (anti, one.host.name)
+
+
+def with_cpus(name: str, memory: int, **more: object) -> Candidate:
+    """A host of eight CPUs that dedicates them."""
+    made = host(name, memory)
+    small = dataclasses.replace(made.host, vcpus=8, **more)  # type: ignore[arg-type]
+    return dataclasses.replace(made, host=small, support={"node": "full", "cpu-pinning": "full", "hugepages": "full"})
+
+
+def pinned(key: str, vcpus: int = 4) -> Demand:
+    return dataclasses.replace(demand(key, needs=("node", "cpu-pinning")), vcpus=vcpus)
+
+
+BOTH_WAYS = pytest.mark.parametrize("exact_up_to", [0, 5000])
+
+
+@BOTH_WAYS
+def test_who_needs_huge_pages_goes_to_the_host_that_has_them_though_it_is_the_fuller_one(exact_up_to: int) -> None:
+    hosts = [with_cpus("empty", 900, lacks={"hugepages": "none set aside"}), with_cpus("full", 100)]
+    policy = Balanced(exact_up_to=exact_up_to)
+    wanted = [demand("a", needs=("node", "hugepages"))]
+    assert policy.place(wanted, [], hosts, {}).hosts == {"a": ("lab", "full")}
+    why = policy.place(wanted, [], hosts[:1], {}).refused["a"]
+    assert why.startswith("lab/empty: host empty lacks hugepages (none set aside)")
+    assert why.endswith("nearest: lab/empty, with asking for no hugepages")
+
+
+@BOTH_WAYS
+def test_dedicated_cpus_are_promised_once(exact_up_to: int) -> None:
+    policy = Balanced(exact_up_to=exact_up_to)
+    placed = policy.place([pinned(f"d{n}") for n in range(8)], [], [with_cpus("h1", 9000)], {})
+    assert (len(placed.hosts), len(placed.refused)) == (2, 6)
+    assert "CPU: 4 dedicated wanted, 0 left" in placed.refused["d7"]
+    assert placed.refused["d7"].endswith("nearest: lab/h1, with 4 more CPUs free")
+
+
+def test_those_who_share_cpus_leave_what_they_take_of_them() -> None:
+    three_shared = with_cpus("h1", 900, vcpus_used=24)  # a CPU for every eight of them
+    assert not Balanced().place([pinned("a", 5)], [], [three_shared], {}).refused
+    assert "5 left" in Balanced().place([pinned("a", 6)], [], [three_shared], {}).refused["a"]
+    stand = with_cpus("h1", 900, vcpus_used=6, vcpus_dedicated=6)
+    assert "CPU: 4 dedicated wanted, 2 left" in Balanced().place([pinned("a")], [], [stand], {}).refused["a"]
+    many = dataclasses.replace(demand("a"), vcpus=17)
+    why = Balanced().place([many], [], [stand], {}).refused["a"]
+    assert "CPU: 17 wanted, 16 left at overcommit 8" in why

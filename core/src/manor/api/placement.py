@@ -88,7 +88,7 @@ class Candidate:
     vim: str
     host: Host
     support: Mapping[str, str] = field(default_factory=dict)
-    """The VIM's capabilities."""
+    """What can be had on this host: the VIM's capabilities, without what the host lacks."""
     site: str = ""
     """NFVI-PoP; empty where each VIM is its own."""
     site_links: Mapping[str, SiteLink] = field(default_factory=dict)

@@ -57,7 +57,11 @@ class VimCapability(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Host:
-    """A compute host's size and what is free of it, as observed now."""
+    """A compute host's size and what is free of it, as observed now.
+
+    Free is what can still be promised. What was promised is not free: memory that a running node has not touched yet,
+    all of a node of ours that is off, and what a thin volume may still grow by.
+    """
 
     name: str
     accelerator: str = ""
@@ -65,7 +69,9 @@ class Host:
     vcpus: int = 0
     """Physical CPUs (threads)."""
     vcpus_used: int = 0
-    """Virtual CPUs of all running nodes, ours or not."""
+    """Virtual CPUs of all running nodes, ours or not, and of ours that are off."""
+    vcpus_dedicated: int = 0
+    """Physical CPUs that a node each has to itself; ``vcpus_used`` counts them too."""
     memory_bytes: int = 0
     memory_free_bytes: int = 0
     storage_bytes: int = 0
@@ -75,6 +81,8 @@ class Host:
     reachable: bool = True
     reason: str = ""
     """Why it is not reachable, or what is degraded."""
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    """Capabilities of the VIM that cannot be had on this host, and why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -30,12 +30,15 @@ class Amount:
     """Room on one host."""
 
     vcpus: int = 0
+    vcpus_dedicated: int = 0
+    """Of these, so many that have a physical CPU each."""
     memory_bytes: int = 0
     storage_bytes: int = 0
 
     def __add__(self, other: Amount) -> Amount:
         return Amount(
             vcpus=self.vcpus + other.vcpus,
+            vcpus_dedicated=self.vcpus_dedicated + other.vcpus_dedicated,
             memory_bytes=self.memory_bytes + other.memory_bytes,
             storage_bytes=self.storage_bytes + other.storage_bytes,
         )
@@ -68,7 +71,10 @@ def needed(steps: Iterable[Step]) -> dict[Place, Amount]:
         if step.verb is not Verb.ENSURE or step.change != "create" or step.spec is None:
             continue
         if step.kind == ResourceKind.NODE:
-            amount = Amount(vcpus=step.spec["vcpus"], memory_bytes=step.spec["memory_bytes"])
+            vcpus, dedicated = step.spec["vcpus"], step.spec["cpu"]["dedicated"]
+            amount = Amount(
+                vcpus=vcpus, vcpus_dedicated=vcpus if dedicated else 0, memory_bytes=step.spec["memory_bytes"]
+            )
         elif step.kind == ResourceKind.VOLUME:
             amount = Amount(storage_bytes=step.spec["size_bytes"])
         else:
@@ -106,6 +112,7 @@ def set_aside(candidates: Iterable[Candidate], held: Held) -> tuple[Candidate, .
             host=replace(
                 host,
                 vcpus_used=host.vcpus_used + taken.vcpus,
+                vcpus_dedicated=host.vcpus_dedicated + taken.vcpus_dedicated,
                 memory_free_bytes=host.memory_free_bytes - taken.memory_bytes,
                 storage_free_bytes=host.storage_free_bytes - taken.storage_bytes,
             ),

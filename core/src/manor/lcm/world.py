@@ -19,6 +19,7 @@ from manor.api import (
     ResourceKind,
     ResourceRef,
     Subnet,
+    Support,
 )
 from manor.errors import DriverError, ManorError, Unreachable
 from manor.lcm.runtime import Runtime
@@ -176,7 +177,10 @@ def candidates(rt: Runtime, vims: Iterable[str]) -> tuple[Candidate, ...]:
         except DriverError as error:
             return [Candidate(vim=name, host=Host(name="*", reachable=False, reason=error.message))]
         support = {capability: str(level) for capability, level in capabilities.support.items()}
-        return [Candidate(vim=name, host=host, support=support) for host in capabilities.hosts]
+        return [
+            Candidate(vim=name, host=host, support=support | dict.fromkeys(host.lacks, Support.UNSUPPORTED))
+            for host in capabilities.hosts
+        ]
 
     return tuple(candidate for found in _at_once(ask, list(vims)) for candidate in found)
 

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from manor.api.placement import AffinityScope, Candidate, Demand, LinkNeed, PlacementRule
+from manor.api.vim import VimCapability
 
-__all__ = ["Board", "Objection", "Room", "because", "scopes"]
+__all__ = ["Board", "Objection", "Room", "because", "is_dedicated", "scopes"]
 
 _MIB = 1 << 20
 
@@ -21,7 +22,12 @@ class Room:
     """What is left on a candidate while placing."""
 
     candidate: Candidate
-    vcpus: float
+    overcommit: float
+    """Virtual CPUs per physical one."""
+    cpus: int
+    """Physical CPUs that nobody has to itself."""
+    shared: int
+    """Virtual CPUs that share them."""
     memory_bytes: int
     storage_bytes: int
     taken: int = 0
@@ -32,10 +38,17 @@ class Room:
         host = candidate.host
         return cls(
             candidate=candidate,
-            vcpus=host.vcpus * cpu_overcommit - host.vcpus_used,
+            overcommit=cpu_overcommit,
+            cpus=host.vcpus - host.vcpus_dedicated,
+            shared=max(0, host.vcpus_used - host.vcpus_dedicated),
             memory_bytes=host.memory_free_bytes,
             storage_bytes=host.storage_free_bytes,
         )
+
+    @property
+    def vcpus(self) -> float:
+        """Virtual CPUs that still find room."""
+        return self.cpus * self.overcommit - self.shared
 
     @property
     def place(self) -> tuple[str, str]:
@@ -110,7 +123,10 @@ class Board:
         """Take the room."""
         room.memory_bytes -= demand.memory_bytes
         room.storage_bytes -= demand.storage_bytes
-        room.vcpus -= demand.vcpus
+        if is_dedicated(demand):
+            room.cpus -= demand.vcpus
+        else:
+            room.shared += demand.vcpus
         room.taken += 1
         self.hosts[demand.key] = room.place
         self._reach(demand, room.candidate.pop)
@@ -123,7 +139,7 @@ class Board:
                 self.spent[way] = self.spent.get(way, 0) + need.bitrate_bps
             reached.add(site)
 
-    def objections(self, demand: Demand, room: Room, overcommit: float = 0.0) -> Iterator[Objection]:
+    def objections(self, demand: Demand, room: Room) -> Iterator[Objection]:
         """Everything that speaks against this host; the first is the plainest."""
         host, (vim, name) = room.candidate.host, room.place
         if not host.reachable:
@@ -137,10 +153,13 @@ class Board:
             yield Objection(
                 why=f"not at site {demand.wanted_site}", relaxed=f"allowed at site {room.candidate.pop}", cost=1.0
             )
-        missing = ", ".join(need for need in demand.needs if room.candidate.support.get(need) != "full")
+        lacking = [need for need in demand.needs if need in host.lacks]
+        missing = [need for need in demand.needs if need in host.lacks or room.candidate.support.get(need) != "full"]
         if missing:
-            yield Objection(why=f"VIM {vim} cannot do {missing}", relaxed=f"asking for no {missing}", cost=2.0)
-        yield from _short(demand, room, overcommit)
+            reasons = ", ".join(f"{need} ({host.lacks[need]})" for need in lacking)
+            why = f"host {name} lacks {reasons}" if lacking else f"VIM {vim} cannot do {', '.join(missing)}"
+            yield Objection(why=why, relaxed=f"asking for no {', '.join(missing)}", cost=2.0)
+        yield from _short(demand, room)
         yield from self._rules(demand, room)
         for need in demand.links:
             yield from self._ways(need, room.candidate)
@@ -210,7 +229,12 @@ def because(objections: Mapping[tuple[str, str], Sequence[Objection]]) -> str:
     return f"{reasons}; nearest: {'/'.join(nearest)}, with {relaxed}"
 
 
-def _short(demand: Demand, room: Room, overcommit: float) -> Iterator[Objection]:
+def is_dedicated(demand: Demand) -> bool:
+    """Whether each of its virtual CPUs has a physical one to itself."""
+    return VimCapability.CPU_PINNING in demand.needs
+
+
+def _short(demand: Demand, room: Room) -> Iterator[Objection]:
     for what, wanted, free in (
         ("memory", demand.memory_bytes, room.memory_bytes),
         ("storage", demand.storage_bytes, room.storage_bytes),
@@ -219,8 +243,12 @@ def _short(demand: Demand, room: Room, overcommit: float) -> Iterator[Objection]
             why = f"{what}: {wanted >> 20} MiB wanted, {max(0, free) >> 20} MiB free"
             short = -(-(wanted - free) // _MIB)
             yield Objection(why=why, relaxed=f"{short} MiB more {what} free", cost=(wanted - free) / wanted)
-    if demand.vcpus > room.vcpus:
-        left = max(0, int(room.vcpus))
-        why = f"CPU: {demand.vcpus} wanted, {left} left at overcommit {overcommit:g}"
-        short = math.ceil(demand.vcpus - room.vcpus)
-        yield Objection(why=why, relaxed=f"{short} more virtual CPUs free", cost=short / demand.vcpus)
+    if is_dedicated(demand):
+        vcpus, what = room.cpus - math.ceil(room.shared / room.overcommit), "CPUs"
+        wanted, at = f"{demand.vcpus} dedicated", ""
+    else:
+        vcpus, what = math.floor(room.vcpus), "virtual CPUs"
+        wanted, at = str(demand.vcpus), f" at overcommit {room.overcommit:g}"
+    if demand.vcpus > vcpus:
+        why, more = f"CPU: {wanted} wanted, {max(0, vcpus)} left{at}", demand.vcpus - vcpus
+        yield Objection(why=why, relaxed=f"{more} more {what} free", cost=more / demand.vcpus)

@@ -95,7 +95,7 @@ class Balanced:
             fitting = (rank for rank in ranks if not any(board.objections(demand, rooms[rank[-1]])))
             chosen = next(fitting, None)
             if chosen is None:
-                whys = {room.place: list(board.objections(demand, room, self.cpu_overcommit)) for room in rooms}
+                whys = {room.place: list(board.objections(demand, room)) for room in rooms}
                 refused[demand.key] = told[wish] = because(whys)
                 continue
             is_only = next(fitting, None) is None
