@@ -245,10 +245,10 @@ def _short(demand: Demand, room: Room) -> Iterator[Objection]:
             yield Objection(why=why, relaxed=f"{short} MiB more {what} free", cost=(wanted - free) / wanted)
     if is_dedicated(demand):
         vcpus, what = room.cpus - math.ceil(room.shared / room.overcommit), "CPUs"
-        wanted, at = f"{demand.vcpus} dedicated", ""
+        asked, at = f"{demand.vcpus} dedicated", ""
     else:
         vcpus, what = math.floor(room.vcpus), "virtual CPUs"
-        wanted, at = str(demand.vcpus), f" at overcommit {room.overcommit:g}"
+        asked, at = str(demand.vcpus), f" at overcommit {room.overcommit:g}"
     if demand.vcpus > vcpus:
-        why, more = f"CPU: {wanted} wanted, {max(0, vcpus)} left{at}", demand.vcpus - vcpus
+        why, more = f"CPU: {asked} wanted, {max(0, vcpus)} left{at}", demand.vcpus - vcpus
         yield Objection(why=why, relaxed=f"{more} more {what} free", cost=more / demand.vcpus)
