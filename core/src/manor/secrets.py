@@ -7,8 +7,10 @@ own gets no file of ours.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -64,14 +66,22 @@ def read_secret(path: str) -> str:
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """The text without the secrets in it, nor a line of one, nor the start of one that the text's end cuts off."""
-    parts = {part for secret in secrets for part in (secret, *_long_lines(secret))}
+    """The text without the secrets in it, nor a line of one, nor the start of one that the text's end cuts off.
+
+    Also as who repeats it may write it: quoted for a shell or as JSON, or with its blanks folded.
+    """
+    plain = {part for secret in secrets for part in (secret, *_long_lines(secret))}
+    parts = {form for part in plain for form in _forms(part)}
     for part in sorted(parts, key=len, reverse=True):
         text = text.replace(part, "***")
     for part in parts:
         cut = next((n for n in range(len(part) - 1, _LEAST_START - 1, -1) if text.endswith(part[:n])), 0)
         text = f"{text[:-cut]}***" if cut else text
     return text
+
+
+def _forms(part: str) -> Iterable[str]:
+    return (part, shlex.quote(part), json.dumps(part)[1:-1], " ".join(part.split()))
 
 
 def _long_lines(secret: str) -> Iterable[str]:

@@ -20,7 +20,7 @@ from manor.model.instance import OperationState
 from manor.model.vnfd import LcmScript, VnfAction, Vnfd
 from manor.plugin import unguarded
 
-BASH, PYTHON = "tosca.artifacts.Implementation.Bash", "tosca.artifacts.Implementation.Python"
+BASH, PYTHON, ANSIBLE = (f"tosca.artifacts.Implementation.{kind}" for kind in ("Bash", "Python", "Ansible"))
 FILE = "vmlinuz"
 """Stands for the script's file: the packages of these tests hold files of one content."""
 
@@ -33,6 +33,7 @@ def brings(**changes: object) -> Vnfd:
         "actions": (
             VnfAction(name="backup", script=FILE, dsl=BASH, inputs={"target": None, "keep": 3}),
             VnfAction(name="drive", script=FILE, dsl=PYTHON),
+            VnfAction(name="paint", script=FILE, dsl=ANSIBLE, inputs={"vdu": "spare"}),
         ),
     }
     return dataclasses.replace(VNFDS["web-vnfd"], **{"id": "web-vnfd-2", "version": "2", **more, **changes})
@@ -221,13 +222,15 @@ def test_an_action_that_fails_is_said_and_stands_in_nobodys_way(site: Site, insi
 def test_what_cannot_be_asked_for_is_refused(site: Site, inside: Inside) -> None:
     with pytest.raises(UsageError, match="no action dance") as refused:
         changing.act(site.rt, "demo", "web", "dance")
-    assert refused.value.hint == "it has: backup, drive"
+    assert refused.value.hint == "it has: backup, drive, paint"
     with pytest.raises(UsageError, match="no parameter speed"):
         changing.act(site.rt, "demo", "web", "backup", {"speed": 1})
     with pytest.raises(UsageError, match="needs target"):
         changing.act(site.rt, "demo", "web", "backup")
     with pytest.raises(PlanRefused, match="vnfm:generic runs no tosca"):
         changing.act(site.rt, "demo", "web", "drive")
+    with pytest.raises(PlanRefused, match="no machine of VDU spare"):
+        changing.act(site.rt, "demo", "web", "paint")
     with pytest.raises(UsageError, match="firewall has no action dance") as refused:
         changing.act(site.rt, "demo", "firewall", "dance")
     assert refused.value.hint == "it has: none"

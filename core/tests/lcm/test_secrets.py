@@ -17,7 +17,7 @@ from manor.lcm.updating import change_package, update
 from manor.model.instance import OperationState
 from manor.model.vnfd import LcmScript, VnfAction, Vnfd
 from manor.plugin import unguarded
-from manor.secrets import token_of, tokens_in
+from manor.secrets import hide, token_of, tokens_in
 
 SECRET = "correct-horse-battery"
 FILE = "vmlinuz"
@@ -147,3 +147,10 @@ def test_tokens_are_found_however_deep() -> None:
         "@secret:/k@",
         "@secret:/l@",
     }
+
+
+@pytest.mark.parametrize(
+    "as_written", ['it\'s "so"  long', 'it\'s \\"so\\"  long', 'it\'s "so" long', """'it'"'"'s "so"  long'"""]
+)
+def test_it_is_hidden_however_it_is_repeated(as_written: str) -> None:
+    assert hide(f"no {as_written} here", ['it\'s "so"  long']) == "no *** here"

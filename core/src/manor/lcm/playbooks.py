@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manor.api import CallContext, Script, VnfView
-from manor.errors import DeadlineExceeded, Permanent, Unsupported
+from manor.errors import DeadlineExceeded, DriverError, Permanent, Unsupported
 from manor.lcm.playplace import place, sweep
 from manor.lcm.ssh import SshGuest
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["is_playbook", "run_playbook", "why_not"]
 
-_SETTINGS = "[defaults]\nhost_key_checking = true\nnocolor = true\n[ssh_connection]\nssh_args = -C\n"
+_SETTINGS = "[defaults]\nnocolor = true\n[ssh_connection]\nssh_args = -C\npipelining = true\n"
 """No connection outlives the playbook."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -57,7 +57,8 @@ def why_not(rt: Runtime, vnfd_id: str, ways: Mapping[str, str]) -> str:
 def run_playbook(rt: Runtime, view: VnfView, guests: Mapping[str, Any], script: Script, ctx: CallContext) -> None:
     """Run it against the VNF's machines.
 
-    Raises Unsupported where it is not allowed any more, DeadlineExceeded, Permanent where it fails.
+    Raises Unsupported where it is not allowed any more, DeadlineExceeded, Permanent where it fails or finds no machine
+    to play on, and what the way into a machine raises.
     """
     import ansible_runner  # type: ignore[import-untyped]
 
@@ -83,7 +84,13 @@ def run_playbook(rt: Runtime, view: VnfView, guests: Mapping[str, Any], script: 
             playbook="playbook.yaml",
             inventory={"all": {"hosts": hosts}},
             extravars=variables,
-            envvars={"ANSIBLE_CONFIG": str(settings), "LC_ALL": "C.UTF-8", "PATH": _path()},
+            # Unless it is told, ansible-runner looks at no machine's host key.
+            envvars={
+                "ANSIBLE_CONFIG": str(settings),
+                "ANSIBLE_HOST_KEY_CHECKING": "True",
+                "LC_ALL": "C.UTF-8",
+                "PATH": _path(),
+            },
             settings={"job_timeout": max(1, int(ctx.remaining_s()))},
             quiet=True,
             cancel_callback=ctx.is_cancelled,
@@ -91,7 +98,11 @@ def run_playbook(rt: Runtime, view: VnfView, guests: Mapping[str, Any], script: 
         if done.status == "timeout":
             raise DeadlineExceeded(f"{view.name}: {script.name} has not ended in time")
         if done.rc != 0 or done.status != "successful":
-            raise Permanent(f"{view.name}: {script.name} {_reason(done)}", hint="look at the playbook's task")
+            raise _failure(done, f"{view.name}: {script.name}", {vnfc.name: guest for vnfc, guest in machines})
+        if not (done.stats or {}).get("processed"):
+            raise Permanent(
+                f"{view.name}: {script.name} played on no machine", hint=f"its hosts are: all, {', '.join(hosts)}"
+            )
 
 
 def _path() -> str:
@@ -99,13 +110,18 @@ def _path() -> str:
     return os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
 
 
-def _reason(done: Any) -> str:
-    """The first task that failed, on one line."""
+def _failure(done: Any, what: str, guests: Mapping[str, SshGuest]) -> DriverError:
+    """The first task that failed, on one line, or why a machine let nobody in."""
     for event in done.events:
         data = event.get("event_data", {})
-        if event.get("event") in ("runner_on_failed", "runner_on_unreachable") and not data.get("ignore_errors"):
-            result = data.get("res", {})
-            said = result.get("stderr") or result.get("msg") or json.dumps(result)
-            words = " ".join(str(said).split())[:200]
-            return f"failed in task {data.get('task', '')!r} on {data.get('host', '')}: {words}"
-    return f"ended {done.status}"
+        if event.get("event") not in ("runner_on_failed", "runner_on_unreachable") or data.get("ignore_errors"):
+            continue
+        host, result = str(data.get("host", "")), data.get("res", {})
+        if event["event"] == "runner_on_unreachable" and host in guests:
+            return guests[host].refusal(str(result.get("msg", "")))
+        said = result.get("stderr") or result.get("msg") or json.dumps(result)
+        words = " ".join(str(said).split())[:200]
+        return Permanent(
+            f"{what} failed in task {data.get('task', '')!r} on {host}: {words}", hint="look at the playbook's task"
+        )
+    return Permanent(f"{what} ended {done.status}", hint="look at the playbook")

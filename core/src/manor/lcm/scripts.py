@@ -151,8 +151,14 @@ def _script_for(brought: Mapping[str, Brought], vnf: Side, operation: str, momen
 
 
 def _why_not(rt: Runtime, check: DesiredCheck, script: Script, *, forgiving: bool = False) -> str:
+    meant = {vnfc["key"] for vnfc in check.view["vnfcs"] if script.vdu_id in ("", vnfc["vdu_id"])}
+    ways = {key: way for key, way in check.nodes.items() if key in meant}
+    if not ways:
+        return f"it has no machine of VDU {script.vdu_id} that can be looked into"
+    if not script.content:
+        return _NO_FILE
     if is_playbook(script):
-        return why_not(rt, str(check.view["vnfd_id"]), check.nodes) or ("" if script.content else _NO_FILE)
+        return why_not(rt, str(check.view["vnfd_id"]), ways)
     try:
         manager = rt.vnfm(check.endpoint.partition(":")[2])
     except ManorError as error:
@@ -161,9 +167,7 @@ def _why_not(rt: Runtime, check: DesiredCheck, script: Script, *, forgiving: boo
         return error.message
     if not isinstance(manager, Scripted) or not manager.runs(script.kind):
         return f"{check.endpoint} runs no {script.kind or 'script of unknown kind'}"
-    if script.vdu_id and all(vnfc["vdu_id"] != script.vdu_id for vnfc in check.view["vnfcs"]):
-        return f"it has no machine of VDU {script.vdu_id}"
-    return "" if script.content else _NO_FILE
+    return ""
 
 
 def _step(

@@ -74,7 +74,7 @@ class SshGuest:
             if any(sign in f"{told}{complained[-200:].decode(errors='replace')}" for sign in _CUT_OFF):
                 raise Indeterminate(f"{self.key}: the connection ended before it said how {argv[0]} went")
             if told:
-                raise self._failed(told)
+                raise self.refusal(told)
         return GuestResult(exit_code=process.returncode, stdout=said, stderr=complained)
 
     def as_ansible_host(self) -> dict[str, object]:
@@ -131,7 +131,8 @@ class SshGuest:
             "UserKnownHostsFile": str(known),
         }
 
-    def _failed(self, complained: str) -> Transient | Unauthorized:
+    def refusal(self, complained: str) -> Transient | Unauthorized:
+        """What it means that ``ssh`` did not get in and said this."""
         lines = [line.strip() for line in complained.splitlines() if line.strip(" @")]
         last = lines[-1][:200] if lines else "no reason given"
         if "Permission denied" in complained:

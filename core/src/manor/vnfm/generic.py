@@ -89,18 +89,20 @@ class GenericVnfm:
 
     def health(self, vnf: VnfView, guests: Mapping[str, Guest], ctx: CallContext) -> Health:
         """Ready when the agent in every machine that has one answers."""
-        checks = {}
+        checks, why = {}, ""
         for vnfc in vnf.vnfcs:
             guest = guests.get(vnfc.key)
             if guest is None:
                 continue
             try:
                 checks[vnfc.key] = guest.ping(ctx)
-            except DriverError:
-                # Not reachable is not healthy; why is the VIM's to say.
+            except DriverError as error:
+                # Not reachable is not healthy.
                 checks[vnfc.key] = False
+                why = why or f": {error.message}"
         silent = sorted(key.rsplit("/", 1)[-1] for key, answered in checks.items() if not answered)
-        return Health(ready=not silent, reason=f"no answer from {', '.join(silent)}" if silent else "", checks=checks)
+        reason = f"no answer from {', '.join(silent)}{why}" if silent else ""
+        return Health(ready=not silent, reason=reason, checks=checks)
 
     def quiesce(self, vnf: VnfView, guests: Mapping[str, Guest], ctx: CallContext) -> None:
         """Nothing to drain in a VNF that is not known further; the VIM shuts machines down."""
