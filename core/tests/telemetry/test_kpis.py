@@ -5,7 +5,7 @@ import math
 import pytest
 
 from manor.api import Observed, Phase, ResourceKind, ResourceRef, Sample, SampleKind
-from manor.telemetry.kpis import Subject, kpi_rows, rule_samples, unit_of
+from manor.telemetry.kpis import Subject, kpi_rows, notable_of, rule_samples, unit_of
 from manor.telemetry.rates import Rates
 
 NODE = "0a0b0c0d/vnf/fw/main-0"
@@ -112,3 +112,10 @@ def test_units() -> None:
     ]  # fmt: skip
     assert unit_of("packet_dropped") == "{packet}/s"
     assert unit_of("v_guest_sessions") == "1"
+
+
+def test_what_change_means_anything_is_known_of_named_kpis_alone() -> None:
+    assert notable_of("v_guest_load") == 0.5
+    assert (notable_of("v_cpu_usage_mean_vnf"), notable_of("v_memory_usage_mean_vnf")) == (5.0, 2.0)
+    assert notable_of("packet_incoming_dropped_vnf_ext_cp:in") == 20.0
+    assert notable_of("vnf_indicator:load") == notable_of("v_memory_resident") == 0.0

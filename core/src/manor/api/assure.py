@@ -31,6 +31,9 @@ class SampleBatch:
     times_s: tuple[float, ...]
     values: Sequence[Sequence[float]]
     """One row a time, one column a name; NaN where nothing was measured."""
+    notable: tuple[float, ...] = ()
+    """The least change of each KPI that means anything to whoever runs the VNF, in the KPI's own unit; 0 where nobody
+    knows. Empty: nobody knows of any."""
 
 
 class Verdict(StrEnum):

@@ -22,7 +22,7 @@ from manor.assure.symptoms import Rank, Symptom
 from manor.errors import ManorError, PluginError
 from manor.lcm.draining import nodes_of
 from manor.model.alarm import EventType, FaultyResourceType
-from manor.telemetry.kpis import KpiRow, unit_of
+from manor.telemetry.kpis import KpiRow, notable_of, unit_of
 
 __all__ = ["CAUSE", "Learning", "Suspicion", "symptom_of"]
 
@@ -204,7 +204,8 @@ def _batch(vnf: str, rows: Sequence[KpiRow], now_s: float) -> SampleBatch | None
     if not values:
         return None
     names = tuple(sorted(values))
-    return SampleBatch(names=names, times_s=(now_s,), values=([values[name] for name in names],))
+    notable = tuple(notable_of(name.partition("|")[2]) for name in names)
+    return SampleBatch(names=names, times_s=(now_s,), values=([values[name] for name in names],), notable=notable)
 
 
 def _suspicion(ns_id: str, vnf: str, score: Score, before: Suspicion | None) -> Suspicion:

@@ -17,12 +17,23 @@ from manor.api.resources import Observed
 from manor.api.telemetry import Sample, SampleKind
 from manor.telemetry.rates import Rates
 
-__all__ = ["KpiRow", "Subject", "kpi_rows", "rule_samples", "split", "unit_of"]
+__all__ = ["KpiRow", "Subject", "kpi_rows", "notable_of", "rule_samples", "split", "unit_of"]
 
 _PARTS = frozenset({"device", "part"})
 """Labels that tell parts of one subject: ``device`` is mapped to its name, ``part`` is one."""
 _MOST_PARTS = 64
 """Parts of one subject that are told apart; the rest is left out, so that no switch can flood the history."""
+_NOTABLE = {
+    "cpu": 5.0,
+    "usage": 2.0,
+    "byte": 10_000.0,
+    "packet": 20.0,
+    "request": 20.0,
+    "loss": 1.0,
+    "latency": 0.002,
+    "load": 0.5,
+}
+"""By a word of a metric's name, the first that is in it."""
 _OUTPUT = re.compile(r"\boutput:([^,\s]+)")
 _IN_PORT = re.compile(r"\bin_port=([^,\s]+)")
 _NET = re.compile(r"v_net_(byte|packet)_(incoming|outgoing)(_dropped)?")
@@ -77,6 +88,15 @@ def unit_of(kpi: str) -> str:
         if word in metric.split("_"):
             return unit
     return "By" if metric.startswith("v_memory_") else "1"
+
+
+def notable_of(kpi: str) -> float:
+    """The least change of it that means anything to whoever runs the VNF, in the KPI's unit; 0 where nobody knows.
+
+    What is smaller is an idle guest's own stir: a timer that ran, a neighbour that asked for an address.
+    """
+    words = split(kpi)[0].split("_")
+    return next((change for word, change in _NOTABLE.items() if word in words), 0.0)
 
 
 def kpi_rows(subjects: Iterable[Subject], samples: Iterable[Sample], rates: Rates) -> list[KpiRow]:

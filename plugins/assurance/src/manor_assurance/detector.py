@@ -40,6 +40,7 @@ class CombinedDetector:
         """Forget everything; the KPIs are ``names`` from now on."""
         config, width = self.config, len(names)
         self.names = names
+        self.notable = np.zeros(width)
         self.memory = Memory(width)
         self.model: Model | None = None
         self.decision = Decision(
@@ -208,7 +209,7 @@ class CombinedDetector:
         bins = (memory.clock.view() % 86400.0 // (86400.0 / BINS)).astype(int)
         model = fit_model(
             memory.past().astype(float), memory.recent.view().astype(float), memory.usable.view(),
-            memory.days.view().astype(float), bins,
+            memory.days.view().astype(float), bins, self.notable,
         )  # fmt: skip
         if len(memory.residuals):
             model.usual, model.rare = memory.levels(config.usual, config.rare)
@@ -298,13 +299,20 @@ class CombinedDetector:
             self.restart(tuple(batch.names))
         values = np.asarray(batch.values, dtype=float).reshape(len(batch.times_s), len(batch.names))
         if batch.names == self.names:
+            if batch.notable:
+                self.notable = np.array(batch.notable, dtype=float)
             return values
-        new = [name for name in batch.names if name not in self.names]
+        place = {name: i for i, name in enumerate(self.names)}
+        new = [name for name in batch.names if name not in place]
+        place.update((name, len(place)) for name in new)
+        columns = [place[name] for name in batch.names]
+        self.notable = np.pad(self.notable, (0, len(new)))
+        if batch.notable:
+            self.notable[columns] = batch.notable
         if new:
             self._widen((*self.names, *new))
-        place = {name: i for i, name in enumerate(self.names)}
         rows = np.full((len(values), len(self.names)), np.nan)
-        rows[:, [place[name] for name in batch.names]] = values
+        rows[:, columns] = values
         return rows
 
     def _widen(self, names: tuple[str, ...]) -> None:

@@ -30,12 +30,20 @@ def lagged(rows: np.ndarray, lags: int) -> np.ndarray:
     return np.hstack([rows[lags - i - 1 : len(rows) - i - 1] for i in range(lags)])
 
 
-def fit_model(long: np.ndarray, recent: np.ndarray, usable: np.ndarray, days: np.ndarray, bins: np.ndarray) -> Model:
+def fit_model(
+    long: np.ndarray,
+    recent: np.ndarray,
+    usable: np.ndarray,
+    days: np.ndarray,
+    bins: np.ndarray,
+    notable: np.ndarray,
+) -> Model:
     """A model without residual levels (``usual``, ``rare`` are one).
 
     ``long``: rows over the last weeks, thinned. ``recent``: the newest rows without thinning; ``usable`` says which may
     be learned from as the outcome of those before. ``days``: means by day and time of day; ``bins``: time-of-day bin
-    of each recent row. All are raw values with NaN where missing.
+    of each recent row. All are raw values with NaN where missing. ``notable``: the least change of each KPI that means
+    anything, 0 where unknown; no spread is smaller, or what never moved in a short life would be odd at its first stir.
     """
     from sklearn.decomposition import PCA
     from sklearn.linear_model import Ridge
@@ -48,7 +56,8 @@ def fit_model(long: np.ndarray, recent: np.ndarray, usable: np.ndarray, days: np
         reach = np.nan_to_num(np.nanmax(long, axis=0) - np.nanmin(long, axis=0))
     filled = np.where(np.isfinite(long), long, centre)
     floor = np.where(reach > 0, reach * 1e-2, np.maximum(np.abs(centre) * 1e-2, 1e-3))
-    spread = _spread(filled, floor)
+    spread = _spread(filled, np.maximum(floor, notable))
+    least = notable / spread
 
     def standard(rows: np.ndarray) -> np.ndarray:
         z = (rows - centre) / spread
@@ -75,7 +84,7 @@ def fit_model(long: np.ndarray, recent: np.ndarray, usable: np.ndarray, days: np
             inputs, outcome = inputs[use], outcome[use]
         ridge = Ridge(alpha=RIDGE_PER_ROW * len(inputs) + RIDGE_AT_LEAST).fit(inputs, outcome)
         weights, offset = ridge.coef_.reshape(width, -1).T.copy(), np.asarray(ridge.intercept_).reshape(width)
-        forecast_spread = _spread(outcome - ridge.predict(inputs).reshape(len(inputs), width), 0.05)
+        forecast_spread = _spread(outcome - ridge.predict(inputs).reshape(len(inputs), width), np.maximum(least, 0.05))
 
     profile, profile_spread = np.zeros((0, width)), np.ones(width)
     if len(days) >= 2:
@@ -86,7 +95,7 @@ def fit_model(long: np.ndarray, recent: np.ndarray, usable: np.ndarray, days: np
         profile = (np.roll(profile, 1, axis=0) + profile + np.roll(profile, -1, axis=0)) / 3.0
         left = near - profile[bins]
         profile = profile + np.median(left[-len(left) // 4 :], axis=0)
-        profile_spread = _spread(near - profile[bins], 0.05)
+        profile_spread = _spread(near - profile[bins], np.maximum(least, 0.05))
     assert profile.shape[0] in (0, BINS)
     one = np.ones((len(CHANNELS), width))
     return Model(
@@ -94,13 +103,13 @@ def fit_model(long: np.ndarray, recent: np.ndarray, usable: np.ndarray, days: np
         spread=spread,
         known=known,
         factors=factors,
-        factors_spread=_spread(unexplained, 0.05),
+        factors_spread=_spread(unexplained, np.maximum(least, 0.05)),
         weights=weights,
         offset=offset,
         forecast_spread=forecast_spread,
         profile=profile,
         profile_spread=profile_spread,
-        level_floor=np.maximum(reach * 1e-2, np.maximum(np.abs(centre) * 1e-3, 1e-6)),
+        level_floor=np.maximum.reduce([reach * 1e-2, np.abs(centre) * 1e-3, np.full(width, 1e-6), notable]),
         usual=one,
         rare=one.copy(),
     )

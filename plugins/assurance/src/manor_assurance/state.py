@@ -25,7 +25,7 @@ _DECISION = ("block_s", "block_max", "threshold", "ceiling", "raised", "since_s"
 _MEMORY_RINGS = ("recent", "usable", "clock", "long", "long_clock", "residuals", "peaks", "days")
 _DECISION_RINGS = ("window", "starts", "maxima", "raises")
 _MEMORY_ARRAYS = ("peak", "sums", "counts")
-_DETECTOR_ARRAYS = ("level", "variance", "excess")
+_DETECTOR_ARRAYS = ("notable", "level", "variance", "excess")
 _SHAPING = ("smooth", "threshold_days", "channels")
 """Settings that the stored arrays depend on."""
 
