@@ -72,6 +72,12 @@ def test_a_foreign_state_is_refused(foreign):
     assert caught.value.hint
 
 
+def test_a_state_of_the_version_before_is_refused_by_its_number(learned):
+    before = learned.replace(MAGIC + b"%d" % VERSION, MAGIC + b"%d" % (VERSION - 1), 1)
+    with pytest.raises(PluginError, match=f"has version {VERSION - 1}, this plugin reads {VERSION}"):
+        CombinedDetector(CombinedConfig()).load(before)
+
+
 @pytest.mark.parametrize("cut", [10, 40, 1000, -1])
 def test_a_truncated_state_is_refused_and_nothing_changes(trial, learned, cut):
     before = trial.detector.dump()
@@ -93,6 +99,8 @@ def test_a_flipped_bit_is_noticed(learned):
         lambda meta, arrays: arrays.update({"level": arrays["level"][:-1]}),
         lambda meta, arrays: arrays.update({"model.spread": arrays["model.spread"] * 0}),
         lambda meta, arrays: arrays.update({"model.centre": arrays["model.centre"] * np.nan}),
+        lambda meta, arrays: arrays.update({"notable": arrays["notable"] * np.nan}),
+        lambda meta, arrays: arrays.update({"notable": arrays["notable"] - 1}),
         lambda meta, arrays: arrays.update({"memory.long": arrays["memory.long"].astype(np.float64)}),
         lambda meta, arrays: arrays.pop("decision.maxima"),
         lambda meta, arrays: meta["totals"].update({"memory.recent": 10**9}),

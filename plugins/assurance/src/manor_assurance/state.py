@@ -95,6 +95,8 @@ def load_state(detector: CombinedDetector, data: bytes) -> None:
         for name, (owner, field) in _arrays(detector).items():
             now = getattr(owner, field)
             setattr(owner, field, _fitting(arrays, name, now.shape, now.dtype))
+        if not (np.isfinite(detector.notable) & (detector.notable >= 0)).all():
+            raise ValueError("a least change that means anything is negative, or not finite")
         if any(name.startswith("model.") for name in arrays):
             detector.adopt(_model(arrays, len(detector.names)))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
