@@ -18,6 +18,7 @@ from manor.lcm.rollout import Condition, Rollout, Strategy, parse_condition, rol
 from manor.lcm.scaling import scale_ns
 from manor.lcm.updating import change_package
 from manor.model.instance import OperationState
+from manor.model.vnfd import LcmScript
 
 
 @pytest.fixture
@@ -163,3 +164,40 @@ def test_gates_are_read_and_judged() -> None:
     rolling = Rollout(strategy=Strategy.ROLLING, vnfs=(), conditions=(cpu,))
     assert rolling.gates(3) == {0, 1, 2}
     assert Rollout(strategy=Strategy.CANARY, vnfs=(), fraction=0.3).gates(4) == {1}
+
+
+def test_the_new_is_configured_before_traffic_turns_to_it_and_where_that_fails_the_old_is_still_there(
+    site: Site,
+) -> None:
+    script = LcmScript(event="change_current_package_end", script="vmlinuz", dsl="tosca.artifacts.Implementation.Bash")
+    site.onboard(newer("firewall", scripts=(script,)))
+    before = {key: one.native_id for key, one in site.seen(ResourceKind.NODE, ResourceKind.VOLUME).items()}
+    proposal = change_package(site.rt, "demo", "firewall", "firewall-vnfd-2", strategy="blue-green", discard_data=True)
+    turned = [
+        "ensure node vnf/firewall/main-0.1",
+        "verify vnf vnf/firewall",
+        "script vnf vnf/firewall change_current_package_end",
+        "ensure chain chain/to-web",
+        "remove node vnf/firewall/main-0",
+    ]
+    assert [step for step in order(proposal) if step in turned] == turned
+
+    site.world.inject(Fault(verb="guest_exec", error="Permanent", times=0))
+    failed = site.run(proposal)
+    assert (failed.state, "change_current_package_end" in failed.error) == (OperationState.ROLLED_BACK, True)
+    site.world.heal()
+    assert {key: one.native_id for key, one in site.seen(ResourceKind.NODE, ResourceKind.VOLUME).items()} == before
+    assert site.drift() == ()
+
+
+def test_a_chain_turns_to_one_more_function_once_that_is_configured(site: Site) -> None:
+    script = LcmScript(event="instantiate_end", script="vmlinuz", dsl="tosca.artifacts.Implementation.Bash")
+    site.onboard(newer("firewall", scripts=(script,)))
+    site.done(change_package(site.rt, "demo", "firewall", "firewall-vnfd-2"))
+    proposal = scale_ns(site.rt, "demo", vnfs={"firewall": "+1"})
+    turned = ["script vnf vnf/firewall-2 instantiate_end", "ensure chain chain/to-web"]
+    assert [step for step in order(proposal) if step in turned] == turned
+    (chain,) = (step for step in proposal.plan.steps if step.kind == "chain" and step.verb == "ensure")
+    assert any(name.startswith("script vnf") for name in chain.depends_on)
+    site.done(proposal)
+    site.done(scale_ns(site.rt, "demo", vnfs={"firewall": "-1"}))

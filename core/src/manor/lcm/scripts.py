@@ -2,7 +2,8 @@
 
 A script runs inside the machines, through the VNF's manager; on this host nothing but a playbook that the operator
 allowed (:mod:`manor.lcm.playbooks`). ``<operation>_start`` runs before anything of the VNF is touched,
-``<operation>_end`` after all of it, each as a step that the journal knows. Where the VNF may be dead or goes anyway
+``<operation>_end`` after all of it, each as a step that the journal knows. Chains turn to new machines after that, and
+machines that others replace beside them go after it. Where the VNF may be dead or goes anyway
 (heal, terminate, a forceful stop), a start script that fails holds up nothing.
 """
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from manor.api import Plan, ResourceKind, Script, Scripted, Step, Undo, Verb
 from manor.errors import ManorError, PlanRefused, UsageError
 from manor.lcm.choosing import must_be_known
+from manor.lcm.order import in_turn
 from manor.lcm.playbooks import is_playbook, why_not
 from manor.lcm.wishes import Wishes
 from manor.model.desired import DesiredCheck, DesiredState
@@ -78,6 +80,7 @@ def scripted(rt: Runtime, plan: Plan, wishes: Wishes, *, before: Mapping[str, Si
     concerned = [key for key, vnf in vnfs.items() if key in touched or vnf.name in wishes.vnf_operations]
     planned = {step.id: step for step in plan.steps}
     steps = dict(planned)
+    soft: dict[str, list[str]] = {}
     notes: list[str] = []
     for key in concerned:
         old, new = before.get(key), after.get(key)
@@ -97,13 +100,33 @@ def scripted(rt: Runtime, plan: Plan, wishes: Wishes, *, before: Mapping[str, Si
                     step = steps[step_id]
                     steps[step_id] = dataclasses.replace(step, depends_on=(*step.depends_on, own.id))
                 around.append(own.id)
+            elif operation == "change_current_package":
+                own = _before_the_old_go(own, planned, soft)
+            if moment == "end":
+                _before_chains_turn(own, plan, soft)
             steps[own.id] = own
     if wishes.action:
         own = _action(rt, wishes, after, brought, list(planned))
         steps[own.id] = own
     starts = {step.id: step for step in steps.values() if step.id not in planned and not step.depends_on}
-    others = [step for step in steps.values() if step.id not in starts]
-    return dataclasses.replace(plan, steps=(*starts.values(), *others), notes=(*plan.notes, *notes))
+    ordered = in_turn({**starts, **steps}, soft)
+    return dataclasses.replace(plan, steps=ordered, notes=(*plan.notes, *notes))
+
+
+def _before_the_old_go(own: Step, planned: Mapping[str, Step], soft: dict[str, list[str]]) -> Step:
+    """The script, which machines that others replace beside them wait for: where it fails, these are still there."""
+    goes = [name for name in own.depends_on if name in planned and planned[name].verb is Verb.REMOVE]
+    for step_id in goes:
+        soft.setdefault(step_id, []).append(own.id)
+    return dataclasses.replace(own, depends_on=tuple(name for name in own.depends_on if name not in goes))
+
+
+def _before_chains_turn(own: Step, plan: Plan, soft: dict[str, list[str]]) -> None:
+    """Chains turn to machines once the script has configured these."""
+    for step in plan.steps:
+        is_chain = step.kind == ResourceKind.CHAIN and step.verb is Verb.ENSURE
+        if is_chain and not set(own.depends_on).isdisjoint(step.depends_on):
+            soft.setdefault(step.id, []).append(own.id)
 
 
 def script_from_json(data: Mapping[str, Any]) -> Script:
