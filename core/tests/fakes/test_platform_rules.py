@@ -9,6 +9,7 @@ import pytest
 
 from manor.api import (
     CallContext,
+    CpuPolicy,
     Disk,
     NetworkSpec,
     NodeSpec,
@@ -17,9 +18,10 @@ from manor.api import (
     Query,
     ResourceKind,
     ResourceRef,
+    Support,
     VolumeSpec,
 )
-from manor.errors import Conflict, NotFound, Permanent, QuotaExceeded, Transient
+from manor.errors import Conflict, NotFound, Permanent, QuotaExceeded, Transient, Unsupported
 from manor.fakes import FakeClock, FakeHost, FakeVim, World
 
 OWNER = "manor/test"
@@ -61,6 +63,29 @@ def test_a_host_has_only_so_much_room() -> None:
         vim.ensure(more, ctx())
     with pytest.raises(QuotaExceeded, match="disk"):
         vim.ensure(VolumeSpec(key="a1/vol/b", owner=OWNER, host="host-1", name="b", size_bytes=2 << 30), ctx())
+
+
+def test_a_cpu_is_dedicated_once() -> None:
+    vim = FakeVim(World(hosts=[FakeHost(name="host-1", vcpus=3)]))
+    vim.ensure(NETWORK, ctx())
+    mine = dataclasses.replace(NODE, cpu=CpuPolicy(dedicated=True))
+    vim.ensure(mine, ctx())
+    vim.ensure(mine, ctx())
+    (host,) = vim.capabilities(ctx()).hosts
+    assert (host.vcpus_used, host.vcpus_dedicated) == (2, 2)
+    with pytest.raises(QuotaExceeded, match="2 CPUs left to dedicate"):
+        vim.ensure(dataclasses.replace(mine, key="a1/vnf/b", ports=()), ctx())
+
+
+def test_what_a_host_lacks_is_refused_there_and_had_elsewhere() -> None:
+    hosts = [FakeHost(name="host-1", lacks={"hugepages": "none set aside"}), FakeHost(name="host-2")]
+    vim = FakeVim(World(hosts=hosts))
+    told = vim.capabilities(ctx())
+    assert (told.has("hugepages"), [sorted(host.lacks) for host in told.hosts]) == (Support.FULL, [["hugepages"], []])
+    huge = dataclasses.replace(NODE, ports=(), cpu=CpuPolicy(hugepage_bytes=2 << 20))
+    with pytest.raises(Unsupported, match="none set aside"):
+        vim.ensure(huge, ctx())
+    vim.ensure(dataclasses.replace(huge, host="host-2"), ctx())
 
 
 def test_an_interface_name_is_one_nodes() -> None:

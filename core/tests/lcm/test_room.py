@@ -34,9 +34,9 @@ def rt(fast_path: Path) -> Iterator[Runtime]:
         yield runtime
 
 
-def vim(rt: Runtime, name: str, memory_bytes: int) -> None:
+def vim(rt: Runtime, name: str, memory_bytes: int, *more: dict[str, object]) -> None:
     host = {"name": f"{name}-h1", "vcpus": 8, "memory_bytes": memory_bytes, "storage_bytes": 1 << 40}
-    endpoints.add(rt, EndpointKind.VIM, name, driver="fake", config={"hosts": [host]})
+    endpoints.add(rt, EndpointKind.VIM, name, driver="fake", config={"hosts": [host, *more]})
 
 
 def machine_bytes(rt: Runtime) -> int:
@@ -112,6 +112,17 @@ def test_one_that_was_accepted_late_counts_though_it_started_before(rt: Runtime)
     late = dataclasses.replace(two, seen=dataclasses.replace(two.seen, time_s=time.time() + 5))
     with pytest.raises(PlanRefused, match=begun):
         ns.start(rt, late)
+
+
+def test_what_one_host_lacks_is_had_on_another_of_the_same_vim(rt: Runtime) -> None:
+    lacking = {"name": "empty", "memory_bytes": 1 << 50, "lacks": {"direct-boot": "it boots from disks alone"}}
+    vim(rt, "lab", 1 << 40, lacking)
+    ns.create(rt, "bench", name="one")
+    proposal = ns.propose(rt, "one", OperationKind.INSTANTIATE)
+    assert set(proposal.plan.placement.values()) == {"lab/lab-h1"}
+    with pytest.raises(PlanRefused) as refused:
+        ns.propose(rt, "one", OperationKind.INSTANTIATE, Wishes(locations={"*": "lab/empty"}))
+    assert "host empty lacks direct-boot (it boots from disks alone)" in refused.value.findings[0].message
 
 
 SITES = """

@@ -12,14 +12,18 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manor.api import CpuPolicy, Firmware, NodeSpec, Phase, Port
+from manor.api import CpuPolicy, Firmware, Host, NodeSpec, Phase, Port, Support
 from manor.errors import Permanent, Unsupported, UsageError
+from manor_vim_libvirt.capacity import combine
 from manor_vim_libvirt.config import LibvirtConfig
+from manor_vim_libvirt.domain_xml import NodeFiles, Pinning, Target, domain_xml
 from manor_vim_libvirt.facts import Facts, parse_facts
 from manor_vim_libvirt.images import read_qcow2
+from manor_vim_libvirt.metadata import parse
 from manor_vim_libvirt.metering import read_samples
 from manor_vim_libvirt.names import Sort, StoredName, domain_uuid, native_name, owner_tag
 from manor_vim_libvirt.node_state import node_phase
+from manor_vim_libvirt.promised import Promise, memory_left, promise_of
 from manor_vim_libvirt.room import choose_cpus, refuse_impossible
 from manor_vim_libvirt.seed import seed_files, seed_image
 
@@ -243,3 +247,60 @@ def test_samples_leave_out_what_is_missing() -> None:
 
 def test_owners_differ() -> None:
     assert owner_tag("manor/a") != owner_tag("manor/b")
+
+
+GIB = 1 << 30
+
+
+def promised(
+    *, is_on: bool, resident_bytes: int | None = None, is_ours: bool = True, cpu: CpuPolicy | None = None
+) -> Promise:
+    """Of a machine of four CPUs and eight GiB, the first three CPUs its own where they are dedicated."""
+    spec = node(vcpus=4, memory_bytes=8 * GIB, cpu=cpu or CpuPolicy())
+    pinning = Pinning(cpus=(0, 1, 2)) if spec.cpu.dedicated else Pinning()
+    root = parse(domain_xml(spec, Target(domain_type="kvm"), NodeFiles(), pinning))
+    if is_on:
+        root.set("id", "7")
+    return promise_of(root, resident_bytes=resident_bytes, is_ours=is_ours)
+
+
+def test_memory_that_was_promised_is_not_free_off_or_on() -> None:
+    on, off = promised(is_on=True, resident_bytes=3 * GIB), promised(is_on=False)
+    assert memory_left(64 * GIB, 60 * GIB, []) == 60 * GIB
+    assert memory_left(64 * GIB, 57 * GIB, [on]) == 52 * GIB, "five are still to come"
+    assert memory_left(64 * GIB, 57 * GIB, [on, off]) == 44 * GIB
+    assert memory_left(64 * GIB, 57 * GIB, [off] * 9) == 0
+    whole = promised(is_on=True, resident_bytes=9 * GIB)
+    assert memory_left(64 * GIB, 51 * GIB, [whole]) == 51 * GIB, "what QEMU takes for itself is gone from the free"
+
+
+def test_where_nobody_tells_what_is_taken_the_sum_of_the_promised_counts() -> None:
+    untold = promised(is_on=True)
+    assert memory_left(64 * GIB, 56 * GIB, [untold]) == 56 * GIB
+    assert memory_left(64 * GIB, 64 * GIB, [untold]) == 56 * GIB
+
+
+def test_huge_pages_are_not_of_the_free_memory() -> None:
+    for is_on in (True, False):
+        huge = promised(is_on=is_on, resident_bytes=GIB >> 5, cpu=CpuPolicy(hugepage_bytes=1 << 21))
+        assert memory_left(64 * GIB, 4 * GIB, [huge]) == 4 * GIB
+
+
+def test_machines_of_others_count_while_they_run_and_the_cpus_that_they_name_always() -> None:
+    dedicated = CpuPolicy(dedicated=True)
+    foreign = promised(is_on=False, is_ours=False, cpu=dedicated)
+    assert foreign == Promise(vcpus=3, cpus=frozenset({0, 1, 2}))
+    assert promised(is_on=False, is_ours=False) == Promise()
+    assert promised(is_on=True, is_ours=False, resident_bytes=0).memory_bytes == 8 * GIB
+    assert (promised(is_on=False, cpu=dedicated).vcpus, promised(is_on=False, cpu=dedicated).cpus) == (4, foreign.cpus)
+
+
+def test_what_one_host_has_its_vim_has_and_who_lacks_it_is_told() -> None:
+    able, without = Host(name="a"), Host(name="b", lacks={"uefi": "no firmware"})
+    away = Host(name="c", reachable=False)
+    told = combine([able, without, away])
+    assert (told.has("uefi"), told.detail["uefi"]) == (Support.FULL, "not on b: no firmware")
+    assert (told.has("numa"), "numa" in told.detail) == (Support.FULL, False)
+    alone = combine([without, away])
+    assert (alone.has("uefi"), alone.detail["uefi"]) == (Support.UNSUPPORTED, "no firmware")
+    assert combine([away]).has("uefi") is Support.UNKNOWN

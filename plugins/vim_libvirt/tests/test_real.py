@@ -469,6 +469,23 @@ def test_a_stopped_node_changes_in_place_and_a_running_one_does_not(site: Site) 
     assert site.ensure(dataclasses.replace(running, labels=(("a", "b"),)))[0].phase is Phase.ACTIVE
 
 
+def test_memory_that_a_running_machine_has_not_touched_yet_is_not_free(site: Site) -> None:
+    import libvirt
+
+    def said() -> int:
+        """What the host says is free; others use it too."""
+        stats = connection.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)
+        return sum(stats[name] for name in ("free", "buffers", "cached")) * 1024
+
+    site.base()
+    site.ensure(site.node("wide", 8, memory_bytes=4 << 30))
+    connection = libvirt.open(site.lab.uri)
+    before = said()
+    [host] = site.vim.capabilities(site.ctx).hosts
+    assert host.memory_free_bytes <= max(0, max(before, said()) - (2 << 30)), "it can have touched no two of four GiB"
+    connection.close()
+
+
 def test_the_doctor_tells_a_sound_host(lab: LabHost) -> None:
     code = (
         "import manor_vim_libvirt as m; from manor.api import CallContext as C\n"

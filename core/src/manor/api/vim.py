@@ -82,7 +82,7 @@ class Host:
     reason: str = ""
     """Why it is not reachable, or what is degraded."""
     lacks: Mapping[str, str] = field(default_factory=dict)
-    """Capabilities of the VIM that cannot be had on this host, and why."""
+    """Capabilities that cannot be had on this host, whatever its VIM can do, and why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +91,7 @@ class Capabilities:
 
     support: Mapping[str, Support]
     detail: Mapping[str, str] = field(default_factory=dict)
-    """Why something is unsupported, by capability."""
+    """Why something is unsupported, by capability, or which hosts are without it."""
     hosts: tuple[Host, ...] = ()
 
     def has(self, capability: str) -> Support:

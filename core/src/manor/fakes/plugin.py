@@ -25,6 +25,8 @@ class HostSettings(_Settings):
     memory_bytes: int = 256 << 30
     storage_bytes: int = 4 << 40
     zone: str = ""
+    lacks: dict[str, str] = Field(default_factory=dict)
+    """Capabilities that cannot be had on it, and why."""
 
 
 class WorldSettings(_Settings):

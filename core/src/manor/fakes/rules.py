@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from manor.api import ImageSpec, NetworkSpec, NodeSpec, ResourceKind, ResourceSpec, SnapshotSpec, VolumeSpec
 from manor.errors import Conflict, NotFound, QuotaExceeded, Transient
-from manor.fakes.world import FakeHost, State, name_of
+from manor.fakes.world import FakeHost, Native, State, name_of
 
 __all__ = ["IN_PLACE", "REPLACE_ON", "VimSpec", "changed", "refuse_unsound", "used", "users"]
 
@@ -84,17 +85,32 @@ def users(spec: ResourceSpec, state: State) -> list[str]:
     ]
 
 
-def used(host: str, state: State) -> tuple[int, int, int]:
-    """Virtual CPUs, memory and storage bytes that are taken on a host, by whomever."""
-    vcpus = memory = storage = 0
+@dataclass(kw_only=True, slots=True)
+class Taken:
+    """What of a host is promised."""
+
+    vcpus: int = 0
+    vcpus_dedicated: int = 0
+    memory_bytes: int = 0
+    storage_bytes: int = 0
+
+    def add(self, spec: ResourceSpec) -> None:
+        """Count this one too, running or not."""
+        if isinstance(spec, NodeSpec):
+            self.vcpus += spec.vcpus
+            self.vcpus_dedicated += spec.vcpus if spec.cpu.dedicated else 0
+            self.memory_bytes += spec.memory_bytes
+        elif isinstance(spec, VolumeSpec | ImageSpec):
+            self.storage_bytes += spec.size_bytes
+
+
+def used(host: str, state: State, *, but: Native | None = None) -> Taken:
+    """What is taken of a host, by whomever; ``but`` what this one takes."""
+    taken = Taken()
     for native in state.natives.values():
-        spec = native.spec
-        if isinstance(spec, NodeSpec) and spec.host == host:
-            vcpus += spec.vcpus
-            memory += spec.memory_bytes
-        elif isinstance(spec, VolumeSpec | ImageSpec) and spec.host == host:
-            storage += spec.size_bytes
-    return vcpus, memory, storage
+        if native is not but and getattr(native.spec, "host", "") == host:
+            taken.add(native.spec)
+    return taken
 
 
 def _refuse_device_twice(spec: NodeSpec, state: State) -> None:
@@ -112,15 +128,11 @@ def _refuse_device_twice(spec: NodeSpec, state: State) -> None:
 
 
 def _refuse_no_room(spec: VimSpec, host: FakeHost, state: State) -> None:
-    _, memory, storage = used(host.name, state)
-    old = state.natives.get(name_of(spec))
-    if isinstance(spec, NodeSpec):
-        memory += spec.memory_bytes - (old.spec.memory_bytes if old and isinstance(old.spec, NodeSpec) else 0)
-        if memory > host.memory_bytes:
-            raise QuotaExceeded(f"node {spec.key}: {host.name} has no {spec.memory_bytes} bytes of memory left")
-    if isinstance(spec, VolumeSpec | ImageSpec):
-        storage += spec.size_bytes
-        if old and isinstance(old.spec, VolumeSpec | ImageSpec):
-            storage -= old.spec.size_bytes
-        if storage > host.storage_bytes:
-            raise QuotaExceeded(f"{spec.kind} {spec.key}: {host.name} has no {spec.size_bytes} bytes of disk left")
+    taken = used(host.name, state, but=state.natives.get(name_of(spec)))
+    taken.add(spec)
+    if isinstance(spec, NodeSpec) and taken.memory_bytes > host.memory_bytes:
+        raise QuotaExceeded(f"node {spec.key}: {host.name} has no {spec.memory_bytes} bytes of memory left")
+    if isinstance(spec, NodeSpec) and spec.cpu.dedicated and taken.vcpus_dedicated > host.vcpus:
+        raise QuotaExceeded(f"node {spec.key}: {host.name} has no {spec.vcpus} CPUs left to dedicate")
+    if isinstance(spec, VolumeSpec | ImageSpec) and taken.storage_bytes > host.storage_bytes:
+        raise QuotaExceeded(f"{spec.kind} {spec.key}: {host.name} has no {spec.size_bytes} bytes of disk left")

@@ -119,6 +119,7 @@ class FakeVim:
         self._refuse_unsupported(spec)
         self._begin("ensure", spec.kind, spec.key, ctx)
         with self.world.change() as state:
+            _refuse_lacking(spec, state)
             native = self._put(spec, state)
             observed = self._observed(native)
         self._end("ensure", spec.kind, spec.key, ctx)
@@ -261,19 +262,19 @@ class FakeVim:
 
     def _refuse_unsupported(self, spec: VimSpec) -> None:
         self._needs(_KINDS[spec.kind])
-        if isinstance(spec, NodeSpec):
-            for capability, wanted in _asked(spec).items():
-                if wanted:
-                    self._needs(capability)
+        for capability in _asked(spec):
+            self._needs(capability)
 
 
 IDLE: Mapping[str, float] = {"v_cpu_usage_mean": 1.0, "v_memory_usage_mean": 20.0}
 """What a node measures that ``world.metrics`` says nothing about."""
 
 
-def _asked(spec: NodeSpec) -> dict[VimCapability, bool]:
-    """Capabilities that a node may want, and whether this one does."""
-    return {
+def _asked(spec: VimSpec) -> list[VimCapability]:
+    """Capabilities that a node wants beyond being one."""
+    if not isinstance(spec, NodeSpec):
+        return []
+    wishes = {
         VimCapability.DIRECT_BOOT: bool(spec.boot.kernel),
         VimCapability.CLOUD_INIT: bool(spec.user_data),
         VimCapability.UEFI: spec.firmware is Firmware.UEFI,
@@ -282,6 +283,15 @@ def _asked(spec: NodeSpec) -> dict[VimCapability, bool]:
         VimCapability.NUMA: spec.cpu.numa_nodes > 0,
         VimCapability.WATCHDOG: spec.watchdog,
     }
+    return [capability for capability, wanted in wishes.items() if wanted]
+
+
+def _refuse_lacking(spec: VimSpec, state: State) -> None:
+    lacks = next((host.lacks for host in state.hosts if host.name == spec.host), {})
+    for capability in (_KINDS[spec.kind], *_asked(spec)):
+        if capability in lacks:
+            why = f"{spec.kind} {spec.key} cannot have {capability} on host {spec.host}: {lacks[capability]}"
+            raise Unsupported(why, capability=capability)
 
 
 def _refuse_replacement(old: ResourceSpec, new: VimSpec) -> None:
@@ -315,17 +325,19 @@ def _may_be_away(ref: ResourceRef, state: State) -> bool:
 
 
 def _host(host: FakeHost, state: State) -> Host:
-    vcpus, memory, storage = used(host.name, state)
+    taken = used(host.name, state)
     return Host(
         name=host.name,
         accelerator="fake",
         vcpus=host.vcpus,
-        vcpus_used=vcpus,
+        vcpus_used=taken.vcpus,
+        vcpus_dedicated=taken.vcpus_dedicated,
         memory_bytes=host.memory_bytes,
-        memory_free_bytes=host.memory_bytes - memory,
+        memory_free_bytes=host.memory_bytes - taken.memory_bytes,
         storage_bytes=host.storage_bytes,
-        storage_free_bytes=host.storage_bytes - storage,
+        storage_free_bytes=host.storage_bytes - taken.storage_bytes,
         zone=host.zone,
         reachable=host.reachable,
         reason="" if host.reachable else _AWAY,
+        lacks=host.lacks,
     )

@@ -15,7 +15,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ class FakeHost:
     storage_bytes: int = 4 << 40
     zone: str = ""
     reachable: bool = True
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    """Capabilities that cannot be had on it, and why."""
 
 
 @dataclass(kw_only=True, slots=True)

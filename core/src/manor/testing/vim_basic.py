@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from manor.api import (
     CallContext,
     NodeSpec,
@@ -17,7 +19,7 @@ from manor.api import (
     spec_hash,
 )
 from manor.errors import Conflict
-from manor.testing.vim_checks import KINDS, UP, each_kind, make, only, snapshot, supported
+from manor.testing.vim_checks import KINDS, UP, each_kind, make, only, room, snapshot, supported
 from manor.testing.vim_specs import VimSpecs, ref_of
 from manor.testing.vim_world import VimWorld
 
@@ -167,3 +169,31 @@ class VimBasicTests:
         for capability, support in capabilities.support.items():
             if support is Support.UNSUPPORTED:
                 assert capabilities.detail.get(capability), f"no reason why {capability} is unsupported"
+        assert all(host.lacks.values()), f"no reason why {specs.host} lacks something"
+
+    def test_memory_that_a_node_was_promised_is_not_free_off_or_on(
+        self, vim: Vim, specs: VimSpecs, ctx: CallContext
+    ) -> None:
+        supported(vim, ResourceKind.NODE, ctx)
+        promised = _most_of(room(vim, specs, ctx).memory_free_bytes)
+        *base, node = specs.stack(ResourceKind.NODE, memory_bytes=promised)
+        for spec in base:
+            vim.ensure(spec, ctx)
+        for power in (PowerState.STOPPED, PowerState.STARTED):
+            vim.ensure(dataclasses.replace(node, power=power), ctx)
+            host = room(vim, specs, ctx)
+            assert host.memory_free_bytes <= host.memory_bytes - promised, f"promised once more while it is {power}"
+
+    def test_storage_that_a_volume_was_promised_is_not_free(self, vim: Vim, specs: VimSpecs, ctx: CallContext) -> None:
+        supported(vim, ResourceKind.VOLUME, ctx)
+        promised = _most_of(room(vim, specs, ctx).storage_free_bytes)
+        if not promised:
+            pytest.skip("the host tells of no storage")
+        vim.ensure(dataclasses.replace(specs.volume("thin"), size_bytes=promised), ctx)
+        host = room(vim, specs, ctx)
+        assert host.storage_free_bytes <= host.storage_bytes - promised
+
+
+def _most_of(size_bytes: int) -> int:
+    """So much that it shows when it is promised twice, on a host of which not half is in use; in whole MiB."""
+    return size_bytes // 4 * 3 >> 20 << 20

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from manor.api import CallContext, Observed, Phase, ResourceKind, ResourceSpec, Vim, VimCapability
+from manor.api import CallContext, Host, Observed, Phase, ResourceKind, ResourceSpec, Vim, VimCapability
 from manor.testing.conformance import require
 from manor.testing.vim_specs import VimSpecs
 
-__all__ = ["KINDS", "UP", "at_once", "each_kind", "eventually", "make", "only", "snapshot", "supported"]
+__all__ = ["KINDS", "UP", "at_once", "each_kind", "eventually", "make", "only", "room", "snapshot", "supported"]
 
 KINDS = (ResourceKind.IMAGE, ResourceKind.NETWORK, ResourceKind.VOLUME, ResourceKind.NODE)
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=str)
@@ -41,6 +41,11 @@ def only(vim: Vim, spec: ResourceSpec, specs: VimSpecs, ctx: CallContext) -> Obs
     found = vim.observe(specs.everything(keys=frozenset({spec.key}), kinds=frozenset({spec.kind})), ctx)
     assert len(found) == 1, f"{spec.key} is observed {len(found)} times"
     return found[0]
+
+
+def room(vim: Vim, specs: VimSpecs, ctx: CallContext) -> Host:
+    """The host that the specs name, as it is now."""
+    return next(host for host in vim.capabilities(ctx).hosts if host.name == specs.host)
 
 
 def snapshot(observed: Sequence[Observed]) -> list[tuple[str, ...]]:

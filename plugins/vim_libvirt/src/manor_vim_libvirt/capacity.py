@@ -1,4 +1,4 @@
-"""What the hosts offer and what of it is free, as observed now."""
+"""What the hosts offer and what of it can still be promised, as observed now."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 from manor.api import CallContext, Capabilities, Host, Support, VimCapability
 from manor.errors import DriverError
 from manor_vim_libvirt.directory import Unreadable
+from manor_vim_libvirt.facts import Facts
 from manor_vim_libvirt.host import HostView
+from manor_vim_libvirt.promised import memory_left, promises
 
 __all__ = ["combine", "report", "silent"]
 
@@ -27,11 +29,8 @@ _WITH_QEMU = (
     VimCapability.EVENTS,
 )
 
-Report = tuple[Host, dict[VimCapability, str]]
-"""A host, and for each capability why it lacks it; empty for one that it has."""
 
-
-def report(view: HostView, ctx: CallContext) -> Report:
+def report(view: HostView, ctx: CallContext) -> Host:
     """Look at one host. One that does not answer is reported as not reachable, not raised."""
     try:
         return view.link.run(lambda: _report(view, ctx), key="", doing="looking at the host", effect=False)
@@ -39,16 +38,13 @@ def report(view: HostView, ctx: CallContext) -> Report:
         return silent(view, error.message)
 
 
-def silent(view: HostView, reason: str) -> Report:
+def silent(view: HostView, reason: str) -> Host:
     """A host that does not answer. Pure."""
     config = view.config
-    host = Host(name=view.name, zone=config.zone, labels=dict(config.labels), reachable=False, reason=reason)
-    return host, dict.fromkeys(VimCapability, reason)
+    return Host(name=view.name, zone=config.zone, labels=dict(config.labels), reachable=False, reason=reason)
 
 
-def _report(view: HostView, ctx: CallContext) -> Report:
-    import libvirt
-
+def _report(view: HostView, ctx: CallContext) -> Host:
     facts = view.facts(fresh=True)
     connection = view.link.connection()
     truth = view.truth(ctx)
@@ -58,29 +54,33 @@ def _report(view: HostView, ctx: CallContext) -> Report:
         storage, storage_free = _storage(view)
     except Unreadable as error:  # its machines may be well, and it takes no more
         storage, storage_free, reason = 0, 0, error.message
-    stats = connection.getAllDomainStats(
-        libvirt.VIR_DOMAIN_STATS_VCPU, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_RUNNING
-    )
-    host = Host(
+    promised = promises(view.link, view.owner)
+    return Host(
         name=view.name,
         accelerator=truth.accelerator,
         vcpus=len(facts.cpus) or connection.getInfo()[2],
-        vcpus_used=sum(int(item.get("vcpu.current", 0)) for _, item in stats),
+        vcpus_used=sum(one.vcpus for one in promised),
+        vcpus_dedicated=len(frozenset[int]().union(*(one.cpus for one in promised))),
         memory_bytes=total,
-        memory_free_bytes=free,
+        memory_free_bytes=memory_left(total, free, promised),
         storage_bytes=storage,
         storage_free_bytes=storage_free,
         zone=view.config.zone,
         labels=dict(view.config.labels),
         reason=reason,
+        lacks=_lacks(facts),
     )
+
+
+def _lacks(facts: Facts) -> dict[str, str]:
+    """Capabilities that a host is without, and why. Pure."""
     lacks = dict.fromkeys(_ALWAYS, "")
     lacks |= dict.fromkeys(_WITH_QEMU, "" if facts.is_qemu else f"not with {facts.driver}")
     lacks[VimCapability.UEFI] = "" if facts.uefi else "QEMU has no UEFI firmware; apt-get install ovmf"
     lacks[VimCapability.HUGEPAGES] = "" if facts.huge_pages and facts.is_qemu else "the host set no huge pages aside"
     lacks[VimCapability.NUMA] = "" if facts.numa and facts.is_qemu else "the host shows no NUMA nodes"
     lacks[VimCapability.SNAPSHOT] = "" if facts.is_qemu else f"not with {facts.driver}"
-    return host, lacks
+    return {str(capability): why for capability in VimCapability if (why := lacks.get(capability, "unknown"))}
 
 
 def _memory(connection: Any) -> tuple[int, int]:
@@ -93,41 +93,38 @@ def _memory(connection: Any) -> tuple[int, int]:
         return stats["total"] * 1024, free * 1024
     except (libvirt.libvirtError, KeyError):
         total = connection.getInfo()[1] * 1024 * 1024
-        try:
-            return total, connection.getFreeMemory()
-        except libvirt.libvirtError:
-            return total, total
+        return total, total  # what it promised is all that is known
 
 
 def _storage(view: HostView) -> tuple[int, int]:
-    """Size and free bytes of where the pool is, or would be."""
-    pool = view.pool(view.owner).directory
-    room = pool.room_bytes()
-    if room is not None:
-        return room
+    """Size of where the pool is, or would be, and the bytes that our disks will not take of it."""
+    pool = view.pool(view.owner)
+    room = pool.directory.room_bytes()
+    promised = pool.promised_bytes() if room is not None else 0
     if view.config.is_local and view.facts().is_qemu:
-        path = Path(pool.path)
+        path = Path(pool.directory.path)
         usage = shutil.disk_usage(next(item for item in (path, *path.parents) if item.exists()))
-        return usage.total, usage.free
-    for other in view.link.connection().listAllStoragePools(0):
-        if other.isActive():  # the best guess for a remote host on which nothing of ours is yet
-            _, capacity, _, available = other.info()
-            return capacity, available
-    return 0, 0
+        room = usage.total, usage.free  # libvirt counts in what is kept for the administrator, and QEMU cannot have
+    if room is None:  # the best guess for a remote host on which nothing of ours is yet
+        active = (other.info() for other in view.link.connection().listAllStoragePools(0) if other.isActive())
+        room = next(((capacity, available) for _, capacity, _, available in active), (0, 0))
+    return room[0], max(0, room[1] - promised)
 
 
-def combine(reports: Sequence[Report]) -> Capabilities:
-    """A capability is there if one host has it; placement asks the host itself. Pure."""
+def combine(hosts: Sequence[Host]) -> Capabilities:
+    """A capability is there if one host has it; placement minds which hosts lack it. Pure."""
     support: dict[str, Support] = {}
     detail: dict[str, str] = {}
-    reachable = [lacks for host, lacks in reports if host.reachable]
-    for capability in VimCapability:
-        reasons = [lacks.get(capability, "unknown") for lacks in reachable]
+    reachable = [host for host in hosts if host.reachable]
+    for capability in map(str, VimCapability):
+        without = {host.name: host.lacks[capability] for host in reachable if capability in host.lacks}
         if not reachable:
             support[capability] = Support.UNKNOWN
-        elif "" in reasons:
+        elif len(without) < len(reachable):
             support[capability] = Support.FULL
+            if without:
+                detail[capability] = "; ".join(f"not on {name}: {why}" for name, why in without.items())
         else:
             support[capability] = Support.UNSUPPORTED
-            detail[capability] = reasons[0]
-    return Capabilities(support=support, detail=detail, hosts=tuple(host for host, _ in reports))
+            detail[capability] = next(iter(without.values()))
+    return Capabilities(support=support, detail=detail, hosts=tuple(hosts))

@@ -172,9 +172,12 @@ class Directory:
 
     def room_bytes(self) -> tuple[int, int] | None:
         """Size and free bytes of the file system that the pool is on, None where there is no pool."""
+        import libvirt
 
         def room(pool: Any) -> tuple[int, int]:
             self.must_be_itself(pool)
+            with contextlib.suppress(libvirt.libvirtError):  # an upload is running; else what is free is a memory
+                pool.refresh(0)
             _, capacity, _, available = pool.info()
             return capacity, available
 

@@ -18,6 +18,7 @@ from manor.api import (
     ConsoleInfo,
     DriverEnvironment,
     GuestResult,
+    Host,
     ImageSpec,
     NetworkSpec,
     NodeSpec,
@@ -67,9 +68,9 @@ class LibvirtVim:
         ctx.check("looking at the hosts")
         asked = [(host, self._pool.submit(capacity.report, host, ctx)) for host in self._hosts.values()]
 
-        def answer(host: HostView, call: Any) -> capacity.Report:
+        def answer(host: HostView, call: Any) -> Host:
             try:
-                return cast(capacity.Report, self._wait_for(call, ctx, host.name))
+                return cast(Host, self._wait_for(call, ctx, host.name))
             except DeadlineExceeded as error:
                 return capacity.silent(host, error.message)
 

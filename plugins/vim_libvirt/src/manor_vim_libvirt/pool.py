@@ -83,6 +83,11 @@ class Pool:
             return None
         return capacity, allocation
 
+    def promised_bytes(self) -> int:
+        """What the volumes may still grow by. Raises Unreadable where that cannot be told."""
+        sizes = (self.size_bytes(name) for name in self.names() if name.sort is Sort.VOLUME)
+        return sum(max(0, size[0] - size[1]) for size in sizes if size is not None)
+
     def create(
         self, name: StoredName, size_bytes: int, format_: str, *, ctx: CallContext, backing: tuple[str, str] = ("", "")
     ) -> Any:
