@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,13 +49,13 @@ def _report(view: HostView, ctx: CallContext) -> Host:
     facts = view.facts(fresh=True)
     connection = view.link.connection()
     truth = view.truth(ctx)
-    total, free = _memory(connection)
     reason = truth.reason if truth.accelerator == "tcg" else ""
     try:
         storage, storage_free = _storage(view)
     except Unreadable as error:  # its machines may be well, and it takes no more
         storage, storage_free, reason = 0, 0, error.message
     promised = promises(view.link, view.owner)
+    total, free = _memory(connection)  # after it, so that what is touched meanwhile is taken off twice, not never
     return Host(
         name=view.name,
         accelerator=truth.accelerator,
@@ -103,7 +104,8 @@ def _storage(view: HostView) -> tuple[int, int]:
     promised = pool.promised_bytes() if room is not None else 0
     if view.config.is_local and view.facts().is_qemu:
         path = Path(pool.directory.path)
-        usage = shutil.disk_usage(next(item for item in (path, *path.parents) if item.exists()))
+        there = next(item for item in (path, *path.parents) if os.path.exists(item))  # one that is closed to us is not
+        usage = shutil.disk_usage(there)
         room = usage.total, usage.free  # libvirt counts in what is kept for the administrator, and QEMU cannot have
     if room is None:  # the best guess for a remote host on which nothing of ours is yet
         active = (other.info() for other in view.link.connection().listAllStoragePools(0) if other.isActive())
