@@ -90,3 +90,20 @@ def test_faults_of_the_first_hours_do_not_deafen():
         if row % 720 == 0:
             decision.retune(row * PERIOD_S, 0.0)
     assert decision.threshold <= first * CEILING
+
+
+def test_a_kpi_that_was_hardly_seen_is_not_judged_yet():
+    """Its source fell silent while the detector learned the others; it comes back, and is not what it was."""
+    config = CombinedConfig(channels=("median", "level"), warmup_rows=280, warmup_s=60.0, budget_per_day=4.0)
+    detector = CombinedDetector(config)
+    rows = np.column_stack([_traffic(400), np.full(400, np.nan)])
+    rows[:40, -1] = np.repeat([5.3, 5.1, 5.25, 5.0], 10)
+    rows[300:, -1] = 6.4
+    names = (*NAMES, "indicator")
+    times = tuple(np.arange(400) * PERIOD_S)
+    scores = list(detector.score(SampleBatch(names=names, times_s=times[:340], values=rows[:340].tolist())))
+    assert scores[330].verdict is Verdict.OK
+    assert _first(scores) is None
+    rows[370:, :2] *= 3
+    scores = list(detector.score(SampleBatch(names=names, times_s=times[340:], values=rows[340:].tolist())))
+    assert _first(scores) is not None, "the others are judged"

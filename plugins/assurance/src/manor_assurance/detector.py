@@ -209,7 +209,7 @@ class CombinedDetector:
         bins = (memory.clock.view() % 86400.0 // (86400.0 / BINS)).astype(int)
         model = fit_model(
             memory.past().astype(float), memory.recent.view().astype(float), memory.usable.view(),
-            memory.days.view().astype(float), bins, self.notable,
+            memory.days.view().astype(float), bins, self.notable, config.warmup_rows,
         )  # fmt: skip
         if len(memory.residuals):
             model.usual, model.rare = memory.levels(config.usual, config.rare)

@@ -37,6 +37,7 @@ def fit_model(
     days: np.ndarray,
     bins: np.ndarray,
     notable: np.ndarray,
+    enough: int,
 ) -> Model:
     """A model without residual levels (``usual``, ``rare`` are one).
 
@@ -44,12 +45,14 @@ def fit_model(
     be learned from as the outcome of those before. ``days``: means by day and time of day; ``bins``: time-of-day bin
     of each recent row. All are raw values with NaN where missing. ``notable``: the least change of each KPI that means
     anything, 0 where unknown; no spread is smaller, or what never moved in a short life would be odd at its first stir.
+    ``enough``: rows, or a quarter of ``long``, that a KPI has to be seen in before it is judged.
     """
     from sklearn.decomposition import PCA
     from sklearn.linear_model import Ridge
 
     width = long.shape[1]
-    known = np.isfinite(long).any(axis=0)
+    seen = np.isfinite(long).sum(axis=0)
+    known = (seen > 0) & (seen >= min(enough, len(long) / 4))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN columns are told by `known`
         centre = np.nan_to_num(np.nanmedian(long, axis=0))

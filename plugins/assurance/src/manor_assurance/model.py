@@ -37,7 +37,7 @@ class Model:
 
     centre: np.ndarray  # k
     spread: np.ndarray  # k
-    known: np.ndarray  # k, False where a KPI was never seen
+    known: np.ndarray  # k, False where a KPI was never or hardly seen
     factors: np.ndarray  # k x f
     factors_spread: np.ndarray  # k
     weights: np.ndarray  # (p*k) x k
