@@ -33,7 +33,8 @@ class CombinedConfig(BaseModel):
     warmup_rows: int = Field(default=64, ge=16)
     """Rows and ..."""
     warmup_s: float = Field(default=600.0, ge=0)
-    """... seconds before the first verdict other than UNKNOWN; so many rows, or a quarter of all, before a KPI counts."""
+    """... seconds before the first verdict other than UNKNOWN; so many rows, or a quarter of all, before a KPI counts.
+    """
     refit_s: float = Field(default=21600.0, gt=0)
     """Longest time between two fits; a young detector fits at each doubling of its age."""
     threshold_days: int = Field(default=21, ge=1, le=90)
