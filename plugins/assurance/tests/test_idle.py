@@ -32,15 +32,15 @@ class Watch:
     def __init__(self, period_s: float, config: CombinedConfig) -> None:
         self.period_s = period_s
         self.detector = CombinedDetector(config)
-        self.seen = 0
+        self.time_s = 1e9
 
     def first_alarm(self, rows: np.ndarray, *, notable: tuple[float, ...] = NOTABLE) -> tuple[int, Score] | None:
         """At which of these rows, the first is 0, it raised the first alarm."""
         found = None
         for at, row in enumerate(rows.tolist()):
-            times_s = (1e9 + self.seen * self.period_s,)
+            times_s = (self.time_s,)
             (score,) = self.detector.score(SampleBatch(names=NAMES, times_s=times_s, values=[row], notable=notable))
-            self.seen += 1
+            self.time_s += self.period_s
             if score.verdict is Verdict.ANOMALY and found is None:
                 found = at, score
         return found
@@ -97,3 +97,15 @@ def test_what_means_something_is_kept_with_what_was_learned(watch: Watch) -> Non
     again.load(watch.detector.dump())
     watch.detector = again
     assert dict(zip(again.names, again.notable, strict=True)) == dict(zip(NAMES, NOTABLE, strict=True))
+
+
+def test_rows_at_another_pace_are_no_row_of_gaps(watch: Watch) -> None:
+    """The operator has KPIs measured ten times as seldom from now on."""
+    assert watch.first_alarm(_idle(QUIET)) is None
+    watch.period_s *= 10
+    assert watch.first_alarm(_idle(2, start=QUIET)) is None
+    rows = _idle(20, start=QUIET + 2)
+    rows[:, CPU] = 95.0
+    found = watch.first_alarm(rows)
+    assert found is not None
+    assert found[0] < 5

@@ -54,7 +54,7 @@ class CombinedDetector:
         )
         self.rows_seen = 0
         self.first_s = self.last_s = math.nan
-        self.period_s = math.nan
+        self.period_s = self.step_s = math.nan
         self.next_fit_s = math.nan
         self.abnormal_s = math.nan
         self.rows_since_gap = 0
@@ -140,12 +140,15 @@ class CombinedDetector:
             self.period_s = step
         elif step < GAP * self.period_s:
             self.period_s += 0.02 * (step - self.period_s)
+        elif self.step_s >= GAP * self.period_s:
+            self.period_s = min(step, self.step_s)  # twice in a row is no gap but another pace
         else:
             self.rows_since_gap = 0
             self.decision.forget_window()
             if step > HALF_LEVEL_S:
                 self.level[:] = np.nan
             self.period_s += 0.02 * (min(step, 10 * self.period_s) - self.period_s)
+        self.step_s = step
         self.decision.smooth = max(1, min(self.config.smooth, round(SMOOTH_S / self.period_s)))
 
     def _score(self, time_s: float, row: np.ndarray) -> tuple[np.ndarray, float]:
