@@ -13,6 +13,7 @@ from manor.cli.progress import watcher
 from manor.cli.render.plan import Action, plan_lines
 from manor.cli.render.steps import seconds
 from manor.cli.session import Session
+from manor.errors import StoreError
 from manor.model.instance import NsLcmOpOcc, OperationState
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def run(s: Session, proposal: Proposal, *, on_failure: OnFailure, wait: bool = T
 def follow(s: Session, operation_id: str, *, events: bool = False) -> NsLcmOpOcc:
     """Show the operation as it goes on, working it off here where no ``manor serve`` does.
 
-    An interrupt leaves it resumable, and says how.
+    An interrupt, or a database that goes away, leaves it resumable, and says how.
     """
     from manor.lcm import work
 
@@ -107,6 +108,9 @@ def follow(s: Session, operation_id: str, *, events: bool = False) -> NsLcmOpOcc
         s.out.note("")
         s.out.note(f"interrupted; operation {operation_id} is not lost. Go on with: manor op watch {operation_id}")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except StoreError as error:
+        again = f"operation {operation_id} is not lost; once the database answers: manor op watch {operation_id}"
+        raise StoreError(error.message, hint=again) from error
 
 
 def ended(

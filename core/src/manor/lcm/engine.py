@@ -24,6 +24,7 @@ from enum import StrEnum
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from manor.errors import StoreError
+from manor.lcm.queuelog import hush
 from manor.store import worklock
 from manor.store.database import IDLE_TRANSACTION_S, sqlite_path
 
@@ -267,6 +268,7 @@ class DbosEngine:
 
 def _quiet_dbos() -> Any:
     """DBOS, kept from putting a handler of its own on the terminal; its warnings go where Manor's go."""
+    hush("dbos")
     log = logging.getLogger("dbos")
     if not log.handlers:
         log.addHandler(logging.NullHandler())

@@ -1,8 +1,9 @@
 """Housekeeping of a worker: beat, take over from the dead, and mend what the queue lost track of.
 
 The journal is the truth. An operation that it says is at work, and that the queue knows nothing of any more (its entry
-ended in an error when the database was away, or was removed by hand), is queued anew; so is one that the queue takes
-for running in this process though it is not. One that a silent node had begun is resumed by whoever notices first.
+ended in an error, or was removed by hand), is queued anew; so is one that the queue takes for running in this process
+though it is not: it stopped when the database was away. One that a silent node had begun is resumed by whoever notices
+first.
 """
 
 from __future__ import annotations
@@ -77,11 +78,17 @@ class Housekeeper:
         self._mend()
 
     def _loop(self) -> None:
+        is_away = False
         while not self._end.is_set():
             try:
                 self.round()
+                if is_away:
+                    _log.info("the database is back")
+                is_away = False
             except StoreError as error:
-                _log.warning("housekeeping waits for the database: %s", error.message)
+                if not is_away:  # for a node's log; a command ends with it, and says so itself
+                    _log.info("waiting for the database: %s", error.message)
+                is_away = True
             except Exception:  # the queue's own errors are many; a worker without housekeeping is worse than a log line
                 _log.exception("housekeeping failed this round")
             self._end.wait(self._beat_s)

@@ -7,12 +7,13 @@ next worker resumes it.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from manor.errors import Fenced
+from manor.errors import StoreError
 from manor.lcm.apply import Apply, Progress, Stopped
 from manor.lcm.engine import DbosEngine
 from manor.lcm.executor import Executor
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from manor.store.database import Database
 
 __all__ = ["Worker"]
+
+_log = logging.getLogger("manor.lcm")
 
 
 def _ignore(_progress: Progress) -> None: ...
@@ -90,6 +93,8 @@ class Worker:
     def _run(self, operation_id: str) -> str:
         try:
             return str(self._apply.run(operation_id) or "")
-        except Fenced as error:
-            # Another worker has it: leave the queue's entry as it is, that one will end it.
+        except StoreError as error:
+            # Another worker has it, or nothing can be written: leave the queue's entry as it is, for that one to end or
+            # for housekeeping to find. Told of an error the queue would try to write that, for ever.
+            _log.info("operation %s stops here: %s", operation_id, error.message)
             raise Stopped from error

@@ -16,13 +16,22 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-__all__ = ["new_database", "new_postgresql", "postgresql", "private_postgresql"]
+__all__ = [
+    "PrivatePostgresql",
+    "new_database",
+    "new_postgresql",
+    "postgresql",
+    "private_postgresql",
+    "stoppable_postgresql",
+]
 
 _COME_UP_S = 120.0
+_TRIES = 5
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +49,49 @@ def new_postgresql(postgresql: str) -> str:
     return new_database(postgresql)
 
 
+@dataclass(kw_only=True)
+class PrivatePostgresql:
+    """A server that may be stopped and started again, with what is in it and at the same address."""
+
+    programs: Path
+    home: Path
+    port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """To be followed by ``/`` and a database's name; the user may do everything."""
+        return f"postgresql://manor@127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Serve, at a port that is free the first time; returns when it answers."""
+        for _ in range(_TRIES):  # a port that was free may be another's a moment later
+            port = self.port or _free_port()
+            # It ends with the thread that started it: a run that is killed leaves no server.
+            serve = ["setpriv", "--pdeathsig", "INT", self.programs / "postgres", "-D", self.home / "data"]
+            serve += ["-k", self.home]
+            for setting in (f"port={port}", "listen_addresses=127.0.0.1", "fsync=off", "max_connections=300"):
+                serve += ["-c", setting]
+            with (self.home / "log").open("ab") as log:
+                server = subprocess.Popen(serve, stdout=log, stderr=log, **_as_postgres(self.home))  # type: ignore[call-overload]  # noqa: S603
+            # By its own socket: who answers at the port may be somebody else.
+            if _answers(server, [self.programs / "pg_isready", "-h", self.home, "-p", str(port)]):
+                self.port, self.process = port, server
+                return
+        log_end = (self.home / "log").read_text(errors="replace")[-1000:]
+        raise RuntimeError(f"PostgreSQL did not come up: {log_end}")
+
+    def stop(self) -> None:
+        """Stop it the fast way: it does not wait for clients."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(60)
+            self.process = None
+
+
 @contextlib.contextmanager
-def private_postgresql() -> Iterator[str]:
-    """The URL of a fresh server, to be followed by ``/`` and a database's name; the user may do everything."""
+def stoppable_postgresql() -> Iterator[PrivatePostgresql]:
+    """A fresh server, which runs."""
     programs = _programs()
     if programs is None:
         raise RuntimeError("needs root and Debian's postgresql package")
@@ -51,14 +100,21 @@ def private_postgresql() -> Iterator[str]:
         shutil.chown(home, "postgres")
         init = [programs / "initdb", "-D", home / "data", "-A", "trust", "-U", "manor", "--no-sync"]
         subprocess.run(init, check=True, capture_output=True, **_as_postgres(home))  # type: ignore[call-overload]  # noqa: S603
-        server, port = _served(programs, home)
+        server = PrivatePostgresql(programs=programs, home=home)
+        server.start()
         try:
-            yield f"postgresql://manor@127.0.0.1:{port}"
+            yield server
         finally:
-            server.send_signal(signal.SIGINT)  # the fast way: it does not wait for clients
-            server.wait(60)
+            server.stop()
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def private_postgresql() -> Iterator[str]:
+    """The URL of a fresh server, to be followed by ``/`` and a database's name; the user may do everything."""
+    with stoppable_postgresql() as server:
+        yield server.url
 
 
 def new_database(server: str, *, like: str = "template1") -> str:
@@ -79,22 +135,6 @@ def _programs() -> Path | None:
 
 def _as_postgres(home: Path) -> dict[str, object]:
     return {"user": "postgres", "group": "postgres", "extra_groups": [], "cwd": home}
-
-
-def _served(programs: Path, home: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """A server that answers, and its port. A port that was free may be another's a moment later: then the next one."""
-    for _ in range(5):
-        port = _free_port()
-        # It ends with the thread that started it: a run that is killed leaves no server.
-        serve = ["setpriv", "--pdeathsig", "INT", programs / "postgres", "-D", home / "data", "-k", home]
-        for setting in (f"port={port}", "listen_addresses=127.0.0.1", "fsync=off", "max_connections=300"):
-            serve += ["-c", setting]
-        with (home / "log").open("ab") as log:
-            server = subprocess.Popen(serve, stdout=log, stderr=log, **_as_postgres(home))  # type: ignore[call-overload]  # noqa: S603
-        # By its own socket: who answers at the port may be somebody else.
-        if _answers(server, [programs / "pg_isready", "-h", home, "-p", str(port)]):
-            return server, port
-    raise RuntimeError(f"PostgreSQL did not come up: {(home / 'log').read_text(errors='replace')[-1000:]}")
 
 
 def _answers(server: subprocess.Popen[bytes], ask: list[Path | str]) -> bool:
