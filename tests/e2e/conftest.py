@@ -25,10 +25,12 @@ class Site:
 
     lab: LabHost
     home: Path
+    db: str = ""
+    """Its database; empty for a file in the home."""
 
     @property
     def env(self) -> dict[str, str]:
-        return {**os.environ, "MANOR_HOME": str(self.home)}
+        return {**os.environ, "MANOR_HOME": str(self.home), "MANOR_DB": self.db}
 
     def manor(self, *argv: str, expect: int = 0) -> str:
         """Run a command; what it printed."""
@@ -76,13 +78,19 @@ def packages() -> Path:
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
+def db() -> str:
+    """URL of the database that ``site`` is given; a module may have one of its own."""
+    return ""
+
+
+@pytest.fixture(scope="module")
+def site(db: str) -> Iterator[Site]:
     # Unix sockets allow few characters, so not pytest's long directory names.
     with contextlib.ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="manor-e2e-", dir="/tmp")))
         work.chmod(0o711)
         lab = stack.enter_context(LabHost("kvm1", work / "lab"))
-        made = Site(lab=lab, home=work / "home")
+        made = Site(lab=lab, home=work / "home", db=db)
         host = ("-o", f"ovsdb={lab.ovsdb}")
         made.manor(
             *("vim", "add", "lab", "--driver", "libvirt", "-o", f"uri={lab.uri}", "-o", "name=kvm1", *host),

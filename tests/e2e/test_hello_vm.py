@@ -1,11 +1,21 @@
-"""The smallest service on a real hypervisor, as the tutorial has it."""
+"""The smallest service on a real hypervisor, as the tutorial has it, and with PostgreSQL for its database."""
 
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from manor.testing.postgresql import new_database, private_postgresql
+
 pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def db() -> Iterator[str]:
+    with private_postgresql() as server:
+        yield new_database(server)
 
 
 def test_from_package_to_machine_through_drift_and_back_to_nothing(site: Any, packages: Path, tmp_path: Path) -> None:
@@ -30,6 +40,13 @@ def test_from_package_to_machine_through_drift_and_back_to_nothing(site: Any, pa
     # A secret is in the machine, and nowhere in what Manor keeps.
     assert site.inside(f"hello/{vnf['name']}", "cat", "/www/index.html").stdout.startswith("Psst from hello")
     assert not [path for path in site.home.rglob("*") if path.is_file() and b"Psst" in path.read_bytes()]
+    kept = subprocess.run(["pg_dump", "--data-only", "--dbname", site.db], check=True, capture_output=True).stdout
+    assert b"@secret:" in kept
+    assert b"Psst" not in kept
+
+    # The database is copied while it is in use, and nothing is put over it.
+    site.manor("db", "backup", str(tmp_path / "copy.db"))
+    site.manor("db", "restore", str(tmp_path / "copy.db"), expect=8)
 
     # Day 2: what the package offers is done inside, and proven inside.
     assert "greet" in site.manor("vnf", "action", f"hello/{vnf['name']}")
