@@ -29,8 +29,8 @@ heals_per_resource_hour: 5
 helped_within_s: 240
 learned_mode: auto          # the default is shadow: it would only say what it would have done
 detector_settings:
-  {channels: [median, level], warmup_s: 60, warmup_rows: 280, budget_per_day: 4, margin: 1.1, smooth: 5, clear_s: 5,
-   relearn_s: 120}
+  {channels: [median, level], warmup_s: 60, warmup_rows: 280, budget_per_day: 4, margin: 1.1, floor: 6,
+   smooth: 4, clear_s: 5, relearn_s: 120}
 policy_settings: {settle_s: 20, max_heals: 5}
 """
 LEARN_ROWS = 330
