@@ -158,8 +158,10 @@ def test_it_is_configured_before_it_is_completed_and_acted_on_after(operator: Op
 
 
 def test_a_playbook_is_played_where_the_operator_allowed_its_package(
-    operator: Operator, sshd: Sshd, secret: str
+    operator: Operator, sshd: Sshd, secret: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # An operator's own ways with Ansible do not weaken Manor's.
+    monkeypatch.setenv("ANSIBLE_SSH_ARGS", "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null")
     refused = operator.manor("ns", "plan", "shop")
     assert "instantiate_end is not run: playbooks run on this host; if you trust it: manor package allow Box" in refused
     operator.manor("package", "allow", "Box")
@@ -210,3 +212,5 @@ def test_another_machine_at_its_address_is_not_acted_on_and_a_new_one_is(operato
     operator.manor("vnf", "heal", "shop/box", "--yes")
     operator.manor("vnf", "action", "shop/box", "greet", "--yes")
     assert operator.mark("greet") == "hello"
+    operator.manor("ns", "terminate", "shop", "--yes")
+    assert not list((operator.home / "ssh/known").iterdir())

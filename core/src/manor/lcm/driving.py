@@ -195,6 +195,8 @@ class Driving:
             if not error.hosts.keys() <= set((step.spec or {}).get("without", ())):
                 raise
             ctx.log.warning("%s: %s", step.id, error.message)
+        if step.kind == ResourceKind.NODE:
+            forget(self.rt.home, step.key)
 
     def _at_hand(self, spec: ImageSpec) -> ImageSpec:
         """The image with its file where this node keeps it: who made the plan may have another home."""

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["is_playbook", "run_playbook", "why_not"]
 
-_SETTINGS = "[defaults]\nnocolor = true\n[ssh_connection]\nssh_args = -C\npipelining = true\n"
-"""No connection outlives the playbook."""
+_SETTINGS = "[defaults]\nnocolor = true\n[ssh_connection]\npipelining = true\n"
+_WAYS = {"ANSIBLE_HOST_KEY_CHECKING": "True", "ANSIBLE_SSH_ARGS": "-C"}
+"""Neither ansible-runner, which looks at no host key by itself, nor the operator's environment has another say. No
+connection outlives the playbook."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -84,13 +86,7 @@ def run_playbook(rt: Runtime, view: VnfView, guests: Mapping[str, Any], script: 
             playbook="playbook.yaml",
             inventory={"all": {"hosts": hosts}},
             extravars=variables,
-            # Unless it is told, ansible-runner looks at no machine's host key.
-            envvars={
-                "ANSIBLE_CONFIG": str(settings),
-                "ANSIBLE_HOST_KEY_CHECKING": "True",
-                "LC_ALL": "C.UTF-8",
-                "PATH": _path(),
-            },
+            envvars={**_WAYS, "ANSIBLE_CONFIG": str(settings), "LC_ALL": "C.UTF-8", "PATH": _path()},
             settings={"job_timeout": max(1, int(ctx.remaining_s()))},
             quiet=True,
             cancel_callback=ctx.is_cancelled,

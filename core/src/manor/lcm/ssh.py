@@ -146,7 +146,7 @@ class SshGuest:
 
 
 def forget(home: Path, key: str) -> None:
-    """Forget the host key of a machine that is made anew."""
+    """Forget the host key of a machine that is made anew, or is gone."""
     _known(home, key).unlink(missing_ok=True)
 
 
