@@ -107,3 +107,15 @@ def test_a_kpi_that_was_hardly_seen_is_not_judged_yet():
     rows[370:, :2] *= 3
     scores = list(detector.score(SampleBatch(names=names, times_s=times[340:], values=rows[340:].tolist())))
     assert _first(scores) is not None, "the others are judged"
+
+
+def test_what_was_odd_before_a_verdict_was_due_is_no_alarm_once_it_is():
+    config = CombinedConfig(channels=("median", "level"), warmup_rows=280, warmup_s=60.0, budget_per_day=4.0)
+    detector = CombinedDetector(config)
+    rows = _traffic(400)
+    rows[265:275] *= 5
+    scores = _scores(detector, rows[:300], start=0)
+    assert {score.verdict for score in scores[:279]} == {Verdict.UNKNOWN}
+    assert {score.verdict for score in scores[279:]} == {Verdict.OK}, "it was over by then"
+    rows[310:] *= 5
+    assert _first(_scores(detector, rows[300:], start=300)) is not None

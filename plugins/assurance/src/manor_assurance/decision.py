@@ -102,8 +102,11 @@ class Decision:
             self.maxima.push(self._remembered())
         self.block_s, self.block_max = time_s, 0.0
 
-    def take(self, time_s: float, score: float) -> float:
-        """Take one row's score; :attr:`raised` and :attr:`since_s` tell what follows. Returns the smoothed score."""
+    def take(self, time_s: float, score: float, *, due: bool = True) -> float:
+        """Take one row's score; :attr:`raised` and :attr:`since_s` tell what follows. Returns the smoothed score.
+
+        Nothing is raised before a verdict is ``due``.
+        """
         self.window.push(score)
         value = float(self.window.newest(self.smooth).mean()) if len(self.window) >= self.smooth else 0.0
         if not time_s < self.block_s + BLOCK_S:
@@ -116,7 +119,7 @@ class Decision:
                 self.since_s = time_s
         elif math.isnan(self.calm_s):
             self.calm_s = time_s
-        if value > self.threshold:
+        if value > self.threshold and due:
             if not self.raised:
                 self.raises.push(time_s)
             self.raised = True

@@ -108,7 +108,7 @@ class CombinedDetector:
         score, value, residuals = 0.0, 0.0, None
         if self.model is not None:
             residuals, score = self._score(time_s, row)
-            value = self.decision.take(time_s, score)
+            value = self.decision.take(time_s, score, due=self._due(age_s))
         # Once calm again a row is normal, though the alarm waits a while before it clears.
         over = value > self.decision.threshold * (self.config.clear_ratio if self.decision.raised else 1.0)
         if not over and not self.decision.raised:
@@ -231,15 +231,12 @@ class CombinedDetector:
 
     # saying
 
+    def _due(self, age_s: float) -> bool:
+        return self.rows_seen >= self.config.warmup_rows and age_s >= self.config.warmup_s
+
     def _verdict(self, time_s: float, row: np.ndarray, value: float, age_s: float) -> Score:
-        config, threshold = self.config, self.decision.threshold
-        ready = (
-            self.model is not None
-            and math.isfinite(threshold)
-            and self.rows_seen >= config.warmup_rows
-            and age_s >= config.warmup_s
-        )
-        if not ready:
+        threshold = self.decision.threshold
+        if self.model is None or not math.isfinite(threshold) or not self._due(age_s):
             return Score(time_s=time_s, verdict=Verdict.UNKNOWN, value=value)
         since_s = None if math.isnan(self.decision.since_s) else self.decision.since_s
         if not self.decision.raised:
