@@ -151,6 +151,33 @@ def test_orphans_elsewhere_are_found_while_it_is_away(site: Site) -> None:
     assert list(silent) == ["vim:lab on host-1"]
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_was_made_again_under_its_name_meanwhile_is_there_once_in_the_end(site: Site, ends: bool) -> None:
+    site.run(ns.propose(site.rt, "demo", OperationKind.TERMINATE))
+    again = Wishes(locations={**LOCATIONS, "web": "lab/host-2"})
+    made = site.run(ns.propose(site.rt, "demo", OperationKind.INSTANTIATE, again))
+    assert made.state is COMPLETED, made.error
+    assert [key for key in made.orphans if key.endswith("/web/main-0")]
+    answers(site, host_1=True)
+    assert len([name for name, _ in there(site) if name.startswith("web")]) == 2
+    if ends:
+        assert ns.delete(site.rt, "demo", force=True) == ()
+    else:
+        repair = ns.propose(site.rt, "demo", OperationKind.REPAIR)
+        assert not repair.is_idle
+        assert (site.run(repair).state, site.drift()) == (COMPLETED, ())
+    assert {host for _, host in there(site)} == (set() if ends else {"host-2"})
+    assert endpoints.orphans(site.rt) == ([], {})
+
+
+def test_a_service_that_ends_twice_meanwhile_still_says_what_is_left(site: Site) -> None:
+    left = site.run(ns.propose(site.rt, "demo", OperationKind.TERMINATE)).orphans
+    elsewhere = Wishes(locations={**LOCATIONS, "web": "lab/host-2"})
+    site.run(ns.propose(site.rt, "demo", OperationKind.INSTANTIATE, elsewhere))
+    assert site.run(ns.propose(site.rt, "demo", OperationKind.TERMINATE)).orphans == left
+    assert ns.delete(site.rt, "demo", force=True) == left
+
+
 def test_what_fails_elsewhere_is_rolled_back(site: Site) -> None:
     before = there(site)
     site.world.inject(Fault(verb="ensure", kind="node", times=0))

@@ -4,7 +4,9 @@ that is named here; and the sound ones pass everything."""
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -246,14 +248,22 @@ class OpensWhatItIsTold(SoundSource):
 
 
 class MixesCallers(SoundSource):
+    """The second caller (the first samples alone) is given what one who comes meanwhile asks for, and that is other."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.meeting = Meeting(2)  # the first samples alone
+        self.turn = itertools.count(1)
+        self.met = threading.Event()
 
     def collect(self, targets: Sequence[Target], ctx: CallContext) -> Iterable[Sample]:
-        self.targets = targets
-        self.meeting.come()
-        return super().collect(self.targets, ctx)
+        if next(self.turn) == 2:
+            self.targets = targets
+            self.met.wait(60.0)
+            return super().collect(self.targets, ctx)
+        if getattr(self, "targets", targets) != targets and not self.met.is_set():
+            self.targets = targets
+            self.met.set()
+        return super().collect(targets, ctx)
 
 
 SOURCES: Mapping[type[Any], str] = {

@@ -252,9 +252,10 @@ class FakeVim:
             raise Transient(f"{ref.kind} {ref.key}: whether it is there: {_AWAY}", retry_after_s=0.01)
         if not found:
             raise NotFound(f"{ref.kind} {ref.key} is not there")
-        if not all(_reachable(native.spec, state) for native in found):
+        at_hand = [native for native in found if _reachable(native.spec, state)]
+        if not at_hand:
             raise Transient(f"{ref.kind} {ref.key}: its host: {_AWAY}", retry_after_s=0.01)
-        return found
+        return at_hand
 
     def _needs(self, capability: VimCapability) -> None:
         if capability in self._unsupported:

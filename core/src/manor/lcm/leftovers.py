@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from manor.api import Observed, Phase, Plan, Step, Undo, Verb
+from manor.api import Observed, Phase, Plan, ResourceKind, Step, Undo, Verb
 from manor.lcm.away import leave
+from manor.lcm.order import in_turn
+from manor.lcm.turns import STANDS_ON
 from manor.model.desired import DesiredState
 from manor.model.instance import NsLcmOpOcc, OperationState
 
-__all__ = ["for_good", "left_behind", "left_over", "merged", "still_left", "where_left", "without_absent"]
+__all__ = [
+    "for_good",
+    "gone_for",
+    "left_behind",
+    "left_over",
+    "merged",
+    "still_left",
+    "where_left",
+    "with_these",
+    "without_absent",
+]
 
 
 def left_behind(tx: Any, last: NsLcmOpOcc | None) -> DesiredState | None:
@@ -47,6 +59,41 @@ def still_left(tx: Any, last: NsLcmOpOcc | None) -> tuple[Step, ...]:
         leave(step.kind, step.key, step.endpoint, step.host)
         for step in {(s.key, s.host): s for s in steps if s.verb in (Verb.ENSURE, Verb.REMOVE)}.values()
     )
+
+
+def gone_for(told: Iterable[Step], twice: Iterable[tuple[str, Observed]]) -> list[Step]:
+    """Removals of what the last operation left (``told``) on hosts that answer again, and what has been made elsewhere
+    since under the same key (``twice``, each with its endpoint)."""
+    left = {(step.key, step.endpoint, step.host) for step in told}
+    return [
+        Step(
+            id=f"remove {one.ref.kind} {one.ref.key} {one.ref.host}",
+            verb=Verb.REMOVE,
+            kind=one.ref.kind,
+            key=one.ref.key,
+            endpoint=endpoint,
+            host=one.ref.host,
+            summary=f"{one.ref.kind} that was left while its host did not answer",
+            change="remove",
+        )
+        for endpoint, one in twice
+        if (one.ref.key, endpoint, one.ref.host) in left
+    ]
+
+
+def with_these(plan: Plan, goes: Sequence[Step]) -> Plan:
+    """The plan with these removals too, each removal on their hosts after those of what may stand on it."""
+
+    def behind(step: Step) -> Step:
+        if step.verb is not Verb.REMOVE or step.kind not in STANDS_ON:
+            return step
+        above = STANDS_ON[STANDS_ON.index(ResourceKind(step.kind)) + 1 :]
+        waits = (one.id for one in goes if one.kind in above and one.host == step.host)
+        return dataclasses.replace(step, depends_on=tuple(dict.fromkeys((*step.depends_on, *waits))))
+
+    if not goes:
+        return plan
+    return dataclasses.replace(plan, steps=in_turn({step.id: behind(step) for step in (*goes, *plan.steps)}, {}))
 
 
 def left_over(

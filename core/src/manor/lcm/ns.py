@@ -21,7 +21,17 @@ from manor.lcm.choosing import must_be_known
 from manor.lcm.claims import Seen
 from manor.lcm.diff import diff
 from manor.lcm.drifting import lost_snapshots
-from manor.lcm.leftovers import for_good, left_behind, left_over, merged, still_left, where_left, without_absent
+from manor.lcm.leftovers import (
+    for_good,
+    gone_for,
+    left_behind,
+    left_over,
+    merged,
+    still_left,
+    where_left,
+    with_these,
+    without_absent,
+)
 from manor.lcm.plans import plan_digest, require_same
 from manor.lcm.rollout import rollout_of
 from manor.lcm.runtime import Runtime
@@ -154,7 +164,9 @@ def propose(
         busy = operations.active(tx, ns.id)
         last = operations.get(tx, ns.last_operation) if ns.last_operation else None
         left, told = left_behind(tx, last), still_left(tx, last)
-        also = where_left(tx, last) if operation is OperationKind.TERMINATE else frozenset()
+        also = frozenset(step.endpoint for step in told)
+        if operation is OperationKind.TERMINATE:
+            also |= where_left(tx, last)
         if wishes.nsd_package:
             package = packages.get(tx, wishes.nsd_package, kind=PackageKind.NS)
             ns = dataclasses.replace(ns, nsd_id=package.descriptor_id, nsd_package=package.id)
@@ -206,11 +218,13 @@ def propose(
         rollout=rollout_of(wishes.rollout, ns.id),
     )
     plan = for_good(plan, stored)
-    is_idle = not plan.steps and _same_wishes(target, stored) and not (wishes.parameters or wishes.nsd_package)
+    back = gone_for(told, view.twice)
+    is_other = wishes.parameters or wishes.nsd_package or not _same_wishes(target, stored)
+    is_idle = not (plan.steps or back or is_other)
     if wishes.action or not is_idle:
         plan = scripted(rt, plan, wishes, before=side(parts.previous, were), after=side(parts.target, vnfs))
     out_of_reach = [step for step in told if not view.answers(step.endpoint, step.host)]
-    plan = with_left(plan, parts, out_of_reach, stored)
+    plan = with_left(with_these(plan, back), parts, out_of_reach, stored)
     findings = _reviewed(rt, ns, plan, tolerant=tolerant)
     return Proposal(
         ns=ns,

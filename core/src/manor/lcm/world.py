@@ -58,6 +58,8 @@ class View:
     """By key; UNKNOWN is what should be on a host that does not answer."""
     found_at: Mapping[str, str] = field(default_factory=dict)
     """Endpoint of what was found under the service's id, by key."""
+    twice: tuple[tuple[str, Observed], ...] = ()
+    """What else there is under a key, each with its endpoint: at a place where the service does not want it."""
     silent: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """Why a host does not answer, by endpoint and host."""
     mute: frozenset[str] = frozenset()
@@ -114,17 +116,28 @@ def observe(
     asked = sorted(endpoints_of(*states) | also)
     observed: dict[str, Observed] = {}
     found_at: dict[str, str] = {}
+    twice: list[tuple[str, Observed]] = []
     silent: dict[tuple[str, str], str] = {}
     for endpoint, (own, shared, away) in zip(asked, _at_once(look, asked), strict=True):
         silent.update(((endpoint, host), why) for host, why in away.items())
         for is_own, one in (*((True, one) for one in own), *((False, one) for one in shared)):
-            at = wanted.get(one.ref.key)
-            if one.ref.key not in observed or (at is not None and (at.endpoint, _host(at)) == (endpoint, one.ref.host)):
-                observed[one.ref.key] = one
+            key, at = one.ref.key, wanted.get(one.ref.key)
+            if key not in observed or (at is not None and (at.endpoint, _host(at)) == (endpoint, one.ref.host)):
+                if key in found_at:
+                    twice.append((found_at[key], observed[key]))
+                observed[key] = one
                 if is_own:
-                    found_at[one.ref.key] = endpoint
+                    found_at[key] = endpoint
+            elif is_own:
+                twice.append((endpoint, one))
     unknown = {one.ref.key: one for one in _unseen(states, silent) if one.ref.key not in observed}
-    return View(observed={**observed, **unknown}, found_at=found_at, silent=silent, mute=frozenset(mute))
+    return View(
+        observed={**observed, **unknown},
+        found_at=found_at,
+        twice=tuple(twice),
+        silent=silent,
+        mute=frozenset(mute),
+    )
 
 
 def answered(driver: Any, query: Query, seconds: float) -> tuple[Sequence[Observed], Mapping[str, str]]:
