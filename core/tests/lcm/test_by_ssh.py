@@ -70,10 +70,9 @@ class Operator:
         path = self.inside / name
         return path.read_text() if path.exists() else ""
 
-    def told(self, *secrets: str) -> list[str]:
-        """Files of the home that hold one of these."""
-        files = [path for path in self.home.rglob("*") if path.is_file()]
-        return [str(path) for path in files for secret in secrets if secret.encode() in path.read_bytes()]
+    def told(self, word: str) -> list[str]:
+        """Files of the home that hold this."""
+        return [str(path) for path in self.home.rglob("*") if path.is_file() and word.encode() in path.read_bytes()]
 
 
 @pytest.fixture(scope="module")
@@ -92,17 +91,17 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 
 @pytest.fixture
 def operator(
-    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sshd: Sshd, fast_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Operator:
-    monkeypatch.setenv("MANOR_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MANOR_HOME", str(fast_path / "home"))
     monkeypatch.delenv("MANOR_DB", raising=False)
-    made = Operator(tmp_path / "home", capsys.readouterr)
+    made = Operator(fast_path / "home", capsys.readouterr)
     made.inside.mkdir()
     shutil.copytree((sshd.place / KEY).parent, (made.home / KEY).parent)
     shutil.copy(sshd.place / f"{KEY}.pub", sshd.place / "authorized_keys")
     mark = str(made.inside)
     write_packages(
-        tmp_path / "packages",
+        fast_path / "packages",
         user=getpass.getuser(),
         day1=f"mkdir -p {mark}/first\ncp /proc/self/cmdline {mark}/day1",
         scripts={
@@ -124,7 +123,7 @@ def operator(
             "nobody": {"mark": f"{mark}/never"},
         },
     )
-    packages = [str(tmp_path / "packages" / name) for name in ("box", "ns")]
+    packages = [str(fast_path / "packages" / name) for name in ("box", "ns")]
     made.manor("package", "onboard", *packages)
     made.manor("vim", "add", "lab", "--driver", "fake")
     made.manor("sdn", "add", "net", "--driver", "fake")
@@ -133,9 +132,9 @@ def operator(
 
 
 @pytest.fixture
-def secret(tmp_path: Path) -> str:
+def secret(fast_path: Path) -> str:
     """A secret's file."""
-    file = tmp_path / "password"
+    file = fast_path / "password"
     file.write_text(SECRET)
     file.chmod(0o600)
     return f"password={file}"
@@ -154,7 +153,7 @@ def test_it_is_configured_before_it_is_completed_and_acted_on_after(operator: Op
     said = operator.manor("vnf", "action", "shop/box", "refuse", "--secret", secret, "--yes", expect=5)
     assert "refuse exited 3: no *** here" in said
     assert operator.asked("ns", "drift", "shop")["drift"] is False
-    assert operator.told(SECRET) == []
+    assert operator.told("horse") == []
 
 
 def test_a_playbook_is_played_where_the_operator_allowed_its_package(
@@ -171,7 +170,7 @@ def test_a_playbook_is_played_where_the_operator_allowed_its_package(
     said = operator.manor("vnf", "action", "shop/box", "tell", "--secret", secret, "--yes", expect=5)
     assert "box: tell failed in task 'say it' on box-main-0: no *** here" in said
     assert "of driver generic on host-1" in said
-    assert operator.told(SECRET) == []
+    assert operator.told("horse") == []
     assert list((operator.home / "run/playbooks").iterdir()) == []
 
     said = operator.manor("vnf", "action", "shop/box", "nobody", "--yes", expect=5)
