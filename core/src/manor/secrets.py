@@ -68,10 +68,10 @@ def read_secret(path: str) -> str:
 def hide(text: str, secrets: Iterable[str]) -> str:
     """The text without the secrets in it, nor a line of one, nor the start of one that the text's end cuts off.
 
-    Also as who repeats it may write it: quoted for a shell or as JSON, or with its blanks folded.
+    Also as who repeats it may write it: quoted for a shell, as JSON or by Python, with its blanks folded, or two of it.
     """
     plain = {part for secret in secrets for part in (secret, *_long_lines(secret))}
-    parts = {form for part in plain for form in _forms(part)}
+    parts = {form for part in plain for once in _forms(part) for form in _forms(once)}
     for part in sorted(parts, key=len, reverse=True):
         text = text.replace(part, "***")
     for part in parts:
@@ -81,7 +81,7 @@ def hide(text: str, secrets: Iterable[str]) -> str:
 
 
 def _forms(part: str) -> Iterable[str]:
-    return (part, shlex.quote(part), json.dumps(part)[1:-1], " ".join(part.split()))
+    return (part, shlex.quote(part), json.dumps(part)[1:-1], repr(part)[1:-1], " ".join(part.split()))
 
 
 def _long_lines(secret: str) -> Iterable[str]:

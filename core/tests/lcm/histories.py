@@ -94,6 +94,8 @@ class Histories(RuleBasedStateMachine):
         self.ends_well = ends_well
         self.site.rewind(_STAGE[0].running if run else _STAGE[0].created, seed)
         self.away = False
+        self.partial: set[str] = set()
+        """Ids of services whose last operation was planned while a host was away: it did what could be done."""
         self.meddled: set[str] = set()
         """Ids of services that somebody meddled with since their last operation was planned."""
         self.lost: set[str] = set()
@@ -159,6 +161,7 @@ class Histories(RuleBasedStateMachine):
         except ManorError:
             return  # refused, as it should be: nothing has begun
         self.meddled.discard(site.ns(name).id)
+        (self.partial.add if self.away else self.partial.discard)(site.ns(name).id)
         if cancel is not None:
             site.interrupt(cancel[0], lambda: site.rt.operations.cancel(operation_id, cancel[1]))
         site.survive(Doom(doom), goes_on=goes_on)
@@ -235,6 +238,16 @@ class Histories(RuleBasedStateMachine):
         assert not {key for key, count in there.items() if count > 1} - left, "something is there twice"
         for name in NAMES:
             self._nothing_leaks(name, there)
+            self._nothing_is_disowned(name)
+
+    def _nothing_is_disowned(self, name: str) -> None:
+        """What a service has is never what an operation left, or goes for, at that place."""
+        last, state = self.site.last(name), self.site.desired(name)
+        if last is None or state is None or last.state in ACTIVE:
+            return
+        has = {(resource.spec.key, getattr(resource.spec, "host", "")) for resource in state.resources}
+        steps = [one.step for one in self.site.steps(last.id)] if last.state is OperationState.COMPLETED else []
+        assert not {(s.key, s.host) for s in steps if s.change == LEAVE} & has, last
 
     def _nothing_leaks(self, name: str, there: Mapping[str, int]) -> None:
         """What is there of a service should be, or is in the hands of an operation, or was reported as left behind."""
@@ -258,9 +271,10 @@ class Histories(RuleBasedStateMachine):
             return  # what was true when it was looked at may have been broken since: that is drift
         if last.state is OperationState.COMPLETED:
             missing = self.site.wanted(name) - self.site.there(name)
-            assert not set(self.site.there(name) - self.site.wanted(name)) - set(last.orphans), last
+            left = set(last.orphans) if last.ns_id in self.partial else set()
+            assert not set(self.site.there(name) - self.site.wanted(name)) - left, last
             assert not set(missing) - self.lost, last
-            if self.site.desired(name) is not None and not last.orphans:
+            if self.site.desired(name) is not None and last.ns_id not in self.partial:
                 self.site.world.heal()
                 assert ns.propose(self.site.rt, name, OperationKind.REPAIR).plan.steps == (), last
 

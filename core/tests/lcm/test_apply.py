@@ -11,7 +11,7 @@ import pytest
 from lcm_world import OWNER, SID, FakeExecutor, Stage, join_lanes, keys_of, nothing, service
 
 from manor.api import CallContext, Observed, OperationKind, Phase, Step, Verb
-from manor.errors import Fenced, PlanRefused, UsageError
+from manor.errors import Fenced, PlanRefused, StoreError, UsageError
 from manor.fakes import Action, Crash, Fault, When
 from manor.lcm.apply import Progress, Stopped
 from manor.lcm.states import Trigger
@@ -323,6 +323,18 @@ def test_a_worker_that_lost_its_claim_starts_nothing_more(stage: Stage) -> None:
     assert stage.operations.wait(operation.id).state is OperationState.COMPLETED, "in a thread of the first's"
     ensured = [moment.key for moment in stage.world.calls if moment.verb == "ensure"]
     assert len(ensured) == len(set(ensured))
+
+
+def test_a_step_that_cannot_ask_the_database_is_no_step_that_failed(stage: Stage) -> None:
+    operation = stage.submit(service(), INSTANTIATE)
+
+    class Blinded(FakeExecutor):
+        def perform(self, step: Step, ctx: CallContext) -> Observed | None:
+            raise StoreError("the database cannot be used: it went away")
+
+    with pytest.raises(StoreError):
+        stage.apply(executor=Blinded(stage.world)).run(operation.id)
+    assert stage.apply().run(operation.id) is OperationState.COMPLETED
 
 
 def test_stopping_leaves_a_resumable_operation(stage: Stage) -> None:

@@ -170,6 +170,71 @@ def test_what_was_made_again_under_its_name_meanwhile_is_there_once_in_the_end(s
     assert endpoints.orphans(site.rt) == ([], {})
 
 
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Without a controller: what moves is made anew under its key."""
+    plain = dataclasses.replace(NSD, vnffgds=())
+    with opened(tmp_path, monkeypatch, hosts=("host-1", "host-2"), instantiate=False, nsd=plain) as made:
+        endpoints.remove(made.rt, EndpointKind.SDN, "net")
+        made.done(ns.propose(made.rt, "demo", OperationKind.INSTANTIATE, Wishes(locations=LOCATIONS)))
+        answers(made, host_1=False)
+        made.run(move(made.rt, "demo", "web", "lab/host-2", discard_data=True))
+        answers(made, host_1=True)
+        yield made
+
+
+def web(site: Site) -> dict[str, str]:
+    natives = (native for native in site.world.natives() if native.spec.key.endswith("/vnf/web/main-0"))
+    return {native.spec.host: native.native_id for native in natives}  # type: ignore[union-attr]
+
+
+def test_what_was_left_goes_and_what_moves_back_is_made_anew(bare: Site) -> None:
+    before = web(bare)
+    back = move(bare.rt, "demo", "web", "lab/host-1", discard_data=True)
+    order = [(step.change, step.host) for step in back.plan.steps if step.key.endswith("/vnf/web/main-0")]
+    assert order.index(("remove", "host-1")) < order.index(("replace", "host-1"))
+    bare.done(back)
+    assert list(web(bare)) == ["host-1"]
+    assert web(bare)["host-1"] not in before.values()
+    assert (bare.drift(), endpoints.orphans(bare.rt)) == ((), ([], {}))
+
+
+def test_where_a_move_back_fails_the_machine_is_still_there(bare: Site) -> None:
+    bare.world.inject(Fault(verb="ensure", kind="network", error="Permanent", times=0))
+    failed = bare.run(move(bare.rt, "demo", "web", "lab/host-1", discard_data=True))
+    assert failed.state is OperationState.ROLLED_BACK, failed.error
+    bare.world.heal()
+    assert list(web(bare)) == ["host-2"]
+    assert bare.drift() == ()
+
+
+def test_what_a_service_has_is_not_left_where_it_is(bare: Site) -> None:
+    with bare.world.look() as state:
+        first, second = state.hosts
+    bare.world.set_hosts(first, dataclasses.replace(second, reachable=False))
+    assert ns.propose(bare.rt, "demo", OperationKind.REPAIR).is_idle is False, "what was left on host-1 goes"
+    repaired = bare.run(ns.propose(bare.rt, "demo", OperationKind.REPAIR))
+    assert (repaired.state, repaired.orphans) == (COMPLETED, ())
+    assert list(web(bare)) == ["host-2"]
+
+
+def test_what_was_left_at_a_vim_that_is_no_more_stands_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = dataclasses.replace(NSD, vnffgds=())
+    with opened(tmp_path, monkeypatch, hosts=("host-1",), instantiate=False, nsd=plain) as site:
+        endpoints.remove(site.rt, EndpointKind.SDN, "net")
+        config = {"state_file": str(tmp_path / "other.json"), "hosts": [{"name": "host-3"}]}
+        endpoints.add(site.rt, EndpointKind.VIM, "lab2", driver="fake", config=config)
+        there = Wishes(locations={**dict.fromkeys(LOCATIONS, "lab2/host-3"), "web": "lab/host-1"})
+        site.done(ns.propose(site.rt, "demo", OperationKind.INSTANTIATE, there))
+        answers(site, host_1=False)
+        assert site.run(move(site.rt, "demo", "web", "lab2/host-3", discard_data=True)).orphans
+        endpoints.remove(site.rt, EndpointKind.VIM, "lab", force=True)
+        assert site.run(heal(site.rt, "demo", vnfs=["client"])).state is COMPLETED
+        assert ns.delete(site.rt, "demo", force=True) == ()
+
+
 def test_a_service_that_ends_twice_meanwhile_still_says_what_is_left(site: Site) -> None:
     left = site.run(ns.propose(site.rt, "demo", OperationKind.TERMINATE)).orphans
     elsewhere = Wishes(locations={**LOCATIONS, "web": "lab/host-2"})

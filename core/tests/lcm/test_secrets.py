@@ -150,7 +150,16 @@ def test_tokens_are_found_however_deep() -> None:
 
 
 @pytest.mark.parametrize(
-    "as_written", ['it\'s "so"  long', 'it\'s \\"so\\"  long', 'it\'s "so" long', """'it'"'"'s "so"  long'"""]
+    "as_written",
+    [
+        'it\'s "so"  long',
+        'it\'s \\"so\\"  long',
+        'it\'s "so" long',
+        """'it'"'"'s "so"  long'""",
+        """'it'"'"'s "so" long'""",
+        'it\'s \\\\\\"so\\\\\\"  long',
+        'it\\\'s "so"  long',
+    ],
 )
 def test_it_is_hidden_however_it_is_repeated(as_written: str) -> None:
     assert hide(f"no {as_written} here", ['it\'s "so"  long']) == "no *** here"

@@ -5,12 +5,14 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sshd import Sshd, keygen
 
 from manor.api import CallContext, Script, VnfcView, VnfView
-from manor.errors import DeadlineExceeded, Indeterminate, Permanent, Transient, Unauthorized, Unsupported
+from manor.errors import DeadlineExceeded, DriverError, Indeterminate, Permanent, Transient, Unauthorized, Unsupported
+from manor.lcm import playbooks
 from manor.lcm.playbooks import run_playbook
 from manor.lcm.runtime import open_runtime
 from manor.lcm.ssh import KEY, SshGuest, forget
@@ -113,3 +115,19 @@ def test_a_playbook_that_was_allowed_when_it_was_planned_is_not_played_after(gue
             packages.add(tx, info, descriptor={})
         with pytest.raises(Unsupported, match="manor package allow web"):
             run_playbook(rt, view, {NODE: guest}, script, ctx())
+
+
+@pytest.mark.parametrize(("begun", "error"), [(False, Transient), (True, Permanent)])
+def test_a_playbook_that_had_an_effect_is_not_played_again_by_itself(
+    tmp_path: Path, begun: bool, error: type[DriverError]
+) -> None:
+    ran = [{"event": "runner_on_ok", "event_data": {"task": "one", "host": "main-0"}}] if begun else []
+    lost = {
+        "event": "runner_on_unreachable",
+        "event_data": {"task": "two", "host": "main-0", "res": {"msg": "Connection timed out"}},
+    }
+    done = SimpleNamespace(events=[*ran, lost], status="failed")
+    guests = {"main-0": SshGuest(uri="ssh://root@192.0.2.1", key="s/vnf/web/main-0", home=tmp_path)}
+    told = playbooks._failure(done, "web: setup", guests)
+    assert type(told) is error
+    assert "Connection timed out" in told.message

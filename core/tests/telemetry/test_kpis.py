@@ -119,3 +119,4 @@ def test_what_change_means_anything_is_known_of_named_kpis_alone() -> None:
     assert (notable_of("v_cpu_usage_mean_vnf"), notable_of("v_memory_usage_mean_vnf")) == (5.0, 2.0)
     assert notable_of("packet_incoming_dropped_vnf_ext_cp:in") == 20.0
     assert notable_of("vnf_indicator:load") == notable_of("v_memory_resident") == 0.0
+    assert notable_of("v_cpu_steal_time") == notable_of("queue_load") == 0.0

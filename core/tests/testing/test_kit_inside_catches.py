@@ -4,7 +4,6 @@ that is named here; and the sound ones pass everything."""
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import sys
 import threading
 import time
@@ -252,18 +251,23 @@ class MixesCallers(SoundSource):
 
     def __init__(self) -> None:
         super().__init__()
-        self.turn = itertools.count(1)
+        self.calls = 0
+        self.lock = threading.Lock()
         self.met = threading.Event()
 
     def collect(self, targets: Sequence[Target], ctx: CallContext) -> Iterable[Sample]:
-        if next(self.turn) == 2:
-            self.targets = targets
-            self.met.wait(60.0)
-            return super().collect(self.targets, ctx)
-        if getattr(self, "targets", targets) != targets and not self.met.is_set():
-            self.targets = targets
-            self.met.set()
-        return super().collect(targets, ctx)
+        with self.lock:
+            self.calls += 1
+            is_second = self.calls == 2
+            if is_second:
+                self.targets = targets
+            elif self.calls > 2 and self.targets != targets and not self.met.is_set():
+                self.targets = targets
+                self.met.set()
+        if not is_second:
+            return super().collect(targets, ctx)
+        self.met.wait(60.0)
+        return super().collect(self.targets, ctx)
 
 
 SOURCES: Mapping[type[Any], str] = {

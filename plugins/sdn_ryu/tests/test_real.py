@@ -450,7 +450,7 @@ def test_a_bridge_that_is_gone_keeps_nobody_waiting_for_its_rules(one_rig: Rig) 
     rig.apply(lan)
     rig.ovs.vsctl("del-br", BRIDGE)
     eventually(lambda: not rig.driver.topology(rig.ctx()).switches[0].connected, "its switch has hung up")
-    rig.driver.remove(ResourceRef(kind=lan.kind, key=lan.key), rig.ctx(5))
+    rig.driver.remove(ResourceRef(kind=lan.kind, key=lan.key), rig.ctx(60))
     assert rig.driver.observe(Query(owner=OWNER, keys=frozenset({lan.key})), rig.ctx()) == []
 
 

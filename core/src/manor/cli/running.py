@@ -110,7 +110,8 @@ def follow(s: Session, operation_id: str, *, events: bool = False) -> NsLcmOpOcc
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except StoreError as error:
         again = f"operation {operation_id} is not lost; once the database answers: manor op watch {operation_id}"
-        raise StoreError(error.message, hint=again) from error
+        error.hint = "; ".join(filter(None, (again, error.hint)))
+        raise
 
 
 def ended(

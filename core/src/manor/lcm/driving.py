@@ -192,10 +192,10 @@ class Driving:
             ref = ResourceRef(kind=ResourceKind(step.kind), key=step.key, host=step.host)
             self.rt.driver(step.endpoint).remove(ref, ctx)
         except Unreachable as error:
-            if not error.hosts.keys() <= set((step.spec or {}).get("without", ())):
+            if not error.hosts or not error.hosts.keys() <= set((step.spec or {}).get("without", ())):
                 raise
             ctx.log.warning("%s: %s", step.id, error.message)
-        if step.kind == ResourceKind.NODE:
+        if step.kind == ResourceKind.NODE and step.before is not None:  # a leftover may have the key of one that runs
             forget(self.rt.home, step.key)
 
     def _at_hand(self, spec: ImageSpec) -> ImageSpec:

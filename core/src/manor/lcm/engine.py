@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from manor.errors import StoreError
 from manor.lcm.queuelog import hush
 from manor.store import worklock
-from manor.store.database import IDLE_TRANSACTION_S, sqlite_path
+from manor.store.database import IDLE_TRANSACTION_S, sqlite_path, store_errors
 
 if TYPE_CHECKING:
     from dbos import DBOSClient
@@ -66,6 +66,7 @@ class QueueEntry:
 class Engine(Protocol):
     """Where operations wait for a worker and are found again after a crash."""
 
+    @store_errors()
     def prepare(self) -> None:
         """Make the queue ready outside of any transaction; needed before the first :meth:`dispatch`."""
         ...
@@ -129,6 +130,7 @@ class DbosEngine:
         """Say what runs an operation, before :meth:`launch`."""
         self._work = work
 
+    @store_errors()
     def prepare(self) -> None:
         """Make the queue's tables where they are missing; needed before the first :meth:`dispatch`."""
         self._client()
@@ -175,6 +177,7 @@ class DbosEngine:
             self._launched = True
             return True
 
+    @store_errors()
     def takeover(self, live: Sequence[str]) -> int:
         """Queue anew what workers other than the ``live`` had begun."""
         begun = self._client().list_workflows(status="PENDING", queue_name=_QUEUE, load_input=False, load_output=False)
@@ -184,10 +187,12 @@ class DbosEngine:
             self._client().resume_workflows(lost, queue_name=_QUEUE)
         return len(lost)
 
+    @store_errors()
     def resume(self, operation_id: str, attempt: int) -> None:
         """Queue anew an attempt that the queue still takes for running."""
         self._client().resume_workflows([f"{operation_id}:{attempt}"], queue_name=_QUEUE)
 
+    @store_errors()
     def status(self, operations: Sequence[tuple[str, int]]) -> dict[str, QueueEntry]:
         """By operation id, what became of these attempts."""
         if not operations:
@@ -242,6 +247,7 @@ class DbosEngine:
                     system_database_engine=self._database.engine,
                     serializer=dbos.DBOSPortableJSONSerializer(),
                     application_name=_APP,
+                    retry_connection_errors=False,  # for ever, and silently: who asks tries again, and says so
                 )
                 self._client_made.register_queue(
                     _QUEUE,

@@ -48,17 +48,17 @@ def where_left(tx: Any, last: NsLcmOpOcc | None) -> frozenset[str]:
     return frozenset(step.endpoint for step in steps if step.verb in (Verb.ENSURE, Verb.REMOVE))
 
 
-def still_left(tx: Any, last: NsLcmOpOcc | None) -> tuple[Step, ...]:
-    """What the last operation told as orphans, to be told again by the next one for as long as nobody can go for it."""
+def still_left(tx: Any, last: NsLcmOpOcc | None, stored: DesiredState | None) -> tuple[Step, ...]:
+    """What the last operation told as orphans, to be told again by the next one for as long as nobody can go for it;
+    never what the service has, which may have been made elsewhere under the same key."""
     from manor.store import operations
 
     if last is None or not last.orphans:
         return ()
+    own = {(r.endpoint, r.spec.key, getattr(r.spec, "host", "")) for r in (stored.resources if stored else ())}
     steps = (row.step for row in operations.steps(tx, last.id) if row.step.key in last.orphans)
-    return tuple(
-        leave(step.kind, step.key, step.endpoint, step.host)
-        for step in {(s.key, s.host): s for s in steps if s.verb in (Verb.ENSURE, Verb.REMOVE)}.values()
-    )
+    left = {(s.endpoint, s.key, s.host): s for s in steps if s.verb in (Verb.ENSURE, Verb.REMOVE)}
+    return tuple(leave(s.kind, s.key, s.endpoint, s.host) for place, s in left.items() if place not in own)
 
 
 def gone_for(told: Iterable[Step], twice: Iterable[tuple[str, Observed]]) -> list[Step]:
@@ -82,13 +82,16 @@ def gone_for(told: Iterable[Step], twice: Iterable[tuple[str, Observed]]) -> lis
 
 
 def with_these(plan: Plan, goes: Sequence[Step]) -> Plan:
-    """The plan with these removals too, each removal on their hosts after those of what may stand on it."""
+    """The plan with these removals too: before them goes what may stand on it there, and after them comes all that is
+    about what has the same key."""
 
     def behind(step: Step) -> Step:
-        if step.verb is not Verb.REMOVE or step.kind not in STANDS_ON:
-            return step
-        above = STANDS_ON[STANDS_ON.index(ResourceKind(step.kind)) + 1 :]
-        waits = (one.id for one in goes if one.kind in above and one.host == step.host)
+        if step.verb is not Verb.REMOVE:
+            about = {step.key, *(step.spec or {}).get("nodes", ())}
+            waits = [one.id for one in goes if one.key in about]
+        else:
+            above = STANDS_ON[STANDS_ON.index(ResourceKind(step.kind)) + 1 :] if step.kind in STANDS_ON else ()
+            waits = [one.id for one in goes if one.kind in above and one.host == step.host]
         return dataclasses.replace(step, depends_on=tuple(dict.fromkeys((*step.depends_on, *waits))))
 
     if not goes:

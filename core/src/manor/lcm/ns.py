@@ -163,10 +163,8 @@ def propose(
         vnfs = instances.vnfs(tx, ns.id)
         busy = operations.active(tx, ns.id)
         last = operations.get(tx, ns.last_operation) if ns.last_operation else None
-        left, told = left_behind(tx, last), still_left(tx, last)
-        also = frozenset(step.endpoint for step in told)
-        if operation is OperationKind.TERMINATE:
-            also |= where_left(tx, last)
+        left, told = left_behind(tx, last), still_left(tx, last, stored)
+        also = where_left(tx, last) if operation is OperationKind.TERMINATE else frozenset()
         if wishes.nsd_package:
             package = packages.get(tx, wishes.nsd_package, kind=PackageKind.NS)
             ns = dataclasses.replace(ns, nsd_id=package.descriptor_id, nsd_package=package.id)
@@ -192,7 +190,8 @@ def propose(
         target, vnfs, seen = planned(rt, ns, wishes, stored, vnfs)
         refuse_astray(rt.driver, stored, target)
         target = dataclasses.replace(target, wishes=wishes_to_json(lasting(wishes, [vnf.name for vnf in vnfs])))
-    view = observe(rt, ns.id, previous, target, also=also, tolerant=tolerant)
+    at_best = frozenset(step.endpoint for step in told)
+    view = observe(rt, ns.id, previous, target, also=also, at_best=at_best, tolerant=tolerant)
     observed, found_at = overlooked(stored, view.observed, overlook), view.found_at
     if not tolerant:
         previous = without_absent(previous, stored, observed)

@@ -107,13 +107,19 @@ def _path() -> str:
 
 
 def _failure(done: Any, what: str, guests: Mapping[str, SshGuest]) -> DriverError:
-    """The first task that failed, on one line, or why a machine let nobody in."""
+    """The first task that failed, on one line, or why a machine let nobody in.
+
+    Once a task has run, on whatever machine, the playbook has had an effect: it is not to be played again by itself.
+    """
+    has_run = False
     for event in done.events:
-        data = event.get("event_data", {})
-        if event.get("event") not in ("runner_on_failed", "runner_on_unreachable") or data.get("ignore_errors"):
+        data, what_came = event.get("event_data", {}), event.get("event")
+        is_bad = what_came in ("runner_on_failed", "runner_on_unreachable") and not data.get("ignore_errors")
+        if not is_bad:
+            has_run = has_run or what_came in ("runner_on_ok", "runner_on_failed")
             continue
         host, result = str(data.get("host", "")), data.get("res", {})
-        if event["event"] == "runner_on_unreachable" and host in guests:
+        if what_came == "runner_on_unreachable" and host in guests and not has_run:
             return guests[host].refusal(str(result.get("msg", "")))
         said = result.get("stderr") or result.get("msg") or json.dumps(result)
         words = " ".join(str(said).split())[:200]

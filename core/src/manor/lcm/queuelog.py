@@ -12,8 +12,12 @@ from manor.errors import StoreError
 
 __all__ = ["hush"]
 
-_DRIVERS = ("(psycopg.", "(sqlite3.")
-"""How a database's own error begins where it is told as text."""
+_AWAY = tuple(
+    f"(psycopg.{name})"
+    for name in ("OperationalError", "errors.AdminShutdown", "errors.CannotConnectNow", "errors.CrashShutdown")
+)
+"""How the error of a server that is away begins where it is told as text. A full disk, or a table that is missing, is
+another matter."""
 
 
 def hush(name: str) -> None:
@@ -24,7 +28,7 @@ def hush(name: str) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    if any(driver in record.getMessage() for driver in _DRIVERS):
+    if any(error in record.getMessage() for error in _AWAY):
         return False
     error = record.exc_info[1] if record.exc_info else None
     while error is not None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from manor.api.context import CallContext
 from manor.api.plan import Step, Verb
 from manor.api.resources import Observed, Phase, ResourceKind, spec_from_json
-from manor.errors import DeadlineExceeded, DriverError, Fenced, Indeterminate, ManorError, Transient
+from manor.errors import DeadlineExceeded, DriverError, Indeterminate, ManorError, StoreError, Transient
 from manor.lcm.drifting import is_as_wanted
 from manor.lcm.executor import Executor
 
@@ -71,12 +71,15 @@ class Result:
 
 
 def carry_out(step: Step, executor: Executor, frame: Frame, *, look_first: bool) -> Result:
-    """Carry the step out. ``look_first`` where an earlier try may have had its effect. Raises Fenced alone."""
+    """Carry the step out. ``look_first`` where an earlier try may have had its effect.
+
+    Raises StoreError alone, as Fenced: nothing can be written of what became of the step, so nothing is concluded.
+    """
     try:
         if look_first and (seen := _already(step, executor, frame)) is not None:
             return seen
         return _tried(step, executor, frame)
-    except Fenced:
+    except StoreError:
         raise
     except ManorError as error:
         return Result(error=error)

@@ -21,7 +21,7 @@ from manor.api import (
     Subnet,
     Support,
 )
-from manor.errors import DriverError, ManorError, Unreachable
+from manor.errors import DriverError, ManorError, Unreachable, UsageError
 from manor.lcm.runtime import Runtime
 from manor.model.desired import DesiredResource, DesiredState
 from manor.model.instance import EndpointKind
@@ -75,18 +75,19 @@ def observe(
     service_id: str,
     *states: DesiredState | None,
     also: frozenset[str] = frozenset(),
+    at_best: frozenset[str] = frozenset(),
     tolerant: bool = False,
 ) -> View:
     """What is there of a service: everything under its id, the shared images that the states name, and their links and
     chains that a controller knows when asked by key alone.
 
-    Looked for where the states have something, and at the endpoints ``also``. What is there twice is taken for the one
-    that is where the last state wants it. Raises DriverError where an endpoint cannot be asked at all: a plan from half
-    a view would be a guess. ``tolerant`` passes over such an endpoint, for a forced removal, which tries what it knows
-    of anyway.
+    Looked for where the states have something, and at the endpoints ``also``; and ``at_best`` at these, which may be
+    silent, or be no more. What is there twice is taken for the one that is where the first state has it. Raises
+    DriverError where an endpoint cannot be asked at all: a plan from half a view would be a guess. ``tolerant`` passes
+    over such an endpoint, for a forced removal, which tries what it knows of anyway.
     """
-    wanted = {r.spec.key: r for state in states if state for r in state.resources}
-
+    wanted = {r.spec.key: r for state in reversed(states) if state for r in state.resources}
+    needed = endpoints_of(*states) | also
     mute: set[str] = set()
 
     def look(endpoint: str) -> tuple[Sequence[Observed], Sequence[Observed], Mapping[str, str]]:
@@ -107,13 +108,15 @@ def observe(
             query = Query(owner=rt.owner, keys=frozenset(others), hosts=frozenset(others.values()) - {""} or None)
             shared, away = answered(driver, query, OBSERVE_S)
             return own, shared, {**silent, **away}
-        except ManorError:
-            if not tolerant:
+        except ManorError as error:
+            if not tolerant and endpoint in needed:
                 raise
+            if endpoint not in needed and isinstance(error, UsageError):
+                return (), (), {}  # it is registered no more, and nobody will ever go there
             mute.add(endpoint)
             return (), (), {}
 
-    asked = sorted(endpoints_of(*states) | also)
+    asked = sorted(needed | at_best)
     observed: dict[str, Observed] = {}
     found_at: dict[str, str] = {}
     twice: list[tuple[str, Observed]] = []

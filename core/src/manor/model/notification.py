@@ -111,6 +111,8 @@ class Touched:
     def by(cls, step: Mapping[str, Any]) -> Touched:
         """What a step touches, from its JSON."""
         now, before = (_ports_outside(step.get(name) or {}) for name in ("spec", "before"))
+        if step.get("before") is None and step.get("change") != "create":
+            now = {}  # what they were before, nobody says
         return cls(key=step["key"], change=step.get("change", ""), saps=now, saps_before=before)
 
 

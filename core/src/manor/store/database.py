@@ -25,7 +25,17 @@ from manor.store import migrations
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-__all__ = ["BUSY_TIMEOUT_S", "KEEP_FACT", "AtEnd", "Database", "at_end", "normal_url", "sqlite_path", "take_turns"]
+__all__ = [
+    "BUSY_TIMEOUT_S",
+    "KEEP_FACT",
+    "AtEnd",
+    "Database",
+    "at_end",
+    "normal_url",
+    "sqlite_path",
+    "store_errors",
+    "take_turns",
+]
 
 BUSY_TIMEOUT_S = 30.0
 _AGAIN_S = 0.2
@@ -154,7 +164,7 @@ class Database:
 
         What was given to :func:`at_end` is done before the commit.
         """
-        with _store_errors(), self._write_lock if self.is_sqlite else nullcontext(), self.engine.begin() as tx:
+        with store_errors(), self._write_lock if self.is_sqlite else nullcontext(), self.engine.begin() as tx:
             deeds: list[tuple[AtEnd, Callable[[Connection], None]]] = []
             tx.info[_AT_END] = deeds
             yield tx
@@ -164,7 +174,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent view for reading."""
-        with _store_errors(), self.engine.connect() as connection:
+        with store_errors(), self.engine.connect() as connection:
             connection.execution_options(manor_read=True)
             with connection.begin():
                 yield connection
@@ -218,7 +228,7 @@ class Database:
         if self.is_sqlite:
             yield
             return
-        with _store_errors(), self.engine.connect() as connection:
+        with store_errors(), self.engine.connect() as connection:
             held = connection.execution_options(isolation_level="AUTOCOMMIT")
             # Asked again and again, because who waits inside a statement holds up indexes that are made concurrently.
             while not held.execute(text("SELECT pg_try_advisory_lock(hashtext(:what))"), {"what": what}).scalar():
@@ -276,7 +286,7 @@ def _version(tx: Connection) -> int | None:
 
 
 @contextmanager
-def _store_errors() -> Iterator[None]:
+def store_errors() -> Iterator[None]:
     """Turn a database that cannot be used into StoreError; what a caller can act on (IntegrityError) passes."""
     from sqlalchemy.exc import DBAPIError, IntegrityError
 

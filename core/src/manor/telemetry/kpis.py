@@ -31,9 +31,9 @@ _NOTABLE = {
     "request": 20.0,
     "loss": 1.0,
     "latency": 0.002,
-    "load": 0.5,
 }
 """By a word of a metric's name, the first that is in it."""
+_NOTABLE_LOAD = 0.5
 _OUTPUT = re.compile(r"\boutput:([^,\s]+)")
 _IN_PORT = re.compile(r"\bin_port=([^,\s]+)")
 _NET = re.compile(r"v_net_(byte|packet)_(incoming|outgoing)(_dropped)?")
@@ -95,7 +95,12 @@ def notable_of(kpi: str) -> float:
 
     What is smaller is an idle guest's own stir: a timer that ran, a neighbour that asked for an address.
     """
-    words = split(kpi)[0].split("_")
+    metric = split(kpi)[0]
+    words = metric.split("_")
+    if metric == "v_guest_load":
+        return _NOTABLE_LOAD
+    if "cpu" in words and "usage" not in words:
+        return 0.0  # a time, or a share from 0 to 1
     return next((change for word, change in _NOTABLE.items() if word in words), 0.0)
 
 

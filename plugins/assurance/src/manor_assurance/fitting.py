@@ -52,7 +52,9 @@ def fit_model(
 
     width = long.shape[1]
     seen = np.isfinite(long).sum(axis=0)
-    known = (seen > 0) & (seen >= min(enough, len(long) / 4))
+    # The past is thinned: of what came lately, the rows without thinning say how often it was seen.
+    lately = np.isfinite(recent).sum(axis=0)
+    known = (seen > 0) & ((seen >= min(enough, len(long) / 4)) | (lately >= enough))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN columns are told by `known`
         centre = np.nan_to_num(np.nanmedian(long, axis=0))

@@ -136,13 +136,17 @@ class Controller:
             before = self._desired.programs.get(number)
             self._desired.leaving.add(number)
         hosts = (hosts_of(before) or self.switches.hosts()) & self.switches.hosts()
-        gone = self.switches.without_bridge(hosts, deadline)
-        hosts -= gone
-        self.switches.await_ready(hosts, deadline)
-        self._converger.converge(number, hosts, deadline, kind=ref.kind)
+        gone: set[str] = set()
+        if at_hand := self.switches.ready(hosts):
+            self._converger.converge(number, at_hand, deadline, kind=ref.kind)
+        if late := hosts.difference(at_hand):
+            gone = self.switches.without_bridge(late, deadline)
+            self.switches.await_ready(late - gone, deadline)
+            self._converger.converge(number, hosts - gone, deadline, kind=ref.kind)
+            hosts -= gone
         away = sorted(hosts - set(self.switches.ready(hosts)))
         if away:
-            why = {host: keeper.reason for host in away if (keeper := self.switches.get(host))}
+            why = {host: keeper.reason if (keeper := self.switches.get(host)) else "let go of" for host in away}
             raise Unreachable(
                 f"{ref.kind} {ref.key}: the switch of host {', '.join(away)} is not connected;"
                 " its rules go as soon as it is back",

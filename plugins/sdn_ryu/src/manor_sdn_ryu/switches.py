@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from manor.errors import Transient
-from manor_sdn_ryu.deadlines import left_s
 from manor_sdn_ryu.keeper import Address, Keeper
 from manor_sdn_ryu.runtime import Library
 from manor_sdn_ryu.session import Session
 
 __all__ = ["Switches"]
 
-_ASK_S = 2.5
+_ASK_S = 10.0
 
 
 class Switches:
@@ -74,20 +73,24 @@ class Switches:
         return [host for host in sorted(hosts) if (keeper := self._keepers.get(host)) and keeper.ready.is_set()]
 
     def without_bridge(self, hosts: Iterable[str], deadline: float) -> set[str]:
-        """Those of the hosts whose bridge is gone, and with it every rule that it had."""
-        keepers = [self._keepers[host] for host in hosts if host in self._keepers]
-        return {
-            keeper.address.host
-            for keeper in keepers
-            if not keeper.ready.is_set() and keeper.address.has_no_bridge(max(0.1, min(_ASK_S, left_s(deadline))))
-        }
+        """Those of the hosts whose bridge is gone, and every rule with it; one that cannot be asked in time is not."""
+        until = min(time.monotonic() + _ASK_S, deadline - 0.5)
+        gone = set()
+        for host in sorted(hosts):
+            keeper = self._keepers.get(host)
+            if keeper is None or keeper.ready.is_set() or time.monotonic() > until:
+                continue
+            if keeper.address.has_no_bridge(max(1.0, until - time.monotonic())):
+                gone.add(host)
+        return gone
 
     def await_ready(self, hosts: Iterable[str], deadline: float) -> None:
-        """Give switches that are away a moment to come back."""
+        """Give switches that are away a moment to come back, one for all of them."""
+        until = min(time.monotonic() + 10.0, deadline - 0.5)
         for host in hosts:
             keeper = self._keepers.get(host)
             if keeper is not None:
-                keeper.ready.wait(min(10.0, max(0.0, deadline - time.monotonic() - 0.5)))
+                keeper.ready.wait(max(0.0, until - time.monotonic()))
 
     def await_tried(self, deadline: float, *, most_s: float) -> None:
         """Give switches that are new here a moment to answer."""
