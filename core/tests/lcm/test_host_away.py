@@ -199,15 +199,6 @@ def test_what_was_left_goes_and_what_moves_back_is_made_anew(bare: Site) -> None
     assert (bare.drift(), endpoints.orphans(bare.rt)) == ((), ([], {}))
 
 
-def test_where_a_move_back_fails_the_machine_is_still_there(bare: Site) -> None:
-    bare.world.inject(Fault(verb="ensure", kind="network", error="Permanent", times=0))
-    failed = bare.run(move(bare.rt, "demo", "web", "lab/host-1", discard_data=True))
-    assert failed.state is OperationState.ROLLED_BACK, failed.error
-    bare.world.heal()
-    assert list(web(bare)) == ["host-2"]
-    assert bare.drift() == ()
-
-
 def test_what_a_service_has_is_not_left_where_it_is(bare: Site) -> None:
     with bare.world.look() as state:
         first, second = state.hosts
