@@ -66,7 +66,6 @@ class QueueEntry:
 class Engine(Protocol):
     """Where operations wait for a worker and are found again after a crash."""
 
-    @store_errors()
     def prepare(self) -> None:
         """Make the queue ready outside of any transaction; needed before the first :meth:`dispatch`."""
         ...
