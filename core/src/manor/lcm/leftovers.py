@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from manor.api import Observed, Phase, Plan, ResourceKind, Step, Undo, Verb
+from manor.api import Observed, Phase, Plan, Step, Undo, Verb
 from manor.lcm.away import leave
 from manor.lcm.order import in_turn
-from manor.lcm.turns import STANDS_ON
+from manor.lcm.turns import above
 from manor.model.desired import DesiredState
 from manor.model.instance import NsLcmOpOcc, OperationState
 
@@ -90,8 +90,7 @@ def with_these(plan: Plan, goes: Sequence[Step]) -> Plan:
             about = {step.key, *(step.spec or {}).get("nodes", ())}
             waits = [one.id for one in goes if one.key in about]
         else:
-            above = STANDS_ON[STANDS_ON.index(ResourceKind(step.kind)) + 1 :] if step.kind in STANDS_ON else ()
-            waits = [one.id for one in goes if one.kind in above and one.host == step.host]
+            waits = [one.id for one in goes if one.kind in above(step.kind) and one.host == step.host]
         return dataclasses.replace(step, depends_on=tuple(dict.fromkeys((*step.depends_on, *waits))))
 
     if not goes:

@@ -24,6 +24,7 @@ from manor.model.desired import DesiredCheck
 __all__ = [
     "QUIESCE_S",
     "STANDS_ON",
+    "above",
     "beside",
     "disks_last",
     "drained_first",
@@ -70,15 +71,20 @@ STANDS_ON = (
 """All kinds, each of which may stand on what comes before it."""
 
 
+def above(kind: str) -> tuple[ResourceKind, ...]:
+    """Kinds that may stand on one of this kind."""
+    return STANDS_ON[STANDS_ON.index(ResourceKind(kind)) + 1 :]
+
+
 def found_in_order(draft: Draft) -> None:
     """What was found, and of which nobody knows who uses it, goes after all there that could."""
     goes = [draft.steps[step_id] for step_id in draft.removed.values()]
     for step in goes:
         if step.key in draft.before:
             continue
-        above = STANDS_ON[STANDS_ON.index(ResourceKind(step.kind)) + 1 :]
+        users = [one for one in goes if one.kind in above(step.kind)]
         # A chain or segment is on no host in particular, so it may stand on anything.
-        draft.wait(step.id, (one.id for one in goes if one.kind in above and len({one.host, step.host} - {""}) < 2))
+        draft.wait(step.id, (one.id for one in users if len({one.host, step.host} - {""}) < 2))
 
 
 def stopped_after(draft: Draft) -> None:

@@ -23,17 +23,16 @@ _PARTS = frozenset({"device", "part"})
 """Labels that tell parts of one subject: ``device`` is mapped to its name, ``part`` is one."""
 _MOST_PARTS = 64
 """Parts of one subject that are told apart; the rest is left out, so that no switch can flood the history."""
-_NOTABLE = {
-    "cpu": 5.0,
-    "usage": 2.0,
-    "byte": 10_000.0,
-    "packet": 20.0,
-    "request": 20.0,
-    "loss": 1.0,
-    "latency": 0.002,
+_WORDS = {
+    "usage": ("%", 2.0),
+    "byte": ("By/s", 10_000.0),
+    "packet": ("{packet}/s", 20.0),
+    "request": ("{request}/s", 20.0),
+    "loss": ("%", 1.0),
+    "latency": ("s", 0.002),
 }
-"""By a word of a metric's name, the first that is in it."""
-_NOTABLE_LOAD = 0.5
+"""Unit, and least change that means anything, by a word of a metric's name: the first that is in it."""
+_NOTABLE_CPU, _NOTABLE_LOAD = 5.0, 0.5
 _OUTPUT = re.compile(r"\boutput:([^,\s]+)")
 _IN_PORT = re.compile(r"\bin_port=([^,\s]+)")
 _NET = re.compile(r"v_net_(byte|packet)_(incoming|outgoing)(_dropped)?")
@@ -77,16 +76,8 @@ def split(kpi: str) -> tuple[str, str]:
 def unit_of(kpi: str) -> str:
     """The KPI's unit, as UCUM has it; ``1`` where it has none."""
     metric = split(kpi)[0]
-    for word, unit in (
-        ("usage", "%"),
-        ("byte", "By/s"),
-        ("packet", "{packet}/s"),
-        ("request", "{request}/s"),
-        ("loss", "%"),
-        ("latency", "s"),
-    ):
-        if word in metric.split("_"):
-            return unit
+    if (known := _by_word(metric)) is not None:
+        return known[0]
     return "By" if metric.startswith("v_memory_") else "1"
 
 
@@ -96,12 +87,18 @@ def notable_of(kpi: str) -> float:
     What is smaller is an idle guest's own stir: a timer that ran, a neighbour that asked for an address.
     """
     metric = split(kpi)[0]
-    words = metric.split("_")
     if metric == "v_guest_load":
         return _NOTABLE_LOAD
-    if "cpu" in words and "usage" not in words:
-        return 0.0  # a time, or a share from 0 to 1
-    return next((change for word, change in _NOTABLE.items() if word in words), 0.0)
+    words = metric.split("_")
+    if "cpu" in words:
+        return _NOTABLE_CPU if "usage" in words else 0.0  # else it is a time, or a share from 0 to 1
+    known = _by_word(metric)
+    return known[1] if known is not None else 0.0
+
+
+def _by_word(metric: str) -> tuple[str, float] | None:
+    words = metric.split("_")
+    return next((known for word, known in _WORDS.items() if word in words), None)
 
 
 def kpi_rows(subjects: Iterable[Subject], samples: Iterable[Sample], rates: Rates) -> list[KpiRow]:

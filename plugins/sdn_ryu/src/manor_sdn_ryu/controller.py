@@ -142,7 +142,7 @@ class Controller:
         if late := hosts.difference(at_hand):
             gone = self.switches.without_bridge(late, deadline)
             self.switches.await_ready(late - gone, deadline)
-            self._converger.converge(number, hosts - gone, deadline, kind=ref.kind)
+            self._converger.converge(number, late - gone, deadline, kind=ref.kind)
             hosts -= gone
         away = sorted(hosts - set(self.switches.ready(hosts)))
         if away:
