@@ -46,12 +46,6 @@ class Observers:
         self.dropped = 0
         """Events that found a queue full, since the start."""
 
-    @property
-    def muted(self) -> frozenset[str]:
-        """Plugins that are told nothing more, having failed MUTE_AFTER times in a row."""
-        with self._lock:
-            return frozenset(name for name, observer in self._observers.items() if observer.is_muted)
-
     def emit(self, hook: str, event: Any) -> None:
         """Queue one event for each observer and return at once. Where a queue is full it is dropped and counted."""
         for implementation in self._implementations(hook):
