@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from manor.api import (
     CallContext,
@@ -93,8 +93,9 @@ class FakeSdn:
         """Segments and chains; DEGRADED while a port that they name is not there."""
         self._begin("observe", "", query.prefix, ctx)
         with self.world.look() as state:
+            there = self._ports(state)
             return [
-                self._observed(native, state)
+                _observed(native, there)
                 for native in state.natives.values()
                 if native.spec.owner == query.owner and native.program and query.admits(ref_of(native.spec))
             ]
@@ -122,7 +123,7 @@ class FakeSdn:
             native.spec, native.spec_hash, native.program = spec, program.spec_hash, program
             for host, device in sorted(_named(program)):
                 state.number_port(host, device)
-            observed = self._observed(native, state)
+            observed = _observed(native, self._ports(state))
         self._end("apply", program.kind, program.key, ctx)
         return observed
 
@@ -248,18 +249,19 @@ class FakeSdn:
                     there.get(host, set()).add(device)
         return there
 
-    def _observed(self, native: Native, state: State) -> Observed:
-        assert native.program is not None
-        there = self._ports(state)
-        missing = sorted(device for host, device in _named(native.program) if device not in there.get(host, ()))
-        return Observed(
-            ref=ref_of(native.spec),
-            owner=native.spec.owner,
-            native_id=native.native_id,
-            phase=Phase.DEGRADED if missing else native.phase,
-            spec_hash=native.spec_hash,
-            detail={"missing": missing, "rules": [_told(rule) for rule in native.program.rules]},
-        )
+
+def _observed(native: Native, there: Mapping[str, Collection[str]]) -> Observed:
+    """A program as it works with the interfaces that are there, by host."""
+    assert native.program is not None
+    missing = sorted(device for host, device in _named(native.program) if device not in there.get(host, ()))
+    return Observed(
+        ref=ref_of(native.spec),
+        owner=native.spec.owner,
+        native_id=native.native_id,
+        phase=Phase.DEGRADED if missing else native.phase,
+        spec_hash=native.spec_hash,
+        detail={"missing": missing, "rules": [_told(rule) for rule in native.program.rules]},
+    )
 
 
 def _told(rule: FlowRule) -> dict[str, str | int]:
