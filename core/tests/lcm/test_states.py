@@ -1,10 +1,12 @@
-"""ETSI's table, entry by entry."""
+"""ETSI's tables, entry by entry."""
 
 import pytest
 
+from manor.api import OperationKind, Step, Verb
 from manor.errors import UsageError
 from manor.lcm.states import NS_OPERATIONS, Trigger, advance, allowed_in
-from manor.model.instance import OperationState
+from manor.model.instance import NsLcmOpOcc, OperationState, StepRecord, StepState
+from manor.model.vnfoperation import VNF_OPERATIONS, VnfOperationState, occurrences
 
 S, T = OperationState, Trigger
 
@@ -32,3 +34,25 @@ def test_error_handling_starts_from_failed_temp_only(trigger: Trigger, state: Op
     assert allowed_in(trigger) == (S.FAILED_TEMP,)
     with pytest.raises(UsageError, match=f"{trigger} is not possible in {state}: it takes an operation in FAILED_TEMP"):
         advance(state, trigger)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(("state", "trigger"), list(NS_OPERATIONS))
+def test_whatever_a_services_operation_does_its_vnfs_walk_their_own_table(
+    state: OperationState, trigger: Trigger, whole: bool
+) -> None:
+    step = Step(id="ensure node", verb=Verb.ENSURE, kind="node", key="s/vnf/web/main-0", endpoint="vim:lab")
+    record = StepRecord(step=step, state=StepState.DONE if whole else StepState.SKIPPED)
+
+    def of_web(state: OperationState) -> VnfOperationState:
+        operation = NsLcmOpOcc(
+            id="o",
+            ns_id="s",
+            ns_name="demo",
+            operation=OperationKind.HEAL,
+            state=state,
+            params={"vnfs": {"web": "HEAL"}},
+        )
+        return occurrences(operation, [record])[0].state
+
+    assert of_web(advance(state, trigger)) in VNF_OPERATIONS[of_web(state)]

@@ -1,66 +1,95 @@
-"""Notifications of operations, in the words of SOL005 §6.5.2.5, §6.5.3.2 and §8.5.2."""
+"""Notifications of operations, in the words of SOL005 §6.5.2.5, §6.5.3.2 and §8.5.2, and of SOL003 §5.5.2.17."""
 
 from typing import Any
 
 import pytest
 
-from manor.api.plan import OperationKind
-from manor.model.instance import NsLcmOpOcc, OperationState
-from manor.model.notification import Touched, occurrence
+from manor.api.plan import OperationKind, Step, Verb
+from manor.model.instance import NsLcmOpOcc, OperationState, StepRecord, StepState
+from manor.model.occurrence import accepted, passed
+from manor.model.vnfoperation import VNF_OPERATIONS, VnfOperation, VnfOperationState, concerned, occurrences
 
-WEB = "0a0b0c0d/vnf/web"
+SID = "0a0b0c0d"
+WEB = f"{SID}/vnf/web"
+N, V = OperationState, VnfOperationState
+
+
+def operation(kind: str = "UPDATE", state: N = N.COMPLETED, **params: Any) -> NsLcmOpOcc:
+    return NsLcmOpOcc(
+        id="op1", ns_id=SID, ns_name="demo", operation=OperationKind(kind), state=state, error="it broke", params=params
+    )
+
+
+def done(
+    key: str, change: str = "create", *, kind: str = "node", state: StepState = StepState.DONE, **rest: Any
+) -> StepRecord:
+    verb = Verb.REMOVE if change == "remove" else Verb.VERIFY if change == "check" else Verb.ENSURE
+    native_id, error = rest.pop("native_id", ""), rest.pop("error", "")
+    step = Step(id=f"{verb} {kind} {key}", verb=verb, kind=kind, key=key, endpoint="vim:lab", change=change, **rest)
+    return StepRecord(step=step, state=state, native_id=native_id, error=error)
+
+
+def of_ns(told: NsLcmOpOcc, *records: StepRecord) -> dict[str, Any]:
+    return dict(passed(told, records)[-1].body)
 
 
 @pytest.mark.parametrize(
-    ("kind", "params", "changes", "told_as", "change_type"),
+    ("kind", "named", "had", "change", "is_to_vnf", "told_as", "change_type"),
     [
-        ("INSTANTIATE", {}, ["create"], "INSTANTIATE", "INSTANTIATE"),
-        ("TERMINATE", {}, ["remove"], "TERMINATE", "TERMINATE"),
-        ("SCALE", {"wishes": {"vnf_operations": {"web": "scale_to_level"}}}, ["create"], "SCALE", "SCALE"),
-        ("HEAL", {}, ["replace"], "HEAL", "HEAL"),
-        ("REPAIR", {}, ["repair"], "HEAL", "HEAL"),
-        ("OPERATE", {"wishes": {"vnf_operations": {"web": "operate"}}}, ["update"], "UPDATE", "OPERATE"),
-        ("UPDATE", {"updateType": "INSTANTIATE_VNF"}, ["create", "create"], "UPDATE", "INSTANTIATE"),
-        ("UPDATE", {"updateType": "ADD_VNF"}, ["create"], "UPDATE", "ADD"),
-        ("UPDATE", {"updateType": "REMOVE_VNF"}, ["remove"], "UPDATE", "REMOVE"),
-        ("UPDATE", {"wishes": {"vnf_operations": {"web": "change_flavour"}}}, ["replace"], "UPDATE", "CHANGE_FLAVOUR"),
+        ("INSTANTIATE", "", False, "create", "INSTANTIATE", "INSTANTIATE", "INSTANTIATE"),
+        ("TERMINATE", "", True, "remove", "TERMINATE", "TERMINATE", "TERMINATE"),
+        ("SCALE", "scale", True, "create", "SCALE", "SCALE", "SCALE"),
+        ("SCALE", "scale_to_level", True, "create", "SCALE_TO_LEVEL", "SCALE", "SCALE"),
+        ("SCALE", "", False, "create", "INSTANTIATE", "SCALE", "INSTANTIATE"),
+        ("HEAL", "", True, "replace", "HEAL", "HEAL", "HEAL"),
+        ("REPAIR", "", True, "repair", "HEAL", "HEAL", "HEAL"),
+        ("OPERATE", "operate", True, "update", "OPERATE", "UPDATE", "OPERATE"),
+        ("UPDATE INSTANTIATE_VNF", "", False, "create", "INSTANTIATE", "UPDATE", "INSTANTIATE"),
+        ("UPDATE ADD_VNF", "", False, "create", "INSTANTIATE", "UPDATE", "ADD"),
+        ("UPDATE REMOVE_VNF", "", True, "remove", "TERMINATE", "UPDATE", "REMOVE"),
+        ("UPDATE", "change_flavour", True, "replace", "CHANGE_FLAVOUR", "UPDATE", "CHANGE_FLAVOUR"),
         (
             "UPDATE",
-            {"wishes": {"vnf_operations": {"web": "change_external_connectivity"}}},
-            ["update"],
+            "change_external_connectivity",
+            True,
+            "update",
+            "CHANGE_EXT_CONN",
             "UPDATE",
             "CHANGE_EXTERNAL_VNF_CONNECTIVITY",
         ),
-        (
-            "UPDATE",
-            {"wishes": {"vnf_operations": {"web": "change_current_package"}}},
-            ["replace"],
-            "UPDATE",
-            "CHANGE_VNFPKG",
-        ),
-        ("UPDATE", {"wishes": {"vnf_operations": {"web": "modify_information"}}}, [], "UPDATE", "MODIFY_INFORMATION"),
-        ("UPDATE", {"updateType": "MOVE_VNF"}, ["remove", "create"], "UPDATE", "MODIFY_INFORMATION"),
+        ("UPDATE", "change_current_package", True, "replace", "CHANGE_VNFPKG", "UPDATE", "CHANGE_VNFPKG"),
+        ("UPDATE", "modify_information", True, "", "MODIFY_INFO", "UPDATE", "MODIFY_INFORMATION"),
+        ("UPDATE", "create_snapshot", True, "", "CREATE_SNAPSHOT", "UPDATE", "MODIFY_INFORMATION"),
+        ("UPDATE", "revert_to_snapshot", True, "replace", "REVERT_TO_SNAPSHOT", "UPDATE", "MODIFY_INFORMATION"),
+        ("UPDATE MOVE_VNF", "", True, "replace", "MODIFY_INFO", "UPDATE", "MODIFY_INFORMATION"),
     ],
 )
-def test_what_became_of_a_vnf(
-    kind: str, params: dict[str, Any], changes: list[str], told_as: str, change_type: str
+def test_what_an_operation_is_to_a_vnf(
+    kind: str, named: str, had: bool, change: str, is_to_vnf: str, told_as: str, change_type: str
 ) -> None:
-    operation = NsLcmOpOcc(
-        id="1", ns_id="0a0b0c0d", ns_name="demo", operation=OperationKind(kind), state=OperationState.PROCESSING,
-        params=params,
-    )  # fmt: skip
-    touched = [Touched(key=f"{WEB}/main-{number}", change=change) for number, change in enumerate(changes)]
-    body = occurrence(operation, OperationState.COMPLETED, 0.0, touched).body
-    assert body["operation"] == told_as
-    assert body["affectedVnf"] == [{"vnfInstanceId": WEB, "changeType": change_type, "changeResult": "COMPLETED"}]
-
-
-def test_what_is_only_looked_at_is_not_affected() -> None:
-    operation = NsLcmOpOcc(
-        id="1", ns_id="0a0b0c0d", ns_name="demo", operation=OperationKind.UPDATE, state=OperationState.PROCESSING
+    kind, _, update_type = kind.partition(" ")
+    records = [done(f"{WEB}/main-0", change, before={})] if change else []
+    after = [] if change == "remove" else ["web"]
+    steps = [record.step for record in records]
+    vnfs = concerned(
+        OperationKind(kind), steps, {"web": named}, before=["other", *(["web"] * had)], after=["other", *after]
     )
-    body = occurrence(operation, OperationState.COMPLETED, 0.0, [Touched(key=WEB, change="check")]).body
-    assert not [name for name in body if name.startswith("affected")]
+    assert vnfs == {"web": is_to_vnf}
+    of_vnf, of_service = passed(operation(kind, vnfs=vnfs, updateType=update_type), records)
+    assert (of_vnf.body["operation"], of_vnf.body["vnfLcmOpOccId"]) == (is_to_vnf, "op1/web")
+    assert of_service.body["operation"] == told_as
+    assert of_service.body["affectedVnf"] == [
+        {"vnfInstanceId": WEB, "changeType": change_type, "changeResult": "COMPLETED"}
+    ]
+
+
+def test_what_is_only_looked_at_or_cleared_away_is_not_affected() -> None:
+    looked_at = done(WEB, "check", kind="vnf")
+    left_over = done(f"{WEB}/main-7", "remove")
+    long_gone = done(f"{SID}/vnf/gone/main-0", "remove", before={})
+    steps = [record.step for record in (looked_at, left_over, long_gone)]
+    assert concerned(OperationKind.HEAL, steps, {}, before=["web"], after=["web"]) == {}
+    assert not [name for name in of_ns(operation(), looked_at, left_over, long_gone) if name.startswith("affected")]
 
 
 @pytest.mark.parametrize(
@@ -68,17 +97,108 @@ def test_what_is_only_looked_at_is_not_affected() -> None:
     [({"vlan": 7}, None, "ADD"), (None, {"vlan": 7}, "REMOVE"), ({"vlan": 8}, {}, "MODIFY")],
 )
 def test_what_became_of_a_sap(now: dict[str, Any] | None, before: dict[str, Any] | None, change: str) -> None:
-    operation = NsLcmOpOcc(
-        id="1", ns_id="0a0b0c0d", ns_name="demo", operation=OperationKind.UPDATE, state=OperationState.PROCESSING
-    )
-    inside = {"key": f"{WEB}/main-0/eth0"}
+    inside = {"key": f"{WEB}/main-0/eth0", "device": "m1"}
 
     def link(sap: dict[str, Any] | None) -> dict[str, Any]:
-        outside = [] if sap is None else [{"key": "0a0b0c0d/sap/office", **sap}]
-        return {"kind": "segment", "ports": [inside, *outside, {"key": "0a0b0c0d/sap/lab"}]}
+        outside = [] if sap is None else [{"key": f"{SID}/sap/office", "device": "o1", **sap}]
+        return {"kind": "segment", "ports": [inside, *outside, {"key": f"{SID}/sap/lab", "device": "l1"}]}
 
-    touched = Touched.by({"key": "0a0b0c0d/vl/lan", "change": "update", "spec": link(now), "before": link(before)})
-    body = occurrence(operation, OperationState.COMPLETED, 0.0, [touched]).body
-    assert body["affectedSap"] == [
-        {"sapInstanceId": "0a0b0c0d/sap/office", "sapName": "office", "changeType": change, "changeResult": "COMPLETED"}
+    record = done(f"{SID}/vl/lan", "update", kind="segment", spec=link(now), before=link(before))
+    assert of_ns(operation(), record)["affectedSap"] == [
+        {"sapInstanceId": f"{SID}/sap/office", "sapName": "office", "changeType": change, "changeResult": "COMPLETED"}
     ]
+
+
+def changes(*records: StepRecord) -> dict[str, Any]:
+    """What became of web's resources, without how each is found."""
+    (web,) = occurrences(operation(vnfs={"web": VnfOperation.HEAL}), records)
+    return {name: [(one["id"], one["changeType"]) for one in found] for name, found in web.resource_changes.items()}
+
+
+def test_what_became_of_a_vnfs_resources() -> None:
+    def link(*numbers: int) -> dict[str, Any]:
+        return {"ports": [{"key": f"{WEB}/main-{n}/eth0", "device": f"m{n}"} for n in numbers]}
+
+    labels = {"labels": [["service", "demo"], ["vdu", "Main"]]}
+    records = [
+        done(f"{SID}/vl/lan", "update", kind="segment", spec=link(0, 2), before=link(0, 1)),
+        done(f"{SID}/vl/lan", "check", kind="segment", spec=link(0, 2)),
+        done(f"{WEB}/vl/inner@kvm1", kind="network"),
+        done(f"{WEB}/vl/inner", kind="segment", spec=link(0)),
+        done(f"{WEB}/main-0/disk", kind="volume"),
+        done(f"{WEB}/main-0", "remove", before=labels),
+        done(f"{WEB}/main-0", "replace", spec=labels, native_id="dom-0"),
+        done(f"{WEB}/main-1", "remove", before=labels),
+        done(f"{WEB}/main-2", "adopt", spec=labels),
+        done(f"{WEB}/main-3", "repair", spec=labels),
+        done(f"{WEB}/main-4", state=StepState.UNDONE),
+        done(f"{WEB}/main-5", state=StepState.FAILED),
+        done(WEB, "check", kind="vnf"),
+        done(f"{SID}/vnf/other/main-0"),
+    ]
+    assert changes(*records) == {
+        "affectedVnfcs": [
+            (f"{WEB}/main-0", "MODIFIED"),
+            (f"{WEB}/main-1", "REMOVED"),
+            (f"{WEB}/main-2", "ADDED"),
+            (f"{WEB}/main-3", "MODIFIED"),
+        ],
+        "affectedVirtualLinks": [(f"{WEB}/vl/inner", "ADDED")],
+        "affectedVirtualStorages": [(f"{WEB}/main-0/disk", "ADDED")],
+        "affectedExtLinkPorts": [(f"{WEB}/main-1/eth0", "REMOVED"), (f"{WEB}/main-2/eth0", "ADDED")],
+    }
+    (web,) = occurrences(operation(vnfs={"web": "HEAL"}), records)
+    assert web.resource_changes["affectedVnfcs"][0] == {
+        "id": f"{WEB}/main-0",
+        "vduId": "Main",
+        "changeType": "MODIFIED",
+        "computeResource": {"vimConnectionId": "lab", "resourceId": "dom-0"},
+    }
+
+
+def test_of_what_is_done_in_part_a_vnf_is_completed_or_failed() -> None:
+    records = [
+        done(f"{WEB}/main-0"),
+        done(f"{WEB}/main-9", "remove", state=StepState.SKIPPED),  # left over by an operation before this one
+        done(f"{SID}/vnf/fw/main-0", state=StepState.SKIPPED, error="no room"),
+        done(f"{SID}/vnf/ids/main-0", state=StepState.SKIPPED),
+    ]
+    part = operation("SCALE", N.PARTIALLY_COMPLETED, vnfs=dict.fromkeys(("web", "fw", "ids"), "SCALE"))
+    web, fw, ids = occurrences(part, records)
+    assert (web.state, web.error) == (V.COMPLETED, "")
+    assert (fw.state, fw.error) == (V.FAILED, f"ensure node {SID}/vnf/fw/main-0 (vim:lab): no room")
+    assert (ids.state, ids.error) == (V.FAILED, "it broke")
+    assert [one["changeResult"] for one in of_ns(part, *records)["affectedVnf"]] == ["COMPLETED", "FAILED", "FAILED"]
+
+
+def test_a_services_operation_begins_before_those_of_its_vnfs_and_rests_after_them() -> None:
+    vnfs = {"web": "INSTANTIATE", "fw": "HEAL"}
+    told = accepted(operation("INSTANTIATE", N.PROCESSING, vnfs=vnfs))
+    assert [(one.type.removesuffix("Notification"), one.body.get("operationState")) for one in told] == [
+        ("VnfIdentifierCreation", None),
+        ("NsLcmOperationOccurrence", "PROCESSING"),
+        ("VnfLcmOperationOccurrence", "STARTING"),
+        ("VnfLcmOperationOccurrence", "STARTING"),
+        ("VnfLcmOperationOccurrence", "PROCESSING"),
+        ("VnfLcmOperationOccurrence", "PROCESSING"),
+    ]
+    for state, ns_is in ((N.ROLLING_BACK, 0), (N.FAILED_TEMP, -1)):
+        told = passed(operation("INSTANTIATE", state, vnfs=vnfs))
+        assert {one.body["operationState"] for one in told} == {state}
+        assert "nsLcmOpOccId" in told[ns_is].body
+
+
+def test_the_table_of_vnfs_operations_is_sol003s() -> None:
+    assert {(was, now) for was, following in VNF_OPERATIONS.items() for now in following} == {
+        (V.STARTING, V.PROCESSING),
+        (V.STARTING, V.ROLLED_BACK),
+        (V.PROCESSING, V.COMPLETED),
+        (V.PROCESSING, V.FAILED_TEMP),
+        (V.PROCESSING, V.FAILED),
+        (V.FAILED_TEMP, V.PROCESSING),
+        (V.FAILED_TEMP, V.ROLLING_BACK),
+        (V.FAILED_TEMP, V.FAILED),
+        (V.ROLLING_BACK, V.ROLLED_BACK),
+        (V.ROLLING_BACK, V.FAILED_TEMP),
+    }
+    assert VNF_OPERATIONS.keys() == set(V)

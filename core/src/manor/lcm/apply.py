@@ -156,7 +156,7 @@ class _Run:
                     break
                 state = self.operation.state
                 bend = turn(state, self.mode, decision.end, self.rows, self.operation.on_failure)
-                wave.turn(bend)
+                wave.turn(bend, self.rows.values())
                 self.mode = bend.mode
                 self.operation = replace(
                     wave.operation,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from manor.api.plan import Undo, Verb
 from manor.lcm.away import LEAVE
 from manor.lcm.states import Trigger, advance
 from manor.lcm.wave import End, Mode, left_planned, lost
+from manor.model.failing import told, worst
 from manor.model.instance import OnFailure, OperationState, StepRecord, StepState
 
-__all__ = ["Turn", "beyond_return", "first_failure", "turn", "worst"]
+__all__ = ["Turn", "beyond_return", "turn"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +28,8 @@ class Turn:
 
 def turn(state: OperationState, mode: Mode, end: End, rows: Mapping[str, StepRecord], on_failure: OnFailure) -> Turn:
     """Where the operation goes from ``state`` when its way through the plan has ended."""
-    error, hint = first_failure(rows)
+    first = worst(rows.values())
+    error, hint = (told(first), first.hint) if first else ("", "")
     if state is OperationState.FAILED_TEMP:
         # `fail` was asked for; it is over once what was left is cleaned up or listed.
         return Turn(states=(advance(state, Trigger.FAIL),), error=error, hint=hint, orphans=_orphans(rows, mode))
@@ -59,22 +61,6 @@ def beyond_return(gone: Sequence[str]) -> str:
     """Why an operation that destroyed these disks is not rolled back, and what can be done."""
     more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
     return f"disk {gone[0]}{more} is removed with its data, so there is no way back: retry, continue or fail"
-
-
-def first_failure(rows: Mapping[str, StepRecord]) -> tuple[str, str]:
-    """Error and hint of the step that failed first: an undo that failed before all, for it is what blocks."""
-    found = worst(rows.values())
-    if found is None:
-        return "", ""
-    what = f"undoing {found.step.id}" if found.state is StepState.UNDO_FAILED else found.step.id
-    place = " on ".join(part for part in (found.step.endpoint, found.step.host) if part)
-    return f"{what} ({place}): {found.error}", found.hint
-
-
-def worst(records: Iterable[StepRecord]) -> StepRecord | None:
-    """The failure that stands in the way: an undo that failed before all, else what failed first."""
-    failed = [row for row in records if row.error and row.state is not StepState.DONE]
-    return min(failed, key=lambda row: (row.state is not StepState.UNDO_FAILED, row.ended_s), default=None)
 
 
 def _was_left_over(row: StepRecord) -> bool:

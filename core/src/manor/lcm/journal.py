@@ -8,7 +8,7 @@ of finished steps and the intents of those that start next.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -56,11 +56,12 @@ class Wave:
         operations.write_steps(self.tx, self.operation.id, records)
         operations.set_columns(self.tx, self.operation.id)
 
-    def turn(self, turn: Turn) -> None:
-        """Write the operation's new state, and what its end makes of the service."""
+    def turn(self, turn: Turn, journal: Collection[StepRecord]) -> None:
+        """Write the operation's new state, and what its end makes of the service; tell what the journal says of it."""
         state = turn.states[-1]
-        for through in turn.states[:-1]:
-            operations.passed(self.tx, replace(self.operation, error=turn.error), through, self.now_s)
+        rests = replace(self.operation, state_entered_s=self.now_s, is_cancel_pending=False, error=turn.error)
+        for through in turn.states:
+            operations.passed(self.tx, replace(rests, state=through), journal)
         operations.set_columns(
             self.tx,
             self.operation.id,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from manor.model.instance import (
     StepRecord,
     StepState,
 )
+from manor.model.vnfoperation import concerned
 from manor.store import instances, operations, rows
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Operations:
         self._engine.prepare()
         with self._database.begin() as tx:
             service = instances.get(tx, plan.service_id, lock=True)
+            operation = _with_vnfs(operation, plan, instances.vnf_ids(tx, service.id), target)
             operations.add(tx, operation, plan, target=target_to_json(target), mode=str(mode))
             if planned_after is not None and service.last_operation != planned_after:
                 raise PlanRefused(
@@ -226,8 +228,22 @@ class Operations:
             attempt=after.attempt,
             mode=str(mode),
         )
+        if after.state is not operation.state:
+            operations.passed(tx, after)
         self._engine.dispatch(tx, operation.id, after.attempt, operation.ns_id)
         return after
+
+
+def _with_vnfs(operation: NsLcmOpOcc, plan: Plan, before: Sequence[str], target: Target) -> NsLcmOpOcc:
+    """The operation with what it is to each VNF, which its occurrences are read off from then on."""
+    vnfs = concerned(
+        plan.operation,
+        plan.steps,
+        operation.params.get("wishes", {}).get("vnf_operations", {}),
+        before=[id.rpartition("/")[2] for id in before],
+        after=[vnf.name for vnf in target.vnfs],
+    )
+    return replace(operation, params={**operation.params, "vnfs": vnfs}) if vnfs else operation
 
 
 def _way(operation: NsLcmOpOcc, trigger: Trigger) -> tuple[Mode, Mapping[StepState, StepState]]:

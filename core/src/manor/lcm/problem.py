@@ -9,9 +9,9 @@ from typing import Any
 
 from manor.api.plan import Step, Verb
 from manor.errors import Conflict, ManorError, NotFound, Permanent, QuotaExceeded, Transient, Unauthorized, Unsupported
-from manor.lcm.ending import worst
 from manor.lcm.states import CANCELLABLE, Trigger, allowed_in
 from manor.lcm.wave import lost
+from manor.model.failing import worst
 from manor.model.instance import NsLcmOpOcc, OperationState, StepRecord, StepState
 
 __all__ = ["Problem", "problem_of", "remedy", "ways"]

@@ -2,8 +2,8 @@
 
 ``retry``, ``rollback``, ``continue`` and ``fail`` start from FAILED_TEMP only; ``cancel`` is a flag on a running
 operation that takes effect as CANCELLED. An operation on one VNF is one on its service, which is what is locked,
-planned and journalled; so there are no occurrences with the states of VNFs' (SOL003 §5.4), and no STARTING: a plan was
-granted before an operation was made of it.
+planned and journalled; occurrences with the states of VNFs' (SOL003 §5.4) are read off it
+(:mod:`manor.model.vnfoperation`).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from manor.api.plan import OperationKind
 from manor.model.desired import DesiredState, desired_to_json
 from manor.model.instance import NsLcmOpOcc, NsState, OperationState, VnfInstance
+from manor.model.occurrence import unmade
 from manor.store import rows
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def commit_end(tx: Connection, operation: NsLcmOpOcc, state: OperationState) -> 
     Completed, it is the target. Rolled back, it is what it was. Failed for good, an instantiate or terminate leaves
     nothing but the orphans it lists; after any other the service is still meant to be what it was, and drift shows.
     """
-    from manor.store import instances, operations
+    from manor.store import instances, notifications, operations
 
     is_whole = operation.operation in (OperationKind.INSTANTIATE, OperationKind.TERMINATE)
     if state in (OperationState.COMPLETED, OperationState.PARTIALLY_COMPLETED):
@@ -58,5 +59,7 @@ def commit_end(tx: Connection, operation: NsLcmOpOcc, state: OperationState) -> 
             instances.set_parameters(tx, operation.ns_id, data["parameters"])
         if data.get("nsd"):
             instances.set_nsd(tx, operation.ns_id, *data["nsd"])
-    elif state is OperationState.FAILED and is_whole:
+        return
+    if state is OperationState.FAILED and is_whole:
         instances.become(tx, operation.ns_id, NsState.NOT_INSTANTIATED, None, [])
+    notifications.add(tx, unmade(operation))

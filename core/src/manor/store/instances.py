@@ -30,6 +30,7 @@ __all__ = [
     "set_nsd",
     "set_parameters",
     "site_spans",
+    "vnf_ids",
     "vnfs",
 ]
 
@@ -98,11 +99,11 @@ def remove(tx: Connection, ns_id: str) -> None:
     if busy is not None:
         raise UsageError(f"service {ns_id} has operation {busy.id} in {busy.state}", hint=f"manor op show {busy.id}")
     ns = first(tx, select(_NS).where(_NS.c.id == ns_id), rows.ns_instance)
-    gone = _vnf_ids(tx, ns_id)
+    gone = vnf_ids(tx, ns_id)
     tx.execute(delete(_NS).where(_NS.c.id == ns_id))
     packages.refresh_usage(tx)
     if ns is not None:
-        _tell_vnfs(tx, ns_id, gone, ())
+        notifications.add(tx, (vnf_identifier(vnf, ns_id, created=False) for vnf in gone))
         notifications.add(tx, [ns_identifier(ns, created=False)])
 
 
@@ -134,18 +135,9 @@ def set_nsd(tx: Connection, ns_id: str, nsd_id: str, package_id: str) -> None:
     packages.refresh_usage(tx)
 
 
-def _vnf_ids(tx: Connection, ns_id: str) -> tuple[str, ...]:
+def vnf_ids(tx: Connection, ns_id: str) -> tuple[str, ...]:
+    """Ids of the VNFs of a service."""
     return tuple(tx.execute(_VNF_IDS, {"of_ns": ns_id}).scalars())
-
-
-def _tell_vnfs(tx: Connection, ns_id: str, before: Sequence[str], after: Sequence[str]) -> None:
-    notifications.add(
-        tx,
-        [
-            *(vnf_identifier(vnf, ns_id, created=False) for vnf in before if vnf not in after),
-            *(vnf_identifier(vnf, ns_id, created=True) for vnf in after if vnf not in before),
-        ],
-    )
 
 
 def become(
@@ -155,14 +147,18 @@ def become(
     desired: Mapping[str, Any] | None,
     vnfs: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write a service's state, desired state and VNFs, the latter two as the JSON they were kept in."""
+    """Write a service's state, desired state and VNFs, the latter two as the JSON they were kept in.
+
+    Subscribers are told of VNFs that are gone; of those that come they were told with the operation that makes them.
+    """
     tx.execute(_WRITE, {"state": str(state), "of_ns": ns_id})
     tx.execute(_DELETE_DESIRED, {"of_ns": ns_id})
     if desired is not None:
         tx.execute(_INSERT_DESIRED, {"ns_id": ns_id, "desired": dict(desired)})
-    before = _vnf_ids(tx, ns_id)
+    before = vnf_ids(tx, ns_id)
     tx.execute(_DELETE_VNFS, {"of_ns": ns_id})
     if vnfs:
         tx.execute(_INSERT_VNFS, [dict(vnf) for vnf in vnfs])
     packages.refresh_usage(tx)
-    _tell_vnfs(tx, ns_id, before, [str(vnf["id"]) for vnf in vnfs])
+    after = {str(vnf["id"]) for vnf in vnfs}
+    notifications.add(tx, (vnf_identifier(vnf, ns_id, created=False) for vnf in before if vnf not in after))

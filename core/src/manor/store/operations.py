@@ -6,7 +6,7 @@ processes and nodes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, insert, or_, select, update
@@ -14,8 +14,8 @@ from sqlalchemy.exc import IntegrityError
 
 from manor.api.plan import OperationKind, Plan, Step
 from manor.errors import UsageError
-from manor.model.instance import NsLcmOpOcc, OperationState, StepRecord
-from manor.model.notification import Touched, occurrence
+from manor.model import occurrence
+from manor.model.instance import NsLcmOpOcc, StepRecord
 from manor.store import notifications, rows
 from manor.store.asking import every, first, only
 from manor.store.database import take_turns
@@ -53,7 +53,6 @@ _BY_ID = select(*_LIGHT).where(_OP.c.id == _THE_ID)
 _LOCKED = _BY_ID.with_for_update()
 _PULSE = select(_OP.c.revision, _OP.c.mode).where(_OP.c.id == _THE_ID)
 _STEPS = select(_STEP).where(_STEP.c.operation_id == _THE_ID).order_by(_STEP.c.position)
-_TOUCHED = select(_STEP.c.step).where(_STEP.c.operation_id == _THE_ID).order_by(_STEP.c.position)
 _IS_ACTIVE = or_(*(_OP.c.state == state for state in ACTIVE_STATES))  # what is IN a list is spelt out at each execution
 _ACTIVE = select(*_LIGHT).where(_OP.c.ns_id == bindparam("of_ns"), _IS_ACTIVE)
 _AT_WORK = select(*_LIGHT).where(_IS_ACTIVE, _OP.c.mode != "").order_by(_OP.c.start_s, _OP.c.id)
@@ -121,7 +120,7 @@ def add(tx: Connection, operation: NsLcmOpOcc, plan: Plan, *, target: Mapping[st
     ]
     if records:
         tx.execute(_INSERT_STEPS, records)
-    notifications.add(tx, [occurrence(operation, operation.state, operation.start_s)])
+    notifications.add(tx, occurrence.accepted(operation))
 
 
 def get(tx: Connection, operation_id: str) -> NsLcmOpOcc:
@@ -204,22 +203,13 @@ def target(tx: Connection, operation_id: str) -> Mapping[str, Any]:
 
 
 def set_columns(tx: Connection, operation_id: str, **values: Any) -> None:
-    """Write some columns of an operation and raise its revision; subscribers are told of a new state."""
+    """Write some columns of an operation and raise its revision."""
     tx.execute(_TOUCH, {**values, "the_id": operation_id})
-    if "state" in values:
-        operation = get(tx, operation_id)
-        passed(tx, operation, operation.state, operation.state_entered_s)
 
 
-def passed(tx: Connection, operation: NsLcmOpOcc, state: OperationState, time_s: float) -> None:
-    """Tell subscribers that an operation came to this state, or through it."""
-    notifications.add(tx, [occurrence(operation, state, time_s, _touched(tx, operation.id))])
-
-
-def _touched(tx: Connection, operation_id: str) -> Iterator[Touched]:
-    """What the steps touch, read when it is asked for: only a result says it."""
-    for step in tx.execute(_TOUCHED, {"the_id": operation_id}).scalars():
-        yield Touched.by(step)
+def passed(tx: Connection, operation: NsLcmOpOcc, records: Collection[StepRecord] = ()) -> None:
+    """Tell subscribers that an operation came to its state, or through it; ``records`` is its journal, for a result."""
+    notifications.add(tx, occurrence.passed(operation, records))
 
 
 def write_steps(tx: Connection, operation_id: str, records: Sequence[tuple[int, StepRecord]]) -> None:
