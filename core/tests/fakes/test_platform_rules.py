@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +87,20 @@ def test_what_a_host_lacks_is_refused_there_and_had_elsewhere() -> None:
     with pytest.raises(Unsupported, match="none set aside"):
         vim.ensure(huge, ctx())
     vim.ensure(dataclasses.replace(huge, host="host-2"), ctx())
+
+
+def test_huge_pages_are_had_once_and_are_none_of_the_ordinary_memory(tmp_path: Path) -> None:
+    page, host = 2 << 20, FakeHost(name="host-1", memory_bytes=1 << 30, hugepages_bytes={2 << 20: 1 << 30})
+    World(hosts=[host], state_file=tmp_path / "world").inject()
+    vim = FakeVim(World(state_file=tmp_path / "world"))
+    huge = dataclasses.replace(NODE, ports=(), memory_bytes=(1 << 30) - page + 1, cpu=CpuPolicy(hugepage_bytes=page))
+    vim.ensure(huge, ctx())
+    (told,) = vim.capabilities(ctx()).hosts
+    assert (told.memory_free_bytes, told.hugepages_free_bytes) == (1 << 30, {page: 0})
+    with pytest.raises(QuotaExceeded, match=f"pages of {page} bytes left"):
+        vim.ensure(dataclasses.replace(huge, key="a1/vnf/b", memory_bytes=1), ctx())
+    with pytest.raises(Unsupported, match="no pages of 4096 bytes"):
+        vim.ensure(dataclasses.replace(huge, key="a1/vnf/b", cpu=CpuPolicy(hugepage_bytes=4096)), ctx())
 
 
 def test_an_interface_name_is_one_nodes() -> None:

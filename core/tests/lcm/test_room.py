@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from manor.api import OperationKind
+from manor.api import Candidate, CpuPolicy, Host, NodeSpec, OperationKind, Step, Verb, spec_to_json
 from manor.errors import PlanRefused, UsageError
-from manor.lcm import endpoints, ns, work
+from manor.lcm import claims, endpoints, ns, work
 from manor.lcm.runtime import Runtime, open_runtime
 from manor.lcm.sites import read_sites
 from manor.lcm.wishes import Wishes
@@ -112,6 +112,41 @@ def test_one_that_was_accepted_late_counts_though_it_started_before(rt: Runtime)
     late = dataclasses.replace(two, seen=dataclasses.replace(two.seen, time_s=time.time() + 5))
     with pytest.raises(PlanRefused, match=begun):
         ns.start(rt, late)
+
+
+def test_the_last_cpu_is_had_once_too(rt: Runtime) -> None:
+    vim(rt, "lab", 1 << 40, {"name": "small", "vcpus": 1, "memory_bytes": 1 << 40})
+    (rt.home / "placement.yaml").write_text("balanced: {cpu_overcommit: 1}")
+    there = Wishes(locations={"*": "lab/small"})
+    one, two = (
+        ns.propose(rt, ns.create(rt, "bench", name=name).id, OperationKind.INSTANTIATE, there)
+        for name in ("one", "two")
+    )
+    begun = ns.start(rt, one)
+    with pytest.raises(PlanRefused, match="CPU: 1 wanted, 0 left at overcommit 1") as told:
+        ns.start(rt, two)
+    assert f"INSTANTIATE {begun} of one was accepted since the plan was made" in told.value.message
+    assert (told.value.hint, rt.operations.get(begun)[0].state) == ("plan again: manor ns plan two", "PROCESSING")
+
+
+def test_huge_pages_that_an_operation_will_take_are_set_aside() -> None:
+    page = 2 << 20
+    spec = NodeSpec(
+        key="n", owner="o", host="h", name="n", vcpus=1, memory_bytes=page + 1, cpu=CpuPolicy(hugepage_bytes=page)
+    )
+    step = Step(
+        id="ensure node n",
+        verb=Verb.ENSURE,
+        kind="node",
+        key="n",
+        endpoint="vim:lab",
+        host="h",
+        change="create",
+        spec=spec_to_json(spec),
+    )
+    host = Host(name="h", memory_free_bytes=GIB, hugepages_free_bytes={page: 3 * page, GIB: GIB})
+    (left,) = claims.set_aside([Candidate(vim="lab", host=host)], claims.needed([step]))
+    assert (left.host.memory_free_bytes, left.host.hugepages_free_bytes) == (GIB, {page: page, GIB: GIB})
 
 
 def test_what_one_host_lacks_is_had_on_another_of_the_same_vim(rt: Runtime) -> None:

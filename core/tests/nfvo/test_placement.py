@@ -216,6 +216,28 @@ def test_who_needs_huge_pages_goes_to_the_host_that_has_them_though_it_is_the_fu
 
 
 @BOTH_WAYS
+def test_huge_pages_are_weighed_by_their_size_and_not_against_ordinary_memory(exact_up_to: int) -> None:
+    page, gib = 2 * MIB, 1 << 30
+    hosts = [
+        with_cpus("plain", 9000, hugepages_free_bytes={gib: 8 * gib}),
+        with_cpus("kvm1", 100, hugepages_free_bytes={page: 2 * gib}),
+    ]
+    policy = Balanced(exact_up_to=exact_up_to)
+
+    def huge(key: str, memory: int) -> Demand:
+        return demand(key, memory, needs=("node", "hugepages"), hugepage_bytes=page)
+
+    placed = policy.place([huge("a", 1024), huge("b", 1023), demand("c", 100)], [], hosts, {})
+    assert placed.hosts == {"a": ("lab", "kvm1"), "b": ("lab", "kvm1"), "c": ("lab", "plain")}
+    refused = policy.place([huge("a", 4096)], [], hosts, {}).refused["a"]
+    assert "lab/kvm1: memory in 2M pages: 4096 MiB wanted, 2048 MiB free" in refused
+    assert "lab/plain: memory in 2M pages: 4096 MiB wanted, 0 MiB free" in refused
+    assert refused.endswith("nearest: lab/kvm1, with 2048 MiB more memory in 2M pages free")
+    halves = [huge(f"h{n}", 1023) for n in range(2)] + [dataclasses.replace(huge("odd", 1), memory_bytes=MIB)]
+    assert set(policy.place(halves, [], hosts, {}).refused) == {"odd"}, "a page is given whole"
+
+
+@BOTH_WAYS
 def test_dedicated_cpus_are_promised_once(exact_up_to: int) -> None:
     policy = Balanced(exact_up_to=exact_up_to)
     placed = policy.place([pinned(f"d{n}") for n in range(8)], [], [with_cpus("h1", 9000)], {})

@@ -23,7 +23,7 @@ from manor_vim_libvirt.metadata import parse
 from manor_vim_libvirt.metering import read_samples
 from manor_vim_libvirt.names import Sort, StoredName, domain_uuid, native_name, owner_tag
 from manor_vim_libvirt.node_state import node_phase
-from manor_vim_libvirt.promised import Promise, memory_left, promise_of
+from manor_vim_libvirt.promised import Promise, memory_left, pages_left, promise_of
 from manor_vim_libvirt.room import choose_cpus, refuse_impossible
 from manor_vim_libvirt.seed import seed_files, seed_image
 
@@ -283,7 +283,20 @@ def test_where_nobody_tells_what_is_taken_the_sum_of_the_promised_counts() -> No
 def test_huge_pages_are_not_of_the_free_memory() -> None:
     for is_on in (True, False):
         huge = promised(is_on=is_on, resident_bytes=GIB >> 5, cpu=CpuPolicy(hugepage_bytes=1 << 21))
-        assert memory_left(64 * GIB, 4 * GIB, [huge]) == 4 * GIB
+        assert (huge.memory_bytes, huge.taken_bytes, huge.page_bytes) == (8 * GIB, 8 * GIB * is_on, 2 << 20)
+    of_no_size = parse("<domain id='7'><memory>1024</memory><memoryBacking><hugepages/></memoryBacking></domain>")
+    assert promise_of(of_no_size, resident_bytes=0, is_ours=False).page_bytes, "of the host's own size: huge anyway"
+
+
+def test_huge_pages_that_were_promised_are_not_free_off_or_on() -> None:
+    facts = parse_facts((Path(__file__).parent / "recorded" / "capabilities-hugepages.xml").read_text(), driver="QEMU")
+    assert facts.huge_pages == {2 << 20: 6144, GIB: 8}
+    on, off = (promised(is_on=on, resident_bytes=0, cpu=CpuPolicy(hugepage_bytes=2 << 20)) for on in (True, False))
+    all_free, on_runs = {2 << 20: 6144, GIB: 8}, {2 << 20: 2048, GIB: 8}
+    assert pages_left(facts.huge_pages, all_free, []) == {2 << 20: 12 * GIB, GIB: 8 * GIB}
+    assert pages_left(facts.huge_pages, all_free, [off]) == {2 << 20: 4 * GIB, GIB: 8 * GIB}
+    assert pages_left(facts.huge_pages, on_runs, [on]) == {2 << 20: 4 * GIB, GIB: 8 * GIB}
+    assert pages_left(facts.huge_pages, {2 << 20: 1024}, [on]) == {2 << 20: 2 * GIB, GIB: 0}, "a stranger has the rest"
 
 
 def test_machines_of_others_count_while_they_run_and_the_cpus_that_they_name_always() -> None:

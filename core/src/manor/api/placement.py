@@ -69,6 +69,8 @@ class Demand:
     wanted_site: str = ""
     links: tuple[LinkNeed, ...] = ()
     """Those of its links that need something of the ways between sites."""
+    hugepage_bytes: int = 0
+    """Its memory is huge pages of this size, as ``Host.hugepages_free_bytes`` has them; 0 for ordinary ones."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -73,6 +73,7 @@ class Host:
     vcpus_dedicated: int = 0
     """Physical CPUs that a node each has to itself; ``vcpus_used`` counts them too."""
     memory_bytes: int = 0
+    """Without what is set aside as huge pages."""
     memory_free_bytes: int = 0
     storage_bytes: int = 0
     storage_free_bytes: int = 0
@@ -83,6 +84,8 @@ class Host:
     """Why it is not reachable, or what is degraded."""
     lacks: Mapping[str, str] = field(default_factory=dict)
     """Capabilities that cannot be had on this host, whatever its VIM can do, and why."""
+    hugepages_free_bytes: Mapping[int, int] = field(default_factory=dict)
+    """Memory that is free of what is set aside as huge pages, by the size of a page in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -192,13 +192,15 @@ def _show_view(s: Session, view: View) -> None:
         )
     elif hosts:
         s.out.table(
-            ("host", "zone", "accelerator", "vcpus", "used", "memory", "free", "disk", "free disk", "state"),
+            ("host", "zone", "accelerator", "vcpus", "used", "memory", "free", "huge pages free", "disk", "free disk",
+             "state"),
             [
                 (h.name, h.zone, h.accelerator, h.vcpus, h.vcpus_used, size(h.memory_bytes), size(h.memory_free_bytes),
+                 ", ".join(f"{size(free)} of {size(page)}" for page, free in sorted(h.hugepages_free_bytes.items())),
                  size(h.storage_bytes), size(h.storage_free_bytes), "ok" if h.reachable and not h.reason else h.reason)
                 for h in hosts
             ],
-            right=("vcpus", "used", "memory", "free", "disk", "free disk"),
+            right=("vcpus", "used", "memory", "free", "huge pages free", "disk", "free disk"),
         )  # fmt: skip
     if view.topology:
         s.out.table(

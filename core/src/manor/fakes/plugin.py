@@ -27,6 +27,8 @@ class HostSettings(_Settings):
     zone: str = ""
     lacks: dict[str, str] = Field(default_factory=dict)
     """Capabilities that cannot be had on it, and why."""
+    hugepages_bytes: dict[int, int] = Field(default_factory=lambda: {2 << 20: 16 << 30})
+    """Memory set aside as huge pages, by the size of a page."""
 
 
 class WorldSettings(_Settings):

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from manor.api import ImageSpec, NetworkSpec, NodeSpec, ResourceKind, ResourceSpec, SnapshotSpec, VolumeSpec
-from manor.errors import Conflict, NotFound, QuotaExceeded, Transient
+from manor.api import (
+    ImageSpec,
+    NetworkSpec,
+    NodeSpec,
+    ResourceKind,
+    ResourceSpec,
+    SnapshotSpec,
+    VimCapability,
+    VolumeSpec,
+)
+from manor.errors import Conflict, NotFound, QuotaExceeded, Transient, Unsupported
 from manor.fakes.world import FakeHost, Native, State, name_of
 
 __all__ = ["IN_PLACE", "REPLACE_ON", "VimSpec", "changed", "refuse_unsound", "used", "users"]
@@ -93,13 +102,19 @@ class Taken:
     vcpus_dedicated: int = 0
     memory_bytes: int = 0
     storage_bytes: int = 0
+    hugepages_bytes: dict[int, int] = field(default_factory=dict)
+    """By the size of a page."""
 
     def add(self, spec: ResourceSpec) -> None:
         """Count this one too, running or not."""
         if isinstance(spec, NodeSpec):
             self.vcpus += spec.vcpus
             self.vcpus_dedicated += spec.vcpus if spec.cpu.dedicated else 0
-            self.memory_bytes += spec.memory_bytes
+            if size := spec.cpu.hugepage_bytes:
+                pages = -(-spec.memory_bytes // size) * size
+                self.hugepages_bytes[size] = self.hugepages_bytes.get(size, 0) + pages
+            else:
+                self.memory_bytes += spec.memory_bytes
         elif isinstance(spec, VolumeSpec | ImageSpec):
             self.storage_bytes += spec.size_bytes
 
@@ -130,9 +145,22 @@ def _refuse_device_twice(spec: NodeSpec, state: State) -> None:
 def _refuse_no_room(spec: VimSpec, host: FakeHost, state: State) -> None:
     taken = used(host.name, state, but=state.natives.get(name_of(spec)))
     taken.add(spec)
-    if isinstance(spec, NodeSpec) and taken.memory_bytes > host.memory_bytes:
-        raise QuotaExceeded(f"node {spec.key}: {host.name} has no {spec.memory_bytes} bytes of memory left")
-    if isinstance(spec, NodeSpec) and spec.cpu.dedicated and taken.vcpus_dedicated > host.vcpus:
-        raise QuotaExceeded(f"node {spec.key}: {host.name} has no {spec.vcpus} CPUs left to dedicate")
+    if isinstance(spec, NodeSpec):
+        _refuse_no_room_inside(spec, host, taken)
     if isinstance(spec, VolumeSpec | ImageSpec) and taken.storage_bytes > host.storage_bytes:
         raise QuotaExceeded(f"{spec.kind} {spec.key}: {host.name} has no {spec.size_bytes} bytes of disk left")
+
+
+def _refuse_no_room_inside(spec: NodeSpec, host: FakeHost, taken: Taken) -> None:
+    size = spec.cpu.hugepage_bytes
+    if size and size not in host.hugepages_bytes:
+        why = f"node {spec.key}: {host.name} has set aside no pages of {size} bytes"
+        raise Unsupported(why, capability=VimCapability.HUGEPAGES)
+    memory_bytes, whole = taken.memory_bytes, host.memory_bytes
+    if size:
+        memory_bytes, whole = taken.hugepages_bytes[size], host.hugepages_bytes[size]
+    if memory_bytes > whole:
+        pages = f" in pages of {size} bytes" if size else ""
+        raise QuotaExceeded(f"node {spec.key}: {host.name} has no {spec.memory_bytes} bytes of memory{pages} left")
+    if spec.cpu.dedicated and taken.vcpus_dedicated > host.vcpus:
+        raise QuotaExceeded(f"node {spec.key}: {host.name} has no {spec.vcpus} CPUs left to dedicate")

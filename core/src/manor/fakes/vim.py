@@ -287,8 +287,12 @@ def _asked(spec: VimSpec) -> list[VimCapability]:
     return [capability for capability, wanted in wishes.items() if wanted]
 
 
+def _lacks(host: FakeHost) -> Mapping[str, str]:
+    return host.lacks if host.hugepages_bytes else {VimCapability.HUGEPAGES: "it set none aside", **host.lacks}
+
+
 def _refuse_lacking(spec: VimSpec, state: State) -> None:
-    lacks = next((host.lacks for host in state.hosts if host.name == spec.host), {})
+    lacks = next((_lacks(host) for host in state.hosts if host.name == spec.host), {})
     for capability in (_KINDS[spec.kind], *_asked(spec)):
         if capability in lacks:
             why = f"{spec.kind} {spec.key} cannot have {capability} on host {spec.host}: {lacks[capability]}"
@@ -340,5 +344,8 @@ def _host(host: FakeHost, state: State) -> Host:
         zone=host.zone,
         reachable=host.reachable,
         reason="" if host.reachable else _AWAY,
-        lacks=host.lacks,
+        lacks=_lacks(host),
+        hugepages_free_bytes={
+            size: total - taken.hugepages_bytes.get(size, 0) for size, total in host.hugepages_bytes.items()
+        },
     )

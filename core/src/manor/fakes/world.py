@@ -47,6 +47,8 @@ class FakeHost:
     reachable: bool = True
     lacks: Mapping[str, str] = field(default_factory=dict)
     """Capabilities that cannot be had on it, and why."""
+    hugepages_bytes: Mapping[int, int] = field(default_factory=lambda: {2 << 20: 16 << 30})
+    """Memory set aside as huge pages, beside ``memory_bytes``, by the size of a page."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -274,9 +276,16 @@ def _from_json(data: dict[str, Any]) -> State:
     faults = [Fault(**{**f, "action": Action(f["action"]), "when": When(f["when"])}) for f in data["faults"]]
     return State(
         natives=natives,
-        hosts=tuple(FakeHost(**host) for host in data["hosts"]),
+        hosts=tuple(_host_from_json(host) for host in data["hosts"]),
         faults=faults,
         hits=data["hits"],
         serial=data["serial"],
         ports=data["ports"],
+    )
+
+
+def _host_from_json(data: dict[str, Any]) -> FakeHost:
+    pages = data.pop("hugepages_bytes", None)
+    return (
+        FakeHost(**data) if pages is None else FakeHost(**data, hugepages_bytes={int(k): v for k, v in pages.items()})
     )

@@ -8,11 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from manor.api import Demand, Finding, Placement, Severity
+from manor.api import Demand, Finding, Placement, PlacementPolicy, Severity
 from manor.catalog.crosscheck import crosscheck
 from manor.errors import PlanRefused, UsageError
 from manor.lcm.choosing import must_be_known
-from manor.lcm.claims import Amount, Seen, set_aside
+from manor.lcm.claims import Seen, set_aside
 from manor.lcm.claims import held as held_by_others
 from manor.lcm.runtime import Runtime
 from manor.lcm.sites import Sites, placement_settings, read_sites, spans, spent
@@ -99,14 +99,15 @@ def _placed(
     stored: DesiredState | None,
     sites: Sites,
 ) -> tuple[Placement, Seen]:
-    from manor.plugin.connecting import validated
+    from manor.plugin.connecting import made
 
     vims = registered(rt, EndpointKind.VIM)
     if not vims:
         raise PlanRefused(
             "no VIM is registered: nothing to place machines on", hint="manor vim add NAME --driver libvirt"
         )
-    policy = rt.plugins.choose("manor_placement_policies", wishes.placement)
+    chosen = rt.plugins.choose("manor_placement_policies", wishes.placement)
+    policy: PlacementPolicy = made(chosen, placement_settings(rt.home, wishes.placement), rt.plugins.counters)
     held = stored.placement if stored else {}
     fixed = {key: (place.partition("/")[0], place.partition("/")[2]) for key, place in held.items()}
     keys = {demand.key for demand in wanted}
@@ -121,8 +122,8 @@ def _placed(
     with rt.store.read() as tx:
         others = held_by_others(tx, but_ns=wish.ns.id)
         taken = spent(tx, but_ns=wish.ns.id) if sites.links else {}
-    hosts = [sites.located(host, taken) for host in set_aside(candidates(rt, vims), others)]
-    placement: Placement = policy.record.create(validated(policy, placement_settings(rt.home, wishes.placement))).place(
+    hosts = [sites.located(host, taken) for host in set_aside(candidates(rt, vims), others.demands)]
+    placement = policy.place(
         wanted,
         rules(wish, vnfs),
         hosts,
@@ -137,13 +138,8 @@ def _placed(
             ),
             hint="free something, add a host, or place less: manor vim show NAME",
         )
-    free = {
-        (host.vim, host.host.name): Amount(
-            memory_bytes=host.host.memory_free_bytes, storage_bytes=host.host.storage_free_bytes
-        )
-        for host in hosts
-    }
-    return placement, Seen(time_s=time_s, free=free, counted=others.operations)
+    there = {(host.vim, host.host.name): host for host in hosts}
+    return placement, Seen(time_s=time_s, hosts=there, policy=policy, counted=others.operations)
 
 
 def _instance(wish: ServiceRequest, vnf: Vnf, information: Mapping[str, Any]) -> VnfInstance:

@@ -54,6 +54,7 @@ def _demand(request: ServiceRequest, vnf: Vnf, vnfc: Vnfc, links: Mapping[str, L
         wanted_vim=vim,
         wanted_host=host,
         wanted_site=site,
+        hugepage_bytes=compute.hugepage_bytes,
         links=tuple(dict.fromkeys(links[port.link] for port in vnfc.ports if port.link in links)),
     )
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from manor.api.placement import Demand, PlacementRule
-from manor.nfvo.hosts import Board, Room, is_dedicated, scopes
+from manor.nfvo.hosts import Board, Room, huge_bytes, is_dedicated, ordinary_bytes, scopes
 
 __all__ = ["emptiest_possible", "is_available", "solve"]
 
@@ -34,7 +34,7 @@ def emptiest_possible(demands: Sequence[Demand], rooms: Sequence[Room]) -> float
 
     As if memory were poured over the emptiest hosts; and the largest machine has to stand somewhere.
     """
-    total = sum(demand.memory_bytes for demand in demands)
+    total = sum(map(ordinary_bytes, demands))
     free = sorted((room.memory_bytes for room in rooms if room.candidate.host.reachable), reverse=True)
     if not free or not total:
         return float(free[0]) if free else 0.0
@@ -45,7 +45,7 @@ def emptiest_possible(demands: Sequence[Demand], rooms: Sequence[Room]) -> float
             break
         poured += (level - below) * number
         level = float(below)
-    return min(level, free[0] - max(demand.memory_bytes for demand in demands))
+    return min(level, free[0] - max(map(ordinary_bytes, demands)))
 
 
 def solve(
@@ -95,7 +95,7 @@ def _room(model: Any, demands: Sequence[Demand], rooms: Sequence[Room], at: Mapp
     for n, wishes in here.items():
         room = rooms[n]
         # Rounded against us, so that what fits in MiB fits in bytes.
-        used = sum(-(-demand.memory_bytes // _MIB) * chosen for demand, chosen in wishes)
+        used = sum(-(-ordinary_bytes(demand) // _MIB) * chosen for demand, chosen in wishes)
         free = room.memory_bytes // _MIB
         model.add(used <= free)
         whole = round(room.overcommit * _MILLI)  # what a CPU is to those who share it
@@ -104,6 +104,10 @@ def _room(model: Any, demands: Sequence[Demand], rooms: Sequence[Room], at: Mapp
         if any(demand.storage_bytes for demand, _ in wishes):
             stored = sum(-(-demand.storage_bytes // _MIB) * chosen for demand, chosen in wishes)
             model.add(stored <= room.storage_bytes // _MIB)
+        pages = room.candidate.host.hugepages_free_bytes
+        for size in {demand.hugepage_bytes for demand, _ in wishes} - {0}:
+            of_size = ((demand, chosen) for demand, chosen in wishes if demand.hugepage_bytes == size)
+            model.add(sum(huge_bytes(demand) // size * chosen for demand, chosen in of_size) <= pages[size] // size)
         in_use = model.new_bool_var("")
         for _, chosen in wishes:
             model.add_implication(chosen, in_use)

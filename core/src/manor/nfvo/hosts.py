@@ -7,12 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from manor.api.placement import AffinityScope, Candidate, Demand, LinkNeed, PlacementRule
-from manor.api.vim import VimCapability
+from manor.api.vim import Host, VimCapability
 
-__all__ = ["Board", "Objection", "Room", "because", "is_dedicated", "scopes"]
+__all__ = [
+    "Board",
+    "Objection",
+    "Room",
+    "because",
+    "huge_bytes",
+    "is_dedicated",
+    "ordinary_bytes",
+    "scopes",
+    "with_on",
+]
 
 _MIB = 1 << 20
 
@@ -24,26 +34,38 @@ class Room:
     candidate: Candidate
     overcommit: float
     """Virtual CPUs per physical one."""
-    cpus: int
-    """Physical CPUs that nobody has to itself."""
-    shared: int
-    """Virtual CPUs that share them."""
-    memory_bytes: int
-    storage_bytes: int
     taken: int = 0
+    """Machines that were put here."""
 
     @classmethod
     def of(cls, candidate: Candidate, cpu_overcommit: float) -> Room:
         """As it is before anything is placed."""
-        host = candidate.host
-        return cls(
-            candidate=candidate,
-            overcommit=cpu_overcommit,
-            cpus=host.vcpus - host.vcpus_dedicated,
-            shared=max(0, host.vcpus_used - host.vcpus_dedicated),
-            memory_bytes=host.memory_free_bytes,
-            storage_bytes=host.storage_free_bytes,
-        )
+        return cls(candidate=candidate, overcommit=cpu_overcommit)
+
+    def put(self, demand: Demand) -> None:
+        """Take what the machine needs."""
+        self.candidate = replace(self.candidate, host=with_on(self.candidate.host, demand))
+        self.taken += 1
+
+    @property
+    def cpus(self) -> int:
+        """Physical CPUs that nobody has to itself."""
+        return self.candidate.host.vcpus - self.candidate.host.vcpus_dedicated
+
+    @property
+    def shared(self) -> int:
+        """Virtual CPUs that share them."""
+        return max(0, self.candidate.host.vcpus_used - self.candidate.host.vcpus_dedicated)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of ordinary pages."""
+        return self.candidate.host.memory_free_bytes
+
+    @property
+    def storage_bytes(self) -> int:
+        """Of its disks."""
+        return self.candidate.host.storage_free_bytes
 
     @property
     def vcpus(self) -> float:
@@ -121,13 +143,7 @@ class Board:
 
     def put(self, demand: Demand, room: Room) -> None:
         """Take the room."""
-        room.memory_bytes -= demand.memory_bytes
-        room.storage_bytes -= demand.storage_bytes
-        if is_dedicated(demand):
-            room.cpus -= demand.vcpus
-        else:
-            room.shared += demand.vcpus
-        room.taken += 1
+        room.put(demand)
         self.hosts[demand.key] = room.place
         self._reach(demand, room.candidate.pop)
 
@@ -234,9 +250,44 @@ def is_dedicated(demand: Demand) -> bool:
     return VimCapability.CPU_PINNING in demand.needs
 
 
+def ordinary_bytes(demand: Demand) -> int:
+    """Its memory that is of ordinary pages."""
+    return 0 if demand.hugepage_bytes else demand.memory_bytes
+
+
+def huge_bytes(demand: Demand) -> int:
+    """Its memory that is of huge pages: whole ones."""
+    size = demand.hugepage_bytes
+    return -(-demand.memory_bytes // size) * size if size else 0
+
+
+def with_on(host: Host, demand: Demand) -> Host:
+    """The host with this machine on it too."""
+    size, pages = demand.hugepage_bytes, host.hugepages_free_bytes
+    return replace(
+        host,
+        vcpus_used=host.vcpus_used + demand.vcpus,
+        vcpus_dedicated=host.vcpus_dedicated + (demand.vcpus if is_dedicated(demand) else 0),
+        memory_free_bytes=host.memory_free_bytes - ordinary_bytes(demand),
+        storage_free_bytes=host.storage_free_bytes - demand.storage_bytes,
+        hugepages_free_bytes={**pages, size: pages.get(size, 0) - huge_bytes(demand)} if size else pages,
+    )
+
+
+def _page(size_bytes: int) -> str:
+    """``2M``, as people call it."""
+    unit, by = ("G", 30) if size_bytes >> 30 else ("M", 20) if size_bytes >> 20 else ("K", 10)
+    return f"{size_bytes >> by}{unit}"
+
+
 def _short(demand: Demand, room: Room) -> Iterator[Objection]:
     for what, wanted, free in (
-        ("memory", demand.memory_bytes, room.memory_bytes),
+        ("memory", ordinary_bytes(demand), room.memory_bytes),
+        (
+            f"memory in {_page(demand.hugepage_bytes)} pages",
+            huge_bytes(demand),
+            room.candidate.host.hugepages_free_bytes.get(demand.hugepage_bytes, 0),
+        ),
         ("storage", demand.storage_bytes, room.storage_bytes),
     ):
         if wanted and wanted > free:  # who wants none is not kept from a host that has less than none
@@ -249,6 +300,6 @@ def _short(demand: Demand, room: Room) -> Iterator[Objection]:
     else:
         vcpus, what = math.floor(room.vcpus), "virtual CPUs"
         asked, at = str(demand.vcpus), f" at overcommit {room.overcommit:g}"
-    if demand.vcpus > vcpus:
+    if demand.vcpus and demand.vcpus > vcpus:
         why, more = f"CPU: {asked} wanted, {max(0, vcpus)} left{at}", demand.vcpus - vcpus
         yield Objection(why=why, relaxed=f"{more} more {what} free", cost=more / demand.vcpus)

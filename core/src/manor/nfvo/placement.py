@@ -16,7 +16,7 @@ from manor.api.hooks import hookimpl
 from manor.api.placement import Candidate, Demand, Placement, PlacementRule
 from manor.api.records import PlacementPolicyType
 from manor.nfvo import exact
-from manor.nfvo.hosts import Board, Room, because
+from manor.nfvo.hosts import Board, Room, because, ordinary_bytes
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -49,7 +49,7 @@ class Balanced:
         quick = self.quick(demands, rules, candidates, fixed)
         pending = [demand for demand in demands if demand.key not in fixed]
         rooms = self._rooms(candidates)
-        if not pending or len(pending) * len(rooms) > self.exact_up_to or not exact.is_available():
+        if not pending or len(rooms) < 2 or len(pending) * len(rooms) > self.exact_up_to or not exact.is_available():
             return quick
         if not quick.refused and _is_good(quick, pending, rooms):
             return quick
@@ -122,7 +122,7 @@ def fullest(hosts: Mapping[str, tuple[str, str]], demands: Iterable[Demand], roo
     used: set[tuple[str, str]] = set()
     for demand in demands:
         place = hosts[demand.key]
-        free[place] -= demand.memory_bytes
+        free[place] -= ordinary_bytes(demand)
         used.add(place)
     return float(min(free[place] for place in used))
 
@@ -139,7 +139,7 @@ def _reasons(
 ) -> Mapping[str, str]:
     free = {room.place: room.memory_bytes for room in rooms}
     for demand in pending:
-        free[found[demand.key]] -= demand.memory_bytes
+        free[found[demand.key]] -= ordinary_bytes(demand)
     return {
         key: f"chosen with all others at once; {free[place] / _GIB:.1f} GiB stay free" for key, place in found.items()
     }

@@ -15,7 +15,7 @@ from manor.testing.conformance import Conformance
 
 __all__ = ["PlacementConformance", "PlacementSpecs", "broken"]
 
-_GIB = 1 << 30
+_GIB, _MIB = 1 << 30, 1 << 20
 _Place = tuple[str, str]
 _Task = tuple[list[Demand], list[PlacementRule], list[Candidate], dict[str, _Place]]
 
@@ -72,8 +72,12 @@ def broken(
             wrong += [f"{demand.key}: {why}" for why in _unfit(demand, chosen)]
     for place, candidate in there.items():
         on = [demand for demand in new if placement.hosts[demand.key] == place]
-        if sum(demand.memory_bytes for demand in on) > candidate.host.memory_free_bytes:
+        if sum(demand.memory_bytes for demand in on if not demand.hugepage_bytes) > candidate.host.memory_free_bytes:
             wrong.append(f"{place} is promised more memory than is free")
+        for size in {demand.hugepage_bytes for demand in on} - {0}:
+            pages = sum(-(-demand.memory_bytes // size) for demand in on if demand.hugepage_bytes == size)
+            if pages * size > candidate.host.hugepages_free_bytes.get(size, 0):
+                wrong.append(f"{place} is promised more pages of {size} bytes than are free")
         if sum(demand.storage_bytes for demand in on) > candidate.host.storage_free_bytes:
             wrong.append(f"{place} is promised more storage than is free")
     return wrong + [why for rule in rules for why in _against(rule, placement.hosts, set(fixed), there)]
@@ -122,6 +126,7 @@ def _tasks(draw: st.DrawFn) -> _Task:
                 zone=draw(st.sampled_from(["z1", "z2"])),
                 reachable=draw(st.sampled_from([True, True, True, False])),
                 storage_free_bytes=draw(st.sampled_from([0, 8, 64])) * _GIB,
+                hugepages_free_bytes={_MIB * 2: draw(st.sampled_from([0, 1, 3])) * _GIB},
             ),
             vim=draw(st.sampled_from(["lab", "edge"])),
             support={"node": "full", "uefi": draw(st.sampled_from(["full", "unsupported", "unknown"]))},
@@ -133,6 +138,7 @@ def _tasks(draw: st.DrawFn) -> _Task:
             key,
             draw(gib),
             storage_bytes=draw(st.sampled_from([0, 4, 16])) * _GIB,
+            hugepage_bytes=draw(st.sampled_from([0, 0, 0, _MIB * 2])),
             needs=draw(st.sampled_from([(), (), ("uefi",)])),
             wanted_vim=draw(st.sampled_from(["", "", "lab"])),
             wanted_host=draw(st.sampled_from(["", "", "", "h1"])),
@@ -199,6 +205,18 @@ class PlacementConformance(Conformance):
         placement = policy.place(demands, [], hosts, {})
         assert not broken(placement, demands, [], hosts, {})
         assert len(placement.refused) == 1, "three of the four have room"
+
+    def test_huge_pages_are_no_ordinary_memory(self, policy: PlacementPolicy, specs: PlacementSpecs) -> None:
+        demands = [specs.demand(key, 2, hugepage_bytes=2 * _MIB) for key in "abc"] + [specs.demand("d", 2)]
+        hosts = [
+            specs.host("plain", 60),
+            specs.host("huge", 1, hugepages_free_bytes={2 * _MIB: 5 * _GIB}),
+            specs.host("other", 1, hugepages_free_bytes={_GIB: 5 * _GIB}),
+        ]
+        placement = policy.place(demands, [], hosts, {})
+        assert not broken(placement, demands, [], hosts, {})
+        assert placement.hosts["d"] == ("lab", "plain")
+        assert len(placement.refused) == 1, "two of the three have room"
 
     def test_storage_is_promised_once(self, policy: PlacementPolicy, specs: PlacementSpecs) -> None:
         demands = [specs.demand(key, storage_bytes=300 * _GIB) for key in "ab"]

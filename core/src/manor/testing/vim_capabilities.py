@@ -19,6 +19,7 @@ from manor.api import (
     Metered,
     NodeSpec,
     Phase,
+    PowerState,
     ResourceKind,
     ResourceRef,
     SnapshotSpec,
@@ -30,7 +31,7 @@ from manor.api import (
 )
 from manor.errors import NotFound, Transient, Unsupported
 from manor.testing.conformance import require
-from manor.testing.vim_checks import UP, eventually, make, only, snapshot, supported
+from manor.testing.vim_checks import UP, eventually, make, only, room, snapshot, supported
 from manor.testing.vim_specs import VimSpecs, ref_of
 
 __all__ = ["VimCapabilityTests"]
@@ -121,6 +122,23 @@ class VimCapabilityTests:
         ref = ResourceRef(kind=ResourceKind.NODE, key=specs.key("vnf", "none"), host=specs.host)
         with pytest.raises(NotFound):
             _use(vim, capability, ref, ctx)
+
+    def test_huge_pages_are_told_and_promised_once(self, vim: Vim, specs: VimSpecs, ctx: CallContext) -> None:
+        require(vim, VimCapability.HUGEPAGES, ctx)
+        supported(vim, ResourceKind.NODE, ctx)
+        before = room(vim, specs, ctx)
+        size = min(before.hugepages_free_bytes, default=0)
+        assert size, f"claims {VimCapability.HUGEPAGES}, and {specs.host} tells of no size"
+        wanted = -(-specs.memory_bytes // size) * size
+        if before.hugepages_free_bytes[size] < wanted:
+            pytest.skip(f"{specs.host} has no {wanted} bytes of such pages free")
+        *base, node = specs.stack(ResourceKind.NODE, memory_bytes=wanted, cpu=CpuPolicy(hugepage_bytes=size))
+        for spec in base:
+            vim.ensure(spec, ctx)
+        for power in (PowerState.STOPPED, PowerState.STARTED):
+            vim.ensure(dataclasses.replace(node, power=power), ctx)
+            left = room(vim, specs, ctx).hugepages_free_bytes[size]
+            assert left <= before.hugepages_free_bytes[size] - wanted, f"promised once more while it is {power}"
 
     def test_samples_are_of_running_nodes(self, vim: Vim, specs: VimSpecs, ctx: CallContext) -> None:
         require(vim, VimCapability.METERING, ctx)

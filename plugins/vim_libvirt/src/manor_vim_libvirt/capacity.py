@@ -13,7 +13,8 @@ from manor.errors import DriverError
 from manor_vim_libvirt.directory import Unreadable
 from manor_vim_libvirt.facts import Facts
 from manor_vim_libvirt.host import HostView
-from manor_vim_libvirt.promised import memory_left, promises
+from manor_vim_libvirt.promised import memory_left, pages_left, promises
+from manor_vim_libvirt.room import free_pages
 
 __all__ = ["combine", "report", "silent"]
 
@@ -55,7 +56,10 @@ def _report(view: HostView, ctx: CallContext) -> Host:
     except Unreadable as error:  # its machines may be well, and it takes no more
         storage, storage_free, reason = 0, 0, error.message
     promised = promises(view.link, view.owner)
-    total, free = _memory(connection)  # after it, so that what is touched meanwhile is taken off twice, not never
+    # After it, so that what is touched meanwhile is taken off twice, not never.
+    total, free = _memory(connection)
+    total -= sum(size * count for size, count in facts.huge_pages.items())
+    ordinary = [one for one in promised if not one.page_bytes]
     return Host(
         name=view.name,
         accelerator=truth.accelerator,
@@ -63,13 +67,14 @@ def _report(view: HostView, ctx: CallContext) -> Host:
         vcpus_used=sum(one.vcpus for one in promised),
         vcpus_dedicated=len(frozenset[int]().union(*(one.cpus for one in promised))),
         memory_bytes=total,
-        memory_free_bytes=memory_left(total, free, promised),
+        memory_free_bytes=memory_left(total, free, ordinary),
         storage_bytes=storage,
         storage_free_bytes=storage_free,
         zone=view.config.zone,
         labels=dict(view.config.labels),
         reason=reason,
         lacks=_lacks(facts),
+        hugepages_free_bytes=pages_left(facts.huge_pages, free_pages(connection, facts), promised),
     )
 
 

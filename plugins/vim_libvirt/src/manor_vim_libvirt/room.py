@@ -13,7 +13,7 @@ from manor_vim_libvirt.link import Link
 from manor_vim_libvirt.metadata import parse
 from manor_vim_libvirt.names import domain_uuid
 
-__all__ = ["choose_cpus", "choose_pinning", "refuse_impossible"]
+__all__ = ["choose_cpus", "choose_pinning", "free_pages", "refuse_impossible"]
 
 
 def refuse_impossible(spec: NodeSpec, facts: Facts, host: str) -> None:
@@ -102,11 +102,19 @@ def _taken_cpus(link: Link, spec: NodeSpec) -> set[int]:
 
 
 def _need_pages(link: Link, spec: NodeSpec, facts: Facts) -> None:
-    size_kib = spec.cpu.hugepage_bytes // 1024
-    cells: Any = link.connection().getFreePages([size_kib], min(facts.numa), len(facts.numa), 0)
-    free = sum(pages.get(size_kib, 0) for pages in cells.values())
-    if free * spec.cpu.hugepage_bytes < spec.memory_bytes:
+    size = spec.cpu.hugepage_bytes
+    free = free_pages(link.connection(), facts).get(size, 0)
+    if free * size < spec.memory_bytes:
         raise QuotaExceeded(
-            f"node {spec.key}: host {link.name} has {free} free pages of {size_kib} KiB, too few",
+            f"node {spec.key}: host {link.name} has {free} free pages of {size >> 10} KiB, too few",
             hint="raise vm.nr_hugepages on the host, or place it elsewhere",
         )
+
+
+def free_pages(connection: Any, facts: Facts) -> dict[int, int]:
+    """How many huge pages nobody uses, by their size in bytes. Raises libvirtError."""
+    if not facts.huge_pages:
+        return {}
+    sizes = [size >> 10 for size in facts.huge_pages]
+    cells: Mapping[int, Mapping[int, int]] = connection.getFreePages(sizes, min(facts.numa), len(facts.numa), 0)
+    return {size << 10: sum(pages.get(size, 0) for pages in cells.values()) for size in sizes}
