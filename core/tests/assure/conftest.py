@@ -1,3 +1,4 @@
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,6 +11,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from assured_site import Site, site
+
+from manor.cli import main
 
 
 @pytest.fixture
@@ -24,3 +27,18 @@ def make_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
             return stack.enter_context(site(tmp_path, image, **settings))
 
         yield make
+
+
+@pytest.fixture
+def manor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run a command on a site's home beside its loop; stdout, or its JSON with ``--json`` as the first word."""
+
+    def run(site: Site, *args: str, expect: int = 0) -> Any:
+        capsys.readouterr()
+        monkeypatch.setenv("MANOR_HOME", str(site.rt.home))
+        code = main(args)
+        said = capsys.readouterr()
+        assert code == expect, said.err
+        return json.loads(said.out) if args[0] == "--json" else said.out + said.err
+
+    return run

@@ -15,27 +15,11 @@ import pytest
 from assured_site import PATIENCE_S, Site
 
 from manor.api import OperationKind
-from manor.cli import main
 from manor.cli.kpi import sparkline
 from manor.model.alarm import AckState
 from manor.store import alarms
 
 Make = Callable[..., Site]
-
-
-@pytest.fixture
-def manor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Run a command on a site's home beside its loop; stdout, or its JSON with ``--json`` as the first word."""
-
-    def run(site: Site, *args: str, expect: int = 0) -> Any:
-        capsys.readouterr()
-        monkeypatch.setenv("MANOR_HOME", str(site.rt.home))
-        code = main(args)
-        said = capsys.readouterr()
-        assert code == expect, said.err
-        return json.loads(said.out) if args[0] == "--json" else said.out + said.err
-
-    return run
 
 
 def test_an_alarm_is_listed_shown_explained_and_acknowledged(make_site: Make, manor: Callable[..., Any]) -> None:

@@ -1,4 +1,5 @@
-"""What is done about the alarms that are roots: each is decided on, and what a service needs is one operation."""
+"""What is done about the alarms that are roots, or parts of one: each is decided on, and what a service needs is one
+operation."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from manor.api import HealAction, HealDecision, HealPolicy, HealRecord, Observed
 from manor.assure.deciding import Situation, Verdict, as_of_now, decide, heal_records
 from manor.assure.declared import by_trigger
 from manor.assure.drift import Compared, by_drift
+from manor.assure.emptied import followers
 from manor.assure.healing import Said, refused, start_heal
 from manor.assure.recording import Recording
 from manor.assure.rules import aspect_of, by_rule
@@ -38,13 +40,16 @@ class Acting:
         compared: Mapping[str, Compared],
         settings: AssuranceSettings,
     ) -> None:
-        """Decide on each of these alarms that is a root and about a service at rest, and begin what is to be done."""
+        """Decide on each of these alarms that is about a service at rest and a root, or its part of a host that was
+        emptied, and begin what is to be done."""
         now_s = sight.time_s
-        roots = [alarm for alarm in alarms if alarm.is_root_cause]
+        parts = {one.id for alarm in alarms for one in followers(alarm, alarms)}
+        own = [alarm for alarm in alarms if alarm.is_root_cause or alarm.id in parts]
+        roots = {**self._recording.roots, **{one.id: one.correlated_alarm_ids[0] for one in own if one.id in parts}}
         history = heal_records(heals)
         sites = {service.id: {endpoint for endpoint, _ in service.nodes()} for service in services}
         for service in services:
-            mine = [alarm for alarm in roots if alarm.ns_id == service.id]
+            mine = [alarm for alarm in own if alarm.ns_id == service.id]
             if service.is_changing or not mine:
                 continue
             seen = {key: one for endpoint, node in service.nodes() if (one := sight.seen(endpoint, key := node.key))}
@@ -61,6 +66,7 @@ class Acting:
                     now_s=now_s,
                     held_since_s=self._recording.held_since_s(alarm),
                     sites=sites,
+                    roots=roots,
                 )
                 decision, aspect = self._decision(situation, compared.get(service.id), history)
                 verdict = decide(situation, decision, aspect=aspect)

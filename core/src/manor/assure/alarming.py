@@ -30,12 +30,17 @@ class Alarming:
         self.counts: Mapping[tuple[str, str], int] = {}
         """How many are active, by severity and by whether they are ``learned`` or ``static``."""
 
-    def take(self, services: Sequence[Service], findings: Findings, now_s: float, *, clear_s: float) -> None:
-        """Raise, change and clear what these findings call for."""
+    def read(self) -> tuple[AlarmRecord, ...]:
+        """Those that are active now, also by the word of another process."""
         from manor.store import alarms
 
         with self._rt.store.read() as tx:
-            known = alarms.active(tx)
+            self.active = alarms.active(tx)
+        return self.active
+
+    def take(self, services: Sequence[Service], findings: Findings, now_s: float, *, clear_s: float) -> None:
+        """Raise, change and clear what these findings call for, among those that were read."""
+        known = self.active
         changes = transition(known, findings, self._memory, now_s, clear_s=clear_s)
         self._memory = changes.memory
         # What is gone for good takes its alarms along.
@@ -47,7 +52,6 @@ class Alarming:
         )
         cleared = (*(alarm for alarm in changes.cleared if alarm.ns_id in there), *lost)
         changes = replace(changes, cleared=cleared)
-        self.active = known
         if changes.raised or changes.changed or changes.cleared:
             self._keep(changes)
         origin = {True: "learned", False: "static"}
@@ -67,8 +71,7 @@ class Alarming:
                 # An operator may have acknowledged or approved it since it was read.
                 now = alarms.find(tx, alarm.id) or alarm
                 alarms.save(tx, replace(alarm, **{name: getattr(now, name) for name in _PERSONS}))
-        with self._rt.store.read() as tx:
-            self.active = alarms.active(tx)
+        self.read()
         for alarm in (*raised, *changes.changed, *changes.cleared):
             self._rt.plugins.emit_alarm_event(to_event(alarm))
         for alarm in raised:

@@ -43,6 +43,8 @@ class Situation:
     """Since when a heal of it is held back; 0 where none is."""
     sites: Mapping[str, Set[str]] = field(default_factory=dict)
     """VIMs that hold a service's machines, by the service's id."""
+    roots: Mapping[str, str] = field(default_factory=dict)
+    """Ids of alarms that follow from another, with that one's: what is healed of one root is one event."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,21 +156,26 @@ def budget(situation: Situation, targets: Sequence[str]) -> str:
             )
     vnfs = {vnf_of(key) for key in targets}
     sites = {endpoint for endpoint, node in service.nodes() if node.key in targets or not targets}
+    event = situation.roots.get(situation.alarm.id)
     counted = (
-        ("its VNF", settings.heals_per_vnf_hour, lambda heal: vnf_of(heal.resource_key) in vnfs),
-        (service.name, settings.heals_per_service_hour, lambda heal: heal.ns_id == service.id),
+        ("its VNF", settings.heals_per_vnf_hour, {h.operation_id for h in recent if vnf_of(h.resource_key) in vnfs}),
+        (service.name, settings.heals_per_service_hour, {h.operation_id for h in recent if h.ns_id == service.id}),
         (
             ", ".join(sorted(sites)),
             settings.heals_per_site_hour,
-            lambda heal: situation.sites.get(heal.ns_id, sites) & sites,
+            {_event(situation, heal) for heal in recent if situation.sites.get(heal.ns_id, sites) & sites},
         ),
-        ("this installation", settings.heals_per_hour, lambda _: True),
+        ("this installation", settings.heals_per_hour, {_event(situation, heal) for heal in recent}),
     )
-    for what, allowed, is_one in counted:
-        heals = {heal.operation_id for heal in recent if is_one(heal)}
-        if len(heals) >= allowed:
+    for what, allowed, heals in counted:
+        if len(heals) >= allowed and event not in heals:
             return f"{what} had {len(heals)} heals within the hour, and {allowed} are allowed"
     return ""
+
+
+def _event(situation: Situation, heal: Ruling) -> str:
+    """What a heal counts as together with others, where those of several services are counted."""
+    return situation.roots.get(heal.alarm_id, heal.operation_id)
 
 
 def _blast(situation: Situation, targets: Sequence[str]) -> str:

@@ -8,11 +8,13 @@ from dataclasses import replace
 from manor.assure.confirming import confirm
 from manor.assure.declared import crossed
 from manor.assure.drift import Compared, with_drift
+from manor.assure.emptied import with_emptied
 from manor.assure.learning import Learning, symptom_of
 from manor.assure.measuring import Measuring
 from manor.assure.settings import AssuranceSettings
 from manor.assure.sight import Service, Sight
 from manor.assure.symptoms import Findings, Symptom, find_symptoms, measured_on
+from manor.model.alarm import AlarmRecord
 
 __all__ = ["judge"]
 
@@ -23,9 +25,12 @@ def judge(
     compared: Mapping[str, Compared],
     measuring: Measuring,
     settings: AssuranceSettings,
+    *,
+    active: Sequence[AlarmRecord],
 ) -> Findings:
-    """One round's findings. Of a service that an operation is changing nobody says anything."""
-    findings = find_symptoms(services, sight, settings)
+    """One round's findings, with what is ``active`` by now. Of a service that an operation is changing nobody says
+    anything."""
+    findings = with_emptied(find_symptoms(services, sight, settings), services, active)
     findings = with_drift(findings, services, compared, settings)
     settled = {service.id: service for service in services if not service.is_changing}
     measured = (*measuring.performance.symptoms(), *crossed(services, measuring.rows, settings.degraded_s))

@@ -158,12 +158,13 @@ class Assurance:
         now_s = sight.time_s
         self._comparing.want(services, settings)
         compared = self._comparing.now  # one and the same for all of this round
-        findings = judge(services, sight, compared, self._measuring, settings)
+        active = self._alarming.read()
+        findings = judge(services, sight, compared, self._measuring, settings, active=active)
         self._alarming.take(services, findings, now_s, clear_s=settings.clear_s)
         # What is going away by itself, or cannot be seen just now, is not acted on.
         present = self._alarming.present(findings)
-        active = {alarm.id for alarm in self._alarming.active}
-        heals = self._recording.heals(active, present, now_s, helped_within_s=settings.helped_within_s)
+        up = {alarm.id for alarm in self._alarming.active}
+        heals = self._recording.heals(up, present, now_s, helped_within_s=settings.helped_within_s)
         self._acting.act(services, sight, present, heals, compared, settings)
         self._tidy(now_s)
 

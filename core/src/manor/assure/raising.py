@@ -2,7 +2,7 @@
 
 A fault is an alarm when it has lasted long enough, and is over when it has been gone long enough. One that another
 fault explains is not raised beside it: it is told in the details of its root. One that was an alarm before its root
-showed is correlated to it.
+showed is correlated to it, as is one that is a part of its root and acted on by itself.
 """
 
 from __future__ import annotations
@@ -55,18 +55,22 @@ def transition(
     }
     told: dict[Fault, list[str]] = {}
     for fault, root in roots.items():
-        told.setdefault(root, []).append(f"also {fault[1]} of {fault[0]}")
+        if root != by_fault[fault].follows:
+            told.setdefault(root, []).append(f"also {fault[1]} of {fault[0]}")
     raised = [
         _raised(symptom, first_seen_s[fault], now_s, told.get(fault, ()))
         for fault, symptom in by_fault.items()
-        if fault not in alarms and fault not in roots and now_s - first_seen_s[fault] >= symptom.hold_s
+        if fault not in alarms
+        and (fault not in roots or roots[fault] == symptom.follows)
+        and now_s - first_seen_s[fault] >= symptom.hold_s
     ]
     ids = {alarm.fault: alarm.id for alarm in (*active, *raised)}
+    of = {fault: ids[root] for fault, root in roots.items() if root in ids}
     changed, cleared = [], []
     gone_since_s: dict[Fault, float] = {}
     for fault, alarm in alarms.items():
         if fault in by_fault:
-            after = _updated(alarm, by_fault[fault], ids.get(roots.get(fault, ("", ""))), told.get(fault, ()), now_s)
+            after = _updated(alarm, by_fault[fault], of.get(fault), told.get(fault, ()), now_s)
             if after is not None:
                 changed.append(after)
         elif alarm.resource_key not in (findings.deaf if alarm.learned else findings.blind):
@@ -74,7 +78,7 @@ def transition(
             if now_s - gone_since_s[fault] >= clear_s:
                 cleared.append(replace(alarm, alarm_cleared_time_s=now_s, alarm_changed_time_s=now_s))
     return Changes(
-        raised=tuple(raised),
+        raised=tuple(_correlated(alarm, of.get(alarm.fault)) for alarm in raised),
         changed=tuple(changed),
         cleared=tuple(cleared),
         memory=Memory(first_seen_s=first_seen_s, gone_since_s=gone_since_s),
@@ -82,7 +86,9 @@ def transition(
 
 
 def _root(symptom: Symptom, present: Mapping[Fault, Symptom], alarms: Mapping[Fault, AlarmRecord]) -> Fault | None:
-    """The fault that explains this one, the most basic first."""
+    """The fault that this one follows from: what it is a part of, or the most basic of those that explain it."""
+    if symptom.follows in present:
+        return symptom.follows
     explaining = [
         other
         for other in present.values()
@@ -91,7 +97,7 @@ def _root(symptom: Symptom, present: Mapping[Fault, Symptom], alarms: Mapping[Fa
     if not explaining:
         return None
     best = min(explaining, key=lambda other: _order(other, alarms))
-    return _root(best, present, alarms) or best.fault
+    return best.fault if best.follows in present else _root(best, present, alarms) or best.fault
 
 
 def _order(symptom: Symptom, alarms: Mapping[Fault, AlarmRecord]) -> tuple[float | str, ...]:
@@ -128,13 +134,8 @@ def _updated(
     alarm: AlarmRecord, symptom: Symptom, root_id: str | None, told: Iterable[str], now_s: float
 ) -> AlarmRecord | None:
     """The alarm with what is new about it; None where nothing is that matters."""
-    after = replace(
-        alarm,
-        perceived_severity=symptom.severity,
-        confirmations=_with_new(alarm.confirmations, symptom.confirmations),
-        is_root_cause=root_id is None,
-        correlated_alarm_ids=(root_id,) if root_id else (),
-    )
+    signs = _with_new(alarm.confirmations, symptom.confirmations)
+    after = _correlated(replace(alarm, perceived_severity=symptom.severity, confirmations=signs), root_id)
     more = [line for line in sorted(told) if line not in alarm.fault_details]
     details = tuple(line for line in alarm.fault_details if line.startswith("also "))
     # What has drifted is told anew when it is something else; the figures in other details move all the time.
@@ -143,6 +144,10 @@ def _updated(
         return None
     details = (*symptom.detail, *details, *more)[:_MOST_DETAILS]
     return replace(after, fault_details=details, alarm_changed_time_s=now_s)
+
+
+def _correlated(alarm: AlarmRecord, root_id: str | None) -> AlarmRecord:
+    return replace(alarm, is_root_cause=root_id is None, correlated_alarm_ids=(root_id,) if root_id else ())
 
 
 def _with_new(told: Sequence[str], now: Sequence[str]) -> tuple[str, ...]:

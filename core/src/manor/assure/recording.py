@@ -50,6 +50,8 @@ class Recording:
         self._last: dict[str, _Last] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
         """Decisions since the start, by action and outcome."""
+        self.roots: dict[str, str] = {}
+        """Of alarms that were healed within the last day and follow from another: that one's id, by their own."""
 
     def heals(
         self, active: Collection[str], present: Sequence[AlarmRecord], now_s: float, *, helped_within_s: float
@@ -63,6 +65,7 @@ class Recording:
         self._last = {alarm_id: last for alarm_id, last in self._last.items() if alarm_id in active}
         with self._rt.store.read() as tx:
             heals = list(alarms.heals(tx, since_s=now_s - _DAY_S))
+            self.roots = alarms.roots(tx, since_s=now_s - _DAY_S) if heals else {}
             states = {r.operation_id: operation_state(tx, r.operation_id) for r in heals if r.helped is None}
         # What a machine is, is seen at once; how well it does is measured over some time, and may be an old word.
         again = {alarm.id for alarm in present if alarm.event_type not in _MEASURED}

@@ -159,7 +159,8 @@ class AssuranceSettings(_Settings):
     heals_per_site_hour: int = Field(default=20, ge=0)
     """Of all that one VIM holds."""
     heals_per_hour: int = Field(default=30, ge=0)
-    """Of the whole installation. Each budget counts operations that were begun."""
+    """Of the whole installation. Each budget counts operations that were begun; this one and that of a site count those
+    of one host that was emptied once."""
     cool_down_s: float = Field(default=30.0, ge=0)
     """Least time between two heals of one resource."""
     blast_radius: float = Field(default=0.5, gt=0, le=1)

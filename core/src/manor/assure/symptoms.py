@@ -15,10 +15,12 @@ from manor.assure.settings import AssuranceSettings
 from manor.assure.sight import Service, Sight, vnf_of
 from manor.model.alarm import EventType, FaultyResourceType
 
-__all__ = ["DEAD", "Findings", "Rank", "Symptom", "find_symptoms", "measured_on"]
+__all__ = ["DEAD", "EMPTIED", "OFF", "Findings", "Rank", "Symptom", "find_symptoms", "measured_on"]
 
-_OFF = frozenset({"node-absent", "node-stopped", "crashed"})
-DEAD = _OFF | {"host-emptied", "heartbeat-lost"}
+EMPTIED = "host-emptied"
+OFF = frozenset({"node-absent", "node-stopped", "crashed"})
+"""Causes that say of a machine that it does not run."""
+DEAD = OFF | {EMPTIED, "heartbeat-lost"}
 """Causes that need neither learning nor confirmation."""
 _MEASURED = NodeSpec | SegmentSpec | ChainSpec
 
@@ -35,6 +37,8 @@ class Rank(IntEnum):
     THRESHOLD = 6
     LEARNED = 7
     DRIFT = 8
+    EVENT = 9
+    """What explains nothing but that which ``follows`` it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +56,8 @@ class Symptom:
     detail: tuple[str, ...] = ()
     explained_by: frozenset[str] = frozenset()
     """Keys of resources, hosts and endpoints whose own fault would be the reason for this one."""
+    follows: tuple[str, str] | None = None
+    """The fault that this is a part of. It is an alarm beside that one's, for it is what is acted on."""
     confirmations: tuple[str, ...] = ()
     since_s: float = 0.0
     """When it began, where the rule knows; 0 for just now."""
@@ -80,15 +86,13 @@ def find_symptoms(services: Sequence[Service], sight: Sight, settings: Assurance
     blind: set[str] = set()
     for service in services:
         if service.is_changing:
-            blind.update(service.keys())
+            blind.update((*service.keys(), *service.places()))
             continue
-        found: list[Symptom] = []
         for endpoint, node in service.nodes():
             if sight.is_hidden(endpoint, node.host) or _unknown(sight.seen(endpoint, node.key)):
                 blind.update((node.key, service.place(endpoint, node.host)))
             else:
-                found += _node(service, endpoint, node, sight, settings)
-        symptoms += [*_emptied(service, found), *found]
+                symptoms += _node(service, endpoint, node, sight, settings)
         flows: list[tuple[str, SegmentSpec | ChainSpec]] = [*service.segments(), *service.chains()]
         for endpoint, spec in flows:
             if endpoint not in sight.observed or _unknown(sight.seen(endpoint, spec.key)):
@@ -146,31 +150,6 @@ def _hosts(sight: Sight) -> Iterator[Symptom]:
             resource_type=FaultyResourceType.COMPUTE,
             detail=(reason,) if reason else (),
         )
-
-
-def _emptied(service: Service, found: Sequence[Symptom]) -> Iterator[Symptom]:
-    """Hosts on which nothing of a service runs any more, though more than one machine should: one fault, not many."""
-    dead = {symptom.resource_key: symptom for symptom in found if symptom.cause in _OFF}
-    hosts: dict[tuple[str, str], list[str]] = {}
-    for endpoint, node in service.nodes():
-        if node.power is PowerState.STARTED:
-            hosts.setdefault((endpoint, node.host), []).append(node.key)
-    for (endpoint, host), keys in hosts.items():
-        if len(keys) > 1 and all(key in dead for key in keys):
-            yield Symptom(
-                ns_id=service.id,
-                managed_object_id=service.id,
-                resource_key=service.place(endpoint, host),
-                cause="host-emptied",
-                rank=Rank.HOST,
-                severity=PerceivedSeverity.CRITICAL,
-                event_type=EventType.EQUIPMENT_ALARM,
-                resource_type=FaultyResourceType.COMPUTE,
-                detail=(f"none of its {len(keys)} machines on host {host} runs, as after a reboot",),
-                explained_by=frozenset({endpoint, f"{endpoint}/{host}"}),
-                # As the slowest of them; then it is an alarm before any of them is.
-                hold_s=max(dead[key].hold_s for key in keys),
-            )
 
 
 def _node(

@@ -25,6 +25,8 @@ app = new_app("Alarms: list, show, explain, ack, approve, watch, report.")
 app.command()(report)
 
 _POLL_S = 0.5
+_BEFORE_S = 3600.0
+"""An alarm may have been one for so long before its root showed."""
 Alarm = Annotated[str, typer.Argument(metavar="ALARM", help="Its id, or the start of it.")]
 Service = Annotated[str, typer.Argument(metavar="NS", help="Of this service only.", autocompletion=complete_ns)]
 
@@ -46,13 +48,13 @@ def list_(
     all: Annotated[bool, typer.Option("--all", "-a", help="Cleared ones too.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
 ) -> None:
-    """List alarms that are not cleared, the newest first."""
+    """List alarms that are not cleared, the newest first; what follows from another comes under that."""
     from manor.store import alarms
 
     s = session(ctx)
     ns_id = find_ns(s, service).id if service else ""
     with s.runtime.store.read() as tx:
-        found = [alarm.told() for alarm in alarms.listing(tx, ns_id=ns_id, cleared=all, limit=limit)]
+        found = _as_tree([alarm.told() for alarm in alarms.listing(tx, ns_id=ns_id, cleared=all, limit=limit)])
     names = {} if s.out.json else ns_names(s)
     rows = [
         (
@@ -72,6 +74,17 @@ def list_(
     if not all:
         headers, rows = (*headers[:6], *headers[7:]), [(*row[:6], *row[7:]) for row in rows]
     s.out.result(found, lambda: s.out.table(headers, rows, empty="no alarm"))
+
+
+def _as_tree(found: Sequence[AlarmRecord]) -> list[AlarmRecord]:
+    """Each with what follows from it right after it."""
+    places = {alarm.id: place for place, alarm in enumerate(found)}
+
+    def way(alarm: AlarmRecord) -> tuple[int, ...]:
+        above = (found[places[root]] for root in alarm.correlated_alarm_ids if root in places)
+        return (*next((way(root) for root in above), ()), places[alarm.id])
+
+    return sorted(found, key=way)
 
 
 @app.command()
@@ -115,7 +128,7 @@ def explain(ctx: typer.Context, alarm: Alarm) -> None:
 
     s = session(ctx)
     found, rulings = _read(s, alarm)
-    lines, drawing = story(found, rulings), ""
+    lines, drawing = story(found, rulings, _parts(s, found)), ""
     try:
         drawing = alarm_drawn(s, found) if found.learned else ""
     except ManorError as error:
@@ -128,8 +141,8 @@ def explain(ctx: typer.Context, alarm: Alarm) -> None:
     s.out.result({"alarm": found.id, "story": lines, "drawing": drawing}, human)
 
 
-def story(alarm: AlarmRecord, rulings: Sequence[Ruling]) -> list[str]:
-    """What happened, in order, one sentence a line."""
+def story(alarm: AlarmRecord, rulings: Sequence[Ruling], parts: Sequence[AlarmRecord] = ()) -> list[str]:
+    """What happened, in order, one sentence a line; ``parts`` are the alarms of services that it is the root of."""
     seen = "a detector suspected" if alarm.learned else "Manor saw"
     lines = [f"{when(alarm.event_time_s)}  {seen} {alarm.probable_cause} on {alarm.resource_key}."]
     lines += [f"{'':19}  {line}" for line in alarm.fault_details]
@@ -138,17 +151,22 @@ def story(alarm: AlarmRecord, rulings: Sequence[Ruling]) -> list[str]:
         lines.append(f"{'':19}  Nothing independent confirms it, and a detector alone never acts.")
     lines.append(f"{when(alarm.alarm_raised_time_s)}  The alarm was raised ({alarm.perceived_severity}).")
     if not alarm.is_root_cause:
-        lines.append(
-            f"{'':19}  It follows from alarm {', '.join(alarm.correlated_alarm_ids)}, which is looked at instead."
-        )
+        what = ": all that do are one event" if rulings else ", which is looked at instead"
+        lines.append(f"{'':19}  It follows from alarm {', '.join(alarm.correlated_alarm_ids)}{what}.")
     for ruling in rulings:
         lines.append(f"{when(ruling.time_s)}  {_sentence(ruling)}")
         if ruling.is_heal and ruling.ended_s:
             end = "completed" if ruling.succeeded else "did not complete"
             helped = {True: "It helped.", False: "It did not help.", None: ""}[ruling.helped]
             lines.append(f"{when(ruling.ended_s)}  Operation {ruling.operation_id} {end}. {helped}".rstrip())
-    if alarm.is_active and not rulings and alarm.is_root_cause:
-        lines.append(f"{'':19}  Nothing was decided about it: it is about no service, or `manor serve` does not run.")
+    if parts:
+        up = ", ".join(one.id for one in parts if one.is_active)
+        lines.append(
+            f"{'':19}  {len(parts)} alarms follow from it, each service is healed by itself; still up: {up or 'none'}."
+        )
+    elif alarm.is_active and not rulings and alarm.is_root_cause:
+        why = "`manor serve` does not run" if alarm.ns_id else "it is about no service"
+        lines.append(f"{'':19}  Nothing was decided about it: {why}.")
     if alarm.alarm_cleared_time_s:
         lines.append(f"{when(alarm.alarm_cleared_time_s)}  The alarm cleared.")
     return lines
@@ -176,9 +194,13 @@ def ack(
         bool | None, typer.Option("--true/--false", help="Say that there was a fault, or none: for the report.")
     ] = None,
 ) -> None:
-    """Acknowledge alarms: somebody has seen them. Healing does not depend on it."""
+    """Acknowledge alarms: somebody has seen them. Healing does not depend on it.
+
+    That of a host which was emptied stands for those of its services.
+    """
     from dataclasses import replace
 
+    from manor.assure.emptied import followers
     from manor.model.alarm import AckState
     from manor.store import alarms
 
@@ -186,8 +208,9 @@ def ack(
     state = AckState.UNACKNOWLEDGED if undo else AckState.ACKNOWLEDGED
     done = []
     with s.runtime.store.begin() as tx:
-        for name in alarm:
-            found = alarms.get(tx, name)
+        named = [alarms.get(tx, name) for name in alarm]
+        parts = [part for root in named for part in followers(root, alarms.active(tx))]
+        for found in {one.id: one for one in (*named, *parts)}.values():
             says = None if undo else judged if judged is not None else found.judged_true
             if (found.ack_state, found.judged_true) != (state, says):
                 at_s = 0.0 if undo else found.alarm_acknowledged_time_s or time.time()
@@ -204,18 +227,36 @@ def approve(
     action: Annotated[Action | None, typer.Option(help="Do this instead of what was proposed.")] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not stay with it.")] = False,
 ) -> None:
-    """Do what was proposed for an alarm; your word replaces budget and confirmation."""
+    """Do what was proposed for an alarm; your word replaces budget and confirmation.
+
+    That of a host which was emptied stands for those of its services.
+    """
     from manor.api import HealAction
+    from manor.assure.emptied import followers
     from manor.assure.healing import approve as begin
     from manor.cli.running import ended, follow
+    from manor.store import alarms
 
     s = session(ctx)
-    ruling = begin(s.runtime, alarm, HealAction(action) if action else None)
+    with s.runtime.store.read() as tx:
+        found = alarms.get(tx, alarm)
+        parts = followers(found, alarms.active(tx))
+    begun = []
+    for one in parts or (found,):
+        try:
+            begun.append(begin(s.runtime, one.id, HealAction(action) if action else None))
+        except ManorError as error:
+            if len(parts) < 2:
+                raise
+            s.out.warn(f"alarm {one.id}: {error.message}")
     if no_wait:
-        said = f"{ruling.operation_id} is queued: manor op watch {ruling.operation_id}"
-        s.out.result(ruling, lambda: s.out.line(said))
-    else:
-        ended(s, follow(s, ruling.operation_id))
+        queued = [f"{one.operation_id} is queued: manor op watch {one.operation_id}" for one in begun]
+        s.out.result(begun if parts else begun[0], lambda: s.out.line("\n".join(queued)))
+        return
+    for one in begun:
+        ended(s, follow(s, one.operation_id), said=bool(parts) and s.out.json)
+    if parts and s.out.json:
+        s.out.result(begun, lambda: None)
 
 
 @app.command()
@@ -250,6 +291,15 @@ def _read(s: Session, typed: str) -> tuple[AlarmRecord, tuple[Ruling, ...]]:
     with s.runtime.store.read() as tx:
         found = alarms.get(tx, typed)
         return found, alarms.rulings(tx, found.id)
+
+
+def _parts(s: Session, alarm: AlarmRecord) -> tuple[AlarmRecord, ...]:
+    """Those of services that it is the root of, also where they are cleared by now."""
+    from manor.assure.emptied import followers
+    from manor.store import alarms
+
+    with s.runtime.store.read() as tx:
+        return followers(alarm, alarms.since(tx, alarm.event_time_s - _BEFORE_S))
 
 
 def _table(s: Session, rulings: Sequence[Ruling]) -> None:

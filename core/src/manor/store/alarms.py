@@ -34,6 +34,7 @@ __all__ = [
     "heals",
     "listing",
     "prune",
+    "roots",
     "rulings",
     "rulings_since",
     "save",
@@ -133,6 +134,13 @@ def heals(tx: Connection, *, since_s: float) -> tuple[Ruling, ...]:
         .order_by(_RULING.c.time_s, _RULING.c.id)
     )
     return tuple(_ruling(record) for record in tx.execute(query).scalars())
+
+
+def roots(tx: Connection, *, since_s: float) -> dict[str, str]:
+    """Ids of alarms of which a heal was begun since then and which follow from another, with that one's."""
+    healed = select(_RULING.c.alarm_id).where(_RULING.c.time_s >= since_s, _RULING.c.operation_id != "")
+    found = (_alarm(one) for one in tx.execute(select(_ALARM.c.record).where(_ALARM.c.id.in_(healed))).scalars())
+    return {alarm.id: alarm.correlated_alarm_ids[0] for alarm in found if alarm.correlated_alarm_ids}
 
 
 def since(tx: Connection, since_s: float) -> tuple[AlarmRecord, ...]:
