@@ -170,7 +170,9 @@ def test_the_word_of_an_operator_on_a_rebooted_host_is_for_all_of_its_services(
     assert "none of the 8 machines of 2 services on it runs, as after a reboot" in story
     assert "2 alarms follow from it" in story
     assert all(one["id"] in story for one in parts)
-    assert f"It follows from alarm {root['id']}: all that do are one event." in manor(site, "alarm", "explain", parts[0]["id"])
+    assert f"It follows from alarm {root['id']}: all that do are one event." in manor(
+        site, "alarm", "explain", parts[0]["id"]
+    )
     site.rt.release_worker()
     assert len(manor(site, "--json", "heal", "approve", root["id"])) == 2
     assert [operation.state for operation in heals(site)] == [OperationState.COMPLETED] * 2
