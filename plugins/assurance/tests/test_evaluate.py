@@ -95,7 +95,10 @@ def test_evaluate_finds_the_fault_and_prints_stable_json(tmp_path):
     assert combined["blame_top1"] == 1.0
     assert sum(combined["won"].values()) == 1
     assert combined["false_alarms"] <= 2
-    assert set(methods) == {"combined", "robust-z", "ewma", "principal-components", "isolation-forest"}
+    assert set(methods) == {
+        "combined", "robust-z", "ewma", "principal-components", "mahalanobis", "ridge-autoregression",
+        "isolation-forest",
+    }  # fmt: skip
     for report in reports:
         for one in report["sets"]["lab"]["methods"].values():
             one["row_us_median"] = one["row_us_p99"] = 0

@@ -16,6 +16,7 @@ from manor_assurance.series import Series
 __all__ = ["BASELINES", "decide"]
 
 DAY_S, STEP_S = 86400.0, 21600.0
+LAGS = 30
 
 
 def _robust(series: Series) -> tuple[np.ndarray, np.ndarray]:
@@ -59,6 +60,31 @@ def principal(series: Series) -> np.ndarray:
     return np.asarray((left**2).sum(axis=1))
 
 
+def mahalanobis(series: Series) -> np.ndarray:
+    """Distance from the mean of ``train`` by its covariance, shrunk as Ledoit and Wolf have it."""
+    from sklearn.covariance import LedoitWolf
+
+    train, rows = _robust(series)
+    return np.asarray(LedoitWolf().fit(np.clip(train, -8.0, 8.0)).mahalanobis(rows))
+
+
+def autoregression(series: Series) -> np.ndarray:
+    """What a ridge regression on each KPI's own last rows misses, in robust deviations of ``train``; mean of all."""
+    from sklearn.linear_model import Ridge
+
+    rows = np.clip(_robust(series)[1], -8.0, 8.0)
+    known, scores = len(series.train), np.zeros(len(rows))
+    if known < 2 * LAGS:
+        return scores
+    for column in rows.T:
+        past = np.lib.stride_tricks.sliding_window_view(column[:-1], LAGS)
+        model = Ridge().fit(past[: known - LAGS], column[LAGS:known])
+        missed = column[LAGS:] - model.predict(past)
+        low, high = np.quantile(missed[: known - LAGS], [0.25, 0.75])
+        scores[LAGS:] += np.abs(missed) / max((high - low) / 1.349, 1e-2)
+    return np.asarray(scores / rows.shape[1])
+
+
 def isolation_forest(series: Series) -> np.ndarray:
     """scikit-learn's IsolationForest with its defaults."""
     from sklearn.ensemble import IsolationForest
@@ -71,6 +97,8 @@ BASELINES: dict[str, Callable[[Series], np.ndarray]] = {
     "robust-z": robust_z,
     "ewma": ewma,
     "principal-components": principal,
+    "mahalanobis": mahalanobis,
+    "ridge-autoregression": autoregression,
     "isolation-forest": isolation_forest,
 }
 
