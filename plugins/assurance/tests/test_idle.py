@@ -109,3 +109,14 @@ def test_rows_at_another_pace_are_no_row_of_gaps(watch: Watch) -> None:
     found = watch.first_alarm(rows)
     assert found is not None
     assert found[0] < 5
+
+
+def test_two_gaps_in_a_row_are_no_pace_for_long(watch: Watch) -> None:
+    """A source that failed, gave one row and failed again: the next gap is a gap as before."""
+    assert watch.first_alarm(_idle(QUIET)) is None
+    usual_s = watch.detector.period_s
+    watch.period_s *= 30
+    watch.first_alarm(_idle(2, start=QUIET))
+    watch.period_s /= 30
+    watch.first_alarm(_idle(3, start=QUIET + 2))
+    assert watch.detector.period_s == pytest.approx(usual_s)

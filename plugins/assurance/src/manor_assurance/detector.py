@@ -138,10 +138,12 @@ class CombinedDetector:
         step = time_s - self.last_s
         if math.isnan(self.period_s):
             self.period_s = step
+        elif min(step, self.step_s) >= GAP * self.period_s:
+            self.period_s = min(step, self.step_s)  # twice in a row is no gap but another pace
+        elif max(step, self.step_s) * GAP <= self.period_s:
+            self.period_s = max(step, self.step_s)
         elif step < GAP * self.period_s:
             self.period_s += 0.02 * (step - self.period_s)
-        elif self.step_s >= GAP * self.period_s:
-            self.period_s = min(step, self.step_s)  # twice in a row is no gap but another pace
         else:
             self.rows_since_gap = 0
             self.decision.forget_window()
