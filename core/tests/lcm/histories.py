@@ -19,13 +19,14 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from sim_site import Doom, SimSite, Snapshot, opened
+from told import Told
 
 from manor.api import OperationKind, Verb
 from manor.errors import ManorError, UsageError
 from manor.fakes import Action, Crash, Fault, When
 from manor.lcm import endpoints, ns
 from manor.lcm.away import LEAVE
-from manor.lcm.states import ACTIVE, Trigger
+from manor.lcm.states import ACTIVE, ENDED, Trigger
 from manor.model.instance import CancelMode, NsLcmOpOcc, NsState, OnFailure, OperationState
 from manor.store import instances, operations
 
@@ -100,6 +101,7 @@ class Histories(RuleBasedStateMachine):
         """Ids of services that somebody meddled with since their last operation was planned."""
         self.lost: set[str] = set()
         """Snapshots that somebody destroyed: nothing can take one of that moment again."""
+        self.told = Told(self.site.told_after(0))
 
     # what happens
 
@@ -239,6 +241,7 @@ class Histories(RuleBasedStateMachine):
         for name in NAMES:
             self._nothing_leaks(name, there)
             self._nothing_is_disowned(name)
+        self.told.listen(self.site.told_after(self.told.seq))
 
     def _nothing_is_disowned(self, name: str) -> None:
         """What a service has is never what an operation left, or goes for, at that place."""
@@ -281,6 +284,9 @@ class Histories(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "site"):
             self._take_down(self.site)
+            self.told.listen(self.site.told_after(self.told.seq))
+            assert not self.told.there, "VNFs of services that are no more"
+            assert all(state in ENDED for state in self.told.states.values()), self.told.states
             _STAGE[0].lived.add(self.site)
 
     def _take_down(self, site: SimSite) -> None:

@@ -44,10 +44,11 @@ from manor.model.instance import (
     PackageKind,
     StepRecord,
 )
+from manor.model.notification import Notification
 from manor.model.nsd import Nsd
 from manor.model.vnfd import Vnfd
 from manor.plugin import Plugins, PluginSettings
-from manor.store import instances, operations, packages
+from manor.store import instances, notifications, operations, packages
 from manor.store.database import Database
 
 __all__ = ["Doom", "SimSite", "Snapshot", "opened"]
@@ -332,6 +333,14 @@ class SimSite:
         """Its journal."""
         with self.rt.store.read() as tx:
             return operations.steps(tx, operation_id)
+
+    def told_after(self, seq: int) -> tuple[Notification, ...]:
+        """What subscribers were told since."""
+        found: list[Notification] = []
+        with self.rt.store.read() as tx:
+            while page := notifications.after(tx, found[-1].seq if found else seq):
+                found += page
+        return tuple(found)
 
     def last(self, name: str) -> NsLcmOpOcc | None:
         """The service's last operation."""

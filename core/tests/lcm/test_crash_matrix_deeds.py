@@ -1,4 +1,4 @@
-"""For every operation type: death at every boundary; what is desired is there then, nothing twice, nothing left."""
+"""For every operation type: death at every boundary; what is desired is there, nothing twice or left, or told twice."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from matrix import ROWS, Stage, assert_exact, staged
 from sim_site import Doom, SimSite
+from told import Told
 
 from manor.api import Verb
 from manor.model.instance import OperationState
@@ -34,6 +35,7 @@ def _die_at(stage: Stage, deed: str, at: int) -> None:
     assert site.operation(prepared.operation_id).state is OperationState.COMPLETED
     assert_exact(site)
     _assert_nothing_twice(site, prepared.operation_id)
+    Told(site.told_after(0))
 
 
 @pytest.mark.slow
