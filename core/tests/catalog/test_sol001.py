@@ -227,6 +227,40 @@ def test_kubernetes_and_draft_units(tmp_path: Path) -> None:
     assert vnfd.virtual_links[0].max_bitrate_bps == 5
 
 
+def test_what_has_to_be_there_is_read_and_what_is_not_acted_on_is_named(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "vnfd.yaml",
+        """
+  node_templates:
+    a:
+      type: tosca.nodes.nfv.Vdu.Compute
+      capabilities:
+        virtual_compute:
+          properties:
+            virtual_memory: {virtual_mem_size: 512 MiB, vdu_mem_requirements: {memoryType: DDR5}}
+            virtual_cpu: {num_virtual_cpu: 1}
+            requested_additional_capabilities:
+              one: {requested_additional_capability_name: Nested Virtualisation, support_mandatory: true}
+              two: {requested_additional_capability_name: crypto_offload, support_mandatory: true}
+              three: {requested_additional_capability_name: huge fan, support_mandatory: false}
+    fast: {type: tosca.nodes.nfv.VduCp, properties: {vnic_type: direct}, requirements: [virtual_binding: a]}
+    told:
+      type: tosca.nodes.nfv.VduCp
+      properties:
+        virtual_network_interface_requirements:
+          - {name: nic, support_mandatory: true, network_interface_requirements: {interfaceType: SR-IOV}}
+          - {name: led, support_mandatory: true, network_interface_requirements: {colour: red}}
+          - {name: no, support_mandatory: false, network_interface_requirements: {interfaceType: PCI-PASSTHROUGH}}
+      requirements: [virtual_binding: a]
+""",
+    )
+    (vdu,) = vnfd_of(path).flavours[0].vdus
+    assert vdu.compute.capabilities == ("nested-virtualization", "crypto-offload")
+    assert {cpd.id: cpd.vnic_type for cpd in vdu.int_cpds} == {"fast": "direct", "told": "direct"}
+    said = " ".join(f.message for f in read(path).findings if f.code == "unhandled")
+    assert all(word in said for word in ("vdu_mem_requirements", "huge-fan", "red")), said
+
+
 def test_types_left_out_of_the_package_are_taken_by_name_and_nothing_is_fetched(tmp_path: Path) -> None:
     path = write(
         tmp_path / "vnfd.yaml",

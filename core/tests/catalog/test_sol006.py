@@ -48,6 +48,26 @@ def test_a_vnfd_as_osm_writes_it() -> None:
     assert df.scaling_aspects[0].deltas == {"one": {"probe": 1}}
 
 
+@pytest.mark.parametrize(
+    ("was", "becomes", "vnic_type"),
+    [
+        ("{type: PARAVIRT}", "{type: SR-IOV}", "direct"),
+        ("{type: PARAVIRT}", "{type: PCI-PASSTHROUGH}", "direct-physical"),
+        ("{type: PARAVIRT}", "{type: E1000}", ""),
+        ("position: 2,", "position: 2, support-mandatory: true, network-interface-requirements: [SR-IOV],", "direct"),
+    ],
+)
+def test_an_interface_of_the_network_card_is_asked_for(tmp_path: Path, was: str, becomes: str, vnic_type: str) -> None:
+    text = (SAMPLES / "osm_vnfd.yaml").read_text()
+    (tmp_path / "osm_vnfd.yaml").write_text(text.replace(was, becomes))
+    item = read(tmp_path / "osm_vnfd.yaml")
+    assert item.reading is not None
+    assert isinstance(item.reading.descriptor, Vnfd)
+    eth1 = item.reading.descriptor.flavours[0].vdus[0].int_cpds[1]
+    assert (eth1.id, eth1.vnic_type) == ("eth1", vnic_type)
+    assert any("E1000" in f.message for f in item.findings if f.code == "unhandled") == (not vnic_type)
+
+
 def test_what_osm_has_beyond_machines_is_kept_and_named() -> None:
     item = read(SAMPLES / "osm_vnfd.yaml")
     vnfd = descriptor("osm_vnfd.yaml")

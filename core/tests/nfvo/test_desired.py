@@ -16,6 +16,9 @@ from manor.api.resources import (
     ResourceKind,
     SegmentSpec,
     Subnet,
+    spec_from_json,
+    spec_hash,
+    spec_to_json,
 )
 from manor.api.vim import Host
 from manor.errors import PlanRefused
@@ -191,3 +194,39 @@ def test_ssh_goes_to_no_address_of_this_host(cidr: str) -> None:
     links = (dataclasses.replace(NSD.virtual_links[0], subnets=(Subnet(cidr=cidr),)),)
     with pytest.raises(PlanRefused, match="no machine's own address"):
         state(request(vnfds=vnfds, nsd=dataclasses.replace(NSD, virtual_links=links, vnffgds=())))
+
+
+def test_what_a_machine_asks_beyond_the_ordinary_is_had_or_refused_with_host_and_remedy() -> None:
+    wish = request()
+    df = VNFDS["web-vnfd"].flavours[0]
+    (vdu,) = df.vdus
+    cpd = dataclasses.replace(vdu.int_cpds[0], vnic_type="direct")
+    compute = dataclasses.replace(vdu.compute, capabilities=("nested-virtualization",))
+    vdu = dataclasses.replace(vdu, int_cpds=(cpd, *vdu.int_cpds[1:]), compute=compute)
+    asking = dataclasses.replace(VNFDS["web-vnfd"], flavours=(dataclasses.replace(df, vdus=(vdu,)),))
+    wish = dataclasses.replace(wish, vnfds={**wish.vnfds, "web-vnfd": asking})
+    vnfs = members(wish)
+    (able,) = candidates("kvm1")
+    lacking = dataclasses.replace(
+        able, host=dataclasses.replace(able.host, lacks={"sr-iov": "taps alone; vnic_type: normal"})
+    )
+    placed = Balanced().place(demands(wish, vnfs), rules(wish, vnfs), [lacking], {})
+    ((key, why),) = placed.refused.items()
+    assert "/web/" in key
+    assert why.startswith("lab/kvm1: host kvm1 lacks sr-iov (taps alone; vnic_type: normal)")
+    assert why.endswith("with asking for no nested-virtualization, sr-iov")
+
+    able = dataclasses.replace(able, support={**able.support, "sr-iov": "full", "nested-virtualization": "full"})
+    placed = Balanced().place(demands(wish, vnfs), rules(wish, vnfs), [able], {})
+    made = desired(wish, vnfs, placement=placed, boot_data=lambda n, vnf, vnfc: GenericVnfm().boot_data(vnf, vnfc))
+    (web,) = (node for node in of(made, ResourceKind.NODE) if "/web/" in node.key)
+    assert (web.cpu.nested, [port.vnic_type for port in web.ports]) == (True, ["direct"])
+
+
+def test_what_specs_have_got_since_leaves_the_hash_of_what_was_made_before() -> None:
+    (web,) = (node for node in of(state(request()), ResourceKind.NODE) if "/web/" in node.key)
+    assert "vnic_type" not in spec_to_json(web)["ports"][0]
+    asking = dataclasses.replace(web, ports=(dataclasses.replace(web.ports[0], vnic_type="direct"),))
+    assert spec_hash(asking) != spec_hash(web)
+    assert spec_from_json(spec_to_json(asking)) == asking
+    assert spec_from_json(spec_to_json(web)) == web

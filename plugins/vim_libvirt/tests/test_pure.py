@@ -17,7 +17,7 @@ from manor.errors import Permanent, Unsupported, UsageError
 from manor_vim_libvirt.capacity import combine
 from manor_vim_libvirt.config import LibvirtConfig
 from manor_vim_libvirt.domain_xml import NodeFiles, Pinning, Target, domain_xml
-from manor_vim_libvirt.facts import Facts, parse_facts
+from manor_vim_libvirt.facts import Facts, nested_by, parse_facts
 from manor_vim_libvirt.images import read_qcow2
 from manor_vim_libvirt.metadata import parse
 from manor_vim_libvirt.metering import read_samples
@@ -206,6 +206,8 @@ QEMU = Facts(driver="QEMU", cpus=(0, 1), numa={0: (0, 1)})
         (node(cpu=CpuPolicy(hugepage_bytes=2 << 20)), "hugepages"),
         (node(cpu=CpuPolicy(numa_nodes=2)), "numa"),
         (node(cpu=CpuPolicy(architecture="aarch64")), "node"),
+        (node(cpu=CpuPolicy(nested=True)), "nested-virtualization"),
+        (node(ports=(Port(key="p", network="n", device="d", mac="", vnic_type="direct"),)), "sr-iov"),
     ],
 )
 def test_what_a_host_cannot_is_refused_by_name(spec: NodeSpec, capability: str) -> None:
@@ -234,6 +236,20 @@ def test_facts_are_read_from_capabilities() -> None:
     assert facts.domain_types == {"qemu", "kvm"}
     assert "microcode" not in facts.identity
     assert "7" in facts.identity
+
+
+def test_whether_guests_can_run_guests_is_in_what_the_host_passes_on() -> None:
+    model = "<domainCapabilities><cpu><mode name='host-model'><model>EPYC</model>{}</mode></cpu></domainCapabilities>"
+    given = {feature: model.format(f"<feature policy='require' name='{feature}'/>") for feature in ("svm", "aes")}
+    assert nested_by(parse(given["svm"])) == "svm"
+    assert nested_by(parse(given["aes"])) == ""
+    assert nested_by(parse(model.format("<feature policy='disable' name='vmx'/>"))) == ""
+
+
+def test_a_machine_of_another_cpu_model_is_given_the_feature() -> None:
+    spec = node(cpu=CpuPolicy(nested=True, model="Broadwell"))
+    cpu = parse(domain_xml(spec, Target(domain_type="kvm", nested="vmx"), NodeFiles())).find("cpu")
+    assert [(f.get("name"), f.get("policy")) for f in cpu.findall("feature")] == [("vmx", "require")]
 
 
 def test_samples_leave_out_what_is_missing() -> None:

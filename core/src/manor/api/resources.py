@@ -210,6 +210,8 @@ class Port:
     queues: int = 1
     name: str = ""
     """The connection point's name in the descriptor."""
+    vnic_type: str = ""
+    """As SOL001 names those that are no ordinary virtual interface: ``direct``, ``direct-physical``, ``macvtap`` …"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,6 +227,8 @@ class CpuPolicy:
     """Back the memory by huge pages of this size; 0 for ordinary pages."""
     numa_nodes: int = 0
     """Spread over this many NUMA nodes; 0 for no wish."""
+    nested: bool = False
+    """It can itself run machines by the hardware's help."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -480,7 +484,11 @@ def _plain(value: Any) -> Any:
     if names is None and dataclasses.is_dataclass(kind):
         names = _FIELD_NAMES[kind] = tuple(field.name for field in dataclasses.fields(kind))
     if names is not None:
-        return {name: _plain(getattr(value, name)) for name in names}
+        plain = {name: _plain(getattr(value, name)) for name in names}
+        for name in _LATER:
+            if name in plain and not plain[name]:
+                del plain[name]
+        return plain
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -488,6 +496,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
+_LATER = frozenset({"nested", "vnic_type"})
+"""Fields that specs have got since: left out while they say nothing, so that what was made before keeps its hash."""
 _LEAVES = frozenset({str, int, float, bool, type(None)})
 _FIELD_NAMES: dict[type[Any], tuple[str, ...]] = {}
 

@@ -53,6 +53,10 @@ class VimCapability(StrEnum):
     WATCHDOG = "watchdog"
     EVENTS = "events"
     SNAPSHOT = "snapshot"
+    SRIOV = "sr-iov"
+    """Ports that are a part of the host's network card (``Port.vnic_type`` ``direct``)."""
+    NESTED = "nested-virtualization"
+    """Machines that can run machines by the hardware's help (``CpuPolicy.nested``)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

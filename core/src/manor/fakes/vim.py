@@ -283,6 +283,8 @@ def _asked(spec: VimSpec) -> list[VimCapability]:
         VimCapability.HUGEPAGES: spec.cpu.hugepage_bytes > 0,
         VimCapability.NUMA: spec.cpu.numa_nodes > 0,
         VimCapability.WATCHDOG: spec.watchdog,
+        VimCapability.SRIOV: any(port.vnic_type for port in spec.ports),
+        VimCapability.NESTED: spec.cpu.nested,
     }
     return [capability for capability, wanted in wishes.items() if wanted]
 

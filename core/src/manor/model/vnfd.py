@@ -74,6 +74,8 @@ class VirtualComputeDesc:
     local_storage_bytes: int = 0
     requirements: Mapping[str, Any] = field(default_factory=dict)
     """vdu_cpu_requirements, vdu_mem_requirements and requested_additional_capabilities as given."""
+    capabilities: tuple[str, ...] = ()
+    """Names of the requested additional capabilities that have to be there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +100,7 @@ class IntCpd:
     int_virtual_link_desc: str = ""
     """Id of the internal virtual link, empty where it goes outside."""
     vnic_type: str = ""
+    """``normal``, ``direct`` (SR-IOV), ``macvtap`` …; empty where nothing is asked."""
     order: int = 0
     position: int = 0
     bitrate_bps: int = 0

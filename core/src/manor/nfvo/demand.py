@@ -6,13 +6,23 @@ from collections.abc import Mapping, Sequence
 
 from manor.api.placement import Demand, LinkNeed, PlacementRule
 from manor.api.vim import VimCapability
+from manor.model.vnfd import IntCpd
 from manor.nfvo.request import ServiceRequest
 from manor.nfvo.storage import plan_storage
 from manor.vnfm.members import Vnf, Vnfc, slug
 
-__all__ = ["AT_SITE", "demands", "rules"]
+__all__ = ["AT_SITE", "demands", "rules", "vnic_type"]
 
 AT_SITE = "site:"
+
+
+_NEED = {"direct": VimCapability.SRIOV}
+_ORDINARY = frozenset({"", "normal", "virtio"})
+
+
+def vnic_type(cpd: IntCpd) -> str:
+    """What a connection point asks of its interface; empty for an ordinary virtual one."""
+    return "" if cpd.vnic_type in _ORDINARY else cpd.vnic_type
 
 
 def demands(request: ServiceRequest, vnfs: Sequence[Vnf]) -> tuple[Demand, ...]:
@@ -40,6 +50,8 @@ def _demand(request: ServiceRequest, vnf: Vnf, vnfc: Vnfc, links: Mapping[str, L
         VimCapability.HUGEPAGES: compute.hugepage_bytes > 0,
         VimCapability.NUMA: compute.numa_nodes > 0,
         VimCapability.WATCHDOG: vnfc.vdu.watchdog,
+        **dict.fromkeys(compute.capabilities, True),
+        **{_NEED.get(kind, f"vnic-{kind}"): True for port in vnfc.ports if (kind := vnic_type(port.cpd))},
     }
     said = request.locations.get(vnf.profile.id, request.locations.get("*", ""))
     said = request.vnf_locations.get(vnf.name, said)

@@ -25,11 +25,13 @@ from manor.api.resources import (
     SegmentSpec,
     VolumeSpec,
 )
+from manor.api.vim import VimCapability
 from manor.api.vnfm import BootData, VnfcView, VnfView
 from manor.errors import PlanRefused
 from manor.model.desired import DesiredCheck, DesiredResource, DesiredState
 from manor.nfvo.addresses import allocate, device_name, mac_address
 from manor.nfvo.chains import HEADER_BYTES, Path, chains, encapsulated
+from manor.nfvo.demand import vnic_type
 from manor.nfvo.links import Link, is_frames_only, is_in_any, links_of, turning_links
 from manor.nfvo.request import ServiceRequest
 from manor.nfvo.saps import attached
@@ -282,6 +284,7 @@ def _add_node(
             gateway=next((subnet.gateway for subnet in links[port.link].subnets if subnet.gateway), ""),
             mtu=links[port.link].mtu + (HEADER_BYTES if port.key in draft.encapsulated else 0),
             name=port.cpd.id,
+            vnic_type=vnic_type(port.cpd),
         )
         for port in vnfc.ports
     )
@@ -304,6 +307,7 @@ def _add_node(
             dedicated=compute.pinning_policy == "static",
             hugepage_bytes=compute.hugepage_bytes,
             numa_nodes=compute.numa_nodes,
+            nested=VimCapability.NESTED in compute.capabilities,
         ),
         user_data=user_data,
         guest_agent=vnfc.vdu.guest_agent,

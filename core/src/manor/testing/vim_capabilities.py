@@ -48,6 +48,10 @@ _WISHES: dict[VimCapability, Callable[[NodeSpec], NodeSpec]] = {
     VimCapability.HUGEPAGES: lambda node: dataclasses.replace(node, cpu=CpuPolicy(hugepage_bytes=2 << 20)),
     VimCapability.NUMA: lambda node: dataclasses.replace(node, cpu=CpuPolicy(numa_nodes=1)),
     VimCapability.WATCHDOG: lambda node: dataclasses.replace(node, watchdog=True),
+    VimCapability.SRIOV: lambda node: dataclasses.replace(
+        node, ports=tuple(dataclasses.replace(port, vnic_type="direct") for port in node.ports)
+    ),
+    VimCapability.NESTED: lambda node: dataclasses.replace(node, cpu=CpuPolicy(nested=True)),
 }
 """How a node asks for a capability."""
 

@@ -14,7 +14,7 @@ from manor_vim_libvirt.directory import Unreadable
 from manor_vim_libvirt.facts import Facts
 from manor_vim_libvirt.host import HostView
 from manor_vim_libvirt.promised import memory_left, pages_left, promises
-from manor_vim_libvirt.room import free_pages
+from manor_vim_libvirt.room import NOT_NESTED, TAPS_ALONE, free_pages
 
 __all__ = ["combine", "report", "silent"]
 
@@ -73,18 +73,20 @@ def _report(view: HostView, ctx: CallContext) -> Host:
         zone=view.config.zone,
         labels=dict(view.config.labels),
         reason=reason,
-        lacks=_lacks(facts),
+        lacks=_lacks(facts, accelerator=truth.accelerator),
         hugepages_free_bytes=pages_left(facts.huge_pages, free_pages(connection, facts), promised),
     )
 
 
-def _lacks(facts: Facts) -> dict[str, str]:
+def _lacks(facts: Facts, *, accelerator: str) -> dict[str, str]:
     """Capabilities that a host is without, and why. Pure."""
     lacks = dict.fromkeys(_ALWAYS, "")
     lacks |= dict.fromkeys(_WITH_QEMU, "" if facts.is_qemu else f"not with {facts.driver}")
     lacks[VimCapability.UEFI] = "" if facts.uefi else "QEMU has no UEFI firmware; apt-get install ovmf"
     lacks[VimCapability.HUGEPAGES] = "" if facts.huge_pages and facts.is_qemu else "the host set no huge pages aside"
     lacks[VimCapability.NUMA] = "" if facts.numa and facts.is_qemu else "the host shows no NUMA nodes"
+    lacks[VimCapability.SRIOV] = TAPS_ALONE
+    lacks[VimCapability.NESTED] = "" if facts.nested and accelerator == "kvm" else NOT_NESTED
     lacks[VimCapability.SNAPSHOT] = "" if facts.is_qemu else f"not with {facts.driver}"
     return {str(capability): why for capability in VimCapability if (why := lacks.get(capability, "unknown"))}
 

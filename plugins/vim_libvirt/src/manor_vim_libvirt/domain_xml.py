@@ -31,6 +31,8 @@ class Target:
     offload: bool = True
     """False on a userspace datapath, where a checksum left to the hardware is never filled in and TCP dies."""
     openvswitch: bool = True
+    nested: str = ""
+    """The CPU feature by which a guest can run guests of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +126,8 @@ def _cpu(root: Any, spec: NodeSpec, target: Target) -> None:
     if spec.cpu.model:
         cpu = _add(root, "cpu", mode="custom", match="exact", check="none")
         _add(cpu, "model", spec.cpu.model, fallback="allow")
+        if spec.cpu.nested:
+            _add(cpu, "feature", policy="require", name=target.nested)
     else:
         cpu = _add(root, "cpu", mode="host-passthrough" if target.domain_type == "kvm" else "maximum", check="none")
     cells = spec.cpu.numa_nodes

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from manor_vim_libvirt.metadata import parse
 
-__all__ = ["Facts", "read_facts", "parse_facts"]
+__all__ = ["Facts", "nested_by", "parse_facts", "read_facts"]
+
+_NESTED = ("vmx", "svm")
 
 _ORDINARY_MAX = 65536
 """Largest page size in bytes that is not a huge one, on any architecture."""
@@ -29,6 +32,8 @@ class Facts:
     huge_pages: Mapping[int, int] = field(default_factory=dict)
     """How many huge pages the host set aside, used or not, by their size in bytes; sizes without any left out."""
     uefi: bool = False
+    nested: str = ""
+    """The CPU feature by which guests under KVM can run guests of their own, ``vmx`` or ``svm``; empty for none."""
     identity: str = ""
     """Changes when the host, its CPU microcode or its QEMU does."""
 
@@ -53,16 +58,13 @@ def read_facts(connection: Any) -> Facts:
     kind = "kvm" if "kvm" in facts.domain_types else "qemu"
     domain = parse(connection.getDomainCapabilities(None, facts.arch, "q35", kind))
     firmware = [value.text for value in domain.findall("os/enum[@name='firmware']/value")]
-    return Facts(
-        driver=facts.driver,
-        arch=facts.arch,
-        domain_types=facts.domain_types,
-        cpus=facts.cpus,
-        numa=facts.numa,
-        huge_pages=facts.huge_pages,
-        uefi="efi" in firmware,
-        identity=facts.identity,
-    )
+    return dataclasses.replace(facts, uefi="efi" in firmware, nested=nested_by(domain) if kind == "kvm" else "")
+
+
+def nested_by(domain_capabilities: Any) -> str:
+    """The feature that the host's own CPU model passes on to guests, empty where it passes none on. Pure."""
+    given = domain_capabilities.findall("cpu/mode[@name='host-model']/feature[@policy='require']")
+    return next((name for item in given if (name := item.get("name", "")) in _NESTED), "")
 
 
 def parse_facts(capabilities: str, *, driver: str, versions: str = "") -> Facts:

@@ -106,6 +106,7 @@ class HostView:
             domain_type="kvm" if self.truth(ctx).accelerator == "kvm" else "qemu",
             arch=facts.arch,
             offload=self._datapath != "netdev",
+            nested=facts.nested,
         )
 
     # ---- verbs ----
@@ -133,6 +134,8 @@ class HostView:
 
     def _ensure_node(self, pool: Pool, spec: NodeSpec, ctx: CallContext) -> Observed:
         facts = self.facts()
+        if spec.cpu.nested and self.truth(ctx).accelerator != "kvm":
+            facts = dataclasses.replace(facts, nested="")
         refuse_impossible(spec, facts, self.name)
         return nodes.ensure(
             self.link,

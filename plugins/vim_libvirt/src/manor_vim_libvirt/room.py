@@ -15,6 +15,9 @@ from manor_vim_libvirt.names import domain_uuid
 
 __all__ = ["choose_cpus", "choose_pinning", "free_pages", "refuse_impossible"]
 
+TAPS_ALONE = "ports are taps on Open vSwitch alone; vnic_type: normal"
+NOT_NESTED = "guests run without KVM there, or it passes on neither vmx nor svm; modprobe kvm_intel (kvm_amd) nested=1"
+
 
 def refuse_impossible(spec: NodeSpec, facts: Facts, host: str) -> None:
     """Raise Unsupported for what the host can never do. Pure."""
@@ -31,6 +34,10 @@ def refuse_impossible(spec: NodeSpec, facts: Facts, host: str) -> None:
             if wanted:
                 raise no(what, f"its hypervisor is {facts.driver}")
         return
+    if any(port.vnic_type for port in spec.ports):
+        raise no(VimCapability.SRIOV, TAPS_ALONE)
+    if cpu.nested and not facts.nested:
+        raise no(VimCapability.NESTED, NOT_NESTED)
     if spec.firmware is Firmware.UEFI and not facts.uefi:
         raise no(VimCapability.UEFI, "QEMU has no UEFI firmware there; apt-get install ovmf")
     if cpu.dedicated and spec.vcpus > len(facts.cpus):
@@ -50,6 +57,8 @@ def _wishes(spec: NodeSpec) -> dict[VimCapability, bool]:
         VimCapability.HUGEPAGES: bool(spec.cpu.hugepage_bytes),
         VimCapability.NUMA: bool(spec.cpu.numa_nodes),
         VimCapability.WATCHDOG: spec.watchdog,
+        VimCapability.SRIOV: any(port.vnic_type for port in spec.ports),
+        VimCapability.NESTED: spec.cpu.nested,
     }
 
 

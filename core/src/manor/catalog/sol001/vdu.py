@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Collection, Mapping
 
 from manor.api.resources import SecurityRule
+from manor.catalog.capabilities import additional, interface
 from manor.catalog.files import PackageFiles
 from manor.catalog.reading import Reading
 from manor.catalog.sol001 import links
@@ -58,16 +59,15 @@ def compute(node: TemplateNode) -> VirtualComputeDesc:
     given = node.reading.get("capabilities").get("virtual_compute", "nfv_compute").get("properties")
     memory, cpu = given.get("virtual_memory"), given.get("virtual_cpu")
     pinning = cpu.get("virtual_cpu_pinning")
-    requirements = {
-        name: value.value()
-        for name, value in (
-            ("cpu", cpu.get("vdu_cpu_requirements")),
-            ("memory", memory.get("vdu_mem_requirements", "vdu_memory_requirements")),
-            ("additional_capabilities", given.get("requested_additional_capabilities")),
-            ("compute", given.get("compute_requirements")),
-        )
-        if value
+    wished = given.get("requested_additional_capabilities")
+    loose = {
+        "cpu": cpu.get("vdu_cpu_requirements"),
+        "memory": memory.get("vdu_mem_requirements", "vdu_memory_requirements"),
+        "compute": given.get("compute_requirements"),
     }
+    for value in filter(None, loose.values()):
+        value.info("unhandled", f"{value.name} is kept and not acted on")
+    said = {**loose, "additional_capabilities": wished}
     size = memory.get("virtual_mem_size") or given.get("mem_size")
     if not size and node.role is Role.VDU:
         node.reading.warning("memory-missing", f"VDU {node.name[:80]} says nothing of its memory")
@@ -86,7 +86,8 @@ def compute(node: TemplateNode) -> VirtualComputeDesc:
         numa_nodes=_numa_nodes(given),
         hugepage_bytes=_hugepages(memory),
         local_storage_bytes=sum(size_bytes(disk, bare=GIB) for disk in disks),
-        requirements=requirements,
+        requirements={name: value.value() for name, value in said.items() if value},
+        capabilities=additional(wished, name="requested_additional_capability_name", mandatory="support_mandatory"),
     )
 
 
@@ -129,18 +130,19 @@ def int_cpd(template: Template, node: TemplateNode, rules: Mapping[str, tuple[Se
     if link and link not in template.nodes:
         kinds[link].reading.one_of(template.named(Role.LINK, Role.NS_LINK), "virtual link")
         link = ""
-    interface, position = "", 0
+    vnic_type, name = given.get("vnic_type").text().lower(), ""
     for wish in given.get("virtual_network_interface_requirements").each():
         if wish.is_map:
-            interface = interface or wish.get("name").note()
+            name = name or wish.get("name").note()
+            wanted = wish.get("network_interface_requirements")
+            vnic_type = (interface(wanted) if wish.get("support_mandatory").flag() else "") or vnic_type
             wish.value()
     return IntCpd(
         id=node.name,
         layer_protocols=links.layer_protocols(given),
         int_virtual_link_desc=link,
-        vnic_type=given.get("vnic_type").text().lower(),
+        vnic_type=vnic_type,
         order=given.get("order").whole(0, most=10_000),
-        position=position,
         bitrate_bps=bits_per_second(given.get("bitrate_requirement")),
         trunk_mode=given.get("trunk_mode").flag(),
         role=given.get("role").text(),
@@ -148,7 +150,7 @@ def int_cpd(template: Template, node: TemplateNode, rules: Mapping[str, tuple[Se
         mac=links.mac(given),
         security=rules.get(node.name, ()),
         description=given.get("description").note(),
-        interface_type=interface,
+        interface_type=name,
     )
 
 

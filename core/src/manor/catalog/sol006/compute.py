@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from manor.catalog.capabilities import additional
 from manor.catalog.files import PackageFiles, under
 from manor.catalog.reading import Reading
 from manor.catalog.sol001.images import artifact_file
@@ -18,18 +19,20 @@ _IMAGE_FILES = (".img", ".qcow2", ".raw", ".iso", ".vmdk", ".vdi")
 def compute(given: Reading) -> VirtualComputeDesc:
     """A virtual-compute-desc."""
     cpu, memory = given.get("virtual-cpu"), given.get("virtual-memory")
-    requirements = {
-        name: value.value()
-        for name, value in (
-            ("cpu", cpu.get("vdu-cpu-requirements")),
-            ("memory", memory.get("vdu-mem-requirements")),
-            ("additional_capabilities", given.get("request-additional-capability", "request-additional-capabilities")),
-            ("compute", given.get("compute-requirements")),
-            # OSM's names of enhanced platform awareness.
-            ("mempage-size", memory.get("mempage-size")),
-            ("numa-node-policy", memory.get("numa-node-policy")),
-        )
-        if value
+    wished = given.get("request-additional-capability", "request-additional-capabilities")
+    loose = {
+        "cpu": cpu.get("vdu-cpu-requirements"),
+        "memory": memory.get("vdu-mem-requirements"),
+        "compute": given.get("compute-requirements"),
+    }
+    for value in filter(None, loose.values()):
+        value.info("unhandled", f"{value.name} is kept and not acted on")
+    said = {
+        **loose,
+        "additional_capabilities": wished,
+        # OSM's names of enhanced platform awareness.
+        "mempage-size": memory.get("mempage-size"),
+        "numa-node-policy": memory.get("numa-node-policy"),
     }
     pinning = cpu.get("pinning")
     numa = memory.get("numa-node-policy")
@@ -47,7 +50,8 @@ def compute(given: Reading) -> VirtualComputeDesc:
             memory.get("mempage-size").text(), 0
         ),
         local_storage_bytes=sum(size_bytes(disk, bare=GIB) for disk in disks),
-        requirements=requirements,
+        requirements={name: value.value() for name, value in said.items() if value},
+        capabilities=additional(wished, name="requested-additional-capability-name", mandatory="support-mandatory"),
     )
 
 

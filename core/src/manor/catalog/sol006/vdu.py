@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from manor.api.resources import SecurityRule
+from manor.catalog.capabilities import interface
 from manor.catalog.files import PackageFiles
 from manor.catalog.reading import Reading
 from manor.catalog.sol001.vdu import argv
@@ -14,6 +15,9 @@ from manor.catalog.units import bits_per_second, seconds
 from manor.model.vnfd import IntCpd, MonitoringParameter, Vdu
 
 __all__ = ["Tables", "monitoring", "read_vdu", "security"]
+
+_ORDINARY = ("", "VIRTIO", "PARAVIRT", "OM-MGMT")
+"""OSM's types of interfaces that are an ordinary virtual one."""
 
 
 def monitoring(items: Reading) -> tuple[MonitoringParameter, ...]:
@@ -107,18 +111,25 @@ def _int_cpd(
     rules: Mapping[str, tuple[SecurityRule, ...]],
     number: int,
 ) -> IntCpd:
-    position, kind = number, ""
+    position, kind, vnic_type = number, "", item.get("vnic-type").identity().lower()
     for wish in item.get("virtual-network-interface-requirement").each():
         if wish.is_map:
             position = wish.get("position").whole(position, most=10_000)
-            kind = kind or wish.get("virtual-interface").get("type").text()
+            of_osm = wish.get("virtual-interface").get("type")
+            kind = kind or of_osm.text()
+            wanted = list(wish.get("network-interface-requirements").each())
+            if wish.get("support-mandatory").flag():
+                for each in wanted:
+                    vnic_type = interface(each.get("value") if each.is_map else each) or vnic_type
+            if of_osm.text().upper() not in _ORDINARY:
+                vnic_type = interface(of_osm) or vnic_type
             wish.get("name").value()
             wish.get("description").note()
     return IntCpd(
         id=name,
         layer_protocols=tuple(each.identity().lower() for each in item.get("layer-protocol").each()),
         int_virtual_link_desc=item.get("int-virtual-link-desc").one_of(int_links, "int-virtual-link-desc"),
-        vnic_type=item.get("vnic-type").identity().lower(),
+        vnic_type=vnic_type,
         order=item.get("order").whole(number, most=10_000),
         position=position,
         bitrate_bps=bits_per_second(item.get("bitrate-requirement")),
