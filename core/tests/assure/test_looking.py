@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,6 +51,35 @@ def test_who_hangs_is_asked_beside_from_then_on_and_delays_nobody(
         until_s = time.monotonic() + PATIENCE_S
         while looks.look(both).silent:
             assert time.monotonic() < until_s, "it is heard again"
+        looks.close()
+
+
+def test_who_hangs_for_the_first_time_delays_no_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manor.assure.looking._HURRY_S", 0.01)
+    asked, let_go, called = threading.Event(), threading.Event(), threading.Event()
+
+    def hangs(*_: Any) -> list[Observed]:
+        asked.set()
+        assert let_go.wait(PATIENCE_S)
+        return []
+
+    with open_runtime(tmp_path / "home") as rt, ThreadPoolExecutor(max_workers=1) as beside:
+        for name in ("good", "stuck"):
+            config = {"state_file": str(tmp_path / f"{name}.json"), "hosts": [{"name": f"{name}-1"}]}
+            endpoints.add(rt, EndpointKind.VIM, name, driver="fake", config=config)
+        looks, both = Looking(rt, called.is_set), ("vim:good", "vim:stuck")
+        monkeypatch.setattr(rt.vim("stuck"), "observe", hangs)
+        try:
+            first = beside.submit(looks.look, both)
+            assert asked.wait(PATIENCE_S)
+            called.set()
+            seen = first.result(PATIENCE_S)
+            assert (seen.observed.keys(), seen.silent) == ({"vim:good"}, {}), "it has not answered, and may yet"
+        finally:
+            let_go.set()
+        until_s = time.monotonic() + PATIENCE_S
+        while looks.look(both).observed.keys() != set(both):
+            assert time.monotonic() < until_s, "what it says in the end is heard"
         looks.close()
 
 

@@ -17,10 +17,12 @@ from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType
 from manor.model.vnfd import Comparison, IndicatorTrigger
 from manor.telemetry.kpis import KpiRow, split
 
-__all__ = ["CAUSE", "by_trigger", "crossed", "declared", "forbidden"]
+__all__ = ["CAUSE", "by_trigger", "crossed", "declared", "forbidden", "notable_indicator"]
 
 CAUSE = "indicator"
 _INDICATOR = "vnf_indicator"
+_NOTABLE = 0.05
+"""Part of an indicator's limit below which no change means anything, as of a CPU's hundred points it is five."""
 _HEAL = ("isautohealenabled",)
 _SCALE = ("isautoscaleenabled", "isautoscalableenabled")
 _SCALES = frozenset({HealAction.SCALE_OUT})
@@ -77,12 +79,22 @@ def crossed(services: Sequence[Service], rows: Mapping[str, KpiRow], hold_s: flo
 def _value(row: KpiRow, trigger: IndicatorTrigger) -> float | None:
     """The first value of the indicator, or of one of its series, for which all conditions hold."""
     for kpi, value in row.values.items():
-        metric, part = split(kpi)
-        if metric != _INDICATOR or trigger.indicator not in (part, part.partition("/")[0]):
-            continue
-        if all(comparison.holds(value, limit) for comparison, limit in trigger.conditions):
+        holds = (comparison.holds(value, limit) for comparison, limit in trigger.conditions)
+        if _is_of(kpi, trigger) and all(holds):
             return value
     return None
+
+
+def _is_of(kpi: str, trigger: IndicatorTrigger) -> bool:
+    metric, part = split(kpi)
+    return metric == _INDICATOR and trigger.indicator in (part, part.partition("/")[0])
+
+
+def notable_indicator(said: Declared, kpi: str) -> float:
+    """The least change of an indicator that means anything, by the limits that its VNFD's triggers name; 0 where they
+    name none. Pure."""
+    limits = (abs(limit) for trigger in said.triggers if _is_of(kpi, trigger) for _, limit in trigger.conditions)
+    return _NOTABLE * min((limit for limit in limits if limit), default=0.0)
 
 
 def _symptom(service: Service, key: str, trigger: IndicatorTrigger, value: float, hold_s: float) -> Symptom:

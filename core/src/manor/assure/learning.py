@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manor.api.assure import Detector, Evidence, PerceivedSeverity, SampleBatch, Score, Verdict
-from manor.assure.sight import Service, vnf_of
+from manor.assure.declared import notable_indicator
+from manor.assure.sight import Declared, Service, vnf_of
 from manor.assure.symptoms import Rank, Symptom
 from manor.errors import ManorError, PluginError
 from manor.lcm.draining import nodes_of
@@ -83,7 +84,8 @@ class Learning:
                 vnfs.setdefault(vnf_of(node.key), []).append(node.key)
             alive.update(vnfs)
             for vnf, keys in vnfs.items():
-                batch = None if service.is_changing else _batch(vnf, [rows[key] for key in keys if key in rows], now_s)
+                mine, said = [rows[key] for key in keys if key in rows], service.declared_of(keys[0])
+                batch = None if service.is_changing else _batch(vnf, said, mine, now_s)
                 if batch is None or not self._judge(service, vnf, batch, now_s):
                     deaf.update(keys)
         for vnf in self._detectors.keys() - alive:
@@ -193,7 +195,7 @@ def symptom_of(
     )
 
 
-def _batch(vnf: str, rows: Sequence[KpiRow], now_s: float) -> SampleBatch | None:
+def _batch(vnf: str, said: Declared, rows: Sequence[KpiRow], now_s: float) -> SampleBatch | None:
     """One row of the VNF: what its machines measured in this round. None where they measured nothing."""
     values = {
         f"{row.subject.key.removeprefix(f'{vnf}/')}|{kpi}": value
@@ -204,7 +206,8 @@ def _batch(vnf: str, rows: Sequence[KpiRow], now_s: float) -> SampleBatch | None
     if not values:
         return None
     names = tuple(sorted(values))
-    notable = tuple(notable_of(name.partition("|")[2]) for name in names)
+    kpis = (name.partition("|")[2] for name in names)
+    notable = tuple(notable_of(kpi) or notable_indicator(said, kpi) for kpi in kpis)
     return SampleBatch(names=names, times_s=(now_s,), values=([values[name] for name in names],), notable=notable)
 
 

@@ -25,7 +25,11 @@ _EVERYTHING_S = 20.0
 """Less than a process that is told to end may take."""
 _PING_S = 5.0
 _PATIENCE_S = 0.2
-"""For all together that gave no answer the last time."""
+"""For all together that gave no whole answer the last time."""
+_HURRY_S, _AGAIN_S = 2.0, 0.1
+"""For the others, from when on an event goes before who is still to answer; how often that is asked."""
+_THREADS = 64
+"""One for each that hangs, and more."""
 _NODES = frozenset({ResourceKind.NODE})
 _NO_SERVICES: Mapping[str, Service] = {}
 _FLOWS = frozenset({ResourceKind.SEGMENT, ResourceKind.CHAIN})
@@ -120,28 +124,34 @@ def look(rt: Runtime, endpoints: Iterable[str], *, everything: bool = False) -> 
 
 
 class Looking:
-    """Looks again and again. Who gave no whole answer is asked beside from then on: one who hangs delays nobody."""
+    """Looks again and again. Who gave no whole answer is asked beside from then on: one who hangs delays nobody.
 
-    def __init__(self, rt: Runtime) -> None:
+    ``is_called``: whether something else calls to be looked at, so that who hangs for the first time delays nobody too.
+    """
+
+    def __init__(self, rt: Runtime, is_called: Callable[[], bool] = lambda: False) -> None:
         self._rt = rt
+        self._is_called = is_called
         self._known: dict[str, Seen] = {}
-        """The last look at each that gave no whole answer."""
+        """The last look at each that gave no whole answer, or that came late."""
         self._under_way: dict[str, Future[Seen]] = {}
-        self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="manor-look-beside")
+        self._pool = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="manor-look")
 
     def look(self, endpoints: Iterable[str], services: Mapping[str, Service] = _NO_SERVICES) -> Seen:
-        """As :func:`look`, with ``services`` as they are now, by id; of who is asked beside, what is known by now."""
+        """As :func:`look`, with ``services`` as they are now, by id; of who has not answered yet, nothing."""
         asked = frozenset(endpoints)
         self._take_ended()
-        # Of one that nobody asked for, what is known may be of any age; who answers wholly again is waited for again.
-        self._known = {name: seen for name, seen in self._known.items() if name in asked & _lacking(seen)}
+        # Of one that nobody asked for, what is known may be of any age.
+        self._known = {name: seen for name, seen in self._known.items() if name in asked}
         beside = asked & (self._known.keys() | self._under_way.keys())
-        for name in beside - self._under_way.keys():
+        for name in asked - self._under_way.keys():
             self._under_way[name] = self._pool.submit(self._look, {name}, services)
-        parts = [self._look(asked - beside, services)]
+        late = wait([self._under_way[name] for name in asked - beside], _HURRY_S).not_done
+        while late and not self._is_called():
+            late = wait(late, _AGAIN_S).not_done
         wait([self._under_way[name] for name in beside], _PATIENCE_S)
         self._take_ended()
-        parts += [self._known.pop(name) for name in beside if name in self._known]
+        parts = [self._known.pop(name) for name in asked if name in self._known]
         for seen in parts:
             self._known |= {name: _part(seen, name) for name in _lacking(seen)}
         return Seen(

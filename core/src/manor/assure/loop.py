@@ -1,8 +1,8 @@
 """The loop in ``manor serve``: look, judge, raise, decide, act. It is thin: all that it decides is decided elsewhere.
 
-Three threads. One looks at the machines every second, and at once where a VIM tells of an event, and decides; one
-measures; one compares all that there is with what should be. All go on after any error, for a loop that ended on one
-would leave every service alone.
+Four threads. One looks at the machines every second, and at once where a VIM tells of an event, and raises alarms; one
+decides and acts on them, for a heal may be long in planning; one measures; one compares all that there is with what
+should be. All go on after any error, for a loop that ended on one would leave every service alone.
 """
 
 from __future__ import annotations
@@ -12,21 +12,23 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from manor.api import Observed
 from manor.assure.acting import Acting
 from manor.assure.alarming import Alarming
 from manor.assure.comparing import Comparing
+from manor.assure.drift import Compared
 from manor.assure.judging import judge
 from manor.assure.listening import Listening
 from manor.assure.looking import Looking, Services
 from manor.assure.measuring import Measuring
 from manor.assure.recording import Recording
-from manor.assure.settings import SettingsFile
+from manor.assure.settings import AssuranceSettings, SettingsFile
 from manor.assure.sight import Service, Sight
 from manor.errors import ManorError
 from manor.lcm.runtime import Runtime
+from manor.model.alarm import AlarmRecord
 from manor.telemetry.families import AssuranceFigures
 
 __all__ = ["Assurance", "rest_s"]
@@ -47,6 +49,20 @@ def rest_s(took_s: float, observe_s: float) -> float:
     return max(observe_s - 2 * took_s, min(took_s * (1 / _LOAD - 2), _MOST_PAUSE_S), 0.0)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Round:
+    """What one round has seen and raised, for those who act on it."""
+
+    services: Sequence[Service]
+    sight: Sight
+    compared: Mapping[str, Compared]
+    active: Collection[str]
+    """Ids of all alarms that are active."""
+    present: Sequence[AlarmRecord]
+    """Those whose fault is seen now. What is going away by itself, or cannot be seen just now, is not acted on."""
+    settings: AssuranceSettings
+
+
 class Assurance:
     """Watches the services of one installation, in the process that runs operations."""
 
@@ -57,7 +73,8 @@ class Assurance:
         self._settings = SettingsFile(rt.home)
         self._services = Services(rt)
         self._measured_services = Services(rt)
-        self._looking = Looking(rt)
+        self._woken = threading.Event()
+        self._looking = Looking(rt, self._woken.is_set)
         self._measuring = Measuring(rt, clock=clock)
         self._comparing = Comparing(rt)
         self._alarming = Alarming(rt)
@@ -66,8 +83,10 @@ class Assurance:
         self._running: Mapping[str, Mapping[str, Observed]] = {}
         self._silent: Collection[str] = ()
         self._tidied_s = 0.0
+        self._seen: _Round | None = None
+        self._handed = threading.Event()
+        """Set while what was seen waits to be acted on, or is."""
         self._end = threading.Event()
-        self._woken = threading.Event()
         self._listening = Listening(rt, self._woken)
         self._threads: list[threading.Thread] = []
 
@@ -75,8 +94,13 @@ class Assurance:
 
     def start(self) -> None:
         """Begin, in threads of its own."""
-        works = (("manor-assure", self._watch), ("manor-telemetry", self._measure), (_COMPARES, self._compare))
-        for name, work in works:
+        works = {
+            "manor-assure": self._watch,
+            "manor-heal": self._heal,
+            "manor-telemetry": self._measure,
+            _COMPARES: self._compare,
+        }
+        for name, work in works.items():
             thread = threading.Thread(target=work, name=name, daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -86,6 +110,7 @@ class Assurance:
         self._end.set()
         self._listening.stop()
         self._woken.set()
+        self._handed.set()
         self._comparing.wanted.set()
         until_s = time.monotonic() + timeout_s
         for thread in self._threads:
@@ -98,13 +123,26 @@ class Assurance:
     def _watch(self) -> None:
         is_woken = False
         while not self._end.is_set():
-            took_s = self._guarded(self.round)
+            took_s = self._guarded(self._look_out)
             pause_s = max(min(took_s, _MOST_PAUSE_S), _LEAST_PAUSE_S)
             if is_woken:  # one event is followed at once; a storm of them takes half of the time, not all of it
                 self._end.wait(pause_s)
                 pause_s = 0.0
             is_woken = self._woken.wait(pause_s + rest_s(took_s, self._settings.now.observe_s))
             self._woken.clear()
+
+    def _look_out(self) -> None:
+        # What was seen before the last heal was begun says nothing of what that changes.
+        is_free = not self._handed.is_set()
+        seen = self._raise()
+        if is_free and seen is not None:
+            self._seen = seen
+            self._handed.set()
+
+    def _heal(self) -> None:
+        while self._handed.wait() and not self._end.is_set():
+            self._guarded(lambda: self._follow(self._seen))
+            self._handed.clear()
 
     def _measure(self) -> None:
         while not self._end.is_set():
@@ -149,23 +187,36 @@ class Assurance:
 
     def round(self) -> None:
         """Look at everything once, and do what follows from it."""
+        self._follow(self._raise())
+
+    def _raise(self) -> _Round | None:
+        """Look at everything once, and raise, change and clear alarms; None where another process does."""
         settings = self._settings.read()
         self._measuring.leads = settings.enabled and self._leads()
         if not self._measuring.leads:
             self._looking.forget()
-            return
+            return None
         services, sight = self._look()
-        now_s = sight.time_s
         self._comparing.want(services, settings)
         compared = self._comparing.now  # one and the same for all of this round
-        active = self._alarming.read()
-        findings = judge(services, sight, compared, self._measuring, settings, active=active)
-        self._alarming.take(services, findings, now_s, clear_s=settings.clear_s)
-        # What is going away by itself, or cannot be seen just now, is not acted on.
-        present = self._alarming.present(findings)
-        up = {alarm.id for alarm in self._alarming.active}
-        heals = self._recording.heals(up, present, now_s, helped_within_s=settings.helped_within_s)
-        self._acting.act(services, sight, present, heals, compared, settings)
+        findings = judge(services, sight, compared, self._measuring, settings, active=self._alarming.read())
+        self._alarming.take(services, findings, sight.time_s, clear_s=settings.clear_s)
+        return _Round(
+            services=services,
+            sight=sight,
+            compared=compared,
+            active={alarm.id for alarm in self._alarming.active},
+            present=self._alarming.present(findings),
+            settings=settings,
+        )
+
+    def _follow(self, seen: _Round | None) -> None:
+        """Do what follows from a round."""
+        if seen is None:
+            return
+        now_s, settings = seen.sight.time_s, seen.settings
+        heals = self._recording.heals(seen.active, seen.present, now_s, helped_within_s=settings.helped_within_s)
+        self._acting.act(seen.services, seen.sight, seen.present, heals, seen.compared, settings)
         self._tidy(now_s)
 
     def figures(self) -> AssuranceFigures:
@@ -214,7 +265,8 @@ class Assurance:
             for service in before.values()
             if service.id in after
         ]
-        self._running = found.observed
+        late = asked - found.observed.keys() - found.silent.keys()  # of these the last word holds
+        self._running = {**{name: self._running[name] for name in late & self._running.keys()}, **found.observed}
         flows = self._measuring.flow_sight
         sight = Sight(
             time_s=self._clock(),  # what is seen is so now, and was perhaps not when the look began
