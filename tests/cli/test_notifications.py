@@ -95,6 +95,9 @@ def test_what_happened_is_a_stream_of_documents(site: Cli) -> None:
     site.good("ns", "create", "secure-web", "--name", "web")
     site.good("ns", "instantiate", "web", "--yes")
     site.good("ns", "terminate", "web", "--yes")
+    listed = site.good("--json", "vnf", "operations", "web/firewall").json
+    assert "no VNF is called 'gateway'" in site("vnf", "operations", "web/gateway").err
+    shown = site.good("vnf", "operations", "web", "--limit", "5").out.splitlines()
     site.good("ns", "delete", "web", "--yes")
     documents = [json.loads(line) for line in site.good("--json", "events").out.splitlines()]
     assert [one["seq"] for one in documents] == sorted({one["seq"] for one in documents})
@@ -112,10 +115,33 @@ def test_what_happened_is_a_stream_of_documents(site: Cli) -> None:
     ]
     assert len(told[1]["affectedVnf"]) == 4
     assert {one["changeResult"] for one in told[1]["affectedVnffg"]} == {"COMPLETED"}
+    _as_listed([one for one in documents if one.get("vnfInstanceId", "").endswith("/vnf/firewall")], listed)
+    assert len(shown) == 1 + 5
+    assert [line.split()[1:3] for line in shown[1:]] == [["TERMINATE", "COMPLETED"]] * 4 + [
+        ["INSTANTIATE", "COMPLETED"]
+    ]
     lines = site.good("events", "--type", "NsLcmOperationOccurrenceNotification").out.splitlines()
     assert len(lines) == 4
     assert "web INSTANTIATE COMPLETED" in lines[1]
     assert site("events", "--type", "Gossip").code == 2
+
+
+def _as_listed(told: list[dict[str, Any]], listed: list[dict[str, Any]]) -> None:
+    """What was told of a VNF, from its first day to its last, is what `vnf operations` shows, the newest first."""
+    assert told[0]["notificationType"] == "VnfIdentifierCreationNotification"
+    assert told[-1]["notificationType"] == "VnfIdentifierDeletionNotification"
+    assert [(one["operation"], one["notificationStatus"], one["operationState"]) for one in told[1:-1]] == [
+        (operation, status, state)
+        for operation in ("INSTANTIATE", "TERMINATE")
+        for status, state in (("START", "STARTING"), ("START", "PROCESSING"), ("RESULT", "COMPLETED"))
+    ]
+    for result, occurrence in zip((told[6], told[3]), listed, strict=True):
+        assert (result["vnfLcmOpOccId"], result["timeStamp"]) == (occurrence["id"], occurrence["stateEnteredTime"])
+        changes = occurrence["resourceChanges"]
+        assert {name: found for name, found in result.items() if name.startswith("affected")} == changes
+        (vnfc,) = changes["affectedVnfcs"]
+        assert vnfc["changeType"] == ("REMOVED" if occurrence["operation"] == "TERMINATE" else "ADDED")
+        assert {one["changeType"] for one in changes["affectedExtLinkPorts"]} == {vnfc["changeType"]}
 
 
 def test_a_follower_sees_what_happens_next(site: Cli) -> None:

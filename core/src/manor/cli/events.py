@@ -57,6 +57,7 @@ def _line(one: Notification) -> str:
     body = one.body
     about = {
         "NsLcmOperationOccurrenceNotification": ("nsInstanceName", "operation", "operationState", "nsLcmOpOccId"),
+        "VnfLcmOperationOccurrenceNotification": ("vnfInstanceId", "operation", "operationState", "vnfLcmOpOccId"),
         "AlarmClearedNotification": ("alarmId",),
     }.get(str(one.type))
     if about is None:

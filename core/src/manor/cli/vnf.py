@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from manor.cli import vnfchange, vnfsnapshot
+from manor.cli import vnfchange, vnfoperations, vnfsnapshot
 from manor.cli.find import complete_ns, complete_package, complete_vnf, find_ns, find_vnf
 from manor.cli.names import resolve
 from manor.cli.options import Vnf, Vnfs, changes
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = new_app(
-    "VNFs: list, show, heal, start, stop, scale, upgrade, change, move, snapshot, console, run a program inside."
+    "VNFs: list, show, heal, start, stop, scale, upgrade, change, move, snapshot, operations, console, run a program."
 )
 app.add_typer(vnfchange.app)
+app.add_typer(vnfoperations.app)
 app.add_typer(vnfsnapshot.app, name="snapshot")
 
 Machine = Annotated[

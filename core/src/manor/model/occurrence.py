@@ -47,7 +47,7 @@ def accepted(operation: NsLcmOpOcc) -> tuple[Notification, ...]:
     """
     vnfs = occurrences(operation, ())
     return (
-        *_identifiers(operation, created=True),
+        *(replace(one, time_s=operation.start_s) for one in _identifiers(operation, created=True)),
         _of_ns(operation, (), ()),
         *(_of_vnf(operation, replace(one, state=VnfOperationState.STARTING)) for one in vnfs),
         *(_of_vnf(operation, one) for one in vnfs),

@@ -15,6 +15,7 @@ from manor.api.plan import OperationKind, Step, Verb
 from manor.api.resources import ResourceKind
 from manor.model.failing import told, worst
 from manor.model.instance import CancelMode, NsLcmOpOcc, OperationState, StepRecord, StepState
+from manor.model.notification import iso
 
 __all__ = ["VNF_OPERATIONS", "VnfLcmOpOcc", "VnfOperation", "VnfOperationState", "concerned", "occurrences", "vnfs_of"]
 
@@ -96,6 +97,22 @@ class VnfLcmOpOcc:
     """What went wrong in the VNF's own steps, else what stopped the service's operation."""
     resource_changes: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """What has become of its resources so far, and was not taken back: by ETSI's names, none of them empty."""
+
+    def document(self) -> dict[str, Any]:
+        """It, as on the wire."""
+        return {
+            "id": self.id,
+            "operationState": str(self.state),
+            "stateEnteredTime": iso(self.state_entered_s),
+            "startTime": iso(self.start_s),
+            "vnfInstanceId": self.vnf_id,
+            "operation": str(self.operation),
+            "isAutomaticInvocation": self.is_automatic,
+            "isCancelPending": self.is_cancel_pending,
+            **({"cancelMode": str(self.cancel_mode)} if self.cancel_mode else {}),
+            **({"error": {"status": 500, "detail": self.error}} if self.error else {}),
+            **({"resourceChanges": dict(self.resource_changes)} if self.resource_changes else {}),
+        }
 
 
 def concerned(
