@@ -1,5 +1,6 @@
 """CHANGE_VNFPKG as blue-green and canary, each with its gate and its automatic return; MOVE_VNF."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from service_world import Site, opened
 from test_update import newer, versions
 
-from manor.api import PowerState, ResourceKind
+from manor.api import GuestResult, PowerState, ResourceKind
 from manor.errors import PlanRefused, UsageError
 from manor.fakes import Action, Fault
 from manor.lcm.diff import DEADLINES_S
@@ -16,6 +17,7 @@ from manor.lcm.ns import Proposal
 from manor.lcm.operate import operate
 from manor.lcm.rollout import Condition, Rollout, Strategy, parse_condition, rollout_of, worst
 from manor.lcm.scaling import scale_ns
+from manor.lcm.ssh import SshGuest
 from manor.lcm.updating import change_package
 from manor.model.instance import OperationState
 from manor.model.vnfd import LcmScript
@@ -32,12 +34,16 @@ def order(proposal: Proposal) -> list[str]:
 
 
 def test_the_new_stands_beside_the_old_until_it_is_proven_and_takes_its_addresses_over(site: Site) -> None:
-    site.onboard(newer("client"))
+    plain = newer("client")
+    (df,) = plain.flavours
+    vdu = dataclasses.replace(df.vdus[0], day1=(("setup",),))
+    site.onboard(dataclasses.replace(plain, flavours=(dataclasses.replace(df, vdus=(vdu,)),)))
     (old,) = site.node("client/main-0").ports
     proposal = change_package(site.rt, "demo", "client", "client-vnfd-2", strategy="blue-green")
     steps = order(proposal)
     turned = [
         "ensure node vnf/client/main-0.1",
+        "configure vnf vnf/client/day1",
         "verify vnf vnf/client",
         "ensure segment vl/lan",
         "verify segment vl/lan/live",
@@ -149,6 +155,29 @@ def test_a_vnf_moves_to_another_host_and_its_addresses_with_it(site: Site) -> No
         move(site.rt, "demo", "client", "moon/crater")
     with pytest.raises(PlanRefused, match="find no host"):
         move(site.rt, "demo", "client", "lab/host-9")
+
+
+def test_who_is_reached_at_the_old_ones_address_is_never_proven_beside_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new machine has that address once the links have turned to it: until then it is the old one that answers."""
+    monkeypatch.setattr(SshGuest, "run", lambda *_args, **_more: GuestResult(exit_code=0, stdout=b"", stderr=b""))
+    plain = newer("client", id="client-ssh")
+    (df,) = plain.flavours
+    vdu = dataclasses.replace(df.vdus[0], guest_agent=False, ssh_user="admin")
+    site.onboard(dataclasses.replace(plain, flavours=(dataclasses.replace(df, vdus=(vdu,)),)))
+    with pytest.raises(
+        PlanRefused, match=r"client-main-0 .* by SSH at 10\.10\.0\.\d+, .* the old machine's"
+    ) as refused:
+        change_package(site.rt, "demo", "client", "client-ssh", strategy="blue-green")
+    assert "--strategy rolling" in refused.value.hint
+    site.done(change_package(site.rt, "demo", "client", "client-ssh"))
+    other = {"host-1": "host-2", "host-2": "host-1"}[site.node("client/main-0").host]
+    proposal = move(site.rt, "demo", "client", f"lab/{other}")
+    steps = order(proposal)
+    assert steps.index("remove node vnf/client/main-0") < steps.index("ensure node vnf/client/main-0")
+    site.done(proposal)
+    assert site.node("client/main-0").host == other
 
 
 def test_gates_are_read_and_judged() -> None:

@@ -20,7 +20,8 @@ __all__ = ["move"]
 def move(rt: Runtime, ns: str, vnf: str, place: str, *, discard_data: bool = False) -> Proposal:
     """The proposal to have a VNF's machines at ``place`` (``<vim>`` or ``<vim>/<host>``), with their addresses.
 
-    With a controller the new machines are made and proven beside the old ones; without, the old ones go first. Disks
+    With a controller the new machines are made and proven beside the old ones; without, or where they are looked into
+    by SSH at the address that the old ones have so far, the old ones go first. Disks
     that came from an image are made anew from it. Raises UsageError for a VIM that there is not, PlanRefused where a
     blank disk would lose its data, or where there is no room.
     """
@@ -38,6 +39,9 @@ def move(rt: Runtime, ns: str, vnf: str, place: str, *, discard_data: bool = Fal
     if all(place in (where, where.partition("/")[0]) for where in mine):
         return propose(rt, now.ns.id, OperationKind.UPDATE, now.wishes)  # it is there
     turned = beside(now, wishes, [found.name], discard_data=discard_data, instead="bring its data to safety first")
-    if request(rt, now.ns, now.wishes, now.state).sdn:
+    by_ssh = any(
+        way.startswith("ssh://") for check in now.state.checks if check.key == found.id for way in check.nodes.values()
+    )
+    if request(rt, now.ns, now.wishes, now.state).sdn and not by_ssh:
         wishes = dataclasses.replace(turned, rollout={"strategy": str(Strategy.BLUE_GREEN), "vnfs": [found.name]})
     return propose(rt, now.ns.id, OperationKind.UPDATE, wishes)

@@ -223,7 +223,7 @@ def _add_vnf(draft: _Draft, vnf: Vnf, links: Sequence[Link], after: tuple[str, .
         nodes.append(_add_node(draft, vnf, vnfc, mtus, user_data, after))
     if vnf.is_stopped:
         return  # nothing runs in it that could be configured or healthy
-    guests = {vnfc.key: way for vnfc in vnf.vnfcs if (way := _way_in(draft, vnfc))}
+    guests = {vnfc.key: way for vnfc in vnf.vnfcs if (way := _way_in(draft, vnf, vnfc))}
     # The VNF's own key always stands for "the VNF is ready", also where its machines' start is all there is to see.
     verify_after = tuple(nodes)
     for verb in (Verb.CONFIGURE, Verb.VERIFY) if view.day1 else (Verb.VERIFY,):
@@ -242,7 +242,7 @@ def _add_vnf(draft: _Draft, vnf: Vnf, links: Sequence[Link], after: tuple[str, .
         verify_after = (*verify_after, key)
 
 
-def _way_in(draft: _Draft, vnfc: Vnfc) -> str:
+def _way_in(draft: _Draft, vnf: Vnf, vnfc: Vnfc) -> str:
     """How to get inside: ``vim:<name>`` for the guest agent, ``ssh://<user>@<address>``, or empty."""
     if vnfc.vdu.guest_agent:
         return f"vim:{draft.where(vnfc)[0]}"
@@ -257,6 +257,12 @@ def _way_in(draft: _Draft, vnfc: Vnfc) -> str:
         raise PlanRefused(
             f"{vnfc.name}: SSH would go to {address}, which is no machine's own address",
             hint="give the first of its links another cidr in the descriptor",
+        )
+    if vnf.name in draft.request.switched:
+        # Whoever is asked whether the new machine is healthy would be the old one.
+        raise PlanRefused(
+            f"{vnfc.name} is looked into by SSH at {address}, which is the old machine's until links turn",
+            hint="replace one after the other: --strategy rolling",
         )
     return f"ssh://{vnfc.vdu.ssh_user}@{f'[{address}]' if ':' in address else address}"
 
