@@ -50,3 +50,18 @@ def test_few_packets_do_not_make_a_sign_by_chance() -> None:
         lost = sum(chance.random() < 0.02 for _ in range(into))
         flows.take({KEY: (into / 0.5, (into - lost) / 0.5)}, at)
         assert not (flows.now and flows.now[KEY].is_failing), at
+
+
+def test_a_slow_function_is_judged_once_enough_packets_were_counted() -> None:
+    flows, at = Flows(), 0.0
+    flow, at = seen(flows, 12, 0.5, 0.5, at=at)
+    assert flow.usual is None, "thirty packets say little"
+    flow, at = seen(flows, 60, 0.5, 0.5, at=at)
+    assert flow.usual is not None
+    assert not flow.is_failing
+    flow, at = seen(flows, 2, 0.5, 0.0, at=at)
+    assert not flow.is_failing, "five packets may be chance"
+    flow, at = seen(flows, 10, 0.5, 0.0, at=at)
+    assert flow.is_failing
+    flow, at = seen(flows, 30, 0.5, 0.5, at=at)
+    assert not flow.is_failing

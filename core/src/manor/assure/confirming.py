@@ -20,9 +20,8 @@ from manor.telemetry.kpis import KpiRow, split
 __all__ = ["Flow", "Flows", "confirm"]
 
 _SILENT_S = 15.0
-_LEAST_PPS = 2.0
-_PACKETS, _WINDOW_S = 60.0, 60.0
-"""So many packets tell a loss from chance; older ones count no more than so long."""
+_PACKETS, _WINDOW_S = 60.0, 300.0
+"""So many packets tell a loss from chance; a slow function takes a while to send them, and older ones do not count."""
 _FORGET_S = 3600.0
 _AT_WORK = 0.5
 """Part of what it usually sends that a machine still sends which does its work."""
@@ -38,6 +37,8 @@ class Flow:
 
     into: float
     out_of: float
+    packets: float
+    """How many went in while these were counted."""
     usual: float | None = None
     """The part that usually comes out again, where enough was seen."""
     usual_out: float = 0.0
@@ -45,8 +46,8 @@ class Flow:
 
     @property
     def loss(self) -> float | None:
-        """Part of the usual throughput that is lost now; None where too little goes in to say."""
-        if self.into < _LEAST_PPS or self.usual is None or self.usual <= 0.05:
+        """Part of the usual throughput that is lost now; None where too few went in to say."""
+        if self.packets < _PACKETS or self.usual is None or self.usual <= 0.05:
             return None
         return 1.0 - (self.out_of / self.into) / self.usual
 
@@ -111,11 +112,12 @@ class Flows:
             flow = Flow(
                 into=went_in / seconds,
                 out_of=came_out / seconds,
+                packets=went_in,
                 usual=usual.share if known else None,
                 usual_out=usual.out_of,
             )
             now[key] = flow
-            if flow.into >= _LEAST_PPS and not (known and flow.loss is not None and flow.loss >= _LOSS / 2):
+            if flow.packets >= _PACKETS and not (known and flow.loss is not None and flow.loss >= _LOSS / 2):
                 usual.rows += 1
                 weight = max(1.0 - math.exp(-span_s / self.usual_s), 1.0 / usual.rows)
                 usual.share += weight * (min(2.0, flow.out_of / flow.into) - usual.share)
