@@ -1,0 +1,52 @@
+"""What takes long in one place holds up no alarm about another."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from assured_site import PATIENCE_S, Site
+
+from manor.assure import healing
+from manor.model.instance import OperationState
+
+
+@pytest.fixture
+def watched(make_site: Callable[..., Site]) -> Any:
+    """The service, with the loop in its own threads."""
+    site = make_site()
+    site.settings(observe_s=0.05, collect_s=60, detector="", cool_down_s=0)
+    site.assurance.start()
+    yield site
+    site.assurance.stop(PATIENCE_S)
+
+
+def until(so: Callable[[], bool], what: str) -> None:
+    end_s = time.monotonic() + PATIENCE_S
+    while not so():
+        assert time.monotonic() < end_s, what
+        time.sleep(0.02)
+
+
+def test_a_heal_that_is_long_in_planning_holds_up_no_alarm(watched: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site, planned, go_on = watched, threading.Event(), threading.Event()
+    propose = healing.ns.propose
+
+    def slowly(*told: Any, **more: Any) -> Any:
+        planned.set()
+        assert go_on.wait(2 * PATIENCE_S)
+        return propose(*told, **more)
+
+    monkeypatch.setattr(healing.ns, "propose", slowly)
+    firewall, web = site.node("firewall"), site.node("web")
+    site.world.stop(firewall)
+    try:
+        assert planned.wait(PATIENCE_S)
+        site.world.stop(web)
+        until(lambda: web in {alarm.resource_key for alarm in site.alarms()}, "the other one is told of")
+        assert site.operations() == []
+    finally:
+        go_on.set()
+    until(lambda: [one.state for one in site.operations()] == [OperationState.COMPLETED], "it is healed")
+    assert site.is_whole(), "and the other one with it"
