@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from manor.api.plan import OperationKind, Step, Verb
+from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType, PerceivedSeverity
 from manor.model.instance import NsLcmOpOcc, OperationState, StepRecord, StepState
+from manor.model.notification import alarm_changed
 from manor.model.occurrence import accepted, passed
 from manor.model.vnfoperation import VNF_OPERATIONS, VnfOperation, VnfOperationState, concerned, occurrences
 
@@ -202,3 +204,31 @@ def test_the_table_of_vnfs_operations_is_sol003s() -> None:
         (V.ROLLING_BACK, V.FAILED_TEMP),
     }
     assert VNF_OPERATIONS.keys() == set(V)
+
+
+def test_an_alarm_is_told_with_sol005s_attributes() -> None:
+    alarm = AlarmRecord(
+        id="a1",
+        ns_id=SID,
+        managed_object_id=WEB,
+        resource_key=f"{WEB}/main-0",
+        faulty_resource_type=FaultyResourceType.COMPUTE,
+        perceived_severity=PerceivedSeverity.MAJOR,
+        event_type=EventType.PROCESSING_ERROR_ALARM,
+        probable_cause="crashed",
+        event_time_s=1.0,
+        alarm_raised_time_s=2.0,
+        alarm_changed_time_s=3.0,
+    )
+    told = alarm_changed(alarm).body["alarm"]
+    assert told["rootCauseFaultyResource"] == {
+        "faultyResource": {"resourceId": f"{WEB}/main-0"},
+        "faultyResourceType": "COMPUTE",
+    }
+    assert {name: when for name, when in told.items() if name.endswith("Time")} == {
+        "alarmRaisedTime": "1970-01-01T00:00:02.000Z",
+        "eventTime": "1970-01-01T00:00:01.000Z",
+        "alarmChangedTime": "1970-01-01T00:00:03.000Z",
+    }
+    mandatory = {"id", "managedObjectId", "ackState", "perceivedSeverity", "eventType", "probableCause", "isRootCause"}
+    assert mandatory <= told.keys()

@@ -229,5 +229,6 @@ class NsLcmOpOcc:
     error: str = ""
     hint: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
+    """operationParams; ``vnfs`` is what it is to each VNF, by name (:mod:`manor.model.vnfoperation`)."""
     orphans: tuple[str, ...] = ()
     """Keys that could not be cleaned up and are left for ``vim orphans``."""

@@ -133,12 +133,17 @@ def alarm_changed(alarm: AlarmRecord, *, clears: bool = True) -> Notification:
         body: dict[str, Any] = {"alarmId": alarm.id, "alarmClearedTime": iso(alarm.alarm_cleared_time_s)}
         return Notification(type=NotificationType.ALARM_CLEARED, ns_id=alarm.ns_id, body=body)
     told = alarm.told()
+    times = {
+        "alarmChangedTime": alarm.alarm_changed_time_s,
+        "alarmAcknowledgedTime": alarm.alarm_acknowledged_time_s,
+        "alarmClearedTime": alarm.alarm_cleared_time_s,
+    }
     body = {
         "alarm": {
             "id": alarm.id,
             "managedObjectId": alarm.managed_object_id,
             "rootCauseFaultyResource": {
-                "faultyResource": alarm.resource_key,
+                "faultyResource": {"resourceId": alarm.resource_key},
                 "faultyResourceType": str(alarm.faulty_resource_type),
             },
             "alarmRaisedTime": iso(alarm.alarm_raised_time_s),
@@ -151,7 +156,7 @@ def alarm_changed(alarm: AlarmRecord, *, clears: bool = True) -> Notification:
             "isRootCause": alarm.is_root_cause,
             "correlatedAlarmIds": list(alarm.correlated_alarm_ids),
             "faultDetails": list(told.fault_details),
-            **({} if alarm.is_active else {"alarmClearedTime": iso(alarm.alarm_cleared_time_s)}),
+            **{name: iso(time_s) for name, time_s in times.items() if time_s},
         }
     }
     return Notification(type=NotificationType.ALARM, ns_id=alarm.ns_id, body=body)
