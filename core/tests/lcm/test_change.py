@@ -9,7 +9,7 @@ from service_world import NSD, VNFDS, Site, opened
 
 from manor.api import ResourceKind, Subnet
 from manor.errors import PlanRefused, UsageError
-from manor.fakes import Action, Fault
+from manor.fakes import Action, FakeHost, Fault
 from manor.lcm.changing import change_ext_conn, change_flavour, modify_information
 from manor.lcm.scaling import scale_vnf
 from manor.lcm.wishes import standing
@@ -33,7 +33,10 @@ def _vnfds() -> dict[str, object]:
         instantiation_levels=(VnfInstantiationLevel(id="double", scale_levels={"workers": 1}),),
         default_instantiation_level="",
     )
-    return {**VNFDS, "web-vnfd": dataclasses.replace(web, flavours=(df, plus))}
+    vast = dataclasses.replace(vdu, compute=dataclasses.replace(vdu.compute, virtual_mem_size_bytes=300 << 30))
+    uefi = dataclasses.replace(vdu, firmware="uefi")
+    others = (dataclasses.replace(df, id=name, vdus=(one,)) for name, one in (("vast", vast), ("uefi", uefi)))
+    return {**VNFDS, "web-vnfd": dataclasses.replace(web, flavours=(df, plus, *others))}
 
 
 @pytest.fixture
@@ -61,6 +64,19 @@ def test_another_flavour_and_back(site: Site) -> None:
     site.done(change_flavour(site.rt, "demo", "web", "default"))
     assert {name for name in site.nodes() if "/web/" in name} == {"vnf/web/main-0"}
     assert standing(site.rt, "demo").wishes.vnf_flavours == {}
+
+
+def test_machines_that_outgrow_their_host_are_refused_with_the_plan(site: Site) -> None:
+    with pytest.raises(PlanRefused, match="machines of demo do not fit where they are any more") as refused:
+        change_flavour(site.rt, "demo", "web", "vast")
+    (why,) = (finding.message for finding in refused.value.findings)
+    assert why.startswith("vnf/web/main-0: lab/host-1: memory: ")
+    assert "manor vnf move demo/" in refused.value.hint
+    site.world.set_hosts(FakeHost(name="host-1", lacks={"uefi": "no firmware"}))
+    with pytest.raises(PlanRefused) as refused:
+        change_flavour(site.rt, "demo", "web", "uefi")
+    assert "host host-1 lacks uefi (no firmware)" in refused.value.findings[0].message
+    assert change_flavour(site.rt, "demo", "web", "plus").plan.steps
 
 
 def test_a_flavour_that_cannot_be_had_leaves_the_old_one(site: Site) -> None:

@@ -4,8 +4,9 @@ import dataclasses
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,6 +148,21 @@ def test_huge_pages_that_an_operation_will_take_are_set_aside() -> None:
     host = Host(name="h", memory_free_bytes=GIB, hugepages_free_bytes={page: 3 * page, GIB: GIB})
     (left,) = claims.set_aside([Candidate(vim="lab", host=host)], claims.needed([step]))
     assert (left.host.memory_free_bytes, left.host.hugepages_free_bytes) == (GIB, {page: page, GIB: GIB})
+
+
+def test_what_grows_takes_what_it_has_more_and_what_is_gone_already_all_of_it() -> None:
+    def at(memory_bytes: int) -> Mapping[str, Any]:
+        return spec_to_json(NodeSpec(key="n", owner="o", host="h", name="n", vcpus=2, memory_bytes=memory_bytes))
+
+    place = {"kind": "node", "key": "n", "endpoint": "vim:lab", "host": "h", "change": "replace"}
+    goes = Step(id="remove node n", verb=Verb.REMOVE, before=at(GIB), **place)  # type: ignore[arg-type]
+    comes = Step(id="ensure node n", verb=Verb.ENSURE, spec=at(3 * GIB), **place)  # type: ignore[arg-type]
+    (more,) = claims.needed([goes, comes])["lab", "h"]
+    assert (more.vcpus, more.memory_bytes) == (0, 2 * GIB)
+    (whole,) = claims.needed([comes])["lab", "h"]
+    assert (whole.vcpus, whole.memory_bytes) == (2, 3 * GIB)
+    (less,) = claims.needed([goes, dataclasses.replace(comes, spec=at(1))])["lab", "h"]
+    assert less.memory_bytes == 0, "what it gives back is not given away before it has"
 
 
 def test_what_one_host_lacks_is_had_on_another_of_the_same_vim(rt: Runtime) -> None:

@@ -10,9 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from manor.api import Candidate, Demand, PlacementPolicy, ResourceKind, Step, Verb, VimCapability
+from manor.api import (
+    Candidate,
+    Demand,
+    Finding,
+    PlacementPolicy,
+    ResourceKind,
+    Severity,
+    Step,
+    Verb,
+    VimCapability,
+)
 from manor.errors import PlanRefused
 from manor.nfvo.hosts import with_on
 
@@ -21,7 +31,7 @@ if TYPE_CHECKING:
 
     from manor.api import Plan
 
-__all__ = ["Held", "Seen", "held", "needed", "require_room", "set_aside"]
+__all__ = ["Held", "Seen", "held", "needed", "refuse_outgrown", "require_room", "set_aside"]
 
 Place = tuple[str, str]
 """(VIM, host)."""
@@ -44,32 +54,61 @@ class Seen:
     """Before anything was looked at, seconds since the epoch."""
     hosts: Mapping[Place, Candidate]
     policy: PlacementPolicy
+    needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Capabilities that machines want, by key."""
     counted: frozenset[str] = frozenset()
     """Operations whose claims are taken off already."""
 
 
-def needed(steps: Iterable[Step]) -> dict[Place, list[Demand]]:
-    """What these steps take of each host when they are done."""
+def needed(steps: Sequence[Step]) -> dict[Place, list[Demand]]:
+    """What these steps take of each host when they are done: all of what they create, of what they change the rest."""
+    before = {
+        (step.endpoint, step.host, step.key): step.before
+        for step in steps
+        if step.before is not None and step.verb in (Verb.REMOVE, Verb.ENSURE)
+    }
     found: dict[Place, list[Demand]] = {}
     for step in steps:
-        if step.verb is not Verb.ENSURE or step.change != "create" or step.spec is None:
+        if step.verb is not Verb.ENSURE or step.change not in _TAKES or step.spec is None:
             continue
-        demand = Demand(key=step.key, vcpus=0, memory_bytes=0)
-        if step.kind == ResourceKind.NODE:
-            cpu = step.spec["cpu"]
-            demand = replace(
-                demand,
-                vcpus=step.spec["vcpus"],
-                memory_bytes=step.spec["memory_bytes"],
-                hugepage_bytes=cpu["hugepage_bytes"],
-                needs=(VimCapability.CPU_PINNING,) if cpu["dedicated"] else (),
-            )
-        elif step.kind == ResourceKind.VOLUME:
-            demand = replace(demand, storage_bytes=step.spec["size_bytes"])
-        else:
+        old = before.get((step.endpoint, step.host, step.key))
+        demand = _demand(step.spec)
+        if demand is None or (step.change == "update" and old is None):
             continue
+        if step.change != "create" and old is not None:
+            demand = _rest(demand, _demand(old))
         found.setdefault((step.endpoint.partition(":")[2], step.host), []).append(demand)
     return found
+
+
+_TAKES = ("create", "update", "replace")
+
+
+def _demand(spec: Mapping[str, Any]) -> Demand | None:
+    """What a resource takes of its host; None for one that takes nothing that is counted."""
+    plain = Demand(key=spec["key"], vcpus=0, memory_bytes=0)
+    if spec["kind"] == ResourceKind.NODE:
+        return replace(
+            plain,
+            vcpus=spec["vcpus"],
+            memory_bytes=spec["memory_bytes"],
+            hugepage_bytes=spec["cpu"]["hugepage_bytes"],
+            needs=(VimCapability.CPU_PINNING,) if spec["cpu"]["dedicated"] else (),
+        )
+    return replace(plain, storage_bytes=spec["size_bytes"]) if spec["kind"] == ResourceKind.VOLUME else None
+
+
+def _rest(new: Demand, old: Demand | None) -> Demand:
+    """What ``new`` takes beyond what ``old`` has."""
+    if old is None:
+        return new
+    same_pages, same_cpus = new.hugepage_bytes == old.hugepage_bytes, new.needs == old.needs
+    return replace(
+        new,
+        vcpus=max(0, new.vcpus - old.vcpus) if same_cpus else new.vcpus,
+        memory_bytes=max(0, new.memory_bytes - old.memory_bytes) if same_pages else new.memory_bytes,
+        storage_bytes=max(0, new.storage_bytes - old.storage_bytes),
+    )
 
 
 def held(tx: Connection, *, but_ns: str) -> Held:
@@ -92,6 +131,28 @@ def set_aside(candidates: Iterable[Candidate], demands: Mapping[Place, Sequence[
     return tuple(
         replace(one, host=reduce(with_on, demands.get((one.vim, one.host.name), ()), one.host)) for one in candidates
     )
+
+
+def refuse_outgrown(plan: Plan, seen: Seen) -> None:
+    """Raise PlanRefused where a machine that is changed where it is finds no room there, or not what it needs now."""
+    changed = {step.key: (step.endpoint.partition(":")[2], step.host) for step in plan.steps if step.change in _CHANGED}
+    mine = needed(plan.steps)
+    refused: dict[str, str] = {}
+    for place in mine.keys() & set(changed.values()) & seen.hosts.keys():
+        wanted = [replace(one, needs=seen.needs.get(one.key, one.needs)) for one in mine[place]]
+        refused |= seen.policy.place(wanted, (), [seen.hosts[place]], {}).refused
+    if refused:
+        raise PlanRefused(
+            f"{len(refused)} machines of {plan.service_name} do not fit where they are any more",
+            findings=[
+                Finding(severity=Severity.ERROR, code="no-room", message=f"{key.partition('/')[2]}: {why}")
+                for key, why in sorted(refused.items())
+            ],
+            hint=f"free something there, or move it first: manor vnf move {plan.service_name}/VNF VIM/HOST",
+        )
+
+
+_CHANGED = ("update", "replace")
 
 
 def require_room(tx: Connection, plan: Plan, seen: Seen) -> None:

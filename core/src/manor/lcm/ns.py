@@ -18,7 +18,7 @@ from manor.errors import PlanRefused, UsageError
 from manor.lcm.away import Silent, parted, with_left
 from manor.lcm.chainplan import refuse_astray
 from manor.lcm.choosing import must_be_known
-from manor.lcm.claims import Seen
+from manor.lcm.claims import Seen, refuse_outgrown
 from manor.lcm.diff import diff
 from manor.lcm.drifting import lost_snapshots
 from manor.lcm.leftovers import (
@@ -216,6 +216,8 @@ def propose(
         patience_s=wishes.patience_s,
         rollout=rollout_of(wishes.rollout, ns.id),
     )
+    if seen is not None:
+        refuse_outgrown(plan, seen)
     plan = for_good(plan, stored)
     back = gone_for(told, view.twice)
     is_other = wishes.parameters or wishes.nsd_package or not _same_wishes(target, stored)

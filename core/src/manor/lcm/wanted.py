@@ -139,7 +139,8 @@ def _placed(
             hint="free something, add a host, or place less: manor vim show NAME",
         )
     there = {(host.vim, host.host.name): host for host in hosts}
-    return placement, Seen(time_s=time_s, hosts=there, policy=policy, counted=others.operations)
+    needs = {demand.key: demand.needs for demand in wanted}
+    return placement, Seen(time_s=time_s, hosts=there, policy=policy, needs=needs, counted=others.operations)
 
 
 def _instance(wish: ServiceRequest, vnf: Vnf, information: Mapping[str, Any]) -> VnfInstance:
