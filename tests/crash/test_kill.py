@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from lcm_world import OWNER, FakeExecutor, keys_of, nothing, service
 from processes import WorkerProcess
+from told import Told
 
 from manor.api import CallContext, OperationKind, Query, ResourceKind, Verb
 from manor.errors import StoreError
@@ -19,13 +20,26 @@ from manor.fakes import Action, Fault, World
 from manor.lcm.diff import diff
 from manor.lcm.target import Target
 from manor.lcm.worker import Worker
-from manor.model.instance import NsInstance, NsLcmOpOcc, NsState, OnFailure, OperationState, StepState
-from manor.store import instances, operations
+from manor.model.instance import NsInstance, NsLcmOpOcc, NsState, OnFailure, OperationState, StepState, VnfInstance
+from manor.store import instances, notifications, operations
 from manor.store.database import Database
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
 
 WHOLE = service(nodes=3, chain=True)
+VNFS = tuple(
+    VnfInstance(
+        id=check.key,
+        name=check.key.rpartition("/")[2],
+        ns_id=WHOLE.service_id,
+        profile_id="v",
+        index=number,
+        vnfd_id="v",
+        flavour_id="f",
+        vnfm="generic",
+    )
+    for number, check in enumerate(check for check in WHOLE.checks if check.kind == "vnf")
+)
 
 
 class Site:
@@ -56,7 +70,7 @@ class Site:
                     ),
                 )
             plan = diff(WHOLE, {}, None, kind)
-            target = Target(ns_state=NsState.INSTANTIATED, desired=WHOLE)
+            target = Target(ns_state=NsState.INSTANTIATED, desired=WHOLE, vnfs=VNFS)
         else:
             executor, ctx = FakeExecutor(self.world), CallContext.within(30)
             seen = {
@@ -78,6 +92,13 @@ class Site:
         keys = [n.spec.key for n in self.world.natives(OWNER) if n.spec.kind is not ResourceKind.IMAGE]
         assert len(keys) == len(set(keys))
         return set(keys)
+
+    def must_be_told_once(self) -> None:
+        """What subscribers were told can have happened so, and nothing was told twice."""
+        with self.database.read() as tx:
+            told = Told(notifications.after(tx, 0, limit=10_000))
+            assert told.there == set(instances.vnf_ids(tx, WHOLE.service_id))
+        assert {id.partition("/")[2] for id in told.states} >= {vnf.name for vnf in VNFS}
 
     def close(self) -> None:
         """End every process of ours and let go."""
@@ -113,6 +134,7 @@ def test_killed_at_random_moments_the_service_is_whole_or_gone(site: Site, seed:
     site.worker(once=True).wait_for("idle")
     assert site.state(operation) is (OperationState.ROLLED_BACK if fails else OperationState.COMPLETED)
     assert site.there() == (set() if fails else keys_of(WHOLE))
+    site.must_be_told_once()
 
 
 def test_terminate_killed_at_random_moments_leaves_nothing(site: Site) -> None:
