@@ -78,7 +78,7 @@ def test_a_disk_that_fills_up_is_told_and_not_restarted(make_site: Make) -> None
     firewall = site.node("firewall")
 
     def told(usage: float) -> list[str]:
-        site.world.metrics[firewall] = {"v_guest_disk_fullest_usage": usage}
+        site.world.metrics[firewall] = {"v_guest_disk_fullest_usage": usage, "v_guest_disk_usage:/var/log": usage}
         site.rounds(2, step_s=5, measure=True)
         return [alarm.probable_cause for alarm in site.alarms()]
 
@@ -86,6 +86,7 @@ def test_a_disk_that_fills_up_is_told_and_not_restarted(make_site: Make) -> None
     assert told(96.0) == ["disk-full"]
     (alarm,) = site.alarms()
     assert (alarm.resource_key, alarm.managed_object_id) == (firewall, firewall.rpartition("/")[0])
+    assert "/var/log" in alarm.fault_details[0]
     assert site.rulings(alarm)[-1].outcome is Outcome.ESCALATED
     assert told(92.0) == ["disk-full"]
     site.assurance = Assurance(site.rt, clock=site.clock)

@@ -7,7 +7,15 @@ import pytest
 
 from manor.api import GuestResult, ResourceKind, ResourceRef, SampleKind
 from manor.errors import Transient
-from manor.telemetry.guests import MOST_BYTES, MOST_SERIES, GuestTarget, Indicator, ask_guest, read_indicator
+from manor.telemetry.guests import (
+    MOST_BYTES,
+    MOST_DISKS,
+    MOST_SERIES,
+    GuestTarget,
+    Indicator,
+    ask_guest,
+    read_indicator,
+)
 from manor.telemetry.kpis import Subject, kpi_rows
 from manor.telemetry.rates import Rates
 
@@ -49,6 +57,16 @@ def test_what_cannot_be_written_cannot_be_full() -> None:
     disks = b"/dev/vda1 1000 100 900 10% /\n/dev/root 500 500 0 100% /rom\n"
     found = values(ask_guest(target(), guest(cat=mounts, df=disks), lambda: 1.0))
     assert found["v_guest_disk_fullest_usage"] == found["v_disk_usage_mean_vnf"] == pytest.approx(10.0)
+
+
+def test_file_systems_that_are_nearly_full_are_named() -> None:
+    disks = b"/dev/vda1 1000 10 990 1% /\n/dev/vdb 1000 950 50 95% /var/my log\n" + b"".join(
+        b"/dev/vdc%d 100 91 9 91%% /data/%d\n" % (number, number) for number in range(100)
+    )
+    found = values(ask_guest(target(), guest(df=disks), lambda: 1.0))
+    named = {kpi.partition(":")[2]: value for kpi, value in found.items() if kpi.startswith("v_guest_disk_usage:")}
+    assert (named["/var/my_log"], "/" in named) == (pytest.approx(95.0), False)
+    assert len(named) == MOST_DISKS, "no guest floods the history"
 
 
 def test_memory_load_and_file_systems_are_taken_from_the_guest() -> None:

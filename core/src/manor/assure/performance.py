@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from manor.lcm.runtime import Runtime
 from manor.model.alarm import EventType, FaultyResourceType
 from manor.model.notification import Notification, NotificationType
 from manor.model.pm import PmJob, PmReport, Threshold, object_type
-from manor.telemetry.kpis import KpiRow, Subject
+from manor.telemetry.kpis import KpiRow, Subject, split
 from manor.telemetry.performance import Crossing, Jobs, cross
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _FULL = Threshold(
     severity=PerceivedSeverity.MAJOR,
 )  # fmt: skip
 """Everybody's: full from 95 % on, and until it is 90 %."""
+_DISK, _FROM = "v_guest_disk_usage", _FULL.value + _FULL.hysteresis
 
 
 class Performance:
@@ -80,11 +81,16 @@ class Performance:
                 notifications.add(tx, (_crossed(one, now_s) for one in crossings if one.threshold.id in there))
                 notifications.add(tx, (_available(report, by_id[report.job_id]) for report in reports))
         self._full, _ = cross(full, rows, alive)
-        self._symptoms = _all(self._full, [one for one, _ in after])
+        self._symptoms = _all(self._full, [one for one, _ in after], rows)
 
 
-def _all(full: Threshold, thresholds: Iterable[Threshold]) -> tuple[Symptom, ...]:
-    return (*_filled(full), *(symptom for one in thresholds for symptom in _symptoms(one)))
+def _all(full: Threshold, thresholds: Iterable[Threshold], rows: Iterable[KpiRow] = ()) -> tuple[Symptom, ...]:
+    names = {row.subject.key: _fullest(row) for row in rows}
+    return (*_filled(full, names), *(symptom for one in thresholds for symptom in _symptoms(one)))
+
+
+def _fullest(row: KpiRow) -> list[str]:
+    return [split(kpi)[1] for kpi, value in row.values.items() if split(kpi)[0] == _DISK and value >= _FROM]
 
 
 def _symptoms(threshold: Threshold) -> Iterator[Symptom]:
@@ -103,14 +109,15 @@ def _symptoms(threshold: Threshold) -> Iterator[Symptom]:
         )
 
 
-def _filled(threshold: Threshold) -> Iterator[Symptom]:
+def _filled(threshold: Threshold, names: Mapping[str, Sequence[str]]) -> Iterator[Symptom]:
     for symptom in _symptoms(threshold):
+        what = ", ".join(names.get(symptom.resource_key, ())) or "a file system"
         yield replace(
             symptom,
             managed_object_id=vnf_of(symptom.resource_key),
             cause=FULL,
             resource_type=FaultyResourceType.STORAGE,
-            detail=("a file system in it is full to 95 % and more; it counts as full until it is down to 90 %",),
+            detail=(f"{what} in it is full to 95 % and more; it counts as full until it is down to 90 %",),
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from manor.api.resources import ResourceRef
 from manor.api.telemetry import Sample, SampleKind
@@ -20,6 +20,7 @@ from manor.telemetry.scrape import place_of, scrape
 
 __all__ = [
     "MOST_BYTES",
+    "MOST_DISKS",
     "MOST_INDICATORS",
     "MOST_SERIES",
     "GuestTarget",
@@ -34,6 +35,8 @@ MOST_BYTES = 256 << 10
 """Longest answer of one command that is read."""
 MOST_INDICATORS = 16
 """Indicators of one machine that are read."""
+MOST_DISKS = 8
+"""File systems of one machine that are named, the fullest."""
 MOST_SERIES = 64
 """Values of one indicator; further ones are left out."""
 _SCRAPE_S = 5.0
@@ -44,6 +47,8 @@ _MEMORY = re.compile(r"^(MemTotal|MemAvailable): +(\d+) kB$", re.M)
 _DISK = re.compile(r"^/dev/\S+ +\d+ +(\d+) +(\d+) +\d+% +(/.*)$", re.M)
 _READ_ONLY = re.compile(r"^\S+ (/\S*) \S+ ro[, ]", re.M)
 """As those made from an image are, which are always full."""
+_NEARLY_FULL = 90.0
+"""Usage (%) from which on a file system is named."""
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.,=/-]")
 _WORDS = {"true": 1.0, "false": 0.0}
 
@@ -101,11 +106,16 @@ def read_system(key: str, text: str, time_s: float) -> Iterator[Sample]:
         yield gauge("v_guest_load", float(load[1]), "1")
     # Used over used and free, as df counts: what is kept for root is neither.
     fixed = set(_READ_ONLY.findall(text))
-    disks = [(float(used), float(used) + float(free)) for used, free, at in _DISK.findall(text) if at not in fixed]
-    disks = [(used, room) for used, room in disks if room > 0]
+    disks = [(float(used), float(used) + float(free), at) for used, free, at in _DISK.findall(text) if at not in fixed]
+    disks = [(used, room, at) for used, room, at in disks if room > 0]
     if disks:
-        yield gauge("v_disk_usage_mean", 100.0 * sum(used for used, _ in disks) / sum(room for _, room in disks), "%")
-        yield gauge("v_guest_disk_fullest_usage", max(100.0 * used / room for used, room in disks), "%")
+        mean = sum(used for used, _, _ in disks) / sum(room for _, room, _ in disks)
+        fullest = sorted(((100.0 * used / room, _FOREIGN.sub("_", at)[:64]) for used, room, at in disks), reverse=True)
+        yield gauge("v_disk_usage_mean", 100.0 * mean, "%")
+        yield gauge("v_guest_disk_fullest_usage", fullest[0][0], "%")
+        for usage, at in fullest[:MOST_DISKS]:
+            if usage >= _NEARLY_FULL:
+                yield replace(gauge("v_guest_disk_usage", usage, "%"), labels={"part": at})
 
 
 def read_indicator(key: str, indicator: str, text: str, time_s: float) -> Iterator[Sample]:
