@@ -159,8 +159,9 @@ def test_an_agent_that_hangs_does_not_hide_the_silence_of_another() -> None:
     heartbeats = Heartbeats(rt)
     heartbeats.ask([service], running, lambda: float(next(ticks)))
     assert heartbeats.unheard_s() == {}
-    hangs.set()
     answers["silent"] = False
+    heartbeats.ask([service], running, lambda: float(next(ticks)))
+    hangs.set()
     round_ = threading.Thread(target=heartbeats.ask, args=([service], running, lambda: float(next(ticks))))
     round_.start()
     until_s = time.monotonic() + PATIENCE_S

@@ -24,6 +24,7 @@ LOOK_S = 15.0
 _EVERYTHING_S = 20.0
 """Less than a process that is told to end may take."""
 _PING_S = 5.0
+_UNANSWERED = 2
 _PATIENCE_S = 0.2
 """For all together that gave no whole answer the last time."""
 _HURRY_S, _AGAIN_S = 2.0, 0.1
@@ -202,7 +203,10 @@ def _lost_hosts(rt: Runtime, endpoint: str) -> dict[str, str]:
 
 
 class Heartbeats:
-    """Asks guest agents whether they are there. Only one that had answered can fall silent."""
+    """Asks guest agents whether they are there. Only one that had answered can fall silent.
+
+    One question without an answer may be chance, and where many agents hang the one before was long ago.
+    """
 
     def __init__(self, rt: Runtime, *, threads: int = 8) -> None:
         self._rt = rt
@@ -210,6 +214,8 @@ class Heartbeats:
         self._lock = threading.Lock()
         self._heard_s: dict[str, float] = {}
         self._asked_s: dict[str, float] = {}
+        self._unanswered: dict[str, int] = {}
+        """Questions in a row."""
 
     def ask(
         self, services: Sequence[Service], running: Mapping[str, Mapping[str, Observed]], clock: Callable[[], float]
@@ -237,6 +243,7 @@ class Heartbeats:
             # At once: another's agent may keep this round for as long as it hangs.
             with self._lock:
                 self._asked_s[key] = clock()
+                self._unanswered[key] = 0 if is_heard else self._unanswered.get(key, 0) + 1
                 if is_heard:
                     self._heard_s[key] = self._asked_s[key]
 
@@ -245,6 +252,7 @@ class Heartbeats:
             # Who is not asked starts anew: a machine that comes back has to be heard first.
             self._heard_s = {key: at for key, at in self._heard_s.items() if key in keys}
             self._asked_s = {key: at for key, at in self._asked_s.items() if key in keys}
+            self._unanswered = {key: number for key, number in self._unanswered.items() if key in keys}
         _at_once(ping, wanted, self._threads)
 
     def unheard_s(self) -> dict[str, float]:
@@ -253,7 +261,7 @@ class Heartbeats:
             return {
                 key: self._asked_s[key] - heard_s
                 for key, heard_s in self._heard_s.items()
-                if self._asked_s[key] > heard_s
+                if self._unanswered[key] >= _UNANSWERED
             }
 
 
