@@ -114,3 +114,29 @@ def test_under_serve_it_is_put_right_by_itself(served: Any, capsys: pytest.Captu
     assert "chain path on host-1" in said
     with capsys.disabled():
         print(f"\nrepair under serve: {', '.join(f'{s:.2f}' for s in sorted(took))} s")
+
+
+@pytest.mark.slow
+def test_a_link_whose_rules_are_gone_is_told_and_put_in_anew(served: Any) -> None:
+    """By a controller that leaves alone what is altered by hand, so that it is the loop that has to."""
+    manor, client, web = served.manor, served.machines["client"], served.addresses["web"]
+    (manor.home / "assurance.yaml").write_text(
+        "{collect_s: 0.5, degraded_s: 3, clear_s: 1, drift_s: 1, detector: '', probe_s: 0}"
+    )
+    held = sorted(_lasting(served))
+
+    def alarms() -> list[Any]:
+        return [one for one in manor.good("--json", "alarm", "list", "--all").json if one["ns_id"]]
+
+    assert client.pings(web)
+    for cookie in {found for flow in held for found in re.findall(r"cookie=(0x[0-9a-f]+)", flow)}:
+        served.ovs.ofctl("del-flows", served.bridge, f"cookie={cookie}/-1")
+    served.eventually(lambda: not client.pings(web), "nothing carries any more")
+    served.eventually(lambda: sorted(_lasting(served)) == held, "the rules are back")
+    served.eventually(lambda: client.pings(web), "and carry")
+    served.eventually(lambda: alarms() and all(one["alarm_cleared_time_s"] for one in alarms()), "the alarm clears")
+    (alarm,) = alarms()
+    assert (alarm["probable_cause"], alarm["is_root_cause"]) == ("link-degraded", True), "one fault is one alarm"
+    assert any(line.startswith("also chain-degraded") for line in alarm["fault_details"])
+    done = [one for one in manor.good("--json", "op", "list", "web").json if one["operation"] != "INSTANTIATE"]
+    assert [(one["operation"], one["state"], one["is_automatic"]) for one in done] == [("REPAIR", "COMPLETED", True)]
