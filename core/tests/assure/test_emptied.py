@@ -170,6 +170,9 @@ def test_the_word_of_an_operator_on_a_rebooted_host_is_for_all_of_its_services(
     assert "none of the 8 machines of 2 services on it runs, as after a reboot" in story
     assert "2 alarms follow from it" in story
     assert all(one["id"] in story for one in parts)
+    assert sorted(row.split()[3:5] for row in manor(site, "alarm", "list").splitlines()[2:]) == [
+        [name, "lab/host-1"] for name in ("demo", "second")
+    ]
     assert f"It follows from alarm {root['id']}: all that do are one event." in manor(
         site, "alarm", "explain", parts[0]["id"]
     )

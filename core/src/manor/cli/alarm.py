@@ -25,6 +25,8 @@ app = new_app("Alarms: list, show, explain, ack, approve, watch, report.")
 app.command()(report)
 
 _POLL_S = 0.5
+_MOST_TOLD = 8
+"""Of alarms that follow from one, by their ids."""
 _BEFORE_S = 3600.0
 """An alarm may have been one for so long before its root showed."""
 Alarm = Annotated[str, typer.Argument(metavar="ALARM", help="Its id, or the start of it.")]
@@ -128,7 +130,8 @@ def explain(ctx: typer.Context, alarm: Alarm) -> None:
 
     s = session(ctx)
     found, rulings = _read(s, alarm)
-    lines, drawing = story(found, rulings, _parts(s, found)), ""
+    parts, is_part = _event(s, found)
+    lines, drawing = story(found, rulings, parts, is_part=is_part), ""
     try:
         drawing = alarm_drawn(s, found) if found.learned else ""
     except ManorError as error:
@@ -141,7 +144,9 @@ def explain(ctx: typer.Context, alarm: Alarm) -> None:
     s.out.result({"alarm": found.id, "story": lines, "drawing": drawing}, human)
 
 
-def story(alarm: AlarmRecord, rulings: Sequence[Ruling], parts: Sequence[AlarmRecord] = ()) -> list[str]:
+def story(
+    alarm: AlarmRecord, rulings: Sequence[Ruling], parts: Sequence[AlarmRecord] = (), *, is_part: bool = False
+) -> list[str]:
     """What happened, in order, one sentence a line; ``parts`` are the alarms of services that it is the root of."""
     seen = "a detector suspected" if alarm.learned else "Manor saw"
     lines = [f"{when(alarm.event_time_s)}  {seen} {alarm.probable_cause} on {alarm.resource_key}."]
@@ -151,7 +156,7 @@ def story(alarm: AlarmRecord, rulings: Sequence[Ruling], parts: Sequence[AlarmRe
         lines.append(f"{'':19}  Nothing independent confirms it, and a detector alone never acts.")
     lines.append(f"{when(alarm.alarm_raised_time_s)}  The alarm was raised ({alarm.perceived_severity}).")
     if not alarm.is_root_cause:
-        what = ": all that do are one event" if rulings else ", which is looked at instead"
+        what = ": all that do are one event" if is_part else ", which is looked at instead"
         lines.append(f"{'':19}  It follows from alarm {', '.join(alarm.correlated_alarm_ids)}{what}.")
     for ruling in rulings:
         lines.append(f"{when(ruling.time_s)}  {_sentence(ruling)}")
@@ -160,10 +165,10 @@ def story(alarm: AlarmRecord, rulings: Sequence[Ruling], parts: Sequence[AlarmRe
             helped = {True: "It helped.", False: "It did not help.", None: ""}[ruling.helped]
             lines.append(f"{when(ruling.ended_s)}  Operation {ruling.operation_id} {end}. {helped}".rstrip())
     if parts:
-        up = ", ".join(one.id for one in parts if one.is_active)
-        lines.append(
-            f"{'':19}  {len(parts)} alarms follow from it, each service is healed by itself; still up: {up or 'none'}."
-        )
+        up = [one.id for one in parts if one.is_active]
+        still = ", ".join(up[:_MOST_TOLD]) + (", …" if len(up) > _MOST_TOLD else "")
+        lines.append(f"{'':19}  {len(parts)} alarms follow from it, and each service is healed by itself.")
+        lines.append(f"{'':19}  {len(up)} of them are still up{f': {still}' if up else ''}.")
     elif alarm.is_active and not rulings and alarm.is_root_cause:
         why = "`manor serve` does not run" if alarm.ns_id else "it is about no service"
         lines.append(f"{'':19}  Nothing was decided about it: {why}.")
@@ -293,13 +298,15 @@ def _read(s: Session, typed: str) -> tuple[AlarmRecord, tuple[Ruling, ...]]:
         return found, alarms.rulings(tx, found.id)
 
 
-def _parts(s: Session, alarm: AlarmRecord) -> tuple[AlarmRecord, ...]:
-    """Those of services that it is the root of, also where they are cleared by now."""
+def _event(s: Session, alarm: AlarmRecord) -> tuple[tuple[AlarmRecord, ...], bool]:
+    """The alarms of services that it is the root of, cleared ones too; whether it is one of such a root itself."""
     from manor.assure.emptied import followers
     from manor.store import alarms
 
     with s.runtime.store.read() as tx:
-        return followers(alarm, alarms.since(tx, alarm.event_time_s - _BEFORE_S))
+        parts = followers(alarm, alarms.since(tx, alarm.event_time_s - _BEFORE_S))
+        roots = (alarms.find(tx, root_id) for root_id in alarm.correlated_alarm_ids)
+        return parts, any(root is not None and followers(root, [alarm]) for root in roots)
 
 
 def _table(s: Session, rulings: Sequence[Ruling]) -> None:

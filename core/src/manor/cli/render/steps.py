@@ -9,7 +9,7 @@ __all__ = ["seconds", "short_key", "size", "step_name"]
 
 def short_key(key: str, service_id: str) -> str:
     """``key`` without the service's id and without the shape that all keys share, as ``client/main-0``."""
-    short = key.removeprefix(f"{service_id}/")
+    short = key.removeprefix(f"{service_id}/").removeprefix(f"{service_id}@")
     for prefix in ("vnf/", "vl/", "chain/", "image/"):
         short = short.removeprefix(prefix)
     return short
