@@ -26,7 +26,7 @@ class CombinedConfig(BaseModel):
     """Rows whose scores are averaged: one wild row alone seldom raises."""
     clear_ratio: float = Field(default=0.7, gt=0, le=1)
     """An alarm clears when the score is below this part of the threshold..."""
-    clear_s: float = Field(default=300.0, ge=0)
+    clear_s: float = Field(default=180.0, ge=0)
     """... for so many seconds."""
     relearn_s: float = Field(default=7200.0, gt=0)
     """What is abnormal for longer than this is the new normal, and is learned."""

@@ -120,7 +120,7 @@ class Decision:
         elif math.isnan(self.calm_s):
             self.calm_s = time_s
         if value > self.threshold and due:
-            if not self.raised:
+            if not self.raised and not (len(self.raises) and time_s < self.raises.newest(1)[0] + BLOCK_S):
                 self.raises.push(time_s)
             self.raised = True
         elif not math.isnan(self.calm_s) and time_s - self.calm_s >= self.clear_s:
