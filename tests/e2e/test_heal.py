@@ -1,4 +1,4 @@
-"""Healing on real machines by a real ``manor serve``: secure-web under traffic, and five ways to go wrong.
+"""Healing on real machines by a real ``manor serve``: secure-web under traffic, and eight ways to go wrong.
 
 One service for all of them, in the order of the file: each leaves it whole. What is judged is what passes the chain, as
 the host's own interface counters have it, and what the alarms and operations say.
@@ -57,6 +57,8 @@ WARM_ROWS = 330
 """It fits anew at 256 rows, and knows its own scores by then."""
 PACE_ROWS = 8
 """The first rows at another pace are gaps to it."""
+JUDGED_ROWS = 12
+"""More than a detector takes to suspect what is wrong."""
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +138,41 @@ def test_a_server_that_is_killed_in_the_middle_of_a_heal_finishes_it_once(shop: 
     assert shop.qemu("firewall") == started, "the machine was started once"
 
 
+def test_a_port_taken_off_the_switch_is_told_and_put_back(shop: Shop) -> None:
+    shop.calm()
+    shop.set(**SETTINGS, drift="repair", drift_s=1.0)
+    web, began_s = shop.qemu("web"), time.time()
+    shop.site.lab.run("ovs-vsctl", "del-port", shop.web_device)
+    shop.until("it is repaired", lambda: [op for op in shop.operations(began_s) if op["state"] == "COMPLETED"], 240)
+    shop.until("traffic is back", shop.flows, 120, 0.0)
+    (operation,) = shop.operations(began_s)
+    assert (operation["operation"], operation["is_automatic"]) == ("REPAIR", True)
+    assert shop.qemu("web") == web, "the machine ran on"
+    (alarm,) = shop.alarms(began_s)
+    assert (alarm["probable_cause"], alarm["is_root_cause"]) == ("node-degraded", True), "one fault is one alarm"
+    assert alarm["fault_details"][0] == f"not plugged into the switch: {shop.web_device}"
+    shop.set(**SETTINGS)
+
+
+def test_a_file_system_that_is_full_is_told_by_its_name_until_there_is_room(shop: Shop) -> None:
+    began_s = time.time()
+
+    def told(*, all: bool = True) -> list[dict[str, Any]]:
+        return [alarm for alarm in shop.alarms(began_s, all=all) if alarm["probable_cause"] == "disk-full"]
+
+    # The machines' image knows no file system of a disk that can be written. To df, and so to Manor, this is one.
+    shop.inside("web", "mkdir -p /run/small && mount -t tmpfs -o size=1m /dev/small /run/small")
+    shop.inside("web", "! dd if=/dev/zero of=/run/small/log bs=4k 2>/dev/null")
+    (alarm,) = shop.until("it is told", told, 120)
+    assert alarm["resource_key"].endswith("/vnf/web/web-0")
+    assert alarm["fault_details"][0].startswith("/run/small in it is full")
+    shop.until("a person is asked", lambda: "It was handed to a person" in shop.explained(alarm), 60)
+    shop.inside("web", "rm /run/small/log")
+    shop.until("it clears", lambda: not told(all=False), 120)
+    shop.inside("web", "umount /run/small")
+    assert shop.operations(began_s) == [], "a restart empties no disk"
+
+
 def test_a_source_of_kpis_that_dies_is_told_and_nothing_is_healed(shop: Shop, learning: int) -> None:
     """The agent in a machine that works falls silent, while a detector learns: nobody can look inside, that is all."""
     began_s = time.time()
@@ -190,21 +227,20 @@ def test_a_sick_firewall_is_suspected_by_what_was_learned_confirmed_and_healed(s
     assert len(shop.heals(asked_s)) == 1, "once"
 
 
-@pytest.mark.long
 def test_a_flash_crowd_scales_out_and_heals_nothing(shop: Shop, learned: None) -> None:
     shop.calm()
     began_s = time.time()
 
     def scaled() -> list[dict[str, Any]]:
         shop.visit(2, pages=30, kept="/run/crowd")  # as many as it takes this machine to make a crowd
-        time.sleep(3.0)
         return [op for op in shop.operations(began_s) if op["operation"] == "SCALE"]
 
-    (operation,) = shop.until("there is a crowd, and it scales out", scaled, 300)
+    (operation,) = shop.until("there is a crowd, and it scales out", scaled, 300, 2.0)
     assert operation["is_automatic"]
     ended = shop.until("it has grown", lambda: shop.ended(operation["id"]), 240)
     assert ended["state"] == "COMPLETED"
-    time.sleep(10.0)  # for whatever would come of it
+    grown = shop.measured()
+    shop.until("the crowd is judged since", lambda: shop.measured() - grown >= JUDGED_ROWS, 240)
     shop.leave("/run/crowd")
     assert [op["operation"] for op in shop.operations(began_s)] == ["SCALE"], "nothing is healed"
     for alarm in shop.alarms(began_s):
