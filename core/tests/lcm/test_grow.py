@@ -121,6 +121,40 @@ def test_a_link_is_made_used_and_deleted(site: Site) -> None:
         update(site, UpdateType.DELETE_NS_VIRTUAL_LINK, virtualLinkId="dmz")
 
 
+PATH = {
+    "id": "g/p",
+    "positions": [
+        {"id": name, "elements": [{"id": name, "cps": [{"constituent": vnf, "cpd": cpd} for cpd in cpds]}]}
+        for name, vnf, cpds in (("a", "client", ["eth"]), ("b", "firewall", ["in", "out"]), ("c", "web", ["eth"]))
+    ],
+}
+
+
+def test_a_path_of_nonsense_is_refused_by_its_name(site: Site) -> None:
+    for rule, precedence, said in (
+        ({"source_ip_address_prefix": "banana"}, 1, "'banana' is no IP prefix"),
+        ({"ether_source_address": "zz"}, 1, "'zz' is no MAC address"),
+        ({"ether_type": "ipv9"}, 1, "'ipv9' is neither ipv4 nor ipv6"),
+        ({"protocol": "t c p"}, 1, "'t c p' is no protocol"),
+        ({"vlan_tag": [99999]}, 1, "a vlan_tag is not from 0 to 4094"),
+        ({"extended_criteria": [[0, 9, "zz"]]}, 1, "is no extended criterion"),
+        ({"protocol": "tcp"}, 1000, "precedence: 1000 is not from 0 to 999"),
+    ):
+        graph = {"id": "g", "nfpds": [{**PATH, "precedence": precedence, "rules": [rule]}]}
+        with pytest.raises(UsageError, match=f"^forwarding graph g: path g/p: .*{said}"):
+            update_ns(site.rt, "demo", "ADD_VNFFG", {"vnffgd": graph})
+
+
+def test_a_link_of_nonsense_is_refused_before_anything_is_on_it(site: Site) -> None:
+    for data, said in (
+        ({"cidr": "banana"}, "virtual link dmz: cidr: 'banana' is no address range"),
+        ({"cidr": "10.0.0.0/24", "gateway": "x"}, "gateway: 'x' is no address"),
+        ({"mtu": 99999999}, "mtu: 99999999 is not from 68 to 65535"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            update_ns(site.rt, "demo", "CREATE_NS_VIRTUAL_LINK", {"virtualLinkId": "dmz", **data})
+
+
 def test_access_points_come_and_go(site: Site) -> None:
     update(site, UpdateType.ADD_SAP, sapdId="wan", virtualLinkId="lan")
     assert standing(site.rt, "demo").wishes.amendment["sapds"][0]["virtual_link"] == "lan"

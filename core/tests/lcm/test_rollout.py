@@ -149,6 +149,7 @@ def test_a_vnf_moves_to_another_host_and_its_addresses_with_it(site: Site) -> No
     (after,) = site.node("client/main-0.1").ports
     assert (site.node("client/main-0.1").host, after.addresses, after.mac) == (other, before.addresses, before.mac)
     assert move(site.rt, "demo", "client", f"lab/{other}").is_idle
+    assert move(site.rt, "demo", "client", "lab/").is_idle, "it is in that VIM"
     site.done(scale_ns(site.rt, "demo", vnfs={"firewall": "2"}))
     assert site.node("client/main-0.1").host == other, "and it stays there"
     with pytest.raises(UsageError, match="there is no VIM moon"):

@@ -94,7 +94,9 @@ def _number(kind: type[int] | type[float], least: float | None, most: float | No
         except ValueError:
             raise ValueError(f"'{value}' is not a {'whole ' if kind is int else ''}number") from None
         if (least is not None and number < least) or (most is not None and number > most):
-            raise ValueError(f"{number} is not between {least} and {most}")
+            bounds = [f"{least} or more"] if least is not None else []
+            bounds += [f"{most} or less"] if most is not None else []
+            raise ValueError(f"{number} is not {' and '.join(bounds)}")
         return number
 
     return convert

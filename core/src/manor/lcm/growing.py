@@ -17,6 +17,7 @@ from manor.lcm.runtime import Runtime
 from manor.lcm.wishes import Standing, Wishes, described, request, standing
 from manor.model.instance import PackageKind
 from manor.model.nsd import Nsd, NsProfile, VirtualLinkConnectivity, VnfProfile
+from manor.model.soundness import faults
 from manor.nfvo.amend import (
     Amendment,
     amended,
@@ -218,6 +219,8 @@ def amend(rt: Runtime, ns: str, elements: Mapping[str, Any], update_type: str) -
         for element in getattr(given, kind):
             if not element.id:
                 raise UsageError(f"{kind}: an element without an id")
+            for why in faults(element):
+                raise UsageError(f"{what} {element.id}: {why}", hint="correct it; nothing was done")
             if update_type == "UPDATE_VNFFG":
                 must_be_known(element.id, known, whose=now.ns.name, what=what)
             elif element.id in known and kind != "sapds":  # a SAP of the NSD is attached so

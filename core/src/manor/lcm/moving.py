@@ -25,6 +25,7 @@ def move(rt: Runtime, ns: str, vnf: str, place: str, *, discard_data: bool = Fal
     that came from an image are made anew from it. Raises UsageError for a VIM that there is not, PlanRefused where a
     blank disk would lose its data, or where there is no room.
     """
+    place = place.removesuffix("/")
     if place.partition("/")[0] not in (known := registered(rt, EndpointKind.VIM)):
         raise UsageError(f"there is no VIM {place.partition('/')[0]}", hint=f"registered: {', '.join(known)}")
     now = standing(rt, ns)

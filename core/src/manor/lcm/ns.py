@@ -175,9 +175,10 @@ def propose(
         )
     wanted = _FROM.get(operation)
     if wanted is not None and ns.state is not wanted:
-        raise UsageError(
-            f"service {ns.name} is {ns.state}: it cannot {operation.lower()}", hint=f"manor ns show {ns.name}"
+        why = (
+            "it runs already" if operation is OperationKind.INSTANTIATE else f"there is nothing to {operation.lower()}"
         )
+        raise UsageError(f"service {ns.name} is {ns.state}: {why}", hint=f"manor ns show {ns.name}")
     previous = merged(stored, left)
     were = vnfs
     target: DesiredState | None = None
