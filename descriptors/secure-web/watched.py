@@ -20,7 +20,7 @@ from typing import Any
 
 from demo import HOME, MANOR, NS, Demo, host
 
-__all__ = ["LOG", "PATIENCE_S", "Watched", "firewall_pid"]
+__all__ = ["LOG", "PATIENCE_S", "Watched", "firewall_pid", "is_gone"]
 
 LOG = HOME / "serve.log"
 PATIENCE_S = 600.0
@@ -173,3 +173,12 @@ def firewall_pid() -> int:
             with contextlib.suppress(OSError, ValueError):  # it ends just now
                 return int(Path(f"/run/libvirt/qemu/{name}.pid").read_text())
     return 0
+
+
+def is_gone(pid: int) -> bool:
+    """Whether there is no such process any more, not even a dead one that its parent has not buried yet."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
