@@ -1,5 +1,7 @@
 """A host that was rebooted: one event with one root, however many services stood on it, and all of them are healed."""
 
+import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +19,7 @@ from manor.model.alarm import AckState, AlarmRecord, Outcome
 from manor.model.desired import DesiredResource, DesiredState
 from manor.model.instance import NsLcmOpOcc, OperationState
 from manor.store import reading
+from manor.store.history import History
 
 Make = Callable[..., Site]
 HOST = "vim:lab/h1"
@@ -153,6 +156,28 @@ def test_all_services_of_a_rebooted_host_are_healed_as_one_event_and_the_next_re
     held = [site.rulings(alarm)[-1] for alarm in followers(root, site.alarms())]
     assert [ruling.outcome for ruling in held] == [Outcome.HELD] * 2
     assert all("vim:lab had 1 heals within the hour" in ruling.reason for ruling in held)
+
+
+@pytest.mark.slow
+def test_a_picture_of_a_machine_shows_when_its_host_was_emptied_and_nothing_was_measured(
+    make_site: Make, manor: Callable[..., Any]
+) -> None:
+    site = make_site(static_mode="shadow")
+    web = site.node("web")
+    site.clock.advance(time.time() - site.clock() - 300)
+    began_s = site.clock()
+    reboot(site)
+    site.rounds(20, step_s=5)
+    (alarm,) = site.alarms()
+    labels = {"service": "demo", "vnf": "web"}
+    measured = [began_s + 5 * n for n in range(-20, 50) if not 0 <= n < 20]
+    history = History.open(site.rt.home / "history.db")
+    history.add((web, "vnfc", labels, time_s, {"v_sessions": 20.0}) for time_s in measured)
+    history.close()
+    plotted = manor(site, "--json", "kpi", "plot", "demo/web")
+    assert [one["id"] for one in plotted["alarms"]] == [alarm.id]
+    assert re.search("[⣀⡀][⠀ ]{9,}[⣀⢀]", plotted["drawing"]), "nothing is drawn where nothing was measured"
+    assert re.search("▁ {9,}▁", manor(site, "kpi", "show", "demo/web"))
 
 
 @pytest.mark.slow

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from manor.cli.charts import Panel, Shade, save, spoken, terminal
-from manor.cli.measured import blamed
+from manor.cli.measured import blamed, with_gaps
 from manor.errors import UsageError
 from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType, PerceivedSeverity
+from manor.model.kpi import HistoryRow
 
 T0 = 1_700_000_000.0
 TIMES = [T0 + 5 * n for n in range(200)]
@@ -102,3 +103,17 @@ def test_what_the_newest_alarm_blames_most_comes_first() -> None:
 )
 def test_units_are_as_people_write_them(ucum: str, people: str) -> None:
     assert spoken(ucum) == people
+
+
+def test_a_time_without_any_row_is_a_gap_and_another_period_is_none() -> None:
+    """A machine that is off has no row at all; rows of long ago are kept for each minute."""
+    minutes = [T0 + 60 * n for n in range(10)]
+    before = [minutes[-1] + 60 + 5 * n + n % 2 for n in range(20)]
+    after = [before[-1] + 100 + 5 * n for n in range(20)]
+    rows = with_gaps([HistoryRow(time_s=time_s, values={"cpu": 1.0}) for time_s in (*minutes, *before, *after)])
+    assert [row.time_s for row in rows] == sorted(row.time_s for row in rows)
+    empty = [row.time_s for row in rows if not row.values]
+    assert (min(empty) > before[-1], max(empty) < after[0]) == (True, True)
+    assert 15 <= len(empty) <= 20
+    assert list(with_gaps([])) == []
+    assert [row.time_s for row in with_gaps([HistoryRow(time_s=T0, values={})])] == [T0]

@@ -15,14 +15,17 @@ from manor.assure.sight import Service
 from manor.assure.symptoms import EMPTIED, OFF, Findings, Rank, Symptom
 from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType
 
-__all__ = ["followers", "with_emptied"]
+__all__ = ["followers", "is_of_all", "with_emptied"]
+
+
+def is_of_all(alarm: AlarmRecord) -> bool:
+    """Whether it is about an emptied host, and each service on it has an alarm of its own."""
+    return alarm.probable_cause == EMPTIED and not alarm.ns_id
 
 
 def followers(alarm: AlarmRecord, alarms: Sequence[AlarmRecord]) -> tuple[AlarmRecord, ...]:
     """Those of the alarms that an emptied host is the root of, each of which is acted on; none for another alarm."""
-    if alarm.ns_id or alarm.probable_cause != EMPTIED:
-        return ()
-    return tuple(one for one in alarms if alarm.id in one.correlated_alarm_ids)
+    return tuple(one for one in alarms if is_of_all(alarm) and alarm.id in one.correlated_alarm_ids)
 
 
 def with_emptied(findings: Findings, services: Sequence[Service], active: Sequence[AlarmRecord]) -> Findings:

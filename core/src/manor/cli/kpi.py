@@ -16,7 +16,7 @@ import typer
 
 from manor.cli.find import complete_ns, complete_vnf, find_ns
 from manor.cli.markers import when
-from manor.cli.measured import Kept, blamed, courses, draw, pictured, resource_of
+from manor.cli.measured import Kept, blamed, courses, draw, pictured, resource_of, stood_on, with_gaps
 from manor.cli.names import resolve
 from manor.cli.session import Session, new_app, session
 from manor.errors import UsageError
@@ -111,13 +111,13 @@ def show(ctx: typer.Context, subject: Subject, since: Since = "1h") -> None:
     kept = Kept(s)
     series = _find(kept, subject)
     rows = kept.read(series, _since_s(since))
-    known = courses(rows)
+    known, drawn = courses(rows), courses(with_gaps(rows))
     table = []
     for kpi, course in known.items():
         values = [value for value in course if value is not None]
         peak = max(row.peaks.get(kpi, row.values[kpi]) for row in rows if kpi in row.values)
         last = f"{course[-1]:.4g}" if course[-1] is not None else "missing"
-        table.append((kpi, spoken(unit_of(kpi)), last, f"{min(values):.4g}", f"{peak:.4g}", sparkline(course)))
+        table.append((kpi, spoken(unit_of(kpi)), last, f"{min(values):.4g}", f"{peak:.4g}", sparkline(drawn[kpi])))
     s.out.result(
         {
             "subject": series,
@@ -178,7 +178,7 @@ def plot(
     accused = blamed(known, alarms)
     moving = sorted(known, key=lambda name: (len({v for v in known[name] if v is not None}) < 2, name))
     chosen = list(dict.fromkeys(kpi or (*accused, *moving)))[:most]
-    panels, shades = pictured(rows, chosen, alarms)
+    panels, shades = pictured(with_gaps(rows), chosen, alarms)
     value = {
         "subject": series,
         "resource_key": key,
@@ -195,14 +195,15 @@ def plot(
 
 
 def _alarms(s: Session, key: str, since_s: float) -> list[AlarmRecord]:
-    """Alarms about the resource that were active in the span, the newest first."""
+    """Alarms about the resource, or what it stands on, that were active in the span, the newest first."""
+    from manor.assure.emptied import is_of_all
     from manor.store import alarms
 
+    keys = stood_on(s, key)
     with s.runtime.store.read() as tx:
         found = alarms.listing(tx, cleared=True, limit=10_000)
-    return [
-        alarm for alarm in found if alarm.resource_key == key and (alarm.alarm_cleared_time_s or time.time()) >= since_s
-    ]
+    mine = (alarm for alarm in found if alarm.resource_key in keys and not is_of_all(alarm))
+    return [alarm for alarm in mine if alarm.is_active or alarm.alarm_cleared_time_s >= since_s]
 
 
 @app.command()

@@ -5,6 +5,7 @@ The history is Manor's own or a Prometheus server's, as ``assurance.yaml`` says;
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from manor.model.kpi import HistoryRow, Series
     from manor.telemetry.kpis import Subject
 
-__all__ = ["Kept", "alarm_drawn", "blamed", "courses", "draw", "pictured", "resource_of"]
+__all__ = ["Kept", "alarm_drawn", "blamed", "courses", "draw", "pictured", "resource_of", "stood_on", "with_gaps"]
 
 _WIDTH, _LEAST_WIDTH = 100, 40
 _BEFORE_S = 600.0
 """Least time before an alarm that is drawn with it."""
 _AFTER_S = 60.0
+_GAP = 3.5
+"""Steps between two rows from which on the ones between are missing."""
 _BLAMED = 2
 """KPIs that an alarm is drawn with."""
 
@@ -57,6 +60,25 @@ class Kept:
         return read(self._path, series.key, since_s=since_s)
 
 
+def with_gaps(rows: Sequence[HistoryRow]) -> list[HistoryRow]:
+    """The rows, with empty ones where none was written for long, as of a machine that was off.
+
+    Long is that which both steps beside it are not: older rows are further apart.
+    """
+    from manor.model.kpi import HistoryRow
+
+    steps = [after.time_s - row.time_s for row, after in itertools.pairwise(rows)]
+    found: list[HistoryRow] = []
+    for place, row in enumerate(rows):
+        found.append(row)
+        beside = (*steps[max(0, place - 1) : place], *steps[place + 1 : place + 2])
+        usual_s = max(beside, default=0.0)
+        if place < len(steps) and 0.0 < _GAP * usual_s < steps[place]:
+            missed = int(steps[place] / usual_s)
+            found += [HistoryRow(time_s=row.time_s + usual_s * (n + 0.5), values={}) for n in range(missed)]
+    return found
+
+
 def courses(rows: Sequence[HistoryRow]) -> dict[str, list[float | None]]:
     """Each KPI over these times; None where it was not measured."""
     names = sorted({name for row in rows for name in row.values})
@@ -68,6 +90,19 @@ def resource_of(s: Session, series: Series) -> str:
     if series.key != series.name:
         return series.key
     return next((one.key for one in _subjects(s) if _is_named(series, one)), series.key)
+
+
+def stood_on(s: Session, key: str) -> frozenset[str]:
+    """Keys whose alarms say what befell a resource: its own, and those of the host that a machine is on."""
+    from manor.assure.looking import Services
+
+    found = (
+        {service.place(endpoint, node.host), f"{endpoint}/{node.host}"}
+        for service in Services(s.runtime).read()
+        for endpoint, node in service.nodes()
+        if node.key == key
+    )
+    return frozenset({key}).union(*found)
 
 
 def _series_of(s: Session, kept: Kept, key: str) -> Series | None:
@@ -146,4 +181,4 @@ def alarm_drawn(s: Session, alarm: AlarmRecord) -> str:
     chosen = blamed(courses(rows), [alarm])[:_BLAMED]
     if series is None or not chosen:
         return ""
-    return draw(s, series.name, *pictured(rows, chosen, [alarm]))
+    return draw(s, series.name, *pictured(with_gaps(rows), chosen, [alarm]))
