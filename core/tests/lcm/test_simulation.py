@@ -1,4 +1,4 @@
-"""Random histories end well: a few each time, some in the whole suite, thousands in the long runs.
+"""Random histories end well: some in the whole suite, thousands in the long runs.
 
 Always the same ones, each run in a process of its own: hypothesis draws also from the constants of whatever modules
 are loaded, which beside other tests are others each time.
@@ -18,10 +18,6 @@ def live(histories: int) -> None:
     lived = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert lived.returncode == 0, lived.stdout + lived.stderr
     assert "ended well" in lived.stdout
-
-
-def test_a_few_histories() -> None:
-    live(4)
 
 
 @pytest.mark.slow
