@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import time
 from collections.abc import Mapping
@@ -299,5 +298,3 @@ def _forget(rt: Runtime, kind: EndpointKind, name: str) -> None:
         endpoints.remove(tx, kind, name)
     for directory in (environment.state_dir, environment.runtime_dir):
         shutil.rmtree(directory, ignore_errors=True)
-    with contextlib.suppress(OSError):  # other endpoints' directories may be there, and stay
-        rt.runtime_dir.rmdir()

@@ -6,7 +6,6 @@ opened and a driver connected at first use.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from manor.api import CallContext, DriverEnvironment, OperationEvent, Script, Sdn, Vim, Vnfm, VnfView
 from manor.errors import NotFound, StoreError
+from manor.lcm.rundir import RunDir
 from manor.model.instance import Endpoint, EndpointKind
 from manor.plugin import Plugins
 
@@ -30,9 +30,6 @@ __all__ = ["FRESH_S", "Runtime", "endpoint_id", "open_runtime"]
 FRESH_S = 1.0
 """How long a registration is taken to be as it was: another process may forget the endpoint, or register it anew."""
 
-_LONGEST_SOCKET_DIR = 70
-"""A Unix socket's path may have 107 characters; a driver needs some of them for a name."""
-
 
 def endpoint_id(kind: EndpointKind, name: str) -> str:
     """How steps name an endpoint, as ``vim:lab``."""
@@ -44,6 +41,7 @@ class Runtime:
 
     def __init__(self, *, home: Path, db: str = "", plugins: Plugins | None = None) -> None:
         self.home = home
+        self._run = RunDir(home)
         self._url = db or str(home / "manor.db")
         self._plugins = plugins
         self._store: Database | None = None
@@ -134,20 +132,16 @@ class Runtime:
         """Directories of one endpoint's own, made where they are missing (0700)."""
         part = f"{kind}-{name}"
         state = self.home / "endpoints" / part
-        runtime = self.runtime_dir / part
-        for directory in (self.home, state.parent, state, self.runtime_dir, runtime):
+        owner = self.owner
+        for directory in (self.home, state.parent, state):
             # One by one: mkdir's mode is for the last of a path only.
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return DriverEnvironment(name=name, owner=self.owner, state_dir=state, runtime_dir=runtime)
+        return DriverEnvironment(name=name, owner=owner, state_dir=state, runtime_dir=self._run.make(part))
 
     @property
     def runtime_dir(self) -> Path:
         """Where sockets go: below the home, or below /run where the home's path is too long for a socket's."""
-        inside = self.home.absolute() / "run"
-        if len(str(inside)) <= _LONGEST_SOCKET_DIR:
-            return inside
-        digest = hashlib.sha256(str(inside).encode()).hexdigest()[:12]
-        return Path("/run/manor") / digest
+        return self._run.path
 
     def vim(self, name: str) -> Vim:
         """The guarded connection to a registered VIM. Raises UsageError where none has this name."""
@@ -239,6 +233,7 @@ class Runtime:
             self._plugins.close()
         if store is not None:
             store.close()
+        self._run.leave()
 
     def __enter__(self) -> Runtime:
         return self

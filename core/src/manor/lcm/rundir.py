@@ -1,0 +1,66 @@
+"""Where an installation's sockets are: a directory that is there while somebody uses it, and no longer.
+
+It is in the home, or below /run where the home's path is too long for a socket's; there nobody would look for it after
+the home is gone. Every process that uses it holds a shared lock on it, and the last one takes away what is empty.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import threading
+from pathlib import Path
+
+__all__ = ["RunDir"]
+
+_AWAY = Path("/run/manor")
+_LONGEST = 70
+"""A Unix socket's path may have 107 characters; a driver needs some of them for a name."""
+
+
+class RunDir:
+    """One process's hold on the directory of a home. Threads may share it."""
+
+    def __init__(self, home: Path) -> None:
+        inside = home.absolute() / "run"
+        away = _AWAY / hashlib.sha256(str(inside).encode()).hexdigest()[:12]
+        self.path = inside if len(str(inside)) <= _LONGEST else away
+        self._lock = threading.Lock()
+        self._held: int | None = None
+
+    def make(self, part: str) -> Path:
+        """A directory in it (0700), there until :meth:`leave` at least."""
+        with self._lock:
+            if self._held is None:
+                self._held = self._enter()
+        made = self.path / part
+        made.mkdir(exist_ok=True, mode=0o700)
+        return made
+
+    def _enter(self) -> int:
+        while True:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with contextlib.ExitStack() as kept, contextlib.suppress(FileNotFoundError):
+                held = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                kept.callback(os.close, held)
+                fcntl.flock(held, fcntl.LOCK_SH)
+                if os.path.samestat(os.fstat(held), self.path.stat()):
+                    kept.pop_all()
+                    return held
+            # Another one has just taken it away: once more.
+
+    def leave(self) -> None:
+        """Let go of it. Where nobody else holds it, what is empty goes; where an agent has its socket it stays."""
+        with self._lock:
+            held, self._held = self._held, None
+        if held is None:
+            return
+        with contextlib.suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for part in list(self.path.iterdir()):
+                with contextlib.suppress(OSError):
+                    part.rmdir()
+            self.path.rmdir()
+        os.close(held)
