@@ -20,7 +20,7 @@ from manor.errors import DriverError, PluginError
 from manor.model.instance import Endpoint, EndpointKind
 
 if TYPE_CHECKING:
-    from manor.api import Capabilities, Topology
+    from manor.api import Capabilities, Host, Topology
 
 __all__ = ["endpoint_app", "find_endpoint", "registered"]
 
@@ -192,15 +192,13 @@ def _show_view(s: Session, view: View) -> None:
         )
     elif hosts:
         s.out.table(
-            ("host", "zone", "accelerator", "vcpus", "used", "memory", "free", "huge pages free", "disk", "free disk",
-             "state"),
+            ("host", "zone", "accelerator", "vcpus", "used", "memory", "free", "disk", "free disk", "state"),
             [
-                (h.name, h.zone, h.accelerator, h.vcpus, h.vcpus_used, size(h.memory_bytes), size(h.memory_free_bytes),
-                 ", ".join(f"{size(free)} of {size(page)}" for page, free in sorted(h.hugepages_free_bytes.items())),
+                (h.name, h.zone, h.accelerator, h.vcpus, h.vcpus_used, size(h.memory_bytes), _free(h),
                  size(h.storage_bytes), size(h.storage_free_bytes), "ok" if h.reachable and not h.reason else h.reason)
                 for h in hosts
             ],
-            right=("vcpus", "used", "memory", "free", "huge pages free", "disk", "free disk"),
+            right=("vcpus", "used", "memory", "free", "disk", "free disk"),
         )  # fmt: skip
     if view.topology:
         s.out.table(
@@ -209,6 +207,12 @@ def _show_view(s: Session, view: View) -> None:
             right=("ports",),
             empty="it knows no switch yet",
         )
+
+
+def _free(host: Host) -> str:
+    """Memory that is free: of ordinary pages, and of huge ones by their size."""
+    pages = sorted(host.hugepages_free_bytes.items())
+    return " + ".join([size(host.memory_free_bytes), *(f"{size(free)} in {size(page)} pages" for page, free in pages)])
 
 
 def _show_support(s: Session, view: View) -> None:
