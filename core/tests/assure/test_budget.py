@@ -111,6 +111,22 @@ def test_what_is_elsewhere_or_long_ago_or_one_operation_does_not_count_twice(
     assert decide(situation(*heals, **settings), RESTART).outcome is Outcome.STARTED
 
 
+def test_heals_of_one_root_are_one_event_for_site_and_installation_alone() -> None:
+    one, other = (
+        replace(heal("ffffffff/vnf/x/m-0", ns_id="ffffffff"), alarm_id=f"a{n}", operation_id=f"op{n}") for n in "12"
+    )
+    mine = {"now": "root", "a1": "root", "a2": "root"}
+    for bound in ("heals_per_site_hour", "heals_per_hour"):
+        held = situation(one, other, **{bound: 2})
+        assert decide(held, RESTART).outcome is Outcome.HELD
+        assert decide(replace(held, roots=mine), RESTART).outcome is Outcome.STARTED
+        assert decide(replace(held, roots={**mine, "now": "later"}), RESTART).outcome is Outcome.STARTED, "one of two"
+        full = replace(held, roots={**mine, "a2": "before", "now": "later"})
+        assert decide(full, RESTART).outcome is Outcome.HELD, "another reboot is another event"
+    again = replace(situation(replace(heal(KEYS[5]), alarm_id="a1"), heals_per_service_hour=1), roots=mine)
+    assert decide(again, RESTART).outcome is Outcome.HELD, "of one service each counts"
+
+
 def test_no_more_than_a_part_of_a_group_is_taken_down_at_once() -> None:
     sick = replace(RESTART, targets=(KEYS[1],))
     held = decide(situation(out=(KEYS[0], KEYS[2])), sick)
@@ -168,6 +184,8 @@ def test_what_is_held_for_long_is_handed_to_a_person() -> None:
     assert told.outcome is Outcome.ESCALATED
     assert "held for more than 600 s: 1 of 2 machines" in told.reason
     assert "manor heal approve now" in told.reason
+    of_a_host = replace(since, held_since_s=NOW_S - 600, roots={"now": "root"})
+    assert "manor heal approve root" in decide(of_a_host, RESTART).reason, "one word for all of its services"
     locked = pair(KEYS[1], services={"shop": {"locked": True}})
     assert decide(replace(locked, held_since_s=1.0), RESTART).outcome is Outcome.HELD, "that is a person's own word"
     assert decide(replace(pair(), held_since_s=1.0), RESTART).outcome is Outcome.STARTED, "there is room by now"

@@ -95,6 +95,23 @@ def test_a_restart_did_not_last_only_where_the_same_came_back():
     assert decide(alarm(), each).action is HealAction.ESCALATE, "a machine that fails in every way is a person's"
 
 
+def test_machines_of_a_host_that_is_rebooted_again_keep_their_disks():
+    """That they were off together says nothing against them."""
+
+    def before(*helped: bool) -> HealAction:
+        history = [
+            dataclasses.replace(heal(600 * (number + 1), succeeded=helped[-number - 1]), probable_cause="host-emptied")
+            for number in range(len(helped))
+        ]
+        return decide(alarm(probable_cause="host-emptied"), history).action
+
+    assert before() is HealAction.RESTART
+    assert before(True) is HealAction.RESTART
+    assert before(True, True) is HealAction.RESTART
+    assert before(False) is HealAction.RECREATE, "they did not come back"
+    assert before(True, True, True) is HealAction.ESCALATE, "such a host is a person's"
+
+
 def test_what_is_not_of_the_service_or_is_cleared_is_not_touched():
     assert decide(alarm(resource_key="ffffffff/vnf/x/vm-0")).action is HealAction.ESCALATE
     assert decide(alarm(perceived_severity=PerceivedSeverity.CLEARED)).action is HealAction.NONE

@@ -123,7 +123,8 @@ def decide(situation: Situation, decision: HealDecision, *, aspect: str = "") ->
         held = _blast(situation, targets)
     held = held or _watched(situation, action)
     if held and situation.held_since_s and situation.now_s - situation.held_since_s >= settings.held_s:
-        told = f"held for more than {settings.held_s:g} s: {held}; do it yourself: manor heal approve {alarm.id}"
+        yours = f"manor heal approve {situation.roots.get(alarm.id, alarm.id)}"
+        told = f"held for more than {settings.held_s:g} s: {held}; do it yourself: {yours}"
         return verdict(Outcome.ESCALATED, f"{reason}; {told}")
     if held:
         return verdict(Outcome.HELD, f"{reason}; held: {held}")

@@ -14,6 +14,8 @@ from manor_assurance.config import CautiousConfig
 __all__ = ["CautiousPolicy"]
 
 _ACTS = (HealAction.RESTART, HealAction.RECREATE)
+_OF_THE_HOST = "host-emptied"
+"""All of them off at once, as after a reboot: no fault of what is on their disks."""
 
 
 class CautiousPolicy:
@@ -53,7 +55,7 @@ class CautiousPolicy:
             reason = f"{why}; recreating it failed: a person has to look"
             return HealDecision(action=HealAction.ESCALATE, targets=(key,), reason=reason)
         before = [heal for heal in recent if heal.probable_cause in ("", alarm.probable_cause)]
-        if before:
+        if before and not (alarm.probable_cause == _OF_THE_HOST and before[-1].succeeded):
             reason = f"{why}; a {before[-1].action} did not last"
             return HealDecision(action=HealAction.RECREATE, targets=(key,), reason=reason)
         return HealDecision(action=HealAction.RESTART, targets=(key,), reason=why)
