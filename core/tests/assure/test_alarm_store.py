@@ -92,6 +92,17 @@ def test_decisions_are_history_until_they_are_pruned(database: Database) -> None
         assert alarms.rulings(tx, "aa11") == ()
 
 
+def test_what_a_healed_alarm_follows_from_is_known_after_it_has_cleared(database: Database) -> None:
+    part = replace(ALARM, is_root_cause=False, correlated_alarm_ids=("root",), alarm_cleared_time_s=110.0)
+    with database.begin() as tx:
+        for name, heal in (("aa11", "op1"), ("bb22", ""), ("cc33", "op3")):
+            alarms.add(tx, replace(part if name != "cc33" else ALARM, id=name, resource_key=name))
+            alarms.add_ruling(tx, replace(RULING, id=f"r-{name}", alarm_id=name, operation_id=heal))
+    with database.read() as tx:
+        assert alarms.roots(tx, since_s=0.0) == {"aa11": "root"}, "of those that were healed and are no roots"
+        assert alarms.roots(tx, since_s=102.0) == {}
+
+
 def test_one_process_leads_until_it_falls_silent(database: Database) -> None:
     with database.begin() as tx:
         assert leases.lead(tx, "assurance", "one", 100.0, 15.0)
