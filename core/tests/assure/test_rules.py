@@ -94,3 +94,22 @@ def test_what_a_rule_proposes_in_ask_mode_is_done_when_approved(two_webs: None, 
     ruling = approve(site.rt, alarm.id)
     assert work.follow(site.rt, ruling.operation_id).state is OperationState.COMPLETED
     assert sum(name.startswith("web") for name in vnfs(site)) == 2
+
+
+def test_hands_off_a_vnf_is_hands_off_what_its_service_has_on_an_emptied_host(make_site: Make) -> None:
+    site = make_site(static_mode="shadow")
+    for vnf in ("client", "firewall", "monitor", "web"):
+        site.world.stop(site.node(vnf))
+    for rule, outcome in (
+        ({"vnf": "web", "cause": "*", "action": "escalate"}, Outcome.ESCALATED),
+        ({"vnf": "web", "cause": "*", "action": "scale-out"}, Outcome.SHADOW),
+        ({"vnf": "web", "cause": "*", "action": "none"}, Outcome.NOTHING),
+        ({"vnf": "web", "cause": "node-stopped", "action": "escalate"}, Outcome.SHADOW),
+        ({"cause": "host-emptied", "action": "escalate"}, Outcome.ESCALATED),
+        ({"vnf": "d*", "cause": "*", "action": "escalate"}, Outcome.SHADOW),
+    ):
+        site.settings(detector="", static_mode="shadow", rules=[rule])
+        site.rounds(1)
+        (alarm,) = site.alarms()
+        assert alarm.probable_cause == "host-emptied"
+        assert site.rulings(alarm)[-1].outcome is outcome, rule

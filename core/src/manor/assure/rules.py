@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from manor.api.assure import HealDecision
+from manor.api.assure import HealAction, HealDecision
 from manor.assure.settings import FILE, Rule
 from manor.assure.sight import Service
 from manor.model.alarm import AlarmRecord
 
 __all__ = ["aspect_of", "by_rule"]
+
+_HANDS_OFF = frozenset({HealAction.ESCALATE, HealAction.NONE})
 
 
 def by_rule(alarm: AlarmRecord, service: Service, rules: Sequence[Rule]) -> HealDecision | None:
@@ -33,9 +35,12 @@ def aspect_of(alarm: AlarmRecord, service: Service, rules: Sequence[Rule]) -> st
 
 
 def _fitting(alarm: AlarmRecord, service: Service, rules: Sequence[Rule]) -> tuple[int, Rule | None]:
-    vnf = next((dict(node.labels).get("vnf", "") for _, node in service.nodes() if node.key == alarm.resource_key), "")
+    machines = service.machines(alarm.resource_key)
+    vnfs = {dict(node.labels).get("vnf", "") for _, node in service.nodes() if node.key in machines} or {""}
     for number, rule in enumerate(rules, 1):
-        fits = fnmatchcase(service.name, rule.service) and fnmatchcase(vnf, rule.vnf)
+        # Of several machines together: what is wanted of all of them, and hands off any is hands off all.
+        of = any if rule.action in _HANDS_OFF else all
+        fits = fnmatchcase(service.name, rule.service) and of(fnmatchcase(vnf, rule.vnf) for vnf in vnfs)
         if fits and fnmatchcase(alarm.probable_cause, rule.cause):
             return number, rule
     return 0, None
