@@ -168,10 +168,11 @@ def followed_up(
     return after
 
 
-def approve(rt: Runtime, alarm_id: str, action: HealAction | None = None) -> Ruling:
+def approve(rt: Runtime, alarm_id: str, action: HealAction | None = None, *, is_one_of_many: bool = False) -> Ruling:
     """Do what was proposed for an alarm, as an operator: neither the budget nor a confirmation is asked for.
 
-    Raises UsageError where nothing was proposed and no action is given.
+    A word that is for several services at once (``is_one_of_many``) does not undo what was said of one: its lock, its
+    window. Raises UsageError there, and where nothing was proposed and no action is given.
     """
     from manor.assure.looking import Services, look
     from manor.store import alarms
@@ -195,6 +196,9 @@ def approve(rt: Runtime, alarm_id: str, action: HealAction | None = None) -> Rul
         raise UsageError(
             f"{alarm.resource_key} is no machine of a running service", hint=f"manor alarm show {alarm.id}"
         )
+    settings = read_settings(rt.home)
+    if is_one_of_many and (held := settings.hold(service.name, time.time())):
+        raise UsageError(held, hint=f"all the same: manor heal approve {alarm.id}")
     found = look(rt, {endpoint for endpoint, node in service.nodes() if node.key in targets})
     seen = {key: one for endpoint in found.observed.values() for key, one in endpoint.items()}
     reason = f"approved by an operator: {alarm.probable_cause} on {alarm.resource_key}"
@@ -203,7 +207,7 @@ def approve(rt: Runtime, alarm_id: str, action: HealAction | None = None) -> Rul
         outcome=Outcome.STARTED,
         reason=reason,
         targets=targets,
-        aspect=aspect_of(alarm, service, read_settings(rt.home).rules),
+        aspect=aspect_of(alarm, service, settings.rules),
     )
     said = Said([(alarm, verdict)], time.time())
     if not start_heal(rt, service, seen, [verdict], said.beside, is_automatic=False):

@@ -234,7 +234,7 @@ def approve(
 ) -> None:
     """Do what was proposed for an alarm; your word replaces budget and confirmation.
 
-    That of a host which was emptied stands for those of its services.
+    That of a host which was emptied stands for those of its services that are not locked or in maintenance.
     """
     from manor.api import HealAction
     from manor.assure.emptied import followers
@@ -249,11 +249,12 @@ def approve(
     begun = []
     for one in parts or (found,):
         try:
-            begun.append(begin(s.runtime, one.id, HealAction(action) if action else None))
+            wanted = HealAction(action) if action else None
+            begun.append(begin(s.runtime, one.id, wanted, is_one_of_many=bool(parts)))
         except ManorError as error:
-            if len(parts) < 2:
+            if not parts:
                 raise
-            s.out.warn(f"alarm {one.id}: {error.message}")
+            s.out.warn(f"alarm {one.id} is left out: {error.message}" + (f" ({error.hint})" if error.hint else ""))
     if no_wait:
         queued = [f"{one.operation_id} is queued: manor op watch {one.operation_id}" for one in begun]
         s.out.result(begun if parts else begun[0], lambda: s.out.line("\n".join(queued)))
