@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lxml import etree
 
 from manor.api import (
     BootSource,
@@ -319,6 +321,31 @@ def test_a_lost_port_shows_and_is_plugged_in_again(site: Site) -> None:
     assert "mtest3" in str(found.detail["reason"])
     site.ensure(spec)
     assert site.everything()[spec.key].phase is Phase.ACTIVE
+
+
+def test_what_was_taken_from_a_running_machine_itself_shows_and_is_given_back(site: Site) -> None:
+    """Its interface, as by ``virsh detach-interface --live``; and its definition, as by ``virsh undefine``."""
+    import libvirt
+
+    site.base()
+    spec = site.node("pulled", 8)
+    [made] = site.ensure(spec)
+    with contextlib.closing(libvirt.open(site.lab.uri)) as connection:
+        domain = connection.lookupByUUIDString(made.native_id)
+        root = etree.fromstring(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))
+        devices = root.find("devices")
+        devices.remove(devices.find("interface"))
+        domain.destroy()
+        connection.createXML(etree.tostring(root, encoding="unicode"))
+        assert site.everything()[spec.key].phase is Phase.DEGRADED
+        site.ensure(spec)
+        assert site.everything()[spec.key].phase is Phase.ACTIVE
+        domain.undefine()
+        found = site.everything()[spec.key]
+        assert (found.phase, "kept" in str(found.detail["reason"])) == (Phase.DEGRADED, True)
+        site.ensure(spec)
+        assert site.everything()[spec.key].phase is Phase.ACTIVE
+        assert domain.isPersistent()
 
 
 def test_the_port_of_a_machine_that_vanished_is_taken_out(site: Site) -> None:

@@ -71,7 +71,12 @@ def ensure(
             raise Conflict(f"node {spec.key}: domain {domain.name()} on host {link.name} is not ours", replace=False)
         if old.spec_hash != mark.spec_hash:
             _refuse_change(link, spec, changed_fields(old, mark), is_active=bool(domain.isActive()))
+        if old.spec_hash != mark.spec_hash or not domain.isPersistent():
             domain = make.define(root)
+        if facts.is_qemu and spec.power is PowerState.STARTED and _pulled_out(domain, spec):
+            # Given another one while it runs, the guest would not know what it is for.
+            ctx.check(f"restarting node {spec.key}, which has lost an interface")
+            _destroy(domain)
         _replug(link, spec, domain, switch, ctx)
     _power(link, spec, domain, ctx)
     return observed(link, domain, mark, pool=pool)
@@ -156,6 +161,14 @@ def console_name(owner: str, key: str) -> StoredName:
     return StoredName.of(Sort.CONSOLE, owner, key, "0" * 16)
 
 
+def _pulled_out(domain: Any, spec: NodeSpec) -> bool:
+    """Whether a running machine is without an interface that its definition has."""
+    if not domain.isActive():
+        return False
+    there = {target.get("dev") for target in parse(domain.XMLDesc(0)).findall("devices/interface/target")}
+    return any(port.device not in there for port in spec.ports)
+
+
 def _replug(link: Link, spec: NodeSpec, domain: Any, switch: Switch | None, ctx: CallContext) -> None:
     """Plug a running machine's interfaces in again where the switch has lost them."""
     if switch is None or not spec.ports or not domain.isActive():
@@ -235,6 +248,8 @@ def observed(link: Link, domain: Any, mark: Mark, *, pool: Pool, plugged: set[st
     detail: dict[str, Any] = {"name": domain.name(), "ports": [dict(port) for port in mark.ports]}
     if plugged is not None:
         phase, why = _with_ports(phase, why, mark, plugged)
+    if phase is Phase.ACTIVE and not domain.isPersistent():
+        phase, why = Phase.DEGRADED, "its definition is not kept: it would be gone once it is off"
     if why:
         detail["reason"] = why
     last = link.events.recent(domain.UUIDString())
