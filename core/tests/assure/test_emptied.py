@@ -32,6 +32,7 @@ class Host:
         self.machines = machines
         self.off: set[str] = set()
         self.changing: set[str] = set()
+        self.mute: dict[str, str] = {}
         self.active: tuple[AlarmRecord, ...] = ()
         self.memory = Memory()
         self.now_s = 1000.0
@@ -63,7 +64,7 @@ class Host:
                 for key in self.keys()
             }
             services = [self.service(name) for name in self.machines]
-            sight = Sight(time_s=self.now_s, observed={"vim:lab": observed})
+            sight = Sight(time_s=self.now_s, observed={"vim:lab": observed}, mute=self.mute)
             findings = with_emptied(find_symptoms(services, sight, AssuranceSettings()), services, self.active)
             changes = transition(self.active, findings, self.memory, self.now_s, clear_s=5.0)
             self.memory = changes.memory
@@ -93,6 +94,14 @@ def test_a_host_with_forty_services_that_was_rebooted_is_one_root_and_an_alarm_f
         for name, number in ((f"s{n:02}@lab/h1" if m == 2 else f"s{n:02}", m) for n, m in enumerate([1, 2] * 20))
     }
     assert len(host.active) == 41
+
+
+def test_that_no_kpi_comes_from_the_machines_of_an_emptied_host_is_no_other_event() -> None:
+    host = Host(one=2, two=1)
+    host.off, host.mute = set(host.keys()), {"vim:lab": "no KPI of 3 machines that run"}
+    host.rounds()
+    assert host.roots() == [HOST]
+    assert len(host.active) == 3
 
 
 def test_the_root_stays_until_the_last_of_its_services_is_well_and_takes_nothing_else_up() -> None:

@@ -274,6 +274,9 @@ def test_a_source_of_kpis_that_dies_is_told_and_heals_nothing(make_site: Make) -
     site.rounds(30, measure=True)
     assert [(a.resource_key, a.probable_cause) for a in site.alarms()] == [("vim:lab", "telemetry-silent")]
     assert site.operations() == []
+    site.world.stop(site.node("web"))
+    site.rounds(1)
+    assert len(site.operations()) == 1, "and keeps nobody from being healed"
 
 
 def test_a_detector_alone_never_acts(make_site: Make) -> None:

@@ -73,7 +73,7 @@ def _of_host(host: str, what: str, hold_s: float) -> Symptom:
         managed_object_id=host,
         resource_key=host,
         cause=EMPTIED,
-        rank=Rank.EVENT,
+        rank=Rank.ALONE,
         severity=PerceivedSeverity.CRITICAL,
         event_type=EventType.EQUIPMENT_ALARM,
         resource_type=FaultyResourceType.COMPUTE,

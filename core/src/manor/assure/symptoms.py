@@ -37,8 +37,8 @@ class Rank(IntEnum):
     THRESHOLD = 6
     LEARNED = 7
     DRIFT = 8
-    EVENT = 9
-    """What explains nothing but that which ``follows`` it."""
+    ALONE = 9
+    """What explains nothing but that which ``follows`` it: who measures nothing has killed nobody."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +127,7 @@ def _endpoints(sight: Sight, settings: AssuranceSettings) -> Iterator[Symptom]:
             managed_object_id=source,
             resource_key=source,
             cause="telemetry-silent",
-            rank=Rank.HOST,
+            rank=Rank.ALONE,
             severity=PerceivedSeverity.MINOR,
             event_type=EventType.COMMUNICATIONS_ALARM,
             resource_type=FaultyResourceType.COMPUTE,
