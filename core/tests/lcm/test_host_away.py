@@ -20,7 +20,8 @@ from manor.lcm.moving import move
 from manor.lcm.operate import operate
 from manor.lcm.scaling import scale_ns
 from manor.lcm.wishes import Wishes
-from manor.model.instance import EndpointKind, OperationState
+from manor.model.instance import EndpointKind, NsLcmOpOcc, OperationState
+from manor.model.vnfoperation import VnfLcmOpOcc, occurrences
 
 LOCATIONS = {"web": "lab/host-1", "client": "lab/host-2", "firewall": "lab/host-2", "monitor": "lab/host-2"}
 COMPLETED, PARTIALLY = OperationState.COMPLETED, OperationState.PARTIALLY_COMPLETED
@@ -47,6 +48,12 @@ def there(site: Site) -> list[tuple[str, str]]:
         for native in site.world.natives()
         if native.spec.kind == "node"
     )
+
+
+def of_vnfs(site: Site, operation: NsLcmOpOcc) -> dict[str, VnfLcmOpOcc]:
+    """What the operation was to each VNF, by its name."""
+    found = occurrences(*site.rt.operations.get(operation.id))
+    return {one.id.partition("/")[2]: one for one in found}
 
 
 def test_what_is_on_it_is_not_missing(site: Site) -> None:
@@ -99,6 +106,8 @@ def test_its_function_moves_and_what_is_left_is_swept_when_it_is_back(site: Site
     moved = site.run(proposal)
     assert moved.state is PARTIALLY, moved.error
     assert [key for key in moved.orphans if "/vnf/web/" in key and key.endswith("main-0")]
+    web = of_vnfs(site, moved)["web"]
+    assert (web.state, web.error) == ("COMPLETED", ""), "it is well, whatever is left of it there"
     assert {r.spec.host for r in site.state().resources if "/vnf/web/" in r.spec.key} == {"host-2"}  # type: ignore[union-attr]
 
     after = site.run(operate(site.rt, "demo", ["client"], PowerState.STOPPED))
@@ -129,6 +138,10 @@ def test_the_service_ends_and_names_what_it_could_not_reach(site: Site) -> None:
     ended = site.run(ns.propose(site.rt, "demo", OperationKind.TERMINATE))
     assert ended.state is PARTIALLY, ended.error
     assert [key for key in ended.orphans if key.endswith("main-0")]
+    told = of_vnfs(site, ended)
+    assert {name: one.state for name, one in told.items() if one.state != "COMPLETED"} == {"web": "FAILED"}
+    assert " host-1 (vim:lab on host-1): " in told["web"].error
+    assert told["web"].error.endswith("its host does not answer")
     assert {host for _, host in there(site)} == {"host-1"}
     assert ns.delete(site.rt, "demo") == ()
     answers(site, host_1=True)

@@ -7,7 +7,7 @@ nowhere: it is read off that operation and its own steps, and nothing can disagr
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -173,9 +173,11 @@ def _occurrence(
     own: Sequence[StepRecord],
     ports: Sequence[Mapping[str, Any]],
 ) -> VnfLcmOpOcc:
+    if what is not VnfOperation.TERMINATE:
+        own = [record for record in own if record.step.change != "leave"]  # it does without what is left
     state = _state(operation.state, own)
     changes = {**_resources(own), "affectedExtLinkPorts": ports}
-    failed = worst(own) if state in _ERRS else None
+    failed = worst(own) or (_left(own) if state is _S.FAILED else None) if state in _ERRS else None
     return VnfLcmOpOcc(
         id=f"{operation.id}/{name}",
         vnf_id=f"{operation.ns_id}/vnf/{name}",
@@ -197,6 +199,12 @@ def _state(state: OperationState, own: Iterable[StepRecord]) -> VnfOperationStat
         return VnfOperationState(state.value)
     is_done = all(record.state is StepState.DONE for record in own if not _is_left_over(record.step))
     return VnfOperationState.COMPLETED if is_done else VnfOperationState.FAILED
+
+
+def _left(own: Iterable[StepRecord]) -> StepRecord | None:
+    """What nobody could go for, as its failure."""
+    left = (record for record in own if record.step.change == "leave" and not _is_left_over(record.step))
+    return next((replace(record, error=record.step.summary) for record in left), None)
 
 
 def _vnf_of(key: str) -> str | None:
