@@ -15,7 +15,7 @@ from manor.lcm.states import Trigger
 from manor.model.instance import CancelMode, OperationState
 from manor.model.notification import NotificationType
 from manor.model.vnfoperation import VnfLcmOpOcc, occurrences
-from manor.store import operations
+from manor.store import instances, operations
 
 BEGUN = ["STARTING", "PROCESSING"]
 BACK = ["FAILED_TEMP", "ROLLING_BACK", "ROLLED_BACK"]
@@ -202,3 +202,20 @@ def test_a_queue_entry_that_is_mended_is_nothing_to_tell(stage: Stage) -> None:
     attempt = site.operation(prepared.operation_id).attempt
     assert site.rt.operations.dispatch_again(prepared.operation_id, attempt)
     assert told(site, prepared.operation_id) == {"web": BEGUN}
+
+
+@pytest.mark.parametrize("deed", ["instantiate", "scale-out", "scale-in", "modify-information"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_vnfs_of_what_an_older_release_began_come_and_go_once(stage: Stage, deed: str, fails: bool) -> None:
+    site, prepared = begin(stage, deed, *([Fault(verb="ensure", kind="node", times=0, error="Permanent")] * fails))
+    params = {name: value for name, value in site.operation(prepared.operation_id).params.items() if name != "vnfs"}
+    since = site.told_after(0)[-1].seq
+    with site.rt.store.begin() as tx:
+        operations.set_columns(tx, prepared.operation_id, params=params)
+        known = Told()
+        known.there.update(instances.vnf_ids(tx, SID))
+        known.states[prepared.operation_id] = OperationState.PROCESSING
+    site.work()
+    known.listen(site.told_after(since))
+    with site.rt.store.read() as tx:
+        assert known.there == set(instances.vnf_ids(tx, SID))

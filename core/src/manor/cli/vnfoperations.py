@@ -49,7 +49,7 @@ def operations(
     headers = ("id", "operation", "state", "started", "state since", "error")
     s.out.result(
         [one.document() for one in found],
-        lambda: s.out.table(headers, rows, empty=f"no operation has been on a VNF: manor op list {service}"),
+        lambda: s.out.table(headers, rows, empty=f"nothing is known of operations on VNFs: manor op list {service}"),
     )
 
 

@@ -243,7 +243,7 @@ def _with_vnfs(operation: NsLcmOpOcc, plan: Plan, before: Sequence[str], target:
         before=[id.rpartition("/")[2] for id in before],
         after=[vnf.name for vnf in target.vnfs],
     )
-    return replace(operation, params={**operation.params, "vnfs": vnfs}) if vnfs else operation
+    return replace(operation, params={**operation.params, "vnfs": vnfs})
 
 
 def _way(operation: NsLcmOpOcc, trigger: Trigger) -> tuple[Mode, Mapping[StepState, StepState]]:

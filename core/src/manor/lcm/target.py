@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from manor.api.plan import OperationKind
 from manor.model.desired import DesiredState, desired_to_json
 from manor.model.instance import NsLcmOpOcc, NsState, OperationState, VnfInstance
+from manor.model.notification import vnf_identifier
 from manor.model.occurrence import unmade
 from manor.store import rows
 
@@ -54,6 +55,9 @@ def commit_end(tx: Connection, operation: NsLcmOpOcc, state: OperationState) -> 
     is_whole = operation.operation in (OperationKind.INSTANTIATE, OperationKind.TERMINATE)
     if state in (OperationState.COMPLETED, OperationState.PARTIALLY_COMPLETED):
         data = operations.target(tx, operation.id)
+        if "vnfs" not in operation.params:  # an older release began it, and told of no VNF that it makes
+            new = sorted({vnf["id"] for vnf in data["vnfs"]} - set(instances.vnf_ids(tx, operation.ns_id)))
+            notifications.add(tx, (vnf_identifier(vnf, operation.ns_id, created=True) for vnf in new))
         instances.become(tx, operation.ns_id, NsState(data["ns_state"]), data["desired"], data["vnfs"])
         if data.get("parameters") is not None:
             instances.set_parameters(tx, operation.ns_id, data["parameters"])
