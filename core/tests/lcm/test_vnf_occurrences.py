@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import pytest
-from matrix import SID, Prepared, Stage, staged
+from matrix import NAME, SID, Prepared, Stage, staged
 from sim_site import Doom, SimSite
 from told import Told
 
@@ -124,6 +124,14 @@ def test_what_fails_is_rolled_back_and_its_vnfs_were_never_there(stage: Stage) -
     assert told(site, prepared.operation_id) == each([*BEGUN, *BACK])
     assert not Told(site.told_after(0)).there
     assert not any(one.resource_changes for one in kept(site, prepared.operation_id).values())
+
+
+def test_what_a_rollback_leaves_in_place_is_told(stage: Stage) -> None:
+    site, prepared = begin(stage, "repair-disk", WEB_FAILS)
+    site.work()
+    assert site.operation(prepared.operation_id).state is OperationState.ROLLED_BACK
+    assert f"{SID}/vnf/web/main-0/disk/data" in site.there(NAME)
+    assert changed(kept(site, prepared.operation_id)["web"]) == {"affectedVirtualStorages": {"ADDED"}}
 
 
 def test_each_vnf_is_told_its_own_error_first(stage: Stage) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from manor.api.plan import OperationKind, Step, Verb
+from manor.api.plan import OperationKind, Step, Undo, Verb
 from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType, PerceivedSeverity
 from manor.model.instance import NsLcmOpOcc, OperationState, StepRecord, StepState
 from manor.model.notification import alarm_changed
@@ -133,7 +133,7 @@ def test_what_became_of_a_vnfs_resources() -> None:
         done(f"{WEB}/main-1", "remove", before=labels),
         done(f"{WEB}/main-2", "adopt", spec=labels),
         done(f"{WEB}/main-3", "repair", spec=labels),
-        done(f"{WEB}/main-4", state=StepState.UNDONE),
+        done(f"{WEB}/main-4", state=StepState.UNDONE, undo=Undo.REMOVE),
         done(f"{WEB}/main-5", state=StepState.FAILED),
         done(WEB, "check", kind="vnf"),
         done(f"{SID}/vnf/other/main-0"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from manor.api.plan import OperationKind, Step, Verb
+from manor.api.plan import OperationKind, Step, Undo, Verb
 from manor.api.resources import ResourceKind
 from manor.model.failing import told, worst
 from manor.model.instance import CancelMode, NsLcmOpOcc, OperationState, StepRecord, StepState
@@ -227,7 +227,8 @@ def _is_touching(step: Step) -> bool:
 
 def _is_effective(record: StepRecord) -> bool:
     """Whether it has changed its resource, and that was not taken back."""
-    return record.step.verb in _CHANGES and record.state in _EFFECTIVE
+    stays = record.state is StepState.UNDONE and record.step.undo is Undo.NONE and not record.error
+    return record.step.verb in _CHANGES and (stays or record.state in _EFFECTIVE)
 
 
 def _changed(records: Collection[StepRecord]) -> str:
