@@ -117,26 +117,29 @@ def changes(*records: StepRecord) -> dict[str, Any]:
     return {name: [(one["id"], one["changeType"]) for one in found] for name, found in web.resource_changes.items()}
 
 
-def test_what_became_of_a_vnfs_resources() -> None:
-    def link(*numbers: int) -> dict[str, Any]:
-        return {"ports": [{"key": f"{WEB}/main-{n}/eth0", "device": f"m{n}"} for n in numbers]}
+def machine(*ports: str) -> dict[str, Any]:
+    """With its ports by number, as on ``lan``, and one inside the VNF."""
+    on = [("inner", f"{WEB}/vl/inner"), *((port, f"{SID}/vl/lan") for port in ports)]
+    found = [{"key": f"{WEB}/{port}", "network": f"{link}@kvm1", "device": f"d-{port}"} for port, link in on]
+    return {"labels": [["service", "demo"], ["vdu", "Main"]], "ports": found}
 
-    labels = {"labels": [["service", "demo"], ["vdu", "Main"]]}
+
+def test_what_became_of_a_vnfs_resources() -> None:
     records = [
-        done(f"{SID}/vl/lan", "update", kind="segment", spec=link(0, 2), before=link(0, 1)),
-        done(f"{SID}/vl/lan", "check", kind="segment", spec=link(0, 2)),
+        done(f"{SID}/vl/lan", "update", kind="segment", spec=machine("2"), before=machine("1")),
         done(f"{WEB}/vl/inner@kvm1", kind="network"),
-        done(f"{WEB}/vl/inner", kind="segment", spec=link(0)),
-        done(f"{WEB}/main-0/disk", kind="volume"),
-        done(f"{WEB}/main-0", "remove", before=labels),
-        done(f"{WEB}/main-0", "replace", spec=labels, native_id="dom-0"),
-        done(f"{WEB}/main-1", "remove", before=labels),
-        done(f"{WEB}/main-2", "adopt", spec=labels),
-        done(f"{WEB}/main-3", "repair", spec=labels),
-        done(f"{WEB}/main-4", state=StepState.UNDONE, undo=Undo.REMOVE),
-        done(f"{WEB}/main-5", state=StepState.FAILED),
+        done(f"{WEB}/vl/inner", kind="segment", spec=machine("0")),
+        done(f"{WEB}/main-0/disk/root", kind="volume"),
+        done(f"{WEB}/main-0", "remove", before=machine("0")),
+        done(f"{WEB}/main-0", "replace", spec=machine("0"), native_id="dom-0"),
+        done(f"{WEB}/main-1", "remove", before=machine("1")),
+        done(f"{WEB}/main-2", "adopt", spec=machine("2")),
+        done(f"{WEB}/main-3", "repair", spec=machine("3")),
+        done(f"{WEB}/main-4", spec=machine("4"), state=StepState.UNDONE, undo=Undo.REMOVE),
+        done(f"{WEB}/main-5", spec=machine("5"), state=StepState.FAILED),
+        done(f"{WEB}/main-6", "update", spec=machine("6", "7"), before=machine("6")),
         done(WEB, "check", kind="vnf"),
-        done(f"{SID}/vnf/other/main-0"),
+        done(f"{SID}/vnf/other/main-0", spec=machine("8")),
     ]
     assert changes(*records) == {
         "affectedVnfcs": [
@@ -144,10 +147,11 @@ def test_what_became_of_a_vnfs_resources() -> None:
             (f"{WEB}/main-1", "REMOVED"),
             (f"{WEB}/main-2", "ADDED"),
             (f"{WEB}/main-3", "MODIFIED"),
+            (f"{WEB}/main-6", "MODIFIED"),
         ],
         "affectedVirtualLinks": [(f"{WEB}/vl/inner", "ADDED")],
-        "affectedVirtualStorages": [(f"{WEB}/main-0/disk", "ADDED")],
-        "affectedExtLinkPorts": [(f"{WEB}/main-1/eth0", "REMOVED"), (f"{WEB}/main-2/eth0", "ADDED")],
+        "affectedVirtualStorages": [(f"{WEB}/main-0/disk/root", "ADDED")],
+        "affectedExtLinkPorts": [(f"{WEB}/1", "REMOVED"), (f"{WEB}/2", "ADDED"), (f"{WEB}/7", "ADDED")],
     }
     (web,) = occurrences(operation(vnfs={"web": "HEAL"}), records)
     assert web.resource_changes["affectedVnfcs"][0] == {

@@ -155,28 +155,18 @@ def occurrences(operation: NsLcmOpOcc, records: Iterable[StepRecord]) -> tuple[V
     """
     vnfs = vnfs_of(operation)
     own: dict[str, list[StepRecord]] = {name: [] for name in vnfs}
-    links: list[StepRecord] = []
     for record in records if vnfs else ():
         name = _vnf_of(record.step.key)
         if name in own:
             own[name].append(record)
-        elif name is None and record.step.kind == ResourceKind.SEGMENT and _is_effective(record):
-            links.append(record)
-    ports = _ext_link_ports(links)
-    return tuple(_occurrence(operation, name, what, own[name], ports.get(name, ())) for name, what in vnfs.items())
+    return tuple(_occurrence(operation, name, what, own[name]) for name, what in vnfs.items())
 
 
-def _occurrence(
-    operation: NsLcmOpOcc,
-    name: str,
-    what: VnfOperation,
-    own: Sequence[StepRecord],
-    ports: Sequence[Mapping[str, Any]],
-) -> VnfLcmOpOcc:
+def _occurrence(operation: NsLcmOpOcc, name: str, what: VnfOperation, own: Sequence[StepRecord]) -> VnfLcmOpOcc:
     if what is not VnfOperation.TERMINATE:
         own = [record for record in own if record.step.change != "leave"]  # it does without what is left
     state = _state(operation.state, own)
-    changes = {**_resources(own), "affectedExtLinkPorts": ports}
+    changes = {**_resources(own), "affectedExtLinkPorts": list(_ext_link_ports(own))}
     failed = worst(own) or (_left(own) if state is _S.FAILED else None) if state in _ERRS else None
     return VnfLcmOpOcc(
         id=f"{operation.id}/{name}",
@@ -270,20 +260,26 @@ def _handle(records: Sequence[StepRecord]) -> dict[str, str]:
     return {**({"vimConnectionId": name} if kind == "vim" else {}), "resourceId": native_id or step.key}
 
 
-def _ext_link_ports(links: Iterable[StepRecord]) -> dict[str, list[dict[str, Any]]]:
-    """affectedExtLinkPorts, by VNF: ports that came to the service's virtual links, or went from them."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for record in links:
-        for change, port in _port_changes(record.step):
-            if (name := _vnf_of(port["key"])) is not None:
-                one = {"id": port["key"], "changeType": change, "extCpInstanceId": port["key"]}
-                found.setdefault(name, []).append({**one, "resourceHandle": {"resourceId": port["device"]}})
-    return found
+def _ext_link_ports(own: Iterable[StepRecord]) -> Iterator[dict[str, Any]]:
+    """affectedExtLinkPorts: ports that its machines have on the service's virtual links now, and had before.
+
+    That a link does without one for a while, as of a machine that is off, changes none.
+    """
+    now: dict[tuple[str, str], str] = {}
+    before: dict[tuple[str, str], str] = {}
+    for record in own:
+        step = record.step
+        is_known = step.before is not None or step.change not in ("update", "repair")  # else nobody says what was
+        if step.kind == ResourceKind.NODE and is_known and _is_effective(record):
+            now.update(_link_ports(step.spec))
+            before.update(_link_ports(step.before))
+    gone = [("REMOVED", *port) for port in before.items() if port[0] not in now]
+    come = [("ADDED", *port) for port in now.items() if port[0] not in before]
+    for change, (key, _), device in (*gone, *come):
+        yield {"id": key, "changeType": change, "extCpInstanceId": key, "resourceHandle": {"resourceId": device}}
 
 
-def _port_changes(step: Step) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    now, before = ({port["key"]: port for port in (spec or {}).get("ports", ())} for spec in (step.spec, step.before))
-    if step.verb is Verb.ENSURE and step.before is None and step.change != "create":
-        return  # what they were before, nobody says
-    yield from (("REMOVED", port) for key, port in before.items() if key not in now)
-    yield from (("ADDED", port) for key, port in now.items() if key not in before)
+def _link_ports(node: Mapping[str, Any] | None) -> dict[tuple[str, str], str]:
+    """Devices of a machine's ports on the service's links, by key and link."""
+    ports = ((port, port["network"].partition("@")[0]) for port in (node or {}).get("ports", ()))
+    return {(port["key"], link): port["device"] for port, link in ports if _vnf_of(link) is None}
