@@ -16,7 +16,8 @@ from manor.lcm import claims, endpoints, ns, work
 from manor.lcm.runtime import Runtime, open_runtime
 from manor.lcm.sites import read_sites
 from manor.lcm.wishes import Wishes
-from manor.model.instance import EndpointKind, OperationState
+from manor.model.instance import EndpointKind, OperationalState, OperationState, PackageInfo, PackageKind
+from manor.store import packages
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 
@@ -196,6 +197,32 @@ def test_a_service_is_placed_at_the_site_that_was_asked_for(rt: Runtime) -> None
     with pytest.raises(PlanRefused) as refused:
         ns.propose(rt, "one", OperationKind.INSTANTIATE, Wishes(locations={"*": "site:nice"}))
     assert "nearest: vim-a/vim-a-h1, with allowed at site paris" in refused.value.findings[0].message
+
+
+def test_the_last_of_a_way_between_sites_is_had_once_too(rt: Runtime) -> None:
+    for name in ("vim-a", "vim-b"):
+        vim(rt, name, 1 << 40)
+    (rt.home / "sites.yaml").write_text(SITES)
+    with rt.store.begin() as tx:
+        wide = packages.descriptor(tx, packages.get(tx, "bench", kind=PackageKind.NS).id)
+        wide["id"] = "wide"
+        wide["virtual_links"][0]["min_bitrate_bps"] = 600_000_000
+        wide["flavours"][0]["vnf_profiles"][0].update(min_number_of_instances=2, max_number_of_instances=2)
+        info = PackageInfo(id="wide-ns", kind=PackageKind.NS, descriptor_id="wide", name="wide")
+        info = dataclasses.replace(info, operational_state=OperationalState.ENABLED)
+        packages.add(tx, info, descriptor=wide)
+    one, two = (
+        ns.propose(rt, ns.create(rt, "wide", name=name).id, OperationKind.INSTANTIATE) for name in ("one", "two")
+    )
+    assert {place.partition("/")[0] for place in one.plan.placement.values()} == {"vim-a", "vim-b"}
+    begun = ns.start(rt, one)
+    with pytest.raises(PlanRefused, match="600 Mbit/s wanted from lyon to paris, 400 left"):
+        ns.start(rt, two)
+    late = ns.propose(rt, "two", OperationKind.INSTANTIATE)
+    assert len(set(late.plan.placement.values())) == 1, "what is under way holds it: both of it are at one site"
+    with work.working(rt):
+        assert rt.operations.wait(begun).state is OperationState.COMPLETED
+    assert len(set(ns.propose(rt, "two", OperationKind.INSTANTIATE).plan.placement.values())) == 1
 
 
 def test_the_operator_sets_a_policy(rt: Runtime) -> None:

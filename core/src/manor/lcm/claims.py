@@ -19,11 +19,13 @@ from manor.api import (
     PlacementPolicy,
     ResourceKind,
     Severity,
+    SiteLink,
     Step,
     Verb,
     VimCapability,
 )
 from manor.errors import PlanRefused
+from manor.lcm.sites import spent
 from manor.nfvo.hosts import with_on
 
 if TYPE_CHECKING:
@@ -58,6 +60,10 @@ class Seen:
     """Capabilities that machines want, by key."""
     counted: frozenset[str] = frozenset()
     """Operations whose claims are taken off already."""
+    ways: Mapping[tuple[str, str], SiteLink] = field(default_factory=dict)
+    """Between sites, whole."""
+    spent: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """bit/s of them that others held."""
 
 
 def needed(steps: Sequence[Step]) -> dict[Place, list[Demand]]:
@@ -155,12 +161,15 @@ def refuse_outgrown(plan: Plan, seen: Seen) -> None:
 _CHANGED = ("update", "replace")
 
 
-def require_room(tx: Connection, plan: Plan, seen: Seen) -> None:
-    """Raise PlanRefused where what was accepted since leaves too little; nobody else is accepted meanwhile."""
+def require_room(tx: Connection, plan: Plan, seen: Seen, spans: Mapping[str, int]) -> None:
+    """Raise PlanRefused where what was accepted since leaves too little; nobody else is accepted meanwhile.
+
+    ``spans`` are bit/s of the ways between sites that the service holds then, by ``<site> <site>``.
+    """
     from manor.store import operations
 
     mine = needed(plan.steps)
-    if not mine:
+    if not mine and not spans:
         return
     taken: dict[Place, list[Demand]] = {}
     by: dict[Place, str] = {}
@@ -170,10 +179,19 @@ def require_room(tx: Connection, plan: Plan, seen: Seen) -> None:
         for place, demands in needed(steps).items():
             taken.setdefault(place, []).extend(demands)
             by[place] = f"{operation.operation} {operation.id} of {operation.ns_name}"
+    hint = f"plan again: manor ns plan {plan.service_name}"
     for place in mine.keys() & taken.keys() & seen.hosts.keys():
         again = seen.policy.place(mine[place], (), set_aside([seen.hosts[place]], taken), {})
         for why in again.refused.values():
+            raise PlanRefused(f"{why}: {by[place]} was accepted since the plan was made", hint=hint)
+    others = spent(tx, but_ns=plan.service_id) if spans else {}
+    for way, bps in spans.items():
+        one, _, two = way.partition(" ")
+        held = others.get((one, two), 0)
+        free = seen.ways[one, two].bandwidth_bps - held if (one, two) in seen.ways else bps
+        if bps > free and held > seen.spent.get((one, two), 0):
             raise PlanRefused(
-                f"{why}: {by[place]} was accepted since the plan was made",
-                hint=f"plan again: manor ns plan {plan.service_name}",
+                f"{bps / 1e6:g} Mbit/s wanted from {one} to {two}, {max(0, free) / 1e6:g} left: "
+                "another service was given some since the plan was made",
+                hint=hint,
             )

@@ -104,7 +104,7 @@ class Operations:
                     hint=f"look again: manor ns plan {service.name}",
                 )
             if seen is not None:
-                require_room(tx, plan, seen)
+                require_room(tx, plan, seen, target.desired.site_spans if target.desired else {})
             instances.save(tx, replace(service, last_operation=operation.id))
             self._engine.dispatch(tx, operation.id, operation.attempt, operation.ns_id)
             if beside is not None:

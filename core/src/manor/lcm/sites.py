@@ -75,14 +75,16 @@ def spans(demands: tuple[Demand, ...], placed: Mapping[str, tuple[str, str]], si
 
 
 def spent(tx: Connection, *, but_ns: str) -> dict[tuple[str, str], int]:
-    """bit/s that the other services hold of each way between sites."""
-    from manor.store import instances
+    """bit/s that the other services hold of each way between sites, or will once what they are at has ended."""
+    from manor.store import instances, operations
 
+    now, soon = instances.site_spans(tx, but_ns=but_ns), operations.site_spans(tx, but_ns=but_ns)
     found: dict[tuple[str, str], int] = {}
-    for held in instances.site_spans(tx, but_ns=but_ns):
-        for way, bps in held.items():
+    for service in now.keys() | soon.keys():
+        here, there = now.get(service, {}), soon.get(service, {})
+        for way in here.keys() | there.keys():
             one, _, two = way.partition(" ")
-            found[one, two] = found.get((one, two), 0) + int(bps)
+            found[one, two] = found.get((one, two), 0) + max(int(here.get(way, 0)), int(there.get(way, 0)))
     return found
 
 

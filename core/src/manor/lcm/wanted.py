@@ -140,7 +140,15 @@ def _placed(
         )
     there = {(host.vim, host.host.name): host for host in hosts}
     needs = {demand.key: demand.needs for demand in wanted}
-    return placement, Seen(time_s=time_s, hosts=there, policy=policy, needs=needs, counted=others.operations)
+    return placement, Seen(
+        time_s=time_s,
+        hosts=there,
+        policy=policy,
+        needs=needs,
+        counted=others.operations,
+        ways=sites.links,
+        spent=taken,
+    )
 
 
 def _instance(wish: ServiceRequest, vnf: Vnf, information: Mapping[str, Any]) -> VnfInstance:

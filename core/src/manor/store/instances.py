@@ -118,10 +118,10 @@ def desired(tx: Connection, ns_id: str) -> DesiredState | None:
     return desired_from_json(value) if value is not None else None
 
 
-def site_spans(tx: Connection, *, but_ns: str) -> tuple[Mapping[str, int], ...]:
-    """What the other services hold of the ways between sites, those that hold something."""
-    query = select(_DESIRED.c.desired["site_spans"]).where(_DESIRED.c.ns_id != but_ns)
-    return tuple(held for held in tx.execute(query).scalars() if held)
+def site_spans(tx: Connection, *, but_ns: str) -> dict[str, Mapping[str, int]]:
+    """What the other services hold of the ways between sites, by service; those that hold something."""
+    query = select(_DESIRED.c.ns_id, _DESIRED.c.desired["site_spans"]).where(_DESIRED.c.ns_id != but_ns)
+    return {ns_id: held for ns_id, held in tx.execute(query) if held}
 
 
 def set_parameters(tx: Connection, ns_id: str, parameters: Mapping[str, Any]) -> None:

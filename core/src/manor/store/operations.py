@@ -35,6 +35,7 @@ __all__ = [
     "plan",
     "pulse",
     "set_columns",
+    "site_spans",
     "steps",
     "target",
     "unfinished",
@@ -156,6 +157,12 @@ def accepted_since(tx: Connection, time_s: float, *, but_ns: str) -> list[tuple[
     take_turns(tx, "manor-room")
     found = every(tx, _ACCEPTED_SINCE, rows.operation, since_s=time_s, but_ns=but_ns)
     return [(one, _steps_of(tx, one.id)) for one in found]
+
+
+def site_spans(tx: Connection, *, but_ns: str) -> dict[str, Mapping[str, int]]:
+    """What the other services hold of the ways between sites once their operation has ended well, by service."""
+    query = select(_OP.c.ns_id, _OP.c.target["desired"]["site_spans"]).where(_IS_ACTIVE, _OP.c.ns_id != but_ns)
+    return {ns_id: held for ns_id, held in tx.execute(query) if held}
 
 
 def _steps_of(tx: Connection, operation_id: str, states: Sequence[str] = ()) -> tuple[Step, ...]:
