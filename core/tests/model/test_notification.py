@@ -25,10 +25,11 @@ def operation(kind: str = "UPDATE", state: N = N.COMPLETED, **params: Any) -> Ns
 def done(
     key: str, change: str = "create", *, kind: str = "node", state: StepState = StepState.DONE, **rest: Any
 ) -> StepRecord:
-    verb = Verb.REMOVE if change == "remove" else Verb.VERIFY if change == "check" else Verb.ENSURE
+    verb = {"remove": Verb.REMOVE, "leave": Verb.REMOVE, "check": Verb.VERIFY}.get(change, Verb.ENSURE)
     native_id, error = rest.pop("native_id", ""), rest.pop("error", "")
     step = Step(id=f"{verb} {kind} {key}", verb=verb, kind=kind, key=key, endpoint="vim:lab", change=change, **rest)
-    return StepRecord(step=step, state=state, native_id=native_id, error=error)
+    attempt = int(error != "" or state not in (StepState.PLANNED, StepState.SKIPPED))
+    return StepRecord(step=step, state=state, attempt=attempt, native_id=native_id, error=error)
 
 
 def of_ns(told: NsLcmOpOcc, *records: StepRecord) -> dict[str, Any]:
@@ -115,6 +116,47 @@ def changes(*records: StepRecord) -> dict[str, Any]:
     """What became of web's resources, without how each is found."""
     (web,) = occurrences(operation(vnfs={"web": VnfOperation.HEAL}), records)
     return {name: [(one["id"], one["changeType"]) for one in found] for name, found in web.resource_changes.items()}
+
+
+DONE, SKIPPED, UNDONE = StepState.DONE, StepState.SKIPPED, StepState.UNDONE
+NEW = {"kind": "segment", "ports": [{"key": f"{SID}/sap/office", "device": "o1"}]}
+
+
+@pytest.mark.parametrize(
+    ("state", "records", "told"),
+    [
+        (N.PARTIALLY_COMPLETED, [("vl/lan@kvm1", "create", DONE), ("vl/lan", "create", DONE)], "ADD COMPLETED"),
+        (N.PARTIALLY_COMPLETED, [("vl/lan@kvm1", "create", DONE), ("vl/lan", "create", SKIPPED)], "ADD FAILED"),
+        (N.PARTIALLY_COMPLETED, [("vl/lan@kvm1", "create", SKIPPED), ("vl/lan", "create", SKIPPED)], ""),
+        (N.PARTIALLY_COMPLETED, [("vl/lan@kvm1", "leave", SKIPPED), ("vl/lan", "remove", DONE)], "DELETE FAILED"),
+        (N.PARTIALLY_COMPLETED, [("vl/lan@kvm1", "leave", SKIPPED), ("vl/lan", "update", DONE)], "MODIFY COMPLETED"),
+        (N.PARTIALLY_COMPLETED, [("chain/web", "create", DONE), ("chain/web", "check", SKIPPED)], "ADD FAILED"),
+        (N.COMPLETED, [("chain/web", "check", DONE)], ""),
+        (N.FAILED_TEMP, [("chain/web", "update", DONE), ("chain/web", "check", DONE)], "MODIFY COMPLETED"),
+        (N.FAILED_TEMP, [("chain/web", "update", StepState.FAILED), ("chain/web", "check", SKIPPED)], "MODIFY FAILED"),
+        (N.ROLLED_BACK, [("vl/lan@kvm1", "create", UNDONE), ("vl/lan", "create", SKIPPED)], "ADD ROLLED_BACK"),
+        (N.ROLLED_BACK, [("chain/web", "repair", UNDONE), ("chain/web", "check", UNDONE)], "MODIFY COMPLETED"),
+    ],
+)
+def test_a_link_or_chain_has_its_own_result(state: N, records: list[tuple[str, str, StepState]], told: str) -> None:
+    undo = {"create": Undo.REMOVE}
+    rows = [
+        done(f"{SID}/{key}", change, state=became, before={}, undo=undo.get(change, Undo.NONE))
+        for key, change, became in records
+    ]
+    affected = [
+        one for name in ("affectedVl", "affectedVnffg") for one in of_ns(operation(state=state), *rows).get(name, ())
+    ]
+    assert [f"{one['changeType']} {one['changeResult']}" for one in affected] == ([told] if told else [])
+
+
+def test_a_sap_is_affected_once_its_link_is() -> None:
+    waits, broken = (
+        done(f"{SID}/vl/lan", kind="segment", spec=NEW, state=SKIPPED, error=error) for error in ("", "no switch")
+    )
+    part = operation(state=N.PARTIALLY_COMPLETED)
+    assert "affectedSap" not in of_ns(part, waits)
+    assert [one["changeResult"] for one in of_ns(part, broken)["affectedSap"]] == ["FAILED"]
 
 
 def machine(*ports: str) -> dict[str, Any]:

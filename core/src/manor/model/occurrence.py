@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from manor.api.plan import OperationKind, Step
+from manor.api.plan import OperationKind, Step, Verb
 from manor.api.resources import ResourceKind
-from manor.model.instance import NsLcmOpOcc, OperationState, StepRecord
+from manor.model.instance import NsLcmOpOcc, StepRecord, StepState
 from manor.model.notification import Notification, NotificationType, vnf_identifier
-from manor.model.vnfoperation import VnfLcmOpOcc, VnfOperation, VnfOperationState, occurrences
+from manor.model.vnfoperation import VnfLcmOpOcc, VnfOperation, VnfOperationState, is_touching, occurrences, stands
 
 __all__ = ["accepted", "passed", "unmade"]
 
@@ -103,7 +103,7 @@ def _of_ns(operation: NsLcmOpOcc, records: Iterable[StepRecord], vnfs: Iterable[
         "isAutomaticInvocation": operation.is_automatic,
     }
     if operation.state not in _GOES_ON:
-        body.update(_affected(operation, (record.step for record in records), vnfs))
+        body.update(_affected(operation, records, vnfs))
         body.update(_error(operation.error))
     kind = NotificationType.NS_LCM_OPERATION_OCCURRENCE
     return Notification(type=kind, time_s=operation.state_entered_s, ns_id=operation.ns_id, body=body)
@@ -113,42 +113,56 @@ def _error(error: str) -> dict[str, Any]:
     return {"error": {"status": 500, "detail": error}} if error else {}
 
 
-def _affected(operation: NsLcmOpOcc, steps: Iterable[Step], vnfs: Iterable[VnfLcmOpOcc]) -> dict[str, Any]:
-    """affectedVnf, affectedVl, affectedVnffg and affectedSap, each once, in the order of the plan."""
-    result = _result(operation.state)
-    kinds = ("affectedVnf", "affectedVl", "affectedVnffg", "affectedSap")
-    found: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in kinds}
-    for vnf in vnfs:
-        found["affectedVnf"][vnf.vnf_id] = {
-            "vnfInstanceId": vnf.vnf_id,
-            "changeType": _vnf_change(operation, vnf.operation),
-            "changeResult": _result(vnf.state),
-        }
-    for step in steps:
-        parts = step.key.split("/")
-        if len(parts) < 3 or step.change == "check":
-            continue
-        change = _CHANGE.get(step.change, "MODIFY")
-        if parts[1] == "vl":
-            name = parts[2].partition("@")[0]
-            found["affectedVl"].setdefault(
-                name, {"id": f"{parts[0]}/vl/{name}", "changeType": change, "changeResult": result}
-            )
-            for key, sap_change in _sap_changes(step):
-                sap = {"sapInstanceId": key, "sapName": key.rpartition("/")[2], "changeType": sap_change}
-                found["affectedSap"][key] = {**sap, "changeResult": result}
-        elif parts[1] == "chain":
-            found["affectedVnffg"][step.key] = {
-                "vnffgInstanceId": step.key,
-                "changeType": change,
-                "changeResult": result,
+def _affected(
+    operation: NsLcmOpOcc, records: Iterable[StepRecord], vnfs: Iterable[VnfLcmOpOcc]
+) -> dict[str, list[dict[str, Any]]]:
+    """affectedVnf, affectedVl, affectedVnffg and affectedSap, each once, in the order of the plan; of the service's own
+    those that were begun."""
+    own: dict[str, list[StepRecord]] = {}
+    saps: dict[str, dict[str, Any]] = {}
+    for record in records:
+        parts = record.step.key.partition("@")[0].split("/")
+        if parts[1:2] in (["vl"], ["chain"]):
+            own.setdefault("/".join(parts[:3]), []).append(record)
+        for key, change in _sap_changes(record.step) if record.attempt else ():
+            sap = {"sapInstanceId": key, "sapName": key.rpartition("/")[2], "changeType": change}
+            saps[key] = {**sap, "changeResult": _outcome([record])["changeResult"]}
+    changed = {key: outcome for key, steps in own.items() if (outcome := _outcome(steps))}
+    found = {
+        "affectedVnf": [
+            {
+                "vnfInstanceId": vnf.vnf_id,
+                "changeType": _vnf_change(operation, vnf.operation),
+                "changeResult": _CHANGE_RESULT.get(vnf.state, "FAILED"),
             }
-    return {name: list(items.values()) for name, items in found.items() if items}
+            for vnf in vnfs
+        ],
+        "affectedVl": [{"id": key, **outcome} for key, outcome in changed.items() if "/vl/" in key],
+        "affectedVnffg": [{"vnffgInstanceId": key, **outcome} for key, outcome in changed.items() if "/chain/" in key],
+        "affectedSap": list(saps.values()),
+    }
+    return {name: items for name, items in found.items() if items}
 
 
-def _result(state: OperationState | VnfOperationState) -> str:
-    """changeResult."""
-    return _CHANGE_RESULT.get(state, "FAILED")
+def _outcome(records: Collection[StepRecord]) -> dict[str, str]:
+    """changeType and changeResult of what these steps did to one link or path; nothing where none was begun.
+
+    What is on a host that does not answer is left: what is to go has not gone then, all else does without it.
+    """
+    touching = [record for record in records if is_touching(record.step)]
+    begun = [record for record in touching if record.attempt]
+    if not begun:
+        return {}
+    changes = {_CHANGE.get(record.step.change, "MODIFY") for record in touching}
+    change = changes.pop() if len(changes) == 1 else "MODIFY"
+    shown = [record for record in records if record.step.verb is Verb.VERIFY or is_touching(record.step)]
+    if all(stands(one) for one in shown if one.step.change != "leave" or change == "DELETE"):
+        result = "COMPLETED"
+    elif all(one.state is StepState.UNDONE for one in begun) and not all(map(stands, begun)):
+        result = "ROLLED_BACK"
+    else:
+        result = "FAILED"
+    return {"changeType": change, "changeResult": result}
 
 
 def _vnf_change(operation: NsLcmOpOcc, what: VnfOperation) -> str:

@@ -17,7 +17,17 @@ from manor.model.failing import told, worst
 from manor.model.instance import CancelMode, NsLcmOpOcc, OperationState, StepRecord, StepState
 from manor.model.notification import iso
 
-__all__ = ["VNF_OPERATIONS", "VnfLcmOpOcc", "VnfOperation", "VnfOperationState", "concerned", "occurrences", "vnfs_of"]
+__all__ = [
+    "VNF_OPERATIONS",
+    "VnfLcmOpOcc",
+    "VnfOperation",
+    "VnfOperationState",
+    "concerned",
+    "is_touching",
+    "occurrences",
+    "stands",
+    "vnfs_of",
+]
 
 
 class VnfOperation(StrEnum):
@@ -65,7 +75,6 @@ before an operation is made of it, so what was refused is no occurrence."""
 
 _ERRS = frozenset({_S.FAILED_TEMP, _S.FAILED, _S.ROLLING_BACK, _S.ROLLED_BACK})
 _CHANGES = (Verb.ENSURE, Verb.REMOVE)
-_EFFECTIVE = (StepState.DONE, StepState.UNDOING, StepState.UNDO_FAILED)
 _BY_INTERFACE = {
     "operate": VnfOperation.OPERATE,
     "scale": VnfOperation.SCALE,
@@ -128,7 +137,7 @@ def concerned(
     ``named`` gives the operation of the VNF's interface; ``before`` and ``after`` are names of the service's VNFs.
     What is left over of a VNF that the service no longer has is nobody's.
     """
-    touched = {_vnf_of(step.key) for step in steps if _is_touching(step)}
+    touched = {_vnf_of(step.key) for step in steps if is_touching(step)}
     found = {}
     for name in dict.fromkeys((*before, *after)):
         if name not in before:
@@ -160,6 +169,12 @@ def occurrences(operation: NsLcmOpOcc, records: Iterable[StepRecord]) -> tuple[V
         if name in own:
             own[name].append(record)
     return tuple(_occurrence(operation, name, what, own[name]) for name, what in vnfs.items())
+
+
+def stands(record: StepRecord) -> bool:
+    """Whether a step was done, and nothing of that was taken back, as where there is nothing to take back."""
+    stays = record.state is StepState.UNDONE and record.step.undo is Undo.NONE and not record.error
+    return record.state is StepState.DONE or stays
 
 
 def _occurrence(operation: NsLcmOpOcc, name: str, what: VnfOperation, own: Sequence[StepRecord]) -> VnfLcmOpOcc:
@@ -208,7 +223,8 @@ def _is_left_over(step: Step) -> bool:
     return step.verb is Verb.REMOVE and step.before is None
 
 
-def _is_touching(step: Step) -> bool:
+def is_touching(step: Step) -> bool:
+    """Whether it changes, or leaves, what the service has or is to have."""
     return step.verb in _CHANGES and not _is_left_over(step)
 
 
@@ -217,8 +233,8 @@ def _is_touching(step: Step) -> bool:
 
 def _is_effective(record: StepRecord) -> bool:
     """Whether it has changed its resource, and that was not taken back."""
-    stays = record.state is StepState.UNDONE and record.step.undo is Undo.NONE and not record.error
-    return record.step.verb in _CHANGES and (stays or record.state in _EFFECTIVE)
+    is_half_undone = record.state in (StepState.UNDOING, StepState.UNDO_FAILED)
+    return record.step.verb in _CHANGES and (is_half_undone or stands(record))
 
 
 def _changed(records: Collection[StepRecord]) -> str:
