@@ -67,11 +67,11 @@ def test_another_flavour_and_back(site: Site) -> None:
 
 
 def test_machines_that_outgrow_their_host_are_refused_with_the_plan(site: Site) -> None:
-    with pytest.raises(PlanRefused, match="machines of demo do not fit where they are any more") as refused:
+    with pytest.raises(PlanRefused, match="web/main-0 of demo would not fit where it is any more") as refused:
         change_flavour(site.rt, "demo", "web", "vast")
     (why,) = (finding.message for finding in refused.value.findings)
-    assert why.startswith("vnf/web/main-0: lab/host-1: memory: ")
-    assert "manor vnf move demo/" in refused.value.hint
+    assert why.startswith("web/main-0: lab/host-1: memory: ")
+    assert "manor vnf move demo/web VIM/HOST" in refused.value.hint
     site.world.set_hosts(FakeHost(name="host-1", lacks={"uefi": "no firmware"}))
     with pytest.raises(PlanRefused) as refused:
         change_flavour(site.rt, "demo", "web", "uefi")

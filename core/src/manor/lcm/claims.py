@@ -148,13 +148,16 @@ def refuse_outgrown(plan: Plan, seen: Seen) -> None:
         wanted = [replace(one, needs=seen.needs.get(one.key, one.needs)) for one in mine[place]]
         refused |= seen.policy.place(wanted, (), [seen.hosts[place]], {}).refused
     if refused:
+        names = [key.split("/", 2)[-1] for key in sorted(refused)]
+        more = f", nor do {len(names) - 1} more" if len(names) > 1 else ""
+        vnf = f"{plan.service_name}/{names[0].partition('/')[0]}"
         raise PlanRefused(
-            f"{len(refused)} machines of {plan.service_name} do not fit where they are any more",
+            f"{names[0]} of {plan.service_name} would not fit where it is any more{more}",
             findings=[
-                Finding(severity=Severity.ERROR, code="no-room", message=f"{key.partition('/')[2]}: {why}")
+                Finding(severity=Severity.ERROR, code="no-room", message=f"{key.split('/', 2)[-1]}: {why}")
                 for key, why in sorted(refused.items())
             ],
-            hint=f"free something there, or move it first: manor vnf move {plan.service_name}/VNF VIM/HOST",
+            hint=f"free something there, or move it to another host first: manor vnf move {vnf} VIM/HOST",
         )
 
 
