@@ -202,6 +202,11 @@ def test_what_became_of_a_vnfs_resources() -> None:
         "changeType": "MODIFIED",
         "computeResource": {"vimConnectionId": "lab", "resourceId": "dom-0"},
     }
+    for name in ("affectedVirtualLinks", "affectedVirtualStorages"):
+        (one,) = web.resource_changes[name]
+        assert not [what for what in one if what.endswith("DescId")], (
+            "a key's last part need not be the descriptor's id"
+        )
 
 
 def test_of_what_is_done_in_part_a_vnf_is_completed_or_failed() -> None:

@@ -250,20 +250,24 @@ def _change(step: Step) -> str:
 
 
 def _resources(own: Iterable[StepRecord]) -> dict[str, list[dict[str, Any]]]:
-    """affectedVnfcs, affectedVirtualLinks and affectedVirtualStorages, each resource once, in the order of the plan."""
+    """affectedVnfcs, affectedVirtualLinks and affectedVirtualStorages, each resource once, in the order of the plan.
+
+    Of links and disks a step does not say which of the descriptor they are.
+    """
     by_key: dict[str, list[StepRecord]] = {}
     for record in own:
         if _is_effective(record):
             by_key.setdefault(record.step.key.partition("@")[0], []).append(record)
     found: dict[str, list[dict[str, Any]]] = {}
     for key, records in by_key.items():
-        step, name = records[-1].step, key.rpartition("/")[2]
+        step = records[-1].step
         labels = dict((step.spec or step.before or {}).get("labels", ()))
-        head, what, resource = {
-            ResourceKind.NODE: ("affectedVnfcs", {"vduId": labels.get("vdu", name)}, "computeResource"),
-            ResourceKind.VOLUME: ("affectedVirtualStorages", {"virtualStorageDescId": name}, "storageResource"),
-        }.get(ResourceKind(step.kind), ("affectedVirtualLinks", {"vnfVirtualLinkDescId": name}, "networkResource"))
-        one = {"id": key, **what, "changeType": _changed(records), resource: _handle(records)}
+        head, resource = {
+            ResourceKind.NODE: ("affectedVnfcs", "computeResource"),
+            ResourceKind.VOLUME: ("affectedVirtualStorages", "storageResource"),
+        }.get(ResourceKind(step.kind), ("affectedVirtualLinks", "networkResource"))
+        vdu = {"vduId": labels["vdu"]} if "vdu" in labels else {}
+        one = {"id": key, **vdu, "changeType": _changed(records), resource: _handle(records)}
         found.setdefault(head, []).append(one)
     return found
 
