@@ -193,8 +193,13 @@ def test_a_picture_of_a_machine_shows_when_its_host_was_emptied_and_nothing_was_
 def test_the_word_of_an_operator_on_a_rebooted_host_is_for_all_of_its_services(
     make_site: Make, manor: Callable[..., Any]
 ) -> None:
-    site = two_services(make_site(static_mode="ask"))
+    site = two_services(make_site(rules=[{"cause": "*", "action": "escalate"}]))
     reboot(site)
+    rounds(site, 1)
+    (root_id,) = (alarm.id for alarm in site.alarms() if alarm.is_root_cause)
+    assert "2 of them are still up, 2 handed to a person" in manor(site, "alarm", "explain", root_id)
+    assert f"manor heal approve {root_id} --action restart" in manor(site, "heal", "approve", root_id, expect=2)
+    site.settings(detector="", static_mode="ask")
     rounds(site, 2)
     site.settings(detector="", static_mode="ask", services={"second": {"locked": True}})
     root, *parts = manor(site, "--json", "alarm", "list")

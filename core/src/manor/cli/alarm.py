@@ -14,7 +14,7 @@ from manor.cli.find import complete_ns, find_ns, ns_names
 from manor.cli.markers import when
 from manor.cli.render.steps import short_key
 from manor.cli.session import Session, new_app, session
-from manor.errors import ManorError
+from manor.errors import ManorError, UsageError
 
 if TYPE_CHECKING:
     from manor.model.alarm import AlarmRecord, Ruling
@@ -168,7 +168,9 @@ def story(
         up = [one.id for one in parts if one.is_active]
         still = ", ".join(up[:_MOST_TOLD]) + (", …" if len(up) > _MOST_TOLD else "")
         lines.append(f"{'':19}  {len(parts)} alarms follow from it, and each service is healed by itself.")
-        lines.append(f"{'':19}  {len(up)} of them are still up{f': {still}' if up else ''}.")
+        handed = sum(bool(one.escalated) for one in parts if one.is_active)
+        theirs = f", {handed} handed to a person" if handed else ""
+        lines.append(f"{'':19}  {len(up)} of them are still up{theirs}{f': {still}' if up else ''}.")
     elif alarm.is_active and not rulings and alarm.is_root_cause:
         why = "`manor serve` does not run" if alarm.ns_id else "it is about no service"
         lines.append(f"{'':19}  Nothing was decided about it: {why}.")
@@ -255,6 +257,8 @@ def approve(
             if not parts:
                 raise
             s.out.warn(f"alarm {one.id} is left out: {error.message}" + (f" ({error.hint})" if error.hint else ""))
+    if not begun:
+        raise UsageError("nothing was begun", hint=f"name what to do: manor heal approve {found.id} --action restart")
     if no_wait:
         queued = [f"{one.operation_id} is queued: manor op watch {one.operation_id}" for one in begun]
         s.out.result(begun if parts else begun[0], lambda: s.out.line("\n".join(queued)))
