@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
 
 import pytest
 from matrix import NAME, SID, Prepared, Stage, staged
@@ -10,12 +11,14 @@ from sim_site import Doom, SimSite
 from told import Told
 
 from manor.api import Verb
+from manor.cli import vnfoperations
 from manor.fakes import Fault
 from manor.lcm.states import Trigger
-from manor.model.instance import CancelMode, OperationState
+from manor.model.instance import CancelMode, NsLcmOpOcc, OperationState
 from manor.model.notification import NotificationType
 from manor.model.vnfoperation import VnfLcmOpOcc, occurrences
-from manor.store import instances, operations
+from manor.store import instances, operations, reading
+from manor.store.reading import Page
 
 BEGUN = ["STARTING", "PROCESSING"]
 BACK = ["FAILED_TEMP", "ROLLING_BACK", "ROLLED_BACK"]
@@ -235,3 +238,19 @@ def test_vnfs_of_what_an_older_release_began_come_and_go_once(stage: Stage, deed
     known.listen(site.told_after(since))
     with site.rt.store.read() as tx:
         assert known.there == set(instances.vnf_ids(tx, SID))
+
+
+def test_an_operation_that_ends_while_it_is_listed_is_listed_as_it_was_at_one_moment(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, _ = begin(stage, "instantiate")
+    page = reading.operations(site.rt.store.url)
+
+    def listed(*_: object, **__: object) -> Page[NsLcmOpOcc]:
+        site.work()  # another process, between the list and the journal
+        return page
+
+    monkeypatch.setattr(reading, "operations", listed)
+    session = SimpleNamespace(url=site.rt.store.url, runtime=site.rt)
+    (web,) = vnfoperations._occurrences(session, SID, "web")  # type: ignore[arg-type]
+    assert (web.state, bool(web.resource_changes)) == ("COMPLETED", True)

@@ -63,9 +63,9 @@ def _occurrences(s: Session, ns_id: str, vnf: str) -> Iterator[VnfLcmOpOcc]:
         for operation in page.items:
             if not (vnfs_of(operation).keys() & {vnf} if vnf else vnfs_of(operation)):
                 continue
-            with s.runtime.store.read() as tx:
-                records = operations.steps(tx, operation.id)
-            yield from (one for one in occurrences(operation, records) if vnf in ("", one.id.partition("/")[2]))
+            with s.runtime.store.read() as tx:  # both as they are at one moment
+                found = occurrences(operations.get(tx, operation.id), operations.steps(tx, operation.id))
+            yield from (one for one in found if vnf in ("", one.id.partition("/")[2]))
         marker = page.next
         if not marker:
             return
