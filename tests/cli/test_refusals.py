@@ -69,3 +69,15 @@ def test_a_host_that_does_not_answer_is_named_where_orphans_are_looked_for(manor
     looked = manor("vim", "orphans")
     assert looked.code == 6
     assert "warning: vim:lab on b could not be asked: it does not answer" in looked.err
+
+
+def test_what_cannot_be_looked_at_is_not_called_well(site: Cli) -> None:
+    site.good("ns", "create", "secure-web", "--name", "web")
+    site.good("ns", "instantiate", "web", "--yes")
+    world = World(state_file=site.home / "endpoints" / "vim-lab" / "world.json")
+    with world.change() as state:
+        state.hosts = tuple(FakeHost(name=host.name, reachable=False) for host in state.hosts)
+    healed = site("ns", "heal", "web", "--yes")
+    assert (healed.code, "as wanted" in healed.out) == (6, False)
+    assert "warning: not all of web could be looked at: vim:lab on host-1 does not answer" in healed.err
+    assert site("--json", "ns", "heal", "web", "--yes").json["unseen"]

@@ -293,7 +293,7 @@ def drift(
     from manor.api.plan import OperationKind
     from manor.cli.driftlook import drift_lines, flows_of
     from manor.cli.render.plan import Action, changes
-    from manor.cli.running import approve, run, show_plan
+    from manor.cli.running import approve, run, show_plan, unseen, warn_of_unseen
     from manor.lcm import ns
 
     s = session(ctx)
@@ -309,7 +309,7 @@ def drift(
         return
 
     flows = flows_of(s, found.id)
-    unseen = [f"{endpoint} on {host} does not answer: {why}" for (endpoint, host), why in proposal.silent.items()]
+    missed = unseen(proposal)
 
     def human() -> None:
         if drifted:
@@ -320,14 +320,13 @@ def drift(
             s.out.note(f"bring it back with: manor ns drift {found.name} --repair")
         if lost:
             s.out.note(f"be without it: manor vnf snapshot delete {found.name} NAME")
-        if not drifted and not lost and not unseen:
+        if not drifted and not lost and not missed:
             s.out.line(f"{found.name} is as it should be: {len(proposal.plan.unchanged)} resources")
 
-    answer = {"drift": drifted or bool(lost), "lost": proposal.lost, "flows": flows, "unseen": unseen}
+    answer = {"drift": drifted or bool(lost), "lost": proposal.lost, "flows": flows, "unseen": missed}
     s.out.result({**answer, **plan_document(proposal)}, human)
-    for line in unseen:
-        s.out.warn(f"not all of {found.name} could be looked at: {line}")
-    if drifted or lost or unseen:
+    warn_of_unseen(s, proposal)
+    if drifted or lost or missed:
         raise typer.Exit(ExitCode.GENERAL if drifted or lost else ExitCode.DRIVER)
 
 

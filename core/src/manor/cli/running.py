@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from manor.api.plan import OperationKind
 from manor.cli.exits import ExitCode
 from manor.cli.failures import failure, problem_in
 from manor.cli.planfile import plan_document
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
     from manor.lcm.ns import Proposal
     from manor.model.instance import OnFailure
 
-__all__ = ["act", "approve", "carry_out", "ended", "follow", "run", "show_plan", "show_proposal"]
+__all__ = [
+    "act",
+    "approve",
+    "carry_out",
+    "ended",
+    "follow",
+    "run",
+    "show_plan",
+    "show_proposal",
+    "unseen",
+    "warn_of_unseen",
+]
 
 _COLOURS = {
     Action.CREATE: "green",
@@ -64,11 +76,31 @@ def approve(s: Session, proposal: Proposal, *, yes: bool) -> None:
         raise typer.Exit(ExitCode.GENERAL)
 
 
+def unseen(proposal: Proposal) -> list[str]:
+    """Hosts on which the service has something and nobody could look, each with the reason."""
+    return [f"{endpoint} on {host} does not answer: {why}" for (endpoint, host), why in proposal.silent.items()]
+
+
+def warn_of_unseen(s: Session, proposal: Proposal) -> None:
+    """Say what could not be looked at."""
+    for line in unseen(proposal):
+        s.out.warn(f"not all of {proposal.ns.name} could be looked at: {line}")
+
+
 def carry_out(s: Session, proposal: Proposal, *, yes: bool, on_failure: OnFailure, wait: bool) -> None:
-    """Ask and run, where there is anything to do."""
+    """Ask and run, where there is anything to do. Ends where a heal cannot know whether there is."""
     if proposal.is_idle:
-        nothing = {"operation": proposal.operation, "service": proposal.ns.name, "changed": False}
-        s.out.result(nothing, lambda: s.out.line(f"{proposal.ns.name} is as wanted already: nothing to do"))
+        missed, name = unseen(proposal), proposal.ns.name
+        nothing = {"operation": proposal.operation, "service": name, "changed": False, "unseen": missed}
+        told = (
+            f"{name}: nothing to do where it could be looked"
+            if missed
+            else f"{name} is as wanted already: nothing to do"
+        )
+        s.out.result(nothing, lambda: s.out.line(told))
+        warn_of_unseen(s, proposal)
+        if missed and proposal.operation is OperationKind.HEAL:
+            raise typer.Exit(ExitCode.DRIVER)
         return
     approve(s, proposal, yes=yes)
     run(s, proposal, on_failure=on_failure, wait=wait)
