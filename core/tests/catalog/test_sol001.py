@@ -243,6 +243,7 @@ def test_what_has_to_be_there_is_read_and_what_is_not_acted_on_is_named(tmp_path
               one: {requested_additional_capability_name: Nested Virtualisation, support_mandatory: true}
               two: {requested_additional_capability_name: crypto_offload, support_mandatory: true}
               three: {requested_additional_capability_name: huge fan, support_mandatory: false}
+              four: {requested_additional_capability_name: CPU Pinning, support_mandatory: true}
     fast: {type: tosca.nodes.nfv.VduCp, properties: {vnic_type: direct}, requirements: [virtual_binding: a]}
     told:
       type: tosca.nodes.nfv.VduCp
@@ -258,7 +259,7 @@ def test_what_has_to_be_there_is_read_and_what_is_not_acted_on_is_named(tmp_path
     assert vdu.compute.capabilities == ("nested-virtualization", "crypto-offload")
     assert {cpd.id: cpd.vnic_type for cpd in vdu.int_cpds} == {"fast": "direct", "told": "direct"}
     said = " ".join(f.message for f in read(path).findings if f.code == "unhandled")
-    assert all(word in said for word in ("vdu_mem_requirements", "huge-fan", "red")), said
+    assert all(word in said for word in ("vdu_mem_requirements", "huge-fan", "cpu-pinning", "red")), said
 
 
 def test_types_left_out_of_the_package_are_taken_by_name_and_nothing_is_fetched(tmp_path: Path) -> None:

@@ -138,6 +138,10 @@ def test_a_path_of_nonsense_is_refused_by_its_name(site: Site) -> None:
         ({"protocol": "t c p"}, 1, "'t c p' is no protocol"),
         ({"vlan_tag": [99999]}, 1, "a vlan_tag is not from 0 to 4094"),
         ({"extended_criteria": [[0, 9, "zz"]]}, 1, "is no extended criterion"),
+        ({"extended_criteria": [[0, 10**9, "1"]]}, 1, "of 1000000000 bits is longer than 4096"),
+        ({"dscp": 999}, 1, "there is no DSCP 999"),
+        ({"source_port_range": {"lower": 70000, "upper": 90000}}, 1, "there is no port from 70000 to 90000"),
+        ({"source_port_range": {"lower": 80, "upper": 20}}, 1, "there is no port from 80 to 20"),
         ({"protocol": "tcp"}, 1000, "precedence: 1000 is not from 0 to 999"),
     ):
         graph = {"id": "g", "nfpds": [{**PATH, "precedence": precedence, "rules": [rule]}]}

@@ -231,8 +231,10 @@ def test_huge_pages_are_weighed_by_their_size_and_not_against_ordinary_memory(ex
     assert placed.hosts == {"a": ("lab", "kvm1"), "b": ("lab", "kvm1"), "c": ("lab", "plain")}
     refused = policy.place([huge("a", 4096)], [], hosts, {}).refused["a"]
     assert "lab/kvm1: memory in 2M pages: 4096 MiB wanted, 2048 MiB free" in refused
-    assert "lab/plain: memory in 2M pages: 4096 MiB wanted, 0 MiB free" in refused
+    assert "lab/plain: no pages of 2M are set aside there, or its driver tells of none" in refused
     assert refused.endswith("nearest: lab/kvm1, with 2048 MiB more memory in 2M pages free")
+    unsaid = policy.place([huge("unsaid", 0)], [], hosts, {})
+    assert unsaid.hosts == {"unsaid": ("lab", "kvm1")}, "a host without such pages has none to give"
     halves = [huge(f"h{n}", 1023) for n in range(2)] + [dataclasses.replace(huge("odd", 1), memory_bytes=MIB)]
     assert set(policy.place(halves, [], hosts, {}).refused) == {"odd"}, "a page is given whole"
 

@@ -239,11 +239,19 @@ def test_facts_are_read_from_capabilities() -> None:
 
 
 def test_whether_guests_can_run_guests_is_in_what_the_host_passes_on() -> None:
-    model = "<domainCapabilities><cpu><mode name='host-model'><model>EPYC</model>{}</mode></cpu></domainCapabilities>"
-    given = {feature: model.format(f"<feature policy='require' name='{feature}'/>") for feature in ("svm", "aes")}
-    assert nested_by(parse(given["svm"])) == "svm"
-    assert nested_by(parse(given["aes"])) == ""
-    assert nested_by(parse(model.format("<feature policy='disable' name='vmx'/>"))) == ""
+    for model, features, feature in (
+        ("Cascadelake-Server", {"vmx": "require", "ss": "require"}, "vmx"),
+        ("Cascadelake-Server", {"ss": "require"}, ""),
+        ("Cascadelake-Server", {"vmx": "disable"}, ""),
+        ("EPYC-Genoa", {"vgif": "require", "lbrv": "require", "flushbyasid": "require"}, "svm"),
+        ("EPYC-Rome", {"svm": "disable", "vgif": "disable"}, ""),
+        ("Opteron_G1", {"svm": "require"}, "svm"),
+        ("Opteron_G1", {"aes": "require"}, ""),
+    ):
+        given = "".join(f"<feature policy='{policy}' name='{name}'/>" for name, policy in features.items())
+        mode = f"<mode name='host-model' supported='yes'><model fallback='forbid'>{model}</model>{given}</mode>"
+        assert nested_by(parse(f"<domainCapabilities><cpu>{mode}</cpu></domainCapabilities>")) == feature, model
+    assert nested_by(parse("<domainCapabilities/>")) == ""
 
 
 def test_a_machine_of_another_cpu_model_is_given_the_feature() -> None:

@@ -19,6 +19,8 @@ _KNOWN = {
     "vmx": VimCapability.NESTED,
     "svm": VimCapability.NESTED,
 }
+_BY_FIELD = frozenset(VimCapability) - {VimCapability.SRIOV, VimCapability.NESTED}
+"""What a VDU says in fields of its own, by which it is made: a name gives it nothing."""
 _DIRECT = "direct"
 """vnic_type of an interface that is a part of the network card."""
 _TYPES = {"sr-iov": _DIRECT, "sriov": _DIRECT, "pci-passthrough": "direct-physical"}
@@ -36,7 +38,9 @@ def additional(reading: Reading, *, name: str, mandatory: str) -> tuple[str, ...
     entries = [("", item) for item in reading.each()] if reading.is_list else list(reading.entries())
     for key, item in entries:
         wanted = capability((item.get(name).text() if item.is_map else "") or key)
-        if item.is_map and item.get(mandatory).flag() and wanted:
+        if wanted in _BY_FIELD:
+            item.warning("unhandled", f"{wanted} is had by the VDU's own field for it, and not by this name")
+        elif item.is_map and item.get(mandatory).flag() and wanted:
             found.append(wanted)
         elif wanted:
             item.info("unhandled", f"{wanted}, which need not be there, is kept and not acted on")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from manor.api.resources import Classifier
-from manor.model.classify import bits
+from manor.model.classify import bits, contradiction
 from manor.model.nsd import PRECEDENCE_MAX, Nfpd, NsVirtualLinkDesc, Vnffgd
 
 __all__ = ["faults"]
@@ -19,6 +19,7 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _PROTOCOL = re.compile(r"[a-z][a-z0-9.+-]{0,30}|\d{1,3}")
 _LEAST_MTU, _MOST_MTU = 68, 65535
 """RFC 791; the length field of an IP packet."""
+_MOST_BITS = 4096
 
 
 def faults(element: object) -> Iterator[str]:
@@ -66,8 +67,14 @@ def _faults_of_rule(rule: Classifier) -> Iterator[str]:
     if any(not 0 <= tag <= 4094 for tag in rule.vlan_tag):
         yield "a vlan_tag is not from 0 to 4094"
     for criterion in rule.extended_criteria:
+        if criterion[1] > _MOST_BITS:
+            yield f"an extended criterion of {criterion[1]} bits is longer than {_MOST_BITS}"
+            return
         if why := _none(lambda one: dict(bits(one)), criterion, "extended criterion"):
             yield why
+            return
+    if why := contradiction(rule):
+        yield f"it matches nothing: {why}"
 
 
 def _none(read: Callable[..., object], value: object, what: str) -> str:

@@ -107,7 +107,9 @@ def _room(model: Any, demands: Sequence[Demand], rooms: Sequence[Room], at: Mapp
         pages = room.candidate.host.hugepages_free_bytes
         for size in {demand.hugepage_bytes for demand, _ in wishes} - {0}:
             of_size = ((demand, chosen) for demand, chosen in wishes if demand.hugepage_bytes == size)
-            model.add(sum(huge_bytes(demand) // size * chosen for demand, chosen in of_size) <= pages[size] // size)
+            model.add(
+                sum(huge_bytes(demand) // size * chosen for demand, chosen in of_size) <= pages.get(size, 0) // size
+            )
         in_use = model.new_bool_var("")
         for _, chosen in wishes:
             model.add_implication(chosen, in_use)

@@ -281,15 +281,19 @@ def _page(size_bytes: int) -> str:
 
 
 def _short(demand: Demand, room: Room) -> Iterator[Objection]:
-    for what, wanted, free in (
+    rooms = [
         ("memory", ordinary_bytes(demand), room.memory_bytes),
-        (
-            f"memory in {_page(demand.hugepage_bytes)} pages",
-            huge_bytes(demand),
-            room.candidate.host.hugepages_free_bytes.get(demand.hugepage_bytes, 0),
-        ),
         ("storage", demand.storage_bytes, room.storage_bytes),
-    ):
+    ]
+    pages, size = room.candidate.host.hugepages_free_bytes, demand.hugepage_bytes
+    if size in pages:
+        rooms.insert(1, (f"memory in {_page(size)} pages", huge_bytes(demand), pages[size]))
+    elif size:
+        told = f"{huge_bytes(demand) >> 20} MiB set aside as {_page(size)} pages"
+        yield Objection(
+            why=f"no pages of {_page(size)} are set aside there, or its driver tells of none", relaxed=told, cost=1.0
+        )
+    for what, wanted, free in rooms:
         if wanted and wanted > free:  # who wants none is not kept from a host that has less than none
             why = f"{what}: {wanted >> 20} MiB wanted, {max(0, free) >> 20} MiB free"
             short = -(-(wanted - free) // _MIB)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,8 @@ from manor_vim_libvirt.metadata import parse
 __all__ = ["Facts", "nested_by", "parse_facts", "read_facts"]
 
 _NESTED = ("vmx", "svm")
+_WITH_SVM = re.compile(r"EPYC|Dhyana|Opteron_G[2-5]|phenom")
+"""CPU models that have it, as libvirt's list of them says (cpu_map/x86_*.xml)."""
 
 _ORDINARY_MAX = 65536
 """Largest page size in bytes that is not a huge one, on any architecture."""
@@ -62,9 +65,18 @@ def read_facts(connection: Any) -> Facts:
 
 
 def nested_by(domain_capabilities: Any) -> str:
-    """The feature that the host's own CPU model passes on to guests, empty where it passes none on. Pure."""
-    given = domain_capabilities.findall("cpu/mode[@name='host-model']/feature[@policy='require']")
-    return next((name for item in given if (name := item.get("name", "")) in _NESTED), "")
+    """The feature that the host's own CPU model passes on to guests, empty where it passes none on. Pure.
+
+    libvirt names what is not as in the model alone, and AMD's models have ``svm`` in them.
+    """
+    mode = domain_capabilities.find("cpu/mode[@name='host-model']")
+    if mode is None:
+        return ""
+    policies = {item.get("name", ""): item.get("policy", "") for item in mode.findall("feature")}
+    named = [name for name in _NESTED if name in policies]
+    if named:
+        return next((name for name in named if policies[name] == "require"), "")
+    return "svm" if _WITH_SVM.match(mode.findtext("model", "")) else ""
 
 
 def parse_facts(capabilities: str, *, driver: str, versions: str = "") -> Facts:
