@@ -162,12 +162,32 @@ def test_a_dead_machine_is_healed_and_its_drift_with_it(make_site: Make) -> None
     assert (site.alarms(), len(site.all()), repairs(site)) == ([], 1, [])
 
 
-def test_a_degraded_machine_is_repaired_for_its_own_alarm(make_site: Make) -> None:
-    site = make_site(drift="repair", degraded_s=0)
+def unplugged(site: Site) -> str:
+    """The web server, as when its port was taken off the switch."""
     key = site.node("web")
-    with site.world.change() as state:  # as when its port is unplugged
+    with site.world.change() as state:
         for native in state.natives.values():
             native.phase = Phase.DEGRADED if native.spec.key == key else native.phase
+    return key
+
+
+def test_what_breaks_is_compared_before_the_period_is_over(make_site: Make) -> None:
+    site = make_site(drift="repair", degraded_s=5)
+    site.compares(1)
+    wanted = site.assurance._comparing.wanted
+    assert not wanted.is_set()
+    unplugged(site)
+    site.rounds(1)
+    assert wanted.is_set()
+    site.compares(1)
+    assert not wanted.is_set(), "once"
+    site.compares(1)
+    assert repairs(site) == [OperationState.COMPLETED]
+
+
+def test_a_degraded_machine_is_repaired_for_its_own_alarm(make_site: Make) -> None:
+    site = make_site(drift="repair", degraded_s=0)
+    key = unplugged(site)
     site.compares()
     (operation,) = site.operations(OperationKind.REPAIR)
     assert f"node {key.partition('/')[2]} is broken" in operation.params["wishes"]["cause"]

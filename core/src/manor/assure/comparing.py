@@ -35,13 +35,23 @@ class Comparing:
         """By the service's id; only of those whose drift matters, and that could be compared."""
         self.wanted = threading.Event()
         """Set when a service is not yet compared as it is now."""
+        self._broken_s: Mapping[str, float] = {}
+        """Since when what a comparison can show is broken, by key."""
+        self._looked_s = 0.0
+        """When the last look began."""
 
-    def want(self, services: Sequence[Service], settings: AssuranceSettings) -> None:
-        """Ask for a look before the period is over, where an operation has changed one of these services."""
+    def want(
+        self, services: Sequence[Service], settings: AssuranceSettings, broken: Collection[str], now_s: float
+    ) -> None:
+        """Ask for a look before the period is over, where an operation has changed one of these services, or where one
+        of the keys that are ``broken`` became so after the last look."""
+        self._broken_s = {key: self._broken_s.get(key, now_s) for key in broken}
+        new = {key for key, since_s in self._broken_s.items() if since_s > self._looked_s}
         for service in services:
             now = self.now.get(service.id)
             at_rest = not service.is_changing and not service.held_by
-            if at_rest and _matters(service, settings) and (now is None or not now.is_of(service)):
+            is_known = now is not None and now.is_of(service) and not (new and new.intersection(service.keys()))
+            if at_rest and _matters(service, settings) and not is_known:
                 self.wanted.set()
 
     def round(self, settings: AssuranceSettings, silent: Collection[str], now_s: float) -> None:
@@ -55,6 +65,7 @@ class Comparing:
         steady = [one for one in before if after.get(one.id) == one]
         hold_s = self._period_s(settings, differs=True)
         own = by_service(seen)
+        self._looked_s = now_s
         self.now = {one.id: compared(one, seen, own, self.now.get(one.id), now_s, hold_s) for one in steady}
         self.wanted.clear()
 

@@ -17,7 +17,7 @@ from manor.assure.symptoms import DEAD, Findings, Rank, Symptom
 from manor.lcm.drifting import Drift, Drifted
 from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType
 
-__all__ = ["DRIFTED", "LOST", "Compared", "FlowsAlone", "by_drift", "flows_of", "with_drift"]
+__all__ = ["DRIFTED", "LOST", "Compared", "FlowsAlone", "broken", "by_drift", "flows_of", "with_drift"]
 
 DRIFTED, LOST = "drift", "snapshot-lost"
 _OWN = frozenset({ResourceKind.NODE, ResourceKind.SEGMENT, ResourceKind.CHAIN})
@@ -53,6 +53,11 @@ class Compared:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowsAlone(HealDecision):
     """A repair that may change links and chains and nothing else, also what was not yet seen when it was decided."""
+
+
+def broken(findings: Findings) -> frozenset[str]:
+    """Keys of what is seen to be wrong in a way that a comparison shows too, and a repair puts right."""
+    return frozenset(symptom.resource_key for symptom in findings.symptoms if symptom.cause in _OTHERS)
 
 
 def flows_of(service: Service) -> frozenset[str]:

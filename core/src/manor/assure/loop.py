@@ -18,7 +18,7 @@ from manor.api import Observed
 from manor.assure.acting import Acting
 from manor.assure.alarming import Alarming
 from manor.assure.comparing import Comparing
-from manor.assure.drift import Compared
+from manor.assure.drift import Compared, broken
 from manor.assure.judging import judge
 from manor.assure.listening import Listening
 from manor.assure.looking import Looking, Services
@@ -140,8 +140,10 @@ class Assurance:
             self._handed.set()
 
     def _heal(self) -> None:
-        while self._handed.wait() and not self._end.is_set():
-            self._guarded(lambda: self._follow(self._seen))
+        while not self._end.is_set():
+            self._handed.wait()
+            if not self._end.is_set():
+                self._guarded(lambda: self._follow(self._seen))
             self._handed.clear()
 
     def _measure(self) -> None:
@@ -197,9 +199,9 @@ class Assurance:
             self._looking.forget()
             return None
         services, sight = self._look()
-        self._comparing.want(services, settings)
         compared = self._comparing.now  # one and the same for all of this round
         findings = judge(services, sight, compared, self._measuring, settings, active=self._alarming.read())
+        self._comparing.want(services, settings, broken(findings), sight.time_s)
         self._alarming.take(services, findings, sight.time_s, clear_s=settings.clear_s)
         return _Round(
             services=services,
