@@ -29,8 +29,10 @@ def until(so: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def test_a_heal_that_is_long_in_planning_holds_up_no_alarm(watched: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    site, planned, go_on = watched, threading.Event(), threading.Event()
+@pytest.fixture
+def slow_planning(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Set once a heal is being planned; to set for it to go on."""
+    planned, go_on = threading.Event(), threading.Event()
     propose = healing.ns.propose
 
     def slowly(*told: Any, **more: Any) -> Any:
@@ -39,6 +41,13 @@ def test_a_heal_that_is_long_in_planning_holds_up_no_alarm(watched: Site, monkey
         return propose(*told, **more)
 
     monkeypatch.setattr(healing.ns, "propose", slowly)
+    return planned, go_on
+
+
+def test_a_heal_that_is_long_in_planning_holds_up_no_alarm(
+    watched: Site, slow_planning: tuple[threading.Event, threading.Event]
+) -> None:
+    site, (planned, go_on) = watched, slow_planning
     firewall, web = site.node("firewall"), site.node("web")
     site.world.stop(firewall)
     try:
@@ -50,3 +59,18 @@ def test_a_heal_that_is_long_in_planning_holds_up_no_alarm(watched: Site, monkey
         go_on.set()
     until(lambda: [one.state for one in site.operations()] == [OperationState.COMPLETED], "it is healed")
     assert site.is_whole(), "and the other one with it"
+
+
+def test_a_loop_that_is_stopped_while_a_heal_is_planned_ends_with_that(
+    watched: Site, slow_planning: tuple[threading.Event, threading.Event]
+) -> None:
+    site, (planned, go_on) = watched, slow_planning
+    site.world.stop(site.node("firewall"))
+    try:
+        assert planned.wait(PATIENCE_S)
+        site.assurance.stop(0.0)
+    finally:
+        go_on.set()
+    for thread in site.assurance._threads:
+        thread.join(PATIENCE_S)
+    assert [thread.name for thread in site.assurance._threads if thread.is_alive()] == []
