@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from assured_site import Site
 
-from manor.api import HealAction, OperationKind, ResourceKind, Sample
+from manor.api import HealAction, OperationKind, Phase, ResourceKind, Sample
 from manor.assure.loop import Assurance
 from manor.assure.recording import Recording
 from manor.lcm import ns, work
 from manor.model.alarm import Outcome
 from manor.model.instance import OperationState
-from manor.store import reading
+from manor.store import instances, reading
 
 Make = Callable[..., Site]
 
@@ -32,6 +32,100 @@ def test_budgets_of_many_services_hold_within_one_round_too(make_site: Make) -> 
     rulings = [ruling for alarm in site.all() for ruling in site.rulings(alarm)]
     assert sorted(ruling.outcome for ruling in rulings) == [Outcome.HELD, Outcome.STARTED]
     assert any("this installation had 1 heals within the hour" in ruling.reason for ruling in rulings)
+
+
+RESTARTS: Any = {"degraded_s": 0, "rules": [{"vnf": "web", "cause": "*", "action": "restart"}]}
+
+
+def two_broken(site: Site) -> None:
+    """A second service; the web server of each runs and is sick."""
+    assert work.follow(site.rt, ns.start(site.rt, another(site, "other"))).state is OperationState.COMPLETED
+    with site.world.change() as state:
+        for native in state.natives.values():
+            if native.spec.kind is ResourceKind.NODE and "/web/" in native.spec.key:
+                native.phase = Phase.DEGRADED
+
+
+def names(site: Site) -> dict[str, str]:
+    """Of services, by id."""
+    with site.rt.store.read() as tx:
+        return {one.id: one.name for one in instances.all_of(tx)}
+
+
+def told(site: Site) -> dict[str, list[tuple[Outcome, str]]]:
+    """What was decided about each service, by its name."""
+    by_id = names(site)
+    return {by_id[alarm.ns_id]: [(r.outcome, r.reason) for r in site.rulings(alarm)] for alarm in site.all()}
+
+
+def while_planned(monkeypatch: pytest.MonkeyPatch, happens: Callable[[str], None]) -> None:
+    """Have this happen, told the service's id, while a heal is planned."""
+    propose = ns.propose
+
+    def slowly(rt: Any, ns_id: str, *more: Any, **words: Any) -> ns.Proposal:
+        happens(ns_id)
+        return propose(rt, ns_id, *more, **words)
+
+    monkeypatch.setattr(ns, "propose", slowly)
+
+
+def test_a_service_that_is_locked_while_another_is_long_in_planning_is_left_alone(
+    make_site: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(**RESTARTS)
+    two_broken(site)
+    locked: list[str] = []
+
+    def lock_the_other(ns_id: str) -> None:
+        site.clock.advance(30.0)
+        locked[:] = [name for other, name in names(site).items() if other != ns_id]
+        site.settings(detector="", **RESTARTS, services={locked[0]: {"locked": True}})
+
+    while_planned(monkeypatch, lock_the_other)
+    site.rounds(1)
+    (name,) = locked
+    assert [(one, [outcome for outcome, _ in said]) for one, said in told(site).items() if said] == [
+        (next(one for one in names(site).values() if one != name), [Outcome.STARTED])
+    ]
+    site.rounds(1)
+    assert told(site)[name][-1][0] is Outcome.HELD
+    assert "is locked" in told(site)[name][-1][1]
+
+
+def test_all_get_their_turn_where_each_is_long_in_planning_and_refused(
+    make_site: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(**RESTARTS, cool_down_s=0)
+    two_broken(site)
+    site.refused[OperationKind.HEAL] = "not today"
+    asked: list[str] = []
+    while_planned(monkeypatch, lambda ns_id: (asked.append(ns_id), site.clock.advance(30.0))[0])
+    site.rounds(4)
+    assert len(asked) == 4, "one a round, for what was seen before is too old"
+    assert asked[0] != asked[1]
+    assert asked[:2] == asked[2:]
+
+
+def test_a_machine_that_an_operator_put_right_while_another_was_planned_is_not_made_anew(
+    make_site: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = make_site(**RESTARTS)
+    two_broken(site)
+    repaired: list[str] = []
+
+    def repair_the_other(ns_id: str) -> None:
+        if not repaired:
+            repaired[:] = [other for other in names(site) if other != ns_id]
+            done = work.follow(site.rt, ns.start(site.rt, ns.propose(site.rt, repaired[0], OperationKind.REPAIR)))
+            assert done.state is OperationState.COMPLETED
+
+    while_planned(monkeypatch, repair_the_other)
+    site.rounds(1)
+    operations = reading.operations(site.rt.url, ns_id=repaired[0]).items
+    assert [one.operation for one in operations if one.is_automatic] == []
+    ((outcome, reason),) = told(site)[names(site)[repaired[0]]]
+    assert outcome is Outcome.FAILED
+    assert f"operation {operations[0].id} ran" in reason
 
 
 def another(site: Site, name: str) -> ns.Proposal:

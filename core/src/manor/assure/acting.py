@@ -3,7 +3,7 @@ operation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from manor.api import HealAction, HealDecision, HealPolicy, HealRecord, Observed, ServiceView
 from manor.assure.deciding import Situation, Verdict, as_of_now, decide, heal_records
@@ -22,13 +22,19 @@ from manor.plugin.connecting import made
 
 __all__ = ["Acting"]
 
+_FRESH_S = 2.0
+"""For how long one sight is acted on: a heal may be long in planning, and what is so after it has to be seen anew."""
+
 
 class Acting:
     """One thread at a time calls it."""
 
-    def __init__(self, rt: Runtime, recording: Recording) -> None:
+    def __init__(self, rt: Runtime, recording: Recording, clock: Callable[[], float]) -> None:
         self._rt = rt
         self._recording = recording
+        self._clock = clock
+        self.next = ""
+        """Id of the service that the last sight was too old for, and that the next one begins with."""
         self._policy: tuple[tuple[str, str], HealPolicy] | None = None
 
     def act(
@@ -41,17 +47,22 @@ class Acting:
         settings: AssuranceSettings,
     ) -> None:
         """Decide on each of these alarms that is about a service at rest and a root, or its part of a host that was
-        emptied, and begin what is to be done."""
-        now_s = sight.time_s
+        emptied, and begin what is to be done. What this sight is too old for by then is left to the next."""
+        now_s, began_s = sight.time_s, self._clock()
         parts = {one.id for alarm in alarms for one in followers(alarm, alarms)}
         own = [alarm for alarm in alarms if alarm.is_root_cause or alarm.id in parts]
         roots = {**self._recording.roots, **{one.id: one.correlated_alarm_ids[0] for one in own if one.id in parts}}
         history = heal_records(heals)
         sites = {service.id: {endpoint for endpoint, _ in service.nodes()} for service in services}
-        for service in services:
+        first = next((number for number, service in enumerate(services) if service.id == self.next), 0)
+        self.next = ""
+        for service in (*services[first:], *services[:first]):
             mine = [alarm for alarm in own if alarm.ns_id == service.id]
             if service.is_changing or not mine:
                 continue
+            if self._clock() - began_s > _FRESH_S:
+                self.next = service.id
+                return
             seen = {key: one for endpoint, node in service.nodes() if (one := sight.seen(endpoint, key := node.key))}
             wanted: list[tuple[AlarmRecord, Verdict]] = []
             for alarm in mine:

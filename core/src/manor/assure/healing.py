@@ -97,6 +97,8 @@ def start_heal(
         targets = {key for verdict in wanted for key in verdict.targets}
         if is_automatic and (kept := still_read(proposal.plan, service, seen, targets)):
             proposal = ns.propose(rt, service.id, kind, wishes, overlook=kept)
+    if is_automatic and proposal.ns.last_operation != service.last_operation:
+        raise PlanRefused(f"operation {proposal.ns.last_operation} ran on {service.name} since it was looked at")
     if all(verdict.is_of_flows for verdict in wanted):
         _refuse_others(proposal.plan, service)
     if not proposal.is_idle:

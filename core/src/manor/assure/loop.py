@@ -79,7 +79,7 @@ class Assurance:
         self._comparing = Comparing(rt)
         self._alarming = Alarming(rt)
         self._recording = Recording(rt)
-        self._acting = Acting(rt, self._recording)
+        self._acting = Acting(rt, self._recording, clock)
         self._running: Mapping[str, Mapping[str, Observed]] = {}
         self._silent: Collection[str] = ()
         self._tidied_s = 0.0
@@ -145,6 +145,8 @@ class Assurance:
             if not self._end.is_set():
                 self._guarded(lambda: self._follow(self._seen))
             self._handed.clear()
+            if self._acting.next:
+                self._woken.set()
 
     def _measure(self) -> None:
         while not self._end.is_set():
