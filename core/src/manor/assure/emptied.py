@@ -1,7 +1,7 @@
 """Hosts on which nothing runs any more, as after a reboot: one event, whatever their number of services and machines.
 
-Each service is healed by itself, so each has its own alarm: of all that it has on the host, or of its one machine
-there. Where several services are in it together, those alarms follow from one about the host. Pure.
+Each service is healed by itself, so each has its own alarm, of all that it has on the host. Where several services are
+in it together, those alarms follow from one about the host. Pure.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ def with_emptied(findings: Findings, services: Sequence[Service], active: Sequen
             what = f"none of the {sum(len(keys) for _, keys in gone)} machines of {len(gone)} services on it runs"
             events[key] = _of_host(key, f"{what}, as after a reboot", min(symptom.hold_s for symptom in mine))
         before = {alarm.resource_key for alarm in known.get(key, ())}
-        for symptom in mine:
+        for symptom, (_, keys) in zip(mine, gone, strict=True):
             follows = (key, EMPTIED) if is_event or symptom.resource_key in before else None
-            emptied[symptom.fault] = replace(symptom, follows=follows)
+            if follows or len(keys) > 1:  # one machine by itself says nothing of its host
+                emptied[symptom.fault] = replace(symptom, follows=follows)
     others = (symptom for symptom in findings.symptoms if symptom.fault not in emptied)
     return replace(findings, symptoms=(*events.values(), *emptied.values(), *others))
 
@@ -84,9 +85,9 @@ def _of_host(host: str, what: str, hold_s: float) -> Symptom:
 
 
 def _of_service(service: Service, endpoint: str, host: str, dead: Sequence[Symptom]) -> Symptom:
-    """Its one machine's own symptom; of several machines one, which explains each of theirs."""
-    if len(dead) == 1:
-        return dead[0]
+    """One of all its machines there, which explains each of theirs."""
+    none = f"none of its {len(dead)} machines on host {host} runs"
+    what = none if len(dead) > 1 else f"its machine on host {host} does not run"
     return Symptom(
         ns_id=service.id,
         managed_object_id=service.id,
@@ -96,7 +97,7 @@ def _of_service(service: Service, endpoint: str, host: str, dead: Sequence[Sympt
         severity=PerceivedSeverity.CRITICAL,
         event_type=EventType.EQUIPMENT_ALARM,
         resource_type=FaultyResourceType.COMPUTE,
-        detail=(f"none of its {len(dead)} machines on host {host} runs, as after a reboot",),
+        detail=(f"{what}, as after a reboot",),
         explained_by=frozenset({endpoint, f"{endpoint}/{host}"}),
         # As the slowest of them; then it is an alarm before any of them is.
         hold_s=max(symptom.hold_s for symptom in dead),
