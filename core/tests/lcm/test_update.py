@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from service_world import VNFDS, Site, opened
 
-from manor.api import ChainSpec, NodeSpec, ResourceKind, VolumeSpec
+from manor.api import ChainSpec, NodeSpec, OperationKind, ResourceKind, VolumeSpec
 from manor.errors import PlanRefused, UsageError
 from manor.fakes import Action, Fault
 from manor.lcm import endpoints
+from manor.lcm.moving import move
+from manor.lcm.ns import Proposal, propose
 from manor.lcm.scaling import scale_ns, scale_vnf
 from manor.lcm.updating import change_package, update
 from manor.lcm.wishes import standing
@@ -32,6 +34,42 @@ def newer(name: str, **changes: object) -> Vnfd:
     vdu = dataclasses.replace(df.vdus[0], boot_data="#!/bin/sh\necho hello from version 2\n")
     df = dataclasses.replace(df, vdus=(vdu,))
     return dataclasses.replace(old, **{"id": f"{name}-vnfd-2", "version": "2", "flavours": (df,), **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["macvtap", "direct"])
+def test_a_machine_that_is_older_than_what_its_port_asks_for_is_left_as_it_is(
+    fast_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def asking(vnfd: Vnfd, **changes: object) -> Vnfd:
+        (df,) = vnfd.flavours
+        cpds = tuple(dataclasses.replace(cpd, vnic_type=kind) for cpd in df.vdus[0].int_cpds)
+        df = dataclasses.replace(df, vdus=(dataclasses.replace(df.vdus[0], int_cpds=cpds),))
+        return dataclasses.replace(vnfd, flavours=(df,), **changes)  # type: ignore[arg-type]
+
+    def asked(proposal: Proposal) -> dict[str, set[str]]:
+        """By machine, what its ports would be."""
+        nodes = [r.spec for r in proposal.target.resources if isinstance(r.spec, NodeSpec)]  # type: ignore[union-attr]
+        return {node.key.split("/vnf/")[1]: {port.vnic_type for port in node.ports} for node in nodes}
+
+    vnfds = {**VNFDS, **{f"{name}-vnfd": asking(VNFDS[f"{name}-vnfd"]) for name in ("client", "monitor")}}
+    with opened(fast_path, monkeypatch, vnfds=vnfds, hosts=("host-1", "host-2"), instantiate=False) as site:
+        with monkeypatch.context() as last_release:  # it kept what a port asks for, and made them all alike
+            last_release.setattr("manor.nfvo.demand._ORDINARY", frozenset({"", "macvtap", "direct"}))
+            site.done(propose(site.rt, "demo", OperationKind.INSTANTIATE))
+        site.onboard(asking(newer("client")))
+        grown = scale_ns(site.rt, "demo", vnfs={"firewall": "2"})
+        assert [s.key for s in grown.plan.steps if s.kind == "node" and s.change != "check"] == [
+            f"{grown.ns.id}/vnf/firewall-2/main-0"
+        ]
+        (elsewhere,) = {"host-1", "host-2"} - {site.node("client/main-0").host}
+        assert asked(move(site.rt, "demo", "client", f"lab/{elsewhere}"))["client/main-0.1"] == {""}
+        if kind == "macvtap":  # nobody has it: what is new is refused
+            with pytest.raises(PlanRefused, match="1 of 5 machines of demo find no host"):
+                scale_ns(site.rt, "demo", vnfs={"monitor": "2"})
+            return
+        more = asked(scale_ns(site.rt, "demo", vnfs={"monitor": "2"}))
+        assert (more["monitor/main-0"], more["monitor-2/main-0"]) == ({""}, {"direct"})
+        assert asked(change_package(site.rt, "demo", "client", "client-vnfd-2"))["client/main-0"] == {"direct"}
 
 
 def versions(site: Site, name: str) -> list[str]:

@@ -18,7 +18,7 @@ from manor.lcm.runtime import Runtime
 from manor.lcm.sites import Sites, placement_settings, read_sites, spans, spent
 from manor.lcm.steering import refuse_unsteerable
 from manor.lcm.wishes import Wishes, changed, request
-from manor.lcm.world import candidates, registered
+from manor.lcm.world import candidates, ordinary, registered
 from manor.model.desired import DesiredState
 from manor.model.instance import EndpointKind, NsInstance, NsState, VnfInstance
 from manor.nfvo.demand import AT_SITE, demands, rules
@@ -52,6 +52,7 @@ def planned(
         _must_be_places(rt, wish)
     vnfs = members(wish)
     _must_be_scalable(wish, vnfs, {vnf.name for vnf in stored_vnfs})
+    wish = replace(wish, held_ordinary=_as_they_are(vnfs, stored, stored_vnfs))
     sites = read_sites(rt.home)
     wanted = demands(wish, vnfs)
     placement, seen = _placed(rt, wish, wishes, vnfs, wanted, stored, sites)
@@ -88,6 +89,16 @@ def _must_be_scalable(wish: ServiceRequest, vnfs: Sequence[Vnf], there: Collecti
         must_be_known(name, coming, whose=wish.ns.name, what="VNF")
         sizes = Counter(vnfc.vdu.id for vnfc in coming[name].vnfcs)
         refuse_out_of_bounds(coming[name].df, sizes, name)
+
+
+def _as_they_are(
+    vnfs: Sequence[Vnf], stored: DesiredState | None, stored_vnfs: Sequence[VnfInstance]
+) -> frozenset[str]:
+    """Identities of the ports that stay ordinary ones: those that are, of VNFs that are described as before."""
+    before = {vnf.id: (vnf.vnfd_id, vnf.flavour_id) for vnf in stored_vnfs}
+    same = [vnf for vnf in vnfs if before.get(vnf.key) == (vnf.vnfd.id, vnf.df.id)]
+    there = ordinary(stored)
+    return frozenset(port.identity for vnf in same for vnfc in vnf.vnfcs for port in vnfc.ports) & there
 
 
 def _placed(

@@ -15,6 +15,7 @@ from manor.api import (
     NodeSpec,
     Observed,
     Phase,
+    Port,
     Query,
     ResourceKind,
     ResourceRef,
@@ -36,6 +37,7 @@ __all__ = [
     "cut_off",
     "endpoints_of",
     "observe",
+    "ordinary",
     "registered",
     "subnets",
 ]
@@ -227,9 +229,15 @@ def subnets(state: DesiredState | None) -> Mapping[str, tuple[Subnet, ...]]:
 
 def addresses(state: DesiredState | None) -> Mapping[str, tuple[str, ...]]:
     """Addresses by port identity, as given before."""
-    return {
-        identity(port.key): port.addresses
-        for resource in (state.resources if state else ())
-        if isinstance(resource.spec, NodeSpec)
-        for port in resource.spec.ports
-    }
+    return {identity(port.key): port.addresses for port in _ports(state)}
+
+
+def ordinary(state: DesiredState | None) -> frozenset[str]:
+    """Identities of the ports that nothing is asked of."""
+    return frozenset(identity(port.key) for port in _ports(state) if not port.vnic_type)
+
+
+def _ports(state: DesiredState | None) -> Iterator[Port]:
+    for resource in state.resources if state else ():
+        if isinstance(resource.spec, NodeSpec):
+            yield from resource.spec.ports

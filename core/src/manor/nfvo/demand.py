@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from manor.api.placement import Demand, LinkNeed, PlacementRule
 from manor.api.vim import VimCapability
-from manor.model.vnfd import IntCpd
 from manor.nfvo.request import ServiceRequest
 from manor.nfvo.storage import plan_storage
-from manor.vnfm.members import Vnf, Vnfc, slug
+from manor.vnfm.members import Vnf, Vnfc, VnfcPort, slug
 
 __all__ = ["AT_SITE", "demands", "rules", "vnic_type"]
 
@@ -20,9 +19,10 @@ _NEED = {"direct": VimCapability.SRIOV}
 _ORDINARY = frozenset({"", "normal", "virtio"})
 
 
-def vnic_type(cpd: IntCpd) -> str:
-    """What a connection point asks of its interface; empty for an ordinary virtual one."""
-    return "" if cpd.vnic_type in _ORDINARY else cpd.vnic_type
+def vnic_type(request: ServiceRequest, port: VnfcPort) -> str:
+    """What a connection point asks of its interface; empty for an ordinary virtual one, and for one that stays so."""
+    asked = port.cpd.vnic_type
+    return "" if asked in _ORDINARY or port.identity in request.held_ordinary else asked
 
 
 def demands(request: ServiceRequest, vnfs: Sequence[Vnf]) -> tuple[Demand, ...]:
@@ -51,7 +51,7 @@ def _demand(request: ServiceRequest, vnf: Vnf, vnfc: Vnfc, links: Mapping[str, L
         VimCapability.NUMA: compute.numa_nodes > 0,
         VimCapability.WATCHDOG: vnfc.vdu.watchdog,
         **dict.fromkeys(compute.capabilities, True),
-        **{_NEED.get(kind, f"vnic-{kind}"): True for port in vnfc.ports if (kind := vnic_type(port.cpd))},
+        **{_NEED.get(kind, f"vnic-{kind}"): True for port in vnfc.ports if (kind := vnic_type(request, port))},
     }
     said = request.locations.get(vnf.profile.id, request.locations.get("*", ""))
     said = request.vnf_locations.get(vnf.name, said)

@@ -290,7 +290,7 @@ def _add_node(
             gateway=next((subnet.gateway for subnet in links[port.link].subnets if subnet.gateway), ""),
             mtu=links[port.link].mtu + (HEADER_BYTES if port.key in draft.encapsulated else 0),
             name=port.cpd.id,
-            vnic_type=vnic_type(port.cpd),
+            vnic_type=vnic_type(request, port),
         )
         for port in vnfc.ports
     )

@@ -81,6 +81,8 @@ class ServiceRequest:
     """Ranges that links without one of their own were given before, by the segment's key: they stay."""
     held_addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Addresses given before, by port key: they stay."""
+    held_ordinary: frozenset[str] = frozenset()
+    """Identities of ports that are ordinary ones, whatever is asked of them: made when it was not heeded."""
 
     @property
     def flavour(self) -> NsDf:
