@@ -162,8 +162,8 @@ def test_a_file_system_that_is_full_is_told_by_its_name_until_there_is_room(shop
         return [alarm for alarm in shop.alarms(began_s, all=all) if alarm["probable_cause"] == "disk-full"]
 
     # The machines' image knows no file system of a disk that can be written. To df, and so to Manor, this is one.
-    shop.inside("web", "mkdir -p /run/small && mount -t tmpfs -o size=1m /dev/small /run/small")
-    shop.inside("web", "! dd if=/dev/zero of=/run/small/log bs=4k 2>/dev/null")
+    small = "mkdir /run/small && mount -t tmpfs -o size=1m /dev/small /run/small"
+    shop.inside("web", f"{small} && ! dd if=/dev/zero of=/run/small/log bs=4k 2>/dev/null")
     (alarm,) = shop.until("it is told", told, 120)
     assert alarm["resource_key"].endswith("/vnf/web/web-0")
     assert alarm["fault_details"][0].startswith("/run/small in it is full")
