@@ -8,12 +8,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
 
+from manor.api import HealAction, PerceivedSeverity
+from manor.assure.alarming import Alarming
+from manor.assure.raising import Changes
 from manor.errors import UsageError
+from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType, Outcome, Ruling
 from manor.model.instance import (
     Endpoint,
     EndpointKind,
@@ -24,7 +30,7 @@ from manor.model.instance import (
     UsageState,
     VnfInstance,
 )
-from manor.store import endpoints, instances, notifications, packages, rows
+from manor.store import alarms, endpoints, instances, notifications, packages, rows
 from manor.store.database import Database
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -184,3 +190,60 @@ def test_a_service_is_not_made_of_a_package_that_is_being_let_go_of(database: Da
     refused = race(database, let_go, create, lambda tx: packages.remove(tx, "pkg-n"))
     assert isinstance(refused, UsageError)
     assert "'n'" in refused.message
+
+
+ALARM = AlarmRecord(
+    id="aa11",
+    ns_id=ns().id,
+    managed_object_id=vnf(1).id,
+    resource_key=f"{vnf(1).id}/main-0",
+    faulty_resource_type=FaultyResourceType.COMPUTE,
+    perceived_severity=PerceivedSeverity.CRITICAL,
+    event_type=EventType.PROCESSING_ERROR_ALARM,
+    probable_cause="node-absent",
+    alarm_raised_time_s=100.0,
+)
+CLEARED = replace(ALARM, alarm_cleared_time_s=110.0)
+HANDED_OVER = Ruling(
+    id="r1",
+    alarm_id=ALARM.id,
+    ns_id=ALARM.ns_id,
+    resource_key=ALARM.resource_key,
+    time_s=101.0,
+    action=HealAction.RESTART,
+    outcome=Outcome.ESCALATED,
+    reason="tried in vain",
+)
+
+
+def keep(database: Database, changes: Changes) -> Deed:
+    """What the loop does with what a round changes."""
+    plugins = SimpleNamespace(emit_alarm_event=lambda _event: None)
+    alarming: Any = Alarming(SimpleNamespace(store=database, plugins=plugins))  # type: ignore[arg-type]
+    return lambda _tx: alarming._keep(changes)
+
+
+def test_an_alarm_that_clears_while_it_is_handed_to_a_person_is_both(database: Database) -> None:
+    handed_over: Deed = lambda tx: alarms.add_ruling(tx, HANDED_OVER)  # noqa: E731
+    with database.begin() as tx:
+        alarms.add(tx, ALARM)
+    assert race(database, lambda tx: alarms.save(tx, CLEARED), handed_over).escalated == "tried in vain"
+    with database.begin() as tx:
+        assert alarms.active(tx) == ()
+        assert alarms.get(tx, ALARM.id).escalated == "tried in vain"
+        alarms.add(tx, other := replace(ALARM, id="bb22"))
+    handed_over = lambda tx: alarms.add_ruling(tx, replace(HANDED_OVER, id="r2", alarm_id=other.id))  # noqa: E731
+    clears = keep(database, Changes(cleared=(replace(other, alarm_cleared_time_s=120.0),)))
+    assert race(database, handed_over, clears) is None
+    with database.read() as tx:
+        now = alarms.get(tx, other.id)
+    assert (now.alarm_cleared_time_s, now.escalated) == (120.0, "tried in vain")
+
+
+def test_an_alarm_that_another_process_cleared_is_not_active_again(database: Database) -> None:
+    with database.begin() as tx:
+        alarms.add(tx, ALARM)
+    worse = Changes(changed=(replace(ALARM, fault_details=("it is still not there",)),))
+    assert race(database, lambda tx: alarms.save(tx, CLEARED), keep(database, worse)) is None
+    with database.read() as tx:
+        assert alarms.active(tx) == ()

@@ -65,16 +65,22 @@ class Alarming:
     def _keep(self, changes: Changes) -> None:
         from manor.store import alarms
 
+        written = (*changes.changed, *changes.cleared)
         with self._rt.store.begin() as tx:
+            now = alarms.held(tx, [alarm.id for alarm in written])
+            # An operator may have acknowledged or approved it since it was read, another process have cleared it.
+            written = tuple(
+                replace(alarm, **{name: getattr(now[alarm.id], name) for name in _PERSONS})
+                for alarm in written
+                if alarm.id in now and now[alarm.id].is_active
+            )
             raised = tuple(alarm for alarm in changes.raised if alarms.add(tx, alarm))
-            for alarm in (*changes.changed, *changes.cleared):
-                # An operator may have acknowledged or approved it since it was read.
-                now = alarms.find(tx, alarm.id) or alarm
-                alarms.save(tx, replace(alarm, **{name: getattr(now, name) for name in _PERSONS}))
+            for alarm in written:
+                alarms.save(tx, alarm)
         self.read()
-        for alarm in (*raised, *changes.changed, *changes.cleared):
+        for alarm in (*raised, *written):
             self._rt.plugins.emit_alarm_event(to_event(alarm))
         for alarm in raised:
             _log.warning("alarm %s: %s on %s", alarm.id, alarm.probable_cause, alarm.resource_key)
-        for alarm in changes.cleared:
+        for alarm in (one for one in written if not one.is_active):
             _log.info("alarm %s is cleared: %s on %s", alarm.id, alarm.probable_cause, alarm.resource_key)

@@ -60,6 +60,7 @@ class Said:
         """Write it with the operation."""
         from manor.store import alarms
 
+        alarms.held(tx, [alarm.id for alarm, _ in self._wanted])
         rulings = [ruling_of(alarm, verdict, self._now_s, operation_id) for alarm, verdict in self._wanted]
         self.told = [(ruling, alarms.add_ruling(tx, ruling)) for ruling in rulings]
 

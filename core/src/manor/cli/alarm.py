@@ -217,7 +217,9 @@ def ack(
     with s.runtime.store.begin() as tx:
         named = [alarms.get(tx, name) for name in alarm]
         parts = [part for root in named for part in followers(root, alarms.active(tx))]
-        for found in {one.id: one for one in (*named, *parts)}.values():
+        wanted = dict.fromkeys(one.id for one in (*named, *parts))
+        now = alarms.held(tx, wanted)
+        for found in (now[alarm_id] for alarm_id in wanted if alarm_id in now):
             says = None if undo else judged if judged is not None else found.judged_true
             if (found.ack_state, found.judged_true) != (state, says):
                 at_s = 0.0 if undo else found.alarm_acknowledged_time_s or time.time()

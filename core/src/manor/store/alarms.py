@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ __all__ = [
     "find",
     "get",
     "heals",
+    "held",
     "listing",
     "prune",
     "roots",
@@ -88,6 +89,16 @@ def find(tx: Connection, alarm_id: str) -> AlarmRecord | None:
     return _alarm(record) if record is not None else None
 
 
+def held(tx: Connection, alarm_ids: Iterable[str]) -> dict[str, AlarmRecord]:
+    """These alarms as they are now, by id; nobody else writes them before this transaction ends.
+
+    A record is written whole: who changes a part of it has to hold it since it was read.
+    """
+    # All in one order, or two who want several would wait for each other.
+    query = select(_ALARM.c.record).where(_ALARM.c.id.in_(set(alarm_ids))).order_by(_ALARM.c.id).with_for_update()
+    return {alarm.id: alarm for alarm in map(_alarm, tx.execute(query).scalars())}
+
+
 def get(tx: Connection, alarm_id: str) -> AlarmRecord:
     """The alarm of this id or unique start of one. Raises UsageError where none or several fit."""
     query = select(_ALARM.c.id, _ALARM.c.record)
@@ -107,7 +118,7 @@ def listing(tx: Connection, *, ns_id: str = "", cleared: bool = False, limit: in
 def add_ruling(tx: Connection, ruling: Ruling) -> AlarmRecord | None:
     """Keep a decision. The alarm, where the decision leaves it to a person, or takes it back from one."""
     tx.execute(insert(_RULING).values(_ruling_values(ruling)))
-    alarm, escalated = find(tx, ruling.alarm_id), ruling.reason if ruling.is_a_persons else ""
+    alarm, escalated = held(tx, [ruling.alarm_id]).get(ruling.alarm_id), ruling.reason if ruling.is_a_persons else ""
     if alarm is None or alarm.escalated == escalated:
         return None
     alarm = replace(alarm, escalated=escalated, alarm_changed_time_s=ruling.time_s)
