@@ -93,14 +93,24 @@ def test_decisions_are_history_until_they_are_pruned(database: Database) -> None
 
 
 def test_what_a_healed_alarm_follows_from_is_known_after_it_has_cleared(database: Database) -> None:
-    part = replace(ALARM, is_root_cause=False, correlated_alarm_ids=("root",), alarm_cleared_time_s=110.0)
+    roots = {
+        "root": replace(ALARM, id="root", ns_id="", resource_key="vim:lab/h1", probable_cause="host-emptied"),
+        "lost": replace(ALARM, id="lost", ns_id="", resource_key="vim:lab/h2", probable_cause="host-lost"),
+        "place": replace(ALARM, id="place", resource_key="0a0b0c0d@lab/h1", probable_cause="host-emptied"),
+    }
+    followed = {"aa11": "root", "bb22": "root", "cc33": "", "dd44": "lost", "ee55": "place", "ff66": "forgotten"}
     with database.begin() as tx:
-        for name, heal in (("aa11", "op1"), ("bb22", ""), ("cc33", "op3")):
-            alarms.add(tx, replace(part if name != "cc33" else ALARM, id=name, resource_key=name))
+        for root in roots.values():
+            alarms.add(tx, replace(root, alarm_cleared_time_s=110.0))
+        for name, above in followed.items():
+            follows = {"is_root_cause": False, "correlated_alarm_ids": (above,)} if above else {}
+            alarms.add(tx, replace(ALARM, id=name, resource_key=name, alarm_cleared_time_s=110.0, **follows))
+            heal = "" if name == "bb22" else f"op-{name}"
             alarms.add_ruling(tx, replace(RULING, id=f"r-{name}", alarm_id=name, operation_id=heal))
     with database.read() as tx:
-        assert alarms.roots(tx, since_s=0.0) == {"aa11": "root"}, "of those that were healed and are no roots"
-        assert alarms.roots(tx, since_s=102.0) == {}
+        emptied = alarms.roots(tx, cause="host-emptied", since_s=0.0)
+        assert emptied == {"aa11": "root"}, "of those that were healed and follow from one of no service"
+        assert alarms.roots(tx, cause="host-emptied", since_s=102.0) == {}
 
 
 def test_one_process_leads_until_it_falls_silent(database: Database) -> None:

@@ -113,7 +113,8 @@ def test_what_is_elsewhere_or_long_ago_or_one_operation_does_not_count_twice(
 
 def test_heals_of_one_root_are_one_event_for_site_and_installation_alone() -> None:
     one, other = (
-        replace(heal("ffffffff/vnf/x/m-0", ns_id="ffffffff"), alarm_id=f"a{n}", operation_id=f"op{n}") for n in "12"
+        replace(heal(f"{ns_id}/vnf/x/m-0", ns_id=ns_id), alarm_id=alarm_id, operation_id=f"op of {ns_id}")
+        for ns_id, alarm_id in (("ffffffff", "a1"), ("dddddddd", "a2"))
     )
     mine = {"now": "root", "a1": "root", "a2": "root"}
     for bound in ("heals_per_site_hour", "heals_per_hour"):
@@ -125,6 +126,29 @@ def test_heals_of_one_root_are_one_event_for_site_and_installation_alone() -> No
         assert decide(full, RESTART).outcome is Outcome.HELD, "another reboot is another event"
     again = replace(situation(replace(heal(KEYS[5]), alarm_id="a1"), heals_per_service_hour=1), roots=mine)
     assert decide(again, RESTART).outcome is Outcome.HELD, "of one service each counts"
+
+
+@pytest.mark.parametrize("bound", ["heals_per_site_hour", "heals_per_hour"])
+def test_a_root_that_stays_is_another_event_each_time_that_its_services_are_healed(bound: str) -> None:
+    """As where one of them is locked, and the host is rebooted while that waits."""
+    mine, other = (
+        replace(heal(key, ns_id=key[:8], ago_s=1200), alarm_id=key, operation_id=f"first {key[:8]}")
+        for key in (KEYS[5], "ffffffff/vnf/x/m-0")
+    )
+    again = replace(other, time_s=NOW_S - 600, operation_id="second")
+    roots = dict.fromkeys(("now", mine.alarm_id, other.alarm_id), "root")
+
+    def outcome(allowed: int, *heals: Ruling) -> Outcome:
+        return decide(replace(situation(*heals, **{bound: allowed}), roots=roots), RESTART).outcome
+
+    assert outcome(1, other) is Outcome.STARTED, "the first time it goes with the others"
+    assert outcome(1, other, mine) is Outcome.HELD, "and then no more"
+    assert outcome(2, other, mine) is Outcome.STARTED
+    assert outcome(2, other, mine, again) is Outcome.STARTED, "the second time too it goes with the others"
+    assert outcome(2, other, mine, replace(mine, time_s=NOW_S - 600, operation_id="mine")) is Outcome.HELD
+    several = replace(mine, resource_key=KEYS[6])
+    assert outcome(1, mine, several) is Outcome.HELD
+    assert outcome(2, mine, several) is Outcome.STARTED, "what one operation heals is one time"
 
 
 def test_no_more_than_a_part_of_a_group_is_taken_down_at_once() -> None:

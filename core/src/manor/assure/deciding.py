@@ -44,7 +44,7 @@ class Situation:
     sites: Mapping[str, Set[str]] = field(default_factory=dict)
     """VIMs that hold a service's machines, by the service's id."""
     roots: Mapping[str, str] = field(default_factory=dict)
-    """Ids of alarms that follow from another, with that one's: what is healed of one root is one event."""
+    """Ids of alarms that follow from an emptied host's, with that one's: see :func:`_events`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,16 +157,16 @@ def budget(situation: Situation, targets: Sequence[str]) -> str:
             )
     vnfs = {vnf_of(key) for key in targets}
     sites = {endpoint for endpoint, node in service.nodes() if node.key in targets or not targets}
-    event = situation.roots.get(situation.alarm.id)
+    event, events = _events(situation)
     counted = (
         ("its VNF", settings.heals_per_vnf_hour, {h.operation_id for h in recent if vnf_of(h.resource_key) in vnfs}),
         (service.name, settings.heals_per_service_hour, {h.operation_id for h in recent if h.ns_id == service.id}),
         (
             ", ".join(sorted(sites)),
             settings.heals_per_site_hour,
-            {_event(situation, heal) for heal in recent if situation.sites.get(heal.ns_id, sites) & sites},
+            {events[h.alarm_id, h.operation_id] for h in recent if situation.sites.get(h.ns_id, sites) & sites},
         ),
-        ("this installation", settings.heals_per_hour, {_event(situation, heal) for heal in recent}),
+        ("this installation", settings.heals_per_hour, {events[h.alarm_id, h.operation_id] for h in recent}),
     )
     for what, allowed, heals in counted:
         if len(heals) >= allowed and event not in heals:
@@ -174,9 +174,23 @@ def budget(situation: Situation, targets: Sequence[str]) -> str:
     return ""
 
 
-def _event(situation: Situation, heal: Ruling) -> str:
-    """What a heal counts as together with others, where those of several services are counted."""
-    return situation.roots.get(heal.alarm_id, heal.operation_id)
+def _events(situation: Situation) -> tuple[str, dict[tuple[str, str], str]]:
+    """What a heal that begins now counts as where those of several services are counted, and by alarm and operation
+    what each did.
+
+    Of one root the first of each service are one event. So are the second, and no part of the first: the root stays
+    for as long as one of its services is not healed, and its host may be rebooted meanwhile.
+    """
+    times: dict[tuple[str, str], dict[str, int]] = {}
+    events = {}
+    for heal in situation.heals:
+        event = heal.operation_id
+        if root := situation.roots.get(heal.alarm_id):
+            mine = times.setdefault((root, heal.ns_id), {})
+            event = f"{root} {mine.setdefault(heal.operation_id, len(mine))}"
+        events[heal.alarm_id, heal.operation_id] = event
+    root = situation.roots.get(situation.alarm.id)
+    return (f"{root} {len(times.get((root, situation.service.id), ()))}" if root else ""), events
 
 
 def _blast(situation: Situation, targets: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from manor.api import HealAction
 from manor.assure.deciding import Verdict
 from manor.assure.healing import followed_up, operation_state, ruling_of
+from manor.assure.symptoms import EMPTIED
 from manor.lcm.runtime import Runtime
 from manor.model.alarm import AlarmRecord, EventType, Outcome, Ruling, to_event
 
@@ -51,7 +52,7 @@ class Recording:
         self.counts: Counter[tuple[str, str]] = Counter()
         """Decisions since the start, by action and outcome."""
         self.roots: dict[str, str] = {}
-        """Of alarms that were healed within the last day and follow from another: that one's id, by their own."""
+        """Of alarms that were healed within the last day and follow from an emptied host's: its id, by their own."""
 
     def heals(
         self, active: Collection[str], present: Sequence[AlarmRecord], now_s: float, *, helped_within_s: float
@@ -65,7 +66,7 @@ class Recording:
         self._last = {alarm_id: last for alarm_id, last in self._last.items() if alarm_id in active}
         with self._rt.store.read() as tx:
             heals = list(alarms.heals(tx, since_s=now_s - _DAY_S))
-            self.roots = alarms.roots(tx, since_s=now_s - _DAY_S) if heals else {}
+            self.roots = alarms.roots(tx, cause=EMPTIED, since_s=now_s - _DAY_S) if heals else {}
             states = {r.operation_id: operation_state(tx, r.operation_id) for r in heals if r.helped is None}
         # What a machine is, is seen at once; how well it does is measured over some time, and may be an old word.
         again = {alarm.id for alarm in present if alarm.event_type not in _MEASURED}

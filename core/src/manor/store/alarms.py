@@ -147,11 +147,15 @@ def heals(tx: Connection, *, since_s: float) -> tuple[Ruling, ...]:
     return tuple(_ruling(record) for record in tx.execute(query).scalars())
 
 
-def roots(tx: Connection, *, since_s: float) -> dict[str, str]:
-    """Ids of alarms of which a heal was begun since then and which follow from another, with that one's."""
+def roots(tx: Connection, *, cause: str, since_s: float) -> dict[str, str]:
+    """Ids of alarms of which a heal was begun since then and which follow from one of this cause and of no service,
+    with that one's."""
     healed = select(_RULING.c.alarm_id).where(_RULING.c.time_s >= since_s, _RULING.c.operation_id != "")
     found = (_alarm(one) for one in tx.execute(select(_ALARM.c.record).where(_ALARM.c.id.in_(healed))).scalars())
-    return {alarm.id: alarm.correlated_alarm_ids[0] for alarm in found if alarm.correlated_alarm_ids}
+    follows = {alarm.id: alarm.correlated_alarm_ids[0] for alarm in found if alarm.correlated_alarm_ids}
+    query = select(_ALARM.c.record).where(_ALARM.c.id.in_(set(follows.values())), _ALARM.c.ns_id == "")
+    known = {root.id for root in map(_alarm, tx.execute(query).scalars()) if root.probable_cause == cause}
+    return {alarm_id: root_id for alarm_id, root_id in follows.items() if root_id in known}
 
 
 def since(tx: Connection, since_s: float) -> tuple[AlarmRecord, ...]:
