@@ -65,7 +65,7 @@ class Host:
             }
             services = [self.service(name) for name in self.machines]
             sight = Sight(time_s=self.now_s, observed={"vim:lab": observed}, mute=self.mute)
-            findings = with_emptied(find_symptoms(services, sight, AssuranceSettings()), services, self.active)
+            findings = with_emptied(find_symptoms(services, sight, AssuranceSettings()), services, sight, self.active)
             changes = transition(self.active, findings, self.memory, self.now_s, clear_s=5.0)
             self.memory = changes.memory
             now = {alarm.id: alarm for alarm in (*self.active, *changes.raised, *changes.changed)}
@@ -175,6 +175,19 @@ def test_machines_that_die_one_by_one_while_another_runs_are_no_reboot() -> None
     host.rounds()
     assert host.roots() == [HOST], "now nothing runs there any more"
     assert len([alarm for alarm in host.active if alarm.resource_key == HOST]) == 1
+
+
+def test_a_host_on_which_a_service_that_is_being_changed_runs_was_not_rebooted() -> None:
+    host = Host(one=1, two=1, three=2)
+    host.changing, host.off = {"three"}, set(host.keys("one", "two"))
+    host.rounds(3)
+    assert host.roots() == ["one/vnf/fw/m-0", "two/vnf/fw/m-0"], "each for itself"
+    host.off.update(host.keys("three"))
+    host.rounds()
+    assert host.roots() == [HOST]
+    host.off -= set(host.keys("three"))
+    host.rounds(3)
+    assert host.roots() == [HOST], "what is brought back after a reboot does not unmake it"
 
 
 @pytest.mark.slow

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from manor.api.assure import PerceivedSeverity
-from manor.api.resources import PowerState
-from manor.assure.sight import Service
+from manor.api.resources import Phase, PowerState
+from manor.assure.sight import Service, Sight
 from manor.assure.symptoms import EMPTIED, OFF, Findings, Rank, Symptom
 from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType
 
 __all__ = ["followers", "is_of_all", "with_emptied"]
+
+_RUNS = frozenset({Phase.ACTIVE, Phase.DEGRADED})
 
 
 def is_of_all(alarm: AlarmRecord) -> bool:
@@ -28,21 +30,24 @@ def followers(alarm: AlarmRecord, alarms: Sequence[AlarmRecord]) -> tuple[AlarmR
     return tuple(one for one in alarms if is_of_all(alarm) and alarm.id in one.correlated_alarm_ids)
 
 
-def with_emptied(findings: Findings, services: Sequence[Service], active: Sequence[AlarmRecord]) -> Findings:
+def with_emptied(
+    findings: Findings, services: Sequence[Service], sight: Sight, active: Sequence[AlarmRecord]
+) -> Findings:
     """The findings with a symptom for each host that was emptied, and for what each service had on it.
 
     The host's stays for as long as an alarm that follows from it is ``active``: what is healed first makes no other
-    event of the rest.
+    event of the rest. None begins where a machine runs that an operation is changing.
     """
     known = {root.resource_key: mine for root in active if (mine := followers(root, active))}
     off = {symptom.resource_key: symptom for symptom in findings.symptoms if symptom.cause in OFF}
     events = {host: _of_host(host, "", 0.0) for host in known}
+    running = _running(services, sight)
     emptied: dict[tuple[str, str], Symptom] = {}
     for (endpoint, host), there in _machines(services).items():
         key = f"{endpoint}/{host}"
         gone = [(service, keys) for service, keys in there if all(one in off for one in keys)]
         mine = [_of_service(service, endpoint, host, [off[one] for one in keys]) for service, keys in gone]
-        is_event = len(gone) == len(there) > 1
+        is_event = len(gone) == len(there) > 1 and (key in known or key not in running)
         if is_event:
             what = f"none of the {sum(len(keys) for _, keys in gone)} machines of {len(gone)} services on it runs"
             events[key] = _of_host(key, f"{what}, as after a reboot", min(symptom.hold_s for symptom in mine))
@@ -66,6 +71,16 @@ def _machines(services: Sequence[Service]) -> dict[tuple[str, str], list[tuple[S
         for place, keys in mine.items():
             hosts.setdefault(place, []).append((service, keys))
     return hosts
+
+
+def _running(services: Sequence[Service], sight: Sight) -> set[str]:
+    """Hosts on which a machine of a service that an operation is changing is seen to run."""
+    machines = ((service, endpoint, node) for service in services for endpoint, node in service.nodes())
+    return {
+        f"{endpoint}/{node.host}"
+        for service, endpoint, node in machines
+        if service.is_changing and (seen := sight.seen(endpoint, node.key)) and seen.phase in _RUNS
+    }
 
 
 def _of_host(host: str, what: str, hold_s: float) -> Symptom:

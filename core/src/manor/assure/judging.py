@@ -30,7 +30,7 @@ def judge(
 ) -> Findings:
     """One round's findings, with what is ``active`` by now. Of a service that an operation is changing nobody says
     anything."""
-    findings = with_emptied(find_symptoms(services, sight, settings), services, active)
+    findings = with_emptied(find_symptoms(services, sight, settings), services, sight, active)
     findings = with_drift(findings, services, compared, settings)
     settled = {service.id: service for service in services if not service.is_changing}
     measured = (*measuring.performance.symptoms(), *crossed(services, measuring.rows, settings.degraded_s))
