@@ -73,9 +73,14 @@ def test_machines_that_outgrow_their_host_are_refused_with_the_plan(site: Site) 
     assert why.startswith("web/main-0: lab/host-1: memory: ")
     assert "manor vnf move demo/web VIM/HOST" in refused.value.hint
     site.world.set_hosts(FakeHost(name="host-1", lacks={"uefi": "no firmware"}))
-    with pytest.raises(PlanRefused) as refused:
+    with pytest.raises(PlanRefused, match=r"web/main-0 of demo needs what cannot be had where it is$") as refused:
         change_flavour(site.rt, "demo", "web", "uefi")
     assert "host host-1 lacks uefi (no firmware)" in refused.value.findings[0].message
+    assert refused.value.hint.startswith("no host has it: ask for less in the package")
+    site.world.set_hosts(FakeHost(name="host-1", lacks={"uefi": "no firmware"}), FakeHost(name="host-2"))
+    with pytest.raises(PlanRefused) as refused:
+        change_flavour(site.rt, "demo", "web", "uefi")
+    assert refused.value.hint == "move it to another host first: manor vnf move demo/web VIM/HOST"
     assert change_flavour(site.rt, "demo", "web", "plus").plan.steps
 
 

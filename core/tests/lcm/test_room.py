@@ -4,13 +4,25 @@ import dataclasses
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from manor.api import Candidate, CpuPolicy, Host, NodeSpec, OperationKind, Step, Verb, spec_to_json
+from manor.api import (
+    Candidate,
+    CpuPolicy,
+    Demand,
+    Host,
+    NodeSpec,
+    OperationKind,
+    Placement,
+    Plan,
+    Step,
+    Verb,
+    spec_to_json,
+)
 from manor.errors import PlanRefused, UsageError
 from manor.lcm import claims, endpoints, ns, work
 from manor.lcm.runtime import Runtime, open_runtime
@@ -131,6 +143,34 @@ def test_the_last_cpu_is_had_once_too(rt: Runtime) -> None:
     assert (told.value.hint, rt.operations.get(begun)[0].state) == ("plan again: manor ns plan two", "PROCESSING")
 
 
+def test_the_last_place_is_had_once_whatever_the_policy_and_without_asking_it(
+    rt: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vim(rt, "big", 1 << 40)
+    size = machine_bytes(rt)
+    endpoints.remove(rt, EndpointKind.VIM, "big")
+    vim(rt, "lab", size * 3 // 2)
+    asked: list[str] = []
+
+    class Easy:
+        """Puts all on one host and never refuses."""
+
+        def place(self, demands: Sequence[Demand], *_: Any) -> Placement:
+            asked.extend(one.key for one in demands)
+            return Placement(hosts={one.key: ("lab", "lab-h1") for one in demands})
+
+    monkeypatch.setattr("manor.nfvo.placement.Balanced", lambda **_: Easy())
+    one, two = (
+        ns.propose(rt, ns.create(rt, "bench", name=name).id, OperationKind.INSTANTIATE) for name in ("one", "two")
+    )
+    placed = list(asked)
+    begun = ns.start(rt, one)
+    with pytest.raises(PlanRefused, match=f"lab/lab-h1: memory: .*: INSTANTIATE {begun} of one was accepted since"):
+        ns.start(rt, two)
+    assert placed
+    assert asked == placed
+
+
 def test_huge_pages_that_an_operation_will_take_are_set_aside() -> None:
     page = 2 << 20
     spec = NodeSpec(
@@ -164,6 +204,45 @@ def test_what_grows_takes_what_it_has_more_and_what_is_gone_already_all_of_it() 
     assert (whole.vcpus, whole.memory_bytes) == (2, 3 * GIB)
     (less,) = claims.needed([goes, dataclasses.replace(comes, spec=at(1))])["lab", "h"]
     assert less.memory_bytes == 0, "what it gives back is not given away before it has"
+
+
+def _machine(*, dedicated: bool, vcpus: int = 3, key: str = "n") -> Mapping[str, Any]:
+    cpu = CpuPolicy(dedicated=dedicated)
+    return spec_to_json(NodeSpec(key=key, owner="o", host="h", name=key, vcpus=vcpus, memory_bytes=GIB, cpu=cpu))
+
+
+def _turns(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Step, Step]:
+    place = {"kind": "node", "key": before["key"], "endpoint": "vim:lab", "host": "h", "change": "replace"}
+    goes = Step(id=f"remove node {before['key']}", verb=Verb.REMOVE, before=before, **place)  # type: ignore[arg-type]
+    return goes, Step(id=f"ensure node {before['key']}", verb=Verb.ENSURE, spec=after, **place)  # type: ignore[arg-type]
+
+
+def _refused(*steps: Step, host: Host, overcommit: float | None) -> str:
+    """Why such a change would be refused; empty where it is not."""
+    support = dict.fromkeys(("node", "cpu-pinning"), "full")
+    there = {("lab", "h"): Candidate(vim="lab", host=host, support=support)}
+    plan = Plan(operation=OperationKind.UPDATE, service_id="s", service_name="demo", steps=steps)
+    try:
+        claims.refuse_outgrown(plan, claims.Seen(time_s=0.0, hosts=there, cpu_overcommit=overcommit))
+    except PlanRefused as error:
+        return error.findings[0].message
+    return ""
+
+
+@pytest.mark.parametrize("overcommit", [1.0, None])
+def test_cpus_that_turn_from_shared_to_dedicated_ones_or_back_are_counted_once(overcommit: float | None) -> None:
+    shared, own = _machine(dedicated=False), _machine(dedicated=True)
+    host = Host(name="h", vcpus=6, vcpus_used=6, memory_free_bytes=GIB)
+    pinned = dataclasses.replace(host, vcpus_dedicated=3)
+    assert _refused(*_turns(shared, own), host=host, overcommit=overcommit) == ""
+    assert _refused(*_turns(own, shared), host=pinned, overcommit=overcommit) == ""
+    full = dataclasses.replace(pinned, vcpus=3, vcpus_used=3)  # it has the host to itself
+    assert _refused(*_turns(own, shared), host=full, overcommit=8.0) == ""
+    four = _machine(dedicated=True, vcpus=4)
+    if overcommit:
+        assert "CPU: 4 dedicated wanted, 3 left" in _refused(*_turns(shared, four), host=host, overcommit=overcommit)
+    crowded = dataclasses.replace(pinned, vcpus_dedicated=5)
+    assert "CPU: 3 dedicated wanted, 1 left" in _refused(*_turns(shared, own), host=crowded, overcommit=overcommit)
 
 
 def test_what_one_host_lacks_is_had_on_another_of_the_same_vim(rt: Runtime) -> None:

@@ -2,12 +2,13 @@
 
 A plan is made beside others: first what operations under way have still to create is set aside, and what is left when
 the plan is accepted is asked again, in the transaction that accepts it. So of two that want the last place one has it,
-and the other is told before anything is done. What room is, the placement policy says both times.
+and the other is told before anything is done. There it is counted, and no placement policy asked: nobody else is
+accepted meanwhile, and a stranger's code may take its time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,6 @@ from manor.api import (
     Candidate,
     Demand,
     Finding,
-    PlacementPolicy,
     ResourceKind,
     Severity,
     SiteLink,
@@ -26,7 +26,7 @@ from manor.api import (
 )
 from manor.errors import PlanRefused
 from manor.lcm.sites import spent
-from manor.nfvo.hosts import with_on
+from manor.nfvo.hosts import because, is_dedicated, lacking, short, with_on
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -55,7 +55,8 @@ class Seen:
     time_s: float
     """Before anything was looked at, seconds since the epoch."""
     hosts: Mapping[Place, Candidate]
-    policy: PlacementPolicy
+    cpu_overcommit: float | None = None
+    """Virtual CPUs per physical one, as the placement policy has it; None where it does not say."""
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Capabilities that machines want, by key."""
     counted: frozenset[str] = frozenset()
@@ -68,12 +69,31 @@ class Seen:
 
 def needed(steps: Sequence[Step]) -> dict[Place, list[Demand]]:
     """What these steps take of each host when they are done: all of what they create, of what they change the rest."""
+    found: dict[Place, list[Demand]] = {}
+    for place, new, old in _taking(steps):
+        found.setdefault(place, []).append(_rest(new, old))
+    return found
+
+
+def _returned(steps: Sequence[Step]) -> dict[str, Demand]:
+    """CPUs that a machine gives back before it takes others, shared for dedicated ones or these for those, by key.
+
+    As something to put on its host that takes less than nothing.
+    """
+    return {
+        new.key: Demand(key=new.key, vcpus=-old.vcpus, memory_bytes=0, needs=old.needs)
+        for _, new, old in _taking(steps)
+        if old is not None and is_dedicated(old) != is_dedicated(new)
+    }
+
+
+def _taking(steps: Sequence[Step]) -> Iterator[tuple[Place, Demand, Demand | None]]:
+    """What is put where, and what it takes there already."""
     before = {
         (step.endpoint, step.host, step.key): step.before
         for step in steps
         if step.before is not None and step.verb in (Verb.REMOVE, Verb.ENSURE)
     }
-    found: dict[Place, list[Demand]] = {}
     for step in steps:
         if step.verb is not Verb.ENSURE or step.change not in _TAKES or step.spec is None:
             continue
@@ -81,10 +101,8 @@ def needed(steps: Sequence[Step]) -> dict[Place, list[Demand]]:
         demand = _demand(step.spec)
         if demand is None or (step.change == "update" and old is None):
             continue
-        if step.change != "create" and old is not None:
-            demand = _rest(demand, _demand(old))
-        found.setdefault((step.endpoint.partition(":")[2], step.host), []).append(demand)
-    return found
+        place = step.endpoint.partition(":")[2], step.host
+        yield place, demand, _demand(old) if step.change != "create" and old is not None else None
 
 
 _TAKES = ("create", "update", "replace")
@@ -108,11 +126,13 @@ def _rest(new: Demand, old: Demand | None) -> Demand:
     """What ``new`` takes beyond what ``old`` has."""
     if old is None:
         return new
-    same_pages, same_cpus = new.hugepage_bytes == old.hugepage_bytes, new.needs == old.needs
+    same_pages, same_cpus = new.hugepage_bytes == old.hugepage_bytes, is_dedicated(new) == is_dedicated(old)
+    memory_bytes = max(0, new.memory_bytes - old.memory_bytes) if same_pages else new.memory_bytes
     return replace(
         new,
         vcpus=max(0, new.vcpus - old.vcpus) if same_cpus else new.vcpus,
-        memory_bytes=max(0, new.memory_bytes - old.memory_bytes) if same_pages else new.memory_bytes,
+        memory_bytes=memory_bytes,
+        hugepage_bytes=new.hugepage_bytes if memory_bytes else 0,
         storage_bytes=max(0, new.storage_bytes - old.storage_bytes),
     )
 
@@ -142,23 +162,59 @@ def set_aside(candidates: Iterable[Candidate], demands: Mapping[Place, Sequence[
 def refuse_outgrown(plan: Plan, seen: Seen) -> None:
     """Raise PlanRefused where a machine that is changed where it is finds no room there, or not what it needs now."""
     changed = {step.key: (step.endpoint.partition(":")[2], step.host) for step in plan.steps if step.change in _CHANGED}
-    mine = needed(plan.steps)
-    refused: dict[str, str] = {}
+    mine, returned = needed(plan.steps), _returned(plan.steps)
+    tight: dict[str, str] = {}
+    without: dict[str, str] = {}
+    nowhere = False
     for place in mine.keys() & set(changed.values()) & seen.hosts.keys():
-        wanted = [replace(one, needs=seen.needs.get(one.key, one.needs)) for one in mine[place]]
-        refused |= seen.policy.place(wanted, (), [seen.hosts[place]], {}).refused
-    if refused:
-        names = [key.split("/", 2)[-1] for key in sorted(refused)]
-        more = f", nor do {len(names) - 1} more" if len(names) > 1 else ""
-        vnf = f"{plan.service_name}/{names[0].partition('/')[0]}"
-        raise PlanRefused(
-            f"{names[0]} of {plan.service_name} would not fit where it is any more{more}",
-            findings=[
-                Finding(severity=Severity.ERROR, code="no-room", message=f"{key.split('/', 2)[-1]}: {why}")
-                for key, why in sorted(refused.items())
-            ],
-            hint=f"free something there, or move it to another host first: manor vnf move {vnf} VIM/HOST",
-        )
+        changing = [one for one in mine[place] if one.key in changed]
+        # What is new was given its room by the policy, with this host as it is: who outgrows that is who changes.
+        (left,) = set_aside([seen.hosts[place]], {place: [one for one in mine[place] if one.key not in changed]})
+        tight |= _refused(changing, returned, left, seen)
+        for one in changing:
+            wanted = replace(one, needs=seen.needs.get(one.key, ()))
+            if whys := list(lacking(wanted, left)):
+                without[one.key] = because({place: whys})
+                nowhere = nowhere or all(any(lacking(wanted, host)) for host in seen.hosts.values())
+    if without:
+        hint = "no host has it: ask for less in the package (manor vim show NAME)" if nowhere else _ELSEWHERE
+        _refuse(plan, without, "needs what cannot be had where it is", others="and so do", code="no-host", hint=hint)
+    if tight:
+        hint = f"free something there, or {_ELSEWHERE}"
+        _refuse(plan, tight, "would not fit where it is any more", others="nor do", code="no-room", hint=hint)
+
+
+_ELSEWHERE = "move it to another host first: manor vnf move {} VIM/HOST"
+
+
+def _refuse(plan: Plan, whys: Mapping[str, str], what: str, *, others: str, code: str, hint: str) -> None:
+    names = [key.split("/", 2)[-1] for key in sorted(whys)]
+    more = f", {others} {len(names) - 1} more" if len(names) > 1 else ""
+    raise PlanRefused(
+        f"{names[0]} of {plan.service_name} {what}{more}",
+        findings=[
+            Finding(severity=Severity.ERROR, code=code, message=f"{key.split('/', 2)[-1]}: {why}")
+            for key, why in sorted(whys.items())
+        ],
+        hint=hint.format(f"{plan.service_name}/{names[0].partition('/')[0]}"),
+    )
+
+
+def _refused(
+    wanted: Iterable[Demand], returned: Mapping[str, Demand], candidate: Candidate, seen: Seen
+) -> dict[str, str]:
+    """What finds too little room on a host, one after the other, and why."""
+    refused = {}
+    for demand in wanted:
+        before = candidate
+        if demand.key in returned:
+            candidate = replace(candidate, host=with_on(candidate.host, returned[demand.key]))
+        if whys := list(short(demand, candidate, seen.cpu_overcommit)):
+            refused[demand.key] = because({(candidate.vim, candidate.host.name): whys})
+            candidate = before
+        else:
+            candidate = replace(candidate, host=with_on(candidate.host, demand))
+    return refused
 
 
 _CHANGED = ("update", "replace")
@@ -171,7 +227,7 @@ def require_room(tx: Connection, plan: Plan, seen: Seen, spans: Mapping[str, int
     """
     from manor.store import operations
 
-    mine = needed(plan.steps)
+    mine, returned = needed(plan.steps), _returned(plan.steps)
     if not mine and not spans:
         return
     taken: dict[Place, list[Demand]] = {}
@@ -184,8 +240,8 @@ def require_room(tx: Connection, plan: Plan, seen: Seen, spans: Mapping[str, int
             by[place] = f"{operation.operation} {operation.id} of {operation.ns_name}"
     hint = f"plan again: manor ns plan {plan.service_name}"
     for place in mine.keys() & taken.keys() & seen.hosts.keys():
-        again = seen.policy.place(mine[place], (), set_aside([seen.hosts[place]], taken), {})
-        for why in again.refused.values():
+        (left,) = set_aside([seen.hosts[place]], taken)
+        for why in _refused(mine[place], returned, left, seen).values():
             raise PlanRefused(f"{why}: {by[place]} was accepted since the plan was made", hint=hint)
     others = spent(tx, but_ns=plan.service_id) if spans else {}
     for way, bps in spans.items():

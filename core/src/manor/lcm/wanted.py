@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -154,12 +155,23 @@ def _placed(
     return placement, Seen(
         time_s=time_s,
         hosts=there,
-        policy=policy,
+        cpu_overcommit=_overcommit(policy),
         needs=needs,
         counted=others.operations,
         ways=sites.links,
         spent=taken,
     )
+
+
+def _overcommit(policy: PlacementPolicy) -> float | None:
+    """Virtual CPUs per physical one, where the policy says so."""
+    from manor.plugin import unguarded
+
+    try:
+        said = getattr(unguarded(policy), "cpu_overcommit", None)
+    except Exception:  # a stranger's property may raise anything, and to say nothing is allowed
+        return None
+    return float(said) if isinstance(said, int | float) and math.isfinite(said) and said > 0 else None
 
 
 def _instance(wish: ServiceRequest, vnf: Vnf, information: Mapping[str, Any]) -> VnfInstance:

@@ -19,8 +19,10 @@ __all__ = [
     "because",
     "huge_bytes",
     "is_dedicated",
+    "lacking",
     "ordinary_bytes",
     "scopes",
+    "short",
     "with_on",
 ]
 
@@ -169,12 +171,7 @@ class Board:
             yield Objection(
                 why=f"not at site {demand.wanted_site}", relaxed=f"allowed at site {room.candidate.pop}", cost=1.0
             )
-        lacking = [need for need in demand.needs if need in host.lacks]
-        missing = [need for need in demand.needs if need in host.lacks or room.candidate.support.get(need) != "full"]
-        if missing:
-            reasons = ", ".join(f"{need} ({host.lacks[need]})" for need in lacking)
-            why = f"host {name} lacks {reasons}" if lacking else f"VIM {vim} cannot do {', '.join(missing)}"
-            yield Objection(why=why, relaxed=f"asking for no {', '.join(missing)}", cost=2.0)
+        yield from lacking(demand, room.candidate)
         yield from _short(demand, room)
         yield from self._rules(demand, room)
         for need in demand.links:
@@ -230,6 +227,30 @@ def scopes(candidate: Candidate) -> dict[AffinityScope, tuple[str, ...]]:
         AffinityScope.ZONE_GROUP: (*pop, candidate.host.labels.get("zone-group", candidate.host.zone)),
         AffinityScope.NFVI_POP: pop,
     }
+
+
+def lacking(demand: Demand, candidate: Candidate) -> Iterator[Objection]:
+    """What the machine needs and cannot be had there."""
+    host = candidate.host
+    lacks = [need for need in demand.needs if need in host.lacks]
+    missing = [need for need in demand.needs if need in host.lacks or candidate.support.get(need) != "full"]
+    if missing:
+        reasons = ", ".join(f"{need} ({host.lacks[need]})" for need in lacks)
+        why = f"host {host.name} lacks {reasons}" if lacks else f"VIM {candidate.vim} cannot do {', '.join(missing)}"
+        yield Objection(why=why, relaxed=f"asking for no {', '.join(missing)}", cost=2.0)
+
+
+def short(demand: Demand, candidate: Candidate, cpu_overcommit: float | None) -> Iterator[Objection]:
+    """What the host has too little of for one machine more, whatever a policy makes of it.
+
+    CPUs that are shared are not weighed where nobody says how many virtual ones share one.
+    """
+    if not candidate.host.reachable:
+        yield Objection(why=candidate.host.reason or "not reachable")
+        return
+    if cpu_overcommit is None:
+        demand, cpu_overcommit = (demand, math.inf) if is_dedicated(demand) else (replace(demand, vcpus=0), 1.0)
+    yield from _short(demand, Room.of(candidate, cpu_overcommit))
 
 
 def because(objections: Mapping[tuple[str, str], Sequence[Objection]]) -> str:
