@@ -11,13 +11,20 @@ from typing import Any
 import pytest
 from assured_site import PATIENCE_S, Site
 
-from manor.api import CallContext, Observed, Phase, PowerState, Query, ResourceKind, ResourceRef
+from manor.api import CallContext, NodeSpec, Observed, Phase, PowerState, Query, ResourceKind, ResourceRef
+from manor.assure.emptied import with_emptied
 from manor.assure.looking import Heartbeats, Looking, Seen, look
+from manor.assure.raising import Memory, transition
+from manor.assure.settings import AssuranceSettings
+from manor.assure.sight import Service, Sight
+from manor.assure.symptoms import find_symptoms
 from manor.errors import Transient
 from manor.fakes import FakeHost
 from manor.lcm import endpoints
 from manor.lcm.operate import operate
 from manor.lcm.runtime import Runtime, open_runtime
+from manor.model.alarm import AlarmRecord
+from manor.model.desired import DesiredResource, DesiredState
 from manor.model.instance import EndpointKind, OperationState
 
 
@@ -86,6 +93,67 @@ def test_who_hangs_for_the_first_time_delays_no_event(tmp_path: Path, monkeypatc
             let_go.set()
         until_seen(looks, *both)
         looks.close()
+
+
+class Glimpses:
+    """Two services, each a machine on one host, and the alarms about them as their VIM is seen or not."""
+
+    def __init__(self) -> None:
+        self.now_s, self.memory = 1000.0, Memory()
+        self.active: tuple[AlarmRecord, ...] = ()
+
+    def look(self, phase: Phase | None, *, after_s: float = 1.0, is_changing: bool = False) -> list[str]:
+        """Causes of the alarms after a look a while later; None for one to which the VIM has not answered."""
+        self.now_s += after_s
+        there: dict[str, Observed] = {}
+        services = []
+        for name in ("s", "t"):
+            key = f"{name}/vnf/fw/m-0"
+            node = NodeSpec(key=key, owner="manor/t", host="h1", name="m-0", vcpus=1, memory_bytes=1)
+            resource = DesiredResource(endpoint="vim:lab", spec=node)
+            desired = DesiredState(service_id=name, service_name=name, resources=(resource,))
+            services.append(Service(id=name, name=name, nsd_id="n", desired=desired, is_changing=is_changing))
+            if phase is not None:
+                ref = ResourceRef(kind=ResourceKind.NODE, key=key)
+                there[key] = Observed(ref=ref, phase=phase, owner="manor/t", native_id="", spec_hash="")
+        sight = Sight(time_s=self.now_s, observed={"vim:lab": there} if phase else {})
+        found = find_symptoms(services, sight, AssuranceSettings(degraded_s=15))
+        changes = transition(
+            self.active, with_emptied(found, services, sight, self.active), self.memory, self.now_s, clear_s=5.0
+        )
+        self.memory = changes.memory
+        gone = {alarm.id for alarm in changes.cleared}
+        self.active = tuple(alarm for alarm in (*self.active, *changes.raised) if alarm.id not in gone)
+        return sorted(alarm.probable_cause for alarm in self.active)
+
+
+@pytest.mark.parametrize(
+    ("sick", "alarms"), [(Phase.DEGRADED, ["node-degraded"] * 2), (Phase.PENDING, ["host-emptied"] * 3)]
+)
+def test_what_lasts_is_known_of_a_vim_that_is_seen_now_and_then(sick: Phase, alarms: list[str]) -> None:
+    one = Glimpses()
+    for _ in range(8):  # the last look is 14 s after the first
+        assert one.look(sick) == []
+        assert one.look(None) == []
+    assert one.look(sick) == alarms
+
+
+def test_what_is_gone_is_known_of_a_vim_that_is_seen_now_and_then() -> None:
+    one = Glimpses()
+    one.look(Phase.DEGRADED)
+    alarms = one.look(Phase.DEGRADED, after_s=15.0)
+    for _ in range(3):  # the last look is 4 s after the first
+        assert one.look(Phase.ACTIVE) == alarms != []
+        assert one.look(None) == alarms
+    assert one.look(Phase.ACTIVE) == []
+
+
+def test_what_lasted_before_an_operation_begins_anew_after_it() -> None:
+    one = Glimpses()
+    assert one.look(Phase.DEGRADED) == []
+    assert one.look(Phase.DEGRADED, after_s=14.0, is_changing=True) == []
+    assert one.look(Phase.DEGRADED, after_s=14.0) == []
+    assert one.look(Phase.DEGRADED, after_s=15.0) == ["node-degraded"] * 2
 
 
 def lose_a_host(site: Site) -> None:

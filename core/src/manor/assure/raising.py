@@ -46,7 +46,8 @@ def transition(
     """The alarms after this round's findings."""
     by_fault = {symptom.fault: symptom for symptom in findings.symptoms}
     alarms = {alarm.fault: alarm for alarm in active}
-    first_seen_s = {
+    first_seen_s = {fault: at_s for fault, at_s in memory.first_seen_s.items() if fault[0] in findings.hidden}
+    first_seen_s |= {
         fault: min(memory.first_seen_s.get(fault, now_s), symptom.since_s or now_s)
         for fault, symptom in by_fault.items()
     }
@@ -67,9 +68,10 @@ def transition(
     ids = {alarm.fault: alarm.id for alarm in (*active, *raised)}
     of = {fault: ids[root] for fault, root in roots.items() if root in ids}
     changed, cleared = [], []
-    gone_since_s: dict[Fault, float] = {}
+    gone_since_s = {fault: at_s for fault, at_s in memory.gone_since_s.items() if fault[0] in findings.hidden}
     for fault, alarm in alarms.items():
         if fault in by_fault:
+            gone_since_s.pop(fault, None)
             after = _updated(alarm, by_fault[fault], of.get(fault), told.get(fault, ()), now_s)
             if after is not None:
                 changed.append(after)

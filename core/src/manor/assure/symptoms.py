@@ -76,6 +76,8 @@ class Findings:
 
     symptoms: tuple[Symptom, ...] = ()
     blind: frozenset[str] = frozenset()
+    hidden: frozenset[str] = frozenset()
+    """Keys of what nobody could see and no operation is changing: since when it is so or gone is still known."""
     deaf: frozenset[str] = frozenset()
     """Keys of machines of which no detector has a word now: their learned alarms stay as they are."""
 
@@ -84,22 +86,25 @@ def find_symptoms(services: Sequence[Service], sight: Sight, settings: Assurance
     """What is wrong with services, hosts and endpoints. A service that an operation is changing is left alone."""
     symptoms = [*_endpoints(sight, settings), *_hosts(sight)]
     blind: set[str] = set()
+    hidden: set[str] = set()
     for service in services:
         if service.is_changing:
             blind.update((*service.keys(), *service.places()))
             continue
         for endpoint, node in service.nodes():
             if sight.is_hidden(endpoint, node.host) or _unknown(sight.seen(endpoint, node.key)):
+                hidden.update((node.key, service.place(endpoint, node.host), f"{endpoint}/{node.host}"))
                 blind.update((node.key, service.place(endpoint, node.host)))
             else:
                 symptoms += _node(service, endpoint, node, sight, settings)
         flows: list[tuple[str, SegmentSpec | ChainSpec]] = [*service.segments(), *service.chains()]
         for endpoint, spec in flows:
             if endpoint not in sight.observed or _unknown(sight.seen(endpoint, spec.key)):
+                hidden.add(spec.key)
                 blind.add(spec.key)
             else:
                 symptoms += _flow(service, endpoint, spec, sight, settings)
-    return Findings(symptoms=tuple(symptoms), blind=frozenset(blind))
+    return Findings(symptoms=tuple(symptoms), blind=frozenset(blind), hidden=frozenset(hidden))
 
 
 def _unknown(seen: Observed | None) -> bool:
