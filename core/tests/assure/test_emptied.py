@@ -14,6 +14,7 @@ from manor.assure.raising import Memory, transition
 from manor.assure.settings import AssuranceSettings
 from manor.assure.sight import Service, Sight
 from manor.assure.symptoms import EMPTIED, find_symptoms
+from manor.fakes.faults import Fault
 from manor.lcm import ns, work
 from manor.model.alarm import AckState, AlarmRecord, Outcome
 from manor.model.desired import DesiredResource, DesiredState
@@ -266,6 +267,31 @@ def test_the_word_of_an_operator_on_a_rebooted_host_is_for_all_of_its_services(
     assert [operation.state for operation in heals(site)] == [OperationState.COMPLETED], "the other one is locked"
     other = next(one["id"] for one in parts if one["id"] != begun["alarm_id"])
     assert "HEAL second COMPLETED" in manor(site, "heal", "approve", other), "unless he says so of that one"
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_with_a_word_for_all_of_a_rebooted_host_is_told_once_all_has_ended(
+    make_site: Make, manor: Callable[..., Any]
+) -> None:
+    site = two_services(make_site(static_mode="ask"))
+    reboot(site)
+    rounds(site, 1)
+    (root,) = (alarm for alarm in site.alarms() if alarm.is_root_cause)
+    (first, second), names = followers(root, site.alarms()), ("demo", "second")
+    site.settings(detector="", static_mode="ask", services={name: {"locked": True} for name in names})
+    error = manor(site, "--json", "heal", "approve", root.id, expect=2)["error"]
+    assert "is locked in assurance.yaml" in error["message"]
+    assert f"all the same: manor heal approve {second.id}" in error["hint"]
+
+    site.settings(detector="", static_mode="ask")
+    site.world.inject(Fault(verb="ensure", kind="node", key=f"{first.ns_id}/*", times=0, error="Permanent"))
+    site.rt.release_worker()
+    said = manor(site, "heal", "approve", root.id, expect=5)
+    ended = {one.ns_id: one.state for one in heals(site)}
+    assert ended[first.ns_id] is not OperationState.COMPLETED
+    assert ended[second.ns_id] is OperationState.COMPLETED, "it was worked off, and not left to nobody"
+    assert re.search("HEAL (demo|second) COMPLETED", said)
+    assert re.search("error: HEAL (demo|second) ", said)
 
 
 def two_services(site: Site) -> Site:

@@ -188,9 +188,10 @@ def approve(rt: Runtime, alarm_id: str, action: HealAction | None = None, *, is_
     offered = frozenset(HealAction) - {HealAction.NONE, HealAction.ESCALATE}
     proposed = action or next((r.action for r in reversed(before) if r.action in offered), None)
     if proposed not in offered:
+        all_of_them = alarm.correlated_alarm_ids[0] if is_one_of_many else alarm.id
         raise UsageError(
             f"nothing was proposed for alarm {alarm.id}",
-            hint=f"name it: manor heal approve {alarm.id} --action restart",
+            hint=f"name it: manor heal approve {all_of_them} --action restart",
         )
     service = next((one for one in Services(rt).read() if one.id == alarm.ns_id), None)
     targets = service.machines(alarm.resource_key) if service is not None else ()

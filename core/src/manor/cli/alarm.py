@@ -14,7 +14,7 @@ from manor.cli.find import complete_ns, find_ns, ns_names
 from manor.cli.markers import when
 from manor.cli.render.steps import short_key
 from manor.cli.session import Session, new_app, session
-from manor.errors import ManorError, UsageError
+from manor.errors import ManorError, OperationFailed
 
 if TYPE_CHECKING:
     from manor.model.alarm import AlarmRecord, Ruling
@@ -250,25 +250,33 @@ def approve(
     with s.runtime.store.read() as tx:
         found = alarms.get(tx, alarm)
         parts = followers(found, alarms.active(tx))
-    begun = []
+    begun, last = [], None
     for one in parts or (found,):
         try:
             wanted = HealAction(action) if action else None
             begun.append(begin(s.runtime, one.id, wanted, is_one_of_many=bool(parts)))
         except ManorError as error:
-            if not parts:
-                raise
-            s.out.warn(f"alarm {one.id} is left out: {error.message}" + (f" ({error.hint})" if error.hint else ""))
-    if not begun:
-        raise UsageError("nothing was begun", hint=f"name what to do: manor heal approve {found.id} --action restart")
+            last = error
+            if parts:
+                s.out.warn(f"alarm {one.id} is left out: {_told(error)}")
+    if last is not None and not begun:
+        raise last
     if no_wait:
         queued = [f"{one.operation_id} is queued: manor op watch {one.operation_id}" for one in begun]
         s.out.result(begun if parts else begun[0], lambda: s.out.line("\n".join(queued)))
         return
-    for one in begun:
-        ended(s, follow(s, one.operation_id), said=bool(parts) and s.out.json)
+    failed = []
+    for one in begun:  # each of them, for nobody else might work it off
+        try:
+            ended(s, follow(s, one.operation_id), said=bool(parts) and s.out.json)
+        except OperationFailed as error:
+            failed.append(error)
     if parts and s.out.json:
         s.out.result(begun, lambda: None)
+    for another in failed[1:]:
+        s.out.warn(_told(another))
+    if failed:
+        raise failed[0]
 
 
 @app.command()
@@ -295,6 +303,10 @@ def watch(ctx: typer.Context, service: Service = "") -> None:
             s.out.event({"event": word, "alarm": alarm}, f"{when(time.time())}  {alarm.id}  {word:8}{what}")
         known = {alarm.id: alarm for alarm in active}
         time.sleep(_POLL_S)
+
+
+def _told(error: ManorError) -> str:
+    return error.message + (f" ({error.hint})" if error.hint else "")
 
 
 def _read(s: Session, typed: str) -> tuple[AlarmRecord, tuple[Ruling, ...]]:
