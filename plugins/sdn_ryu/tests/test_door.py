@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -76,6 +77,34 @@ def test_an_agent_that_starts_behind_another_is_not_left_to_take_its_place(
     first.join()
     late = int((tmp_path / "slow.pid").read_text())
     eventually(lambda: not _alive(late), "it has ended")
+
+
+@pytest.mark.slow
+def test_an_agent_whose_starter_gave_up_and_took_the_directory_away_makes_it_again(tmp_path: Path) -> None:
+    state, run = tmp_path / "state", tmp_path / "run/sdn-t"
+    state.mkdir()
+    run.mkdir(parents=True)
+    environment = DriverEnvironment(name="t", owner="manor/t", state_dir=state, runtime_dir=run)
+    link = AgentLink(RyuConfig(), environment, lambda _: None)
+    argv = [sys.executable, "-W", "ignore", "-m", "manor_sdn_ryu.agent"]
+    process = subprocess.Popen([*argv, "--state-dir", str(state), "--socket", str(link.socket)])
+    try:
+        eventually(link._another_starts, "it has begun")
+        with contextlib.suppress(OSError):  # it may have been quick
+            run.rmdir()
+            run.parent.rmdir()
+
+        def answers() -> bool:
+            with contextlib.suppress(Transient):
+                return bool(link._call("hello", 60.0, {})["pid"] == process.pid)
+            return process.poll() is not None
+
+        eventually(answers, "it is up, or has failed")
+        assert process.poll() is None
+        assert [path.stat().st_mode & 0o777 for path in (run.parent, run)] == [0o700, 0o700]
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
 @pytest.mark.real

@@ -38,7 +38,6 @@ def main(argv: list[str] | None = None) -> int:
     given = parser.parse_args(argv)
     os.umask(0o077)
     given.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    given.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if given.detach and (child := os.fork()):
         print(child)  # noqa: T201
         return 0
@@ -103,6 +102,8 @@ def _run(given: argparse.Namespace) -> int:
     controller = Controller(Store(given.state_dir), library, settle_s=given.settle_s, audit_s=given.audit_s)
     library.run(make_application(library, controller.switches.up, controller.switches.down))
     controller.start()
+    # Not sooner: while it was empty it could be taken away, as by a starter that gave up waiting.
+    pid_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     pid_file.write_text(f"{os.getpid()}\n")
     identity = {"pid": os.getpid(), "runtime": library.name, "library_version": library.version}
     Server(given.socket, controller, identity, stop).listen()
