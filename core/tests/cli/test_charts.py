@@ -1,5 +1,6 @@
 """KPIs as pictures: what is blamed and shaded can be seen, gaps stay gaps, and no name breaks a picture."""
 
+import itertools
 import sys
 import time
 import xml.etree.ElementTree as ET
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from manor.cli.charts import Panel, Shade, save, spoken, terminal
+from manor.cli.kpi import sparkline
 from manor.cli.measured import blamed, with_gaps
 from manor.errors import UsageError
 from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType, PerceivedSeverity
@@ -115,5 +117,19 @@ def test_a_time_without_any_row_is_a_gap_and_another_period_is_none() -> None:
     empty = [row.time_s for row in rows if not row.values]
     assert (min(empty) > before[-1], max(empty) < after[0]) == (True, True)
     assert 15 <= len(empty) <= 20
+    assert list(with_gaps([])) == []
+
+
+def test_a_gap_of_days_beside_one_of_seconds_is_drawn_and_costs_little() -> None:
+    days = 6 * 86400
+    rows = [HistoryRow(time_s=T0 + t, values={"cpu": 1.0}) for t in (0, *range(days, days + 5000))]
+    drawn = with_gaps(rows)
+    empty = [row.time_s - T0 for row in drawn if not row.values]
+    assert len(empty) < 500
+    assert max(after - before for before, after in itertools.pairwise([0, *empty, days])) < days / 100
+    assert " " in sparkline([row.values.get("cpu") for row in drawn]), "it is seen where each row is as wide"
+
+
+def test_one_row_or_none_has_no_gap() -> None:
     assert list(with_gaps([])) == []
     assert [row.time_s for row in with_gaps([HistoryRow(time_s=T0, values={})])] == [T0]

@@ -26,6 +26,8 @@ _BEFORE_S = 600.0
 _AFTER_S = 60.0
 _GAP = 3.5
 """Steps between two rows from which on the ones between are missing."""
+_MOST_EMPTY = 300
+"""Rows of a gap; so many are seen among the most that are read, whatever the width of the picture."""
 _BLAMED = 2
 """KPIs that an alarm is drawn with."""
 
@@ -74,8 +76,9 @@ def with_gaps(rows: Sequence[HistoryRow]) -> list[HistoryRow]:
         beside = (*steps[max(0, place - 1) : place], *steps[place + 1 : place + 2])
         usual_s = max(beside, default=0.0)
         if place < len(steps) and 0.0 < _GAP * usual_s < steps[place]:
-            missed = int(steps[place] / usual_s)
-            found += [HistoryRow(time_s=row.time_s + usual_s * (n + 0.5), values={}) for n in range(missed)]
+            missed = min(int(steps[place] / usual_s), _MOST_EMPTY)
+            apart_s = steps[place] / missed
+            found += [HistoryRow(time_s=row.time_s + apart_s * (n + 0.5), values={}) for n in range(missed)]
     return found
 
 
