@@ -1,5 +1,6 @@
 """The directory of an installation's sockets is there while it is used, and is not left behind."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,17 @@ def test_where_an_agent_listens_it_stays_until_that_is_gone(home: Path, away: Pa
     socket.unlink()
     with open_runtime(home) as rt:
         assert used(rt) == socket.parent
+    assert list(away.iterdir()) == []
+
+
+def test_where_somebody_removed_it_it_is_made_anew_and_held(home: Path, away: Path) -> None:
+    with open_runtime(home) as rt:
+        shutil.rmtree(used(rt).parent)
+        assert used(rt).is_dir()
+        shutil.rmtree(used(rt).parent)
+        with open_runtime(home) as other:
+            assert used(other) == used(rt)
+        assert used(rt).parent.is_dir(), "it is still in use"
     assert list(away.iterdir()) == []
 
 

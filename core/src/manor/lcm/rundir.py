@@ -33,6 +33,9 @@ class RunDir:
     def make(self, part: str) -> Path:
         """A directory in it (0700), there until :meth:`leave` at least."""
         with self._lock:
+            if self._held is not None and not self._is_at_path(self._held):  # somebody removed it
+                os.close(self._held)
+                self._held = None
             if self._held is None:
                 self._held = self._enter()
         made = self.path / part
@@ -46,10 +49,15 @@ class RunDir:
                 held = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 kept.callback(os.close, held)
                 fcntl.flock(held, fcntl.LOCK_SH)
-                if os.path.samestat(os.fstat(held), self.path.stat()):
+                if self._is_at_path(held):
                     kept.pop_all()
                     return held
             # Another one has just taken it away: once more.
+
+    def _is_at_path(self, held: int) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(held), self.path.stat())
+        return False
 
     def leave(self) -> None:
         """Let go of it. Where nobody else holds it, what is empty goes; where an agent has its socket it stays."""
