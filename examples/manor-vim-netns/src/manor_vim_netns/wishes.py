@@ -39,6 +39,8 @@ def refuse(spec: ResourceSpec) -> None:
         VimCapability.HUGEPAGES: spec.cpu.hugepage_bytes > 0,
         VimCapability.NUMA: spec.cpu.numa_nodes > 0,
         VimCapability.WATCHDOG: spec.watchdog,
+        VimCapability.SRIOV: any(port.vnic_type for port in spec.ports),
+        VimCapability.NESTED: spec.cpu.nested,
     }
     boot_script(spec.user_data, spec.key)
     for capability, wanted in asked.items():
