@@ -30,6 +30,8 @@ from manor.model.desired import DesiredResource, DesiredState
 NOW_S = 1_000_000.0
 KEYS = [f"1a2b3c4d/vnf/{vnf}/main-{index}" for vnf in ("fw", "web") for index in range(4)]
 DEAD = KEYS[0]
+PLACE = "1a2b3c4d@lab/h1"
+"""All of them, as they are on their host."""
 RESTART = HealDecision(action=HealAction.RESTART, targets=(DEAD,), reason="it is dead")
 
 
@@ -84,6 +86,9 @@ def test_nothing_holds_a_first_heal() -> None:
     [
         ([heal(DEAD, ago_s=20.0)], {}, "healed less than 30 s ago"),
         ([heal(DEAD)], {"heals_per_resource_hour": 1}, "it was healed 1 times within the hour"),
+        ([heal(PLACE, ago_s=20.0)], {}, "healed less than 30 s ago"),
+        ([heal(PLACE)], {"heals_per_resource_hour": 1}, "it was healed 1 times within the hour"),
+        ([heal(PLACE)], {"heals_per_vnf_hour": 1}, "its VNF had 1 heals"),
         ([heal(KEYS[1])], {"heals_per_vnf_hour": 1}, "its VNF had 1 heals"),
         ([heal(KEYS[5])], {"heals_per_service_hour": 1}, "shop had 1 heals"),
         ([heal("ffffffff/vnf/x/m-0", ns_id="ffffffff")], {"heals_per_site_hour": 1}, "vim:lab had 1 heals"),

@@ -146,8 +146,9 @@ def budget(situation: Situation, targets: Sequence[str]) -> str:
     if service.held_by:
         return f"operation {service.held_by} stopped and waits for a person: manor op show {service.held_by}"
     recent = [heal for heal in situation.heals if now_s - _HOUR_S < heal.time_s <= now_s]
+    own = [(h, {h.resource_key, *service.machines(h.resource_key)}) for h in recent if h.ns_id == service.id]
     for key in dict.fromkeys((situation.alarm.resource_key, *targets)):
-        mine = [heal for heal in recent if heal.resource_key == key]
+        mine = [heal for heal, healed in own if key in healed]
         rest_s = settings.cool_down_s - (now_s - max((heal.ended_s or heal.time_s for heal in mine), default=-math.inf))
         if rest_s > 0:
             return f"it was healed less than {settings.cool_down_s:g} s ago"
@@ -159,8 +160,12 @@ def budget(situation: Situation, targets: Sequence[str]) -> str:
     sites = {endpoint for endpoint, node in service.nodes() if node.key in targets or not targets}
     event, events = _events(situation)
     counted = (
-        ("its VNF", settings.heals_per_vnf_hour, {h.operation_id for h in recent if vnf_of(h.resource_key) in vnfs}),
-        (service.name, settings.heals_per_service_hour, {h.operation_id for h in recent if h.ns_id == service.id}),
+        (
+            "its VNF",
+            settings.heals_per_vnf_hour,
+            {h.operation_id for h, healed in own if vnfs & {*map(vnf_of, healed)}},
+        ),
+        (service.name, settings.heals_per_service_hour, {h.operation_id for h, _ in own}),
         (
             ", ".join(sorted(sites)),
             settings.heals_per_site_hour,
