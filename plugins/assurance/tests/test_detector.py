@@ -23,6 +23,7 @@ def test_it_says_that_it_does_not_know_until_it_has_seen_enough():
     assert verdicts[-1] is Verdict.OK
 
 
+@pytest.mark.slow
 def test_quiet_days_keep_the_budget(trial, next_rows):
     assert len(trial.raises(next_rows(10 * DAY))) <= 5
 
@@ -70,6 +71,7 @@ def test_what_lasts_becomes_normal(trial, next_rows):
     assert verdicts[-2 * DAY :].count(Verdict.ANOMALY) <= 12
 
 
+@pytest.mark.slow
 def test_benign_events_stay_within_the_budget(trial, next_rows):
     rows = next_rows(7 * DAY)
     load = np.ones(len(rows))

@@ -41,11 +41,10 @@ from manor.lcm.target import Target
 from manor.lcm.vanished import overlooked
 from manor.lcm.wanted import planned
 from manor.lcm.wishes import Wishes, lasting, must_be_enabled, wishes_from_json, wishes_to_json
-from manor.lcm.world import cut_off, endpoints_of, observe
+from manor.lcm.world import cut_off, endpoints_of, observe, replace_on
 from manor.model.desired import DesiredState
 from manor.model.instance import (
     CancelMode,
-    EndpointKind,
     NsInstance,
     NsLcmOpOcc,
     NsState,
@@ -210,7 +209,7 @@ def propose(
         parts.observed,
         parts.previous,
         operation,
-        replace_on=_replace_on(rt, target),
+        replace_on=replace_on(rt, target),
         found_at=found_at,
         recreate=frozenset(wishes.recreate),
         left_over=left_over(target, stored, parts.observed),
@@ -361,18 +360,6 @@ def _end(rt: Runtime, busy: NsLcmOpOcc) -> None:
             elif not busy.is_at_work:
                 rt.operations.act(busy.id, Trigger.FAIL)
         busy = follow(rt, busy.id)
-
-
-def _replace_on(rt: Runtime, target: DesiredState | None) -> dict[str, frozenset[str]]:
-    """Spec fields that cannot change in place, by VIM endpoint, as each driver's record says."""
-    drivers = rt.plugins.vim_drivers()
-    result = {}
-    for endpoint in endpoints_of(target):
-        kind, _, name = endpoint.partition(":")
-        if kind == EndpointKind.VIM:
-            driver = drivers.get(rt.endpoint(EndpointKind.VIM, name).driver)
-            result[endpoint] = driver.record.replace_on if driver else frozenset()
-    return result
 
 
 def _reviewed(rt: Runtime, ns: NsInstance, plan: Plan, *, tolerant: bool) -> tuple[Finding, ...]:

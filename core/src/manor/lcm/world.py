@@ -39,6 +39,7 @@ __all__ = [
     "observe",
     "ordinary",
     "registered",
+    "replace_on",
     "subnets",
 ]
 
@@ -241,3 +242,15 @@ def _ports(state: DesiredState | None) -> Iterator[Port]:
     for resource in state.resources if state else ():
         if isinstance(resource.spec, NodeSpec):
             yield from resource.spec.ports
+
+
+def replace_on(rt: Runtime, target: DesiredState | None) -> dict[str, frozenset[str]]:
+    """Spec fields that cannot change in place, by VIM endpoint, as each driver's record says."""
+    drivers = rt.plugins.vim_drivers()
+    result = {}
+    for endpoint in endpoints_of(target):
+        kind, _, name = endpoint.partition(":")
+        if kind == EndpointKind.VIM:
+            driver = drivers.get(rt.endpoint(EndpointKind.VIM, name).driver)
+            result[endpoint] = driver.record.replace_on if driver else frozenset()
+    return result
