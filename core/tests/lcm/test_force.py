@@ -21,6 +21,8 @@ from manor.lcm.states import Trigger
 from manor.model.instance import CancelMode, NsLcmOpOcc, OnFailure, OperationState
 from manor.plugin import Plugins
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def site(fast_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:

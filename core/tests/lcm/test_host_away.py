@@ -23,6 +23,8 @@ from manor.lcm.wishes import Wishes
 from manor.model.instance import EndpointKind, NsLcmOpOcc, OperationState
 from manor.model.vnfoperation import VnfLcmOpOcc, occurrences
 
+pytestmark = pytest.mark.slow
+
 LOCATIONS = {"web": "lab/host-1", "client": "lab/host-2", "firewall": "lab/host-2", "monitor": "lab/host-2"}
 COMPLETED, PARTIALLY = OperationState.COMPLETED, OperationState.PARTIALLY_COMPLETED
 
