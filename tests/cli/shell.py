@@ -49,7 +49,6 @@ class Cli:
         return done
 
     def process(self, *args: str) -> subprocess.Popen[str]:
-        """Run it as a process of its own."""
-        return subprocess.Popen(
-            [sys.executable, "-c", COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        """Run it as a process of its own, which heeds an interrupt also where this one was started to ignore it."""
+        command = ["env", "--default-signal=INT", sys.executable, "-c", COMMAND, *args]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -136,6 +136,8 @@ def test_alarms_are_told_as_they_come_change_and_go(make_site: Make) -> None:
     site = make_site(static_mode="shadow", clear_s=0)
     process = subprocess.Popen(
         [
+            "env",
+            "--default-signal=INT",  # it may be ignored where the tests were started in the background
             sys.executable,
             "-c",
             "import sys; from manor.cli import main; sys.exit(main(['--json', 'alarm', 'watch', 'demo']))",
