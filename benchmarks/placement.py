@@ -45,7 +45,7 @@ def main() -> None:
     for seed in SEEDS:
         hosts = random.Random(seed).choice([3, 5, 8, 12, 20])
         demands, rules, candidates = made(seed, hosts, int(hosts * random.Random(seed + 1).uniform(1, 5)))
-        rooms = [Room.of(candidate, policy.cpu_overcommit) for candidate in candidates]
+        rooms = [Room(candidate=candidate, overcommit=policy.cpu_overcommit) for candidate in candidates]
         began = time.perf_counter()
         quick = policy.quick(demands, rules, candidates, {})
         quick_s += time.perf_counter() - began

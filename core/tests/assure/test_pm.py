@@ -1,6 +1,5 @@
 """``manor pm`` beside the loop: a crossing is an alarm and a notification, a report is kept and told."""
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,24 +9,10 @@ from assured_site import Site
 
 from manor.api import PerceivedSeverity
 from manor.assure.loop import Assurance
-from manor.cli import main
 from manor.model.alarm import Outcome
 from manor.store import notifications, pm
 
 Make = Callable[..., Site]
-
-
-@pytest.fixture
-def manor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    def run(site: Site, *args: str, expect: int = 0) -> Any:
-        capsys.readouterr()
-        monkeypatch.setenv("MANOR_HOME", str(site.rt.home))
-        code = main(args)
-        said = capsys.readouterr()
-        assert code == expect, said.err
-        return json.loads(said.out) if args[0] == "--json" else said.out + said.err
-
-    return run
 
 
 def told(site: Site, kind: str) -> list[dict[str, Any]]:

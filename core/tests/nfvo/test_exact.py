@@ -44,7 +44,7 @@ def is_allowed(
     overcommit: float = 8.0,
 ) -> bool:
     """Whether each can be put where it is said, one after the other, with no objection."""
-    rooms = [Room.of(candidate, overcommit) for candidate in candidates]
+    rooms = [Room(candidate=candidate, overcommit=overcommit) for candidate in candidates]
     board = Board.of(rooms, rules, demands, {})
     for one in demands:
         room = board.rooms[hosts[one.key]]
@@ -100,7 +100,7 @@ def test_it_is_as_good_as_trying_everything(
         for a, b, anti in pairs
         if a != b and max(a, b) < len(sizes)
     ]
-    before = [Room.of(candidate, 8.0) for candidate in candidates]
+    before = [Room(candidate=candidate, overcommit=8.0) for candidate in candidates]
     places = [candidate.host.name for candidate in candidates]
     every = (
         {one.key: ("lab", place) for one, place in zip(demands, chosen, strict=True)}
@@ -171,7 +171,7 @@ def test_the_solver_dedicates_cpus_and_heeds_what_a_host_lacks() -> None:
         dataclasses.replace(demand(f"d{n}", 10 + n, needs=("cpu-pinning",)), vcpus=size) for n, size in enumerate(sizes)
     ]
     demands[0] = dataclasses.replace(demands[0], needs=("cpu-pinning", "uefi"))
-    rooms = [Room.of(candidate, 8.0) for candidate in hosts]
+    rooms = [Room(candidate=candidate, overcommit=8.0) for candidate in hosts]
     found = exact.solve(demands, [], rooms, {}, demands)
     assert found is not None
     assert is_allowed(demands, [], hosts, found)
@@ -207,6 +207,6 @@ def test_solver_and_quick_way_count_cpus_alike(
         for chosen in itertools.product(names, repeat=len(demands))
     )
     possible = any(is_allowed(demands, [], candidates, hosts, overcommit) for hosts in every)
-    found = exact.solve(demands, [], [Room.of(one, overcommit) for one in candidates], {}, demands)
+    found = exact.solve(demands, [], [Room(candidate=one, overcommit=overcommit) for one in candidates], {}, demands)
     assert (found is not None) == possible
     assert found is None or is_allowed(demands, [], candidates, found, overcommit)

@@ -49,9 +49,9 @@ class Acting:
         """Decide on each of these alarms that is about a service at rest and a root, or its part of a host that was
         emptied, and begin what is to be done. What this sight is too old for by then is left to the next."""
         now_s, began_s = sight.time_s, self._clock()
-        parts = {one.id for alarm in alarms for one in followers(alarm, alarms)}
+        parts = {one.id: root.id for root in alarms for one in followers(root, alarms)}
         own = [alarm for alarm in alarms if alarm.is_root_cause or alarm.id in parts]
-        roots = {**self._recording.roots, **{one.id: one.correlated_alarm_ids[0] for one in own if one.id in parts}}
+        roots = {**self._recording.roots, **parts}
         history = heal_records(heals)
         sites = {service.id: {endpoint for endpoint, _ in service.nodes()} for service in services}
         first = next((number for number, service in enumerate(services) if service.id == self.next), 0)

@@ -27,7 +27,7 @@ def is_of_all(alarm: AlarmRecord) -> bool:
 
 def followers(alarm: AlarmRecord, alarms: Sequence[AlarmRecord]) -> tuple[AlarmRecord, ...]:
     """Those of the alarms that an emptied host is the root of, each of which is acted on; none for another alarm."""
-    return tuple(one for one in alarms if is_of_all(alarm) and alarm.id in one.correlated_alarm_ids)
+    return tuple(one for one in alarms if alarm.id in one.correlated_alarm_ids) if is_of_all(alarm) else ()
 
 
 def with_emptied(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -85,12 +85,12 @@ class Performance:
 
 
 def _all(full: Threshold, thresholds: Iterable[Threshold], rows: Iterable[KpiRow] = ()) -> tuple[Symptom, ...]:
-    names = {row.subject.key: _fullest(row) for row in rows}
-    return (*_filled(full, names), *(symptom for one in thresholds for symptom in _symptoms(one)))
+    return (*_filled(full, rows), *(symptom for one in thresholds for symptom in _symptoms(one)))
 
 
 def _fullest(row: KpiRow) -> list[str]:
-    return [split(kpi)[1] for kpi, value in row.values.items() if split(kpi)[0] == _DISK and value >= _FROM]
+    named = ((*split(kpi), value) for kpi, value in row.values.items())
+    return [part for metric, part, value in named if metric == _DISK and value >= _FROM]
 
 
 def _symptoms(threshold: Threshold) -> Iterator[Symptom]:
@@ -109,7 +109,9 @@ def _symptoms(threshold: Threshold) -> Iterator[Symptom]:
         )
 
 
-def _filled(threshold: Threshold, names: Mapping[str, Sequence[str]]) -> Iterator[Symptom]:
+def _filled(threshold: Threshold, rows: Iterable[KpiRow]) -> Iterator[Symptom]:
+    full = {key for key, _ in threshold.crossed}
+    names = {row.subject.key: _fullest(row) for row in rows if row.subject.key in full}
     for symptom in _symptoms(threshold):
         what = ", ".join(names.get(symptom.resource_key, ())) or "a file system"
         yield replace(

@@ -47,7 +47,7 @@ def accepted(operation: NsLcmOpOcc) -> tuple[Notification, ...]:
     """
     vnfs = occurrences(operation, ())
     return (
-        *(replace(one, time_s=operation.start_s) for one in _identifiers(operation, created=True)),
+        *(replace(one, time_s=operation.start_s) for one in _identifiers(operation.ns_id, vnfs, created=True)),
         _of_ns(operation, (), ()),
         *(_of_vnf(operation, replace(one, state=VnfOperationState.STARTING)) for one in vnfs),
         *(_of_vnf(operation, one) for one in vnfs),
@@ -65,13 +65,13 @@ def passed(operation: NsLcmOpOcc, records: Collection[StepRecord] = ()) -> tuple
 
 def unmade(operation: NsLcmOpOcc) -> tuple[Notification, ...]:
     """What is told once an operation has ended without the VNFs that it was to make."""
-    return tuple(_identifiers(operation, created=False))
+    return tuple(_identifiers(operation.ns_id, occurrences(operation, ()), created=False))
 
 
-def _identifiers(operation: NsLcmOpOcc, *, created: bool) -> Iterator[Notification]:
-    for one in occurrences(operation, ()):
+def _identifiers(ns_id: str, vnfs: Iterable[VnfLcmOpOcc], *, created: bool) -> Iterator[Notification]:
+    for one in vnfs:
         if one.operation is VnfOperation.INSTANTIATE:
-            yield vnf_identifier(one.vnf_id, operation.ns_id, created=created)
+            yield vnf_identifier(one.vnf_id, ns_id, created=created)
 
 
 def _of_vnf(operation: NsLcmOpOcc, vnf: VnfLcmOpOcc) -> Notification:

@@ -13,13 +13,16 @@ from manor.api.resources import Classifier
 from manor.model.classify import bits, contradiction
 from manor.model.nsd import PRECEDENCE_MAX, Nfpd, NsVirtualLinkDesc, Vnffgd
 
-__all__ = ["faults"]
+__all__ = ["MAC", "MOST_BITS", "PROTOCOL", "faults"]
 
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_PROTOCOL = re.compile(r"[a-z][a-z0-9.+-]{0,30}|\d{1,3}")
+MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+"""In lower case."""
+PROTOCOL = re.compile(r"[a-z][a-z0-9.+-]{0,30}|\d{1,3}")
+"""An IANA keyword in lower case, or a number that has none."""
 _LEAST_MTU, _MOST_MTU = 68, 65535
 """RFC 791; the length field of an IP packet."""
-_MOST_BITS = 4096
+MOST_BITS = 4096
+"""Of an extended criterion."""
 
 
 def faults(element: object) -> Iterator[str]:
@@ -58,17 +61,17 @@ def _faults_of_rule(rule: Classifier) -> Iterator[str]:
         if why := _none(lambda one: ipaddress.ip_network(one, strict=False), text, "IP prefix"):
             yield why
     for text in filter(None, (rule.ether_source_address, rule.ether_destination_address)):
-        if not _MAC.fullmatch(text):
+        if not MAC.fullmatch(text):
             yield f"{text[:60]!r} is no MAC address in lower case, as 02:00:00:00:00:01"
     if rule.ether_type not in ("", "ipv4", "ipv6"):
         yield f"ether_type {rule.ether_type[:60]!r} is neither ipv4 nor ipv6"
-    if rule.protocol and not _PROTOCOL.fullmatch(rule.protocol):
+    if rule.protocol and not PROTOCOL.fullmatch(rule.protocol):
         yield f"{rule.protocol[:60]!r} is no protocol, as tcp"
     if any(not 0 <= tag <= 4094 for tag in rule.vlan_tag):
         yield "a vlan_tag is not from 0 to 4094"
     for criterion in rule.extended_criteria:
-        if criterion[1] > _MOST_BITS:
-            yield f"an extended criterion of {criterion[1]} bits is longer than {_MOST_BITS}"
+        if criterion[1] > MOST_BITS:
+            yield f"an extended criterion of {criterion[1]} bits is longer than {MOST_BITS}"
             return
         if why := _none(lambda one: dict(bits(one)), criterion, "extended criterion"):
             yield why

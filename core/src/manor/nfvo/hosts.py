@@ -39,11 +39,6 @@ class Room:
     taken: int = 0
     """Machines that were put here."""
 
-    @classmethod
-    def of(cls, candidate: Candidate, cpu_overcommit: float) -> Room:
-        """As it is before anything is placed."""
-        return cls(candidate=candidate, overcommit=cpu_overcommit)
-
     def put(self, demand: Demand) -> None:
         """Take what the machine needs."""
         self.candidate = replace(self.candidate, host=with_on(self.candidate.host, demand))
@@ -250,7 +245,7 @@ def short(demand: Demand, candidate: Candidate, cpu_overcommit: float | None) ->
         return
     if cpu_overcommit is None:
         demand, cpu_overcommit = (demand, math.inf) if is_dedicated(demand) else (replace(demand, vcpus=0), 1.0)
-    yield from _short(demand, Room.of(candidate, cpu_overcommit))
+    yield from _short(demand, Room(candidate=candidate, overcommit=cpu_overcommit))
 
 
 def because(objections: Mapping[tuple[str, str], Sequence[Objection]]) -> str:

@@ -109,7 +109,7 @@ class Balanced:
         return Placement(hosts=board.hosts, reasons=reasons, refused=refused)
 
     def _rooms(self, candidates: Sequence[Candidate]) -> list[Room]:
-        return [Room.of(candidate, self.cpu_overcommit) for candidate in candidates]
+        return [Room(candidate=candidate, overcommit=self.cpu_overcommit) for candidate in candidates]
 
     def _fits_somewhere(self, demand: Demand, rooms: Sequence[Room]) -> bool:
         alone = Board.of(rooms, (), (), {})

@@ -14,6 +14,7 @@ from typing import Any
 
 from manor.api.resources import SdnPort
 from manor.errors import UsageError
+from manor.model.soundness import MAC
 from manor.nfvo.request import ServiceRequest
 from manor.vnfm.members import slug
 
@@ -23,7 +24,6 @@ PARAMETER = "sap"
 _KEYS = ("host", "device", "vlan", "mac", "addresses")
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 def attached(request: ServiceRequest) -> dict[str, SdnPort]:
@@ -56,7 +56,7 @@ def _port(key: str, name: str, value: Any) -> SdnPort:
     texts = (
         [addresses] if isinstance(addresses, str) else list(addresses) if isinstance(addresses, list | tuple) else []
     )
-    for field, text, pattern in (("host", host, _HOST), ("device", device, _DEVICE), ("mac", mac.lower(), _MAC)):
+    for field, text, pattern in (("host", host, _HOST), ("device", device, _DEVICE), ("mac", mac.lower(), MAC)):
         if (text or field != "mac") and not pattern.fullmatch(text):
             raise UsageError(f"parameter sap.{name}.{field}: {text!r} is none", hint=_usage(name))
     if isinstance(vlan, bool) or not isinstance(vlan, int) or not 0 <= vlan <= 4094:

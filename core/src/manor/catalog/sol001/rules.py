@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Mapping
 
 from manor.api.resources import Classifier
@@ -11,6 +10,7 @@ from manor.catalog.reading import Reading
 from manor.catalog.sol001.links import port_range
 from manor.model.classify import bits, contradiction
 from manor.model.nsd import PRECEDENCE_MAX, Place
+from manor.model.soundness import MAC, MOST_BITS, PROTOCOL
 
 __all__ = ["PROTOCOLS", "classifier", "mac_address", "place_of", "precedence", "prefix", "protocol", "sound"]
 
@@ -39,7 +39,7 @@ def classifier(properties: Reading) -> Classifier:
     criteria = []
     for item in properties.get("extended_criteria").each():
         if item.is_map:
-            start, length = item.get("starting_point").whole(), item.get("length").whole(most=4096)
+            start, length = item.get("starting_point").whole(), item.get("length").whole(most=MOST_BITS)
             criteria.append((start, length, item.get("value").text()))
     dscp = properties.get("dscp")
     found = Classifier(
@@ -75,7 +75,7 @@ def sound(reading: Reading, found: Classifier) -> Classifier:
 def mac_address(reading: Reading) -> str:
     """A MAC address in lower case, with colons."""
     written = "" if reading.is_open else reading.text().strip().lower().replace("-", ":")
-    if written and not re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", written):
+    if written and not MAC.fullmatch(written):
         reading.error("address-invalid", f"{written[:60]} is not a MAC address", "as 02:00:00:00:00:01")
         return ""
     return written
@@ -85,7 +85,7 @@ def protocol(reading: Reading) -> str:
     """An IANA keyword in lower case, from a keyword or a number."""
     written = "" if reading.is_open else reading.text().strip().lower()
     found = PROTOCOLS.get(written, written)
-    if found and not re.fullmatch(r"[a-z][a-z0-9.+-]{0,30}|\d{1,3}", found):
+    if found and not PROTOCOL.fullmatch(found):
         reading.error("protocol-unknown", f"{written[:40]} is not a protocol", "an IANA keyword, as tcp")
         return ""
     return found
