@@ -23,6 +23,7 @@ from figure import report
 
 ROUNDS = 3
 TARGET = 1.3
+ALARM_TARGET_S = 1.0
 ROOT = Path(__file__).parents[1]
 MANOR = str(Path(sys.executable).parent / "manor")
 SETTINGS = (
@@ -66,7 +67,7 @@ class Host:
 
 
 def main() -> None:
-    """The ratio of the medians, with both in seconds and how long it took to know."""
+    """The ratio, with the medians of both in seconds; and how long it took to know."""
     from manor.testing.lab import LabHost
 
     build = [sys.executable, str(ROOT / "descriptors/build.py"), "secure-web"]
@@ -117,9 +118,9 @@ def _measure(host: Host) -> None:
         TARGET,
         repair_s=round(repair_s, 2),
         boot_s=round(boot_s, 2),
-        alarm_s=round(alarm_s, 3),
         rounds=ROUNDS,
     )
+    report("mttr-alarm", alarm_s, "s", ALARM_TARGET_S, rounds=ROUNDS)
 
 
 def _lock(host: Host, *, is_locked: bool) -> None:

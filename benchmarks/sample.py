@@ -43,7 +43,7 @@ def onboard(rt: Runtime, machines: int, files: dict[str, Path], memory_mib: int 
     )
     nsd = Nsd(
         id="bench",
-        virtual_links=(NsVirtualLinkDesc(id="lan", subnets=(Subnet(cidr="10.9.0.0/24"),)),),
+        virtual_links=(NsVirtualLinkDesc(id="lan", subnets=(Subnet(cidr="10.8.0.0/14"),)),),
         flavours=(
             NsDf(
                 id="default",
@@ -60,6 +60,7 @@ def onboard(rt: Runtime, machines: int, files: dict[str, Path], memory_mib: int 
         ),
     )
     artifacts = {}
+    store = rt.store  # made first: a home with packages and no database is one that lost it
     for name, path in files.items():
         data = path.read_bytes()
         sha256 = hashlib.sha256(data).hexdigest()
@@ -68,7 +69,7 @@ def onboard(rt: Runtime, machines: int, files: dict[str, Path], memory_mib: int 
         kept.write_bytes(data)
         artifacts[name] = sha256
     kinds: tuple[tuple[PackageKind, Any, Any], ...] = ((PackageKind.NS, Nsd, nsd), (PackageKind.VNF, Vnfd, vnfd))
-    with rt.store.begin() as tx:
+    with store.begin() as tx:
         for kind, model, descriptor in kinds:
             info = PackageInfo(
                 id=f"bench-{kind}",

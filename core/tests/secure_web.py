@@ -1,7 +1,13 @@
 """A small service in the model's own terms: client → firewall → monitor → web on one link."""
 
+from typing import Any
+
+from manor.api import OperationKind
 from manor.api.resources import Classifier, PortRange, Subnet
-from manor.model.instance import NsInstance
+from manor.catalog.onboard import descriptor_json
+from manor.lcm import ns, work
+from manor.lcm.runtime import Runtime
+from manor.model.instance import NsInstance, OperationalState, OperationState, PackageInfo, PackageKind
 from manor.model.nsd import (
     CpRef,
     Nfpd,
@@ -16,6 +22,7 @@ from manor.model.nsd import (
 )
 from manor.model.vnfd import ExtCpd, IntCpd, SwImageDesc, Vdu, VduProfile, VirtualComputeDesc, Vnfd, VnfDf
 from manor.nfvo.request import Artifact, ServiceRequest
+from manor.store import packages
 
 GIB = 1 << 30
 KERNEL = Artifact(path="/images/vmlinuz", sha256="a" * 64, size_bytes=9_000_000)
@@ -122,3 +129,27 @@ def request(**changes: object) -> ServiceRequest:
         "sdn": "ryu",
     }
     return ServiceRequest(**(fields | changes))  # type: ignore[arg-type]
+
+
+def onboard(runtime: Runtime) -> None:
+    """The descriptors in an open installation, as if from packages."""
+    files = {"vmlinuz": KERNEL.sha256, "initramfs": INITRAMFS.sha256}
+    kept: list[tuple[PackageKind, Nsd | Vnfd, dict[str, str]]] = [(PackageKind.NS, NSD, {})]
+    kept += [(PackageKind.VNF, descriptor, files) for descriptor in VNFDS.values()]
+    with runtime.store.begin() as tx:
+        for kind, descriptor, artifacts in kept:
+            info = PackageInfo(
+                id=f"pkg-{descriptor.id}",
+                kind=kind,
+                descriptor_id=descriptor.id,
+                name=descriptor.id,
+                operational_state=OperationalState.ENABLED,
+                artifacts=artifacts,
+            )
+            packages.add(tx, info, descriptor=descriptor_json(descriptor))
+
+
+def run(runtime: Runtime, operation: OperationKind, **more: Any) -> OperationState:
+    """Carry the operation out on the service ``demo``; where it came to rest."""
+    with work.working(runtime):
+        return work.follow(runtime, ns.start(runtime, ns.propose(runtime, "demo", operation), **more)).state

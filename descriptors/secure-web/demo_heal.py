@@ -33,6 +33,7 @@ detector_settings:
    smooth: 4, clear_s: 5, relearn_s: 120}
 policy_settings: {settle_s: 20, max_heals: 5}
 """
+CROWD_S = 60.0
 LEARN_ROWS = 330
 """It fits anew at 256 rows, and knows its own scores by then."""
 SICK = (
@@ -116,14 +117,18 @@ def crowd(demo: Demo, watched: Watched) -> None:
     """Visitors come in numbers, and go again."""
     demo.title("A crowd of visitors")
     before, began_s = watched.rate(5.0), time.time()
+    times = [1.0]
 
     def grown() -> bool:
         watched.visit(4, pages=10)
-        return watched.rate() >= 4 * before or any(op["operation"] == "SCALE" for op in watched.operations(began_s))
+        times.append(watched.rate() / before)
+        return times[-1] >= 4.0 or time.time() - began_s > CROWD_S
 
-    watched.wait("four times the traffic passes, or it was scaled out", grown)
+    watched.wait(f"four times the traffic passes, or visitors came for {CROWD_S:g} s", grown)
     watched.wait("it has lasted half a minute", lambda: time.time() - began_s > 30.0)
-    print(f"  {before:.0f} packets/s before, {watched.rate():.0f} now")
+    print(f"  {before:.0f} packets/s before, {max(times):.1f} times as many in the crowd")
+    if max(times) < 4.0:
+        print("  This machine carries no more: what follows is shown for so many, and not for four times as many.")
     watched.leave()
     done = [op["operation"] for op in watched.operations(began_s)]
     demo.check("it scaled out, or left all as it was", set(done) <= {"SCALE"}, ", ".join(done) or "left as it was")

@@ -195,4 +195,4 @@ def test_a_sap_is_attached_by_parameters_that_are_checked(site: Any, tmp_path: P
               "--param", "sap.door.device=eth1")  # fmt: skip
     refused = site("ns", "plan", "tied")
     assert refused.code == PLAN
-    assert "external-port, which the controller net has not" in refused.err
+    assert "SAP door: the switch of host-1 has no port eth1" in refused.err

@@ -1,4 +1,7 @@
-"""A chain from the outside: a port of the host's bridge, one VLAN of it, is where the service's path begins."""
+"""A chain from the outside: a port of the host's bridge, one VLAN of it, is where the service's path begins.
+
+Another port comes and goes while the service runs.
+"""
 
 from __future__ import annotations
 
@@ -70,6 +73,20 @@ def test_a_path_begins_at_a_vlan_of_a_port_of_the_host(outer: Stage) -> None:
         True,
     ], traced
     assert traced.rstrip().splitlines()[-1].startswith("it arrives at web/")
+
+    # One more access point while the service runs, and away with it again. What the web server sends outside is the
+    # path's, so that the client is asked.
+    guest, client = ovs.add_netns("guest"), outer.addresses["client"]
+    ovs.add_veth(BRIDGE, "slot", guest, cidrs=["10.10.0.201/24"])
+    assert not guest.pings(client)
+    port = [word for text in (f"port.host={HOST}", "port.device=slot") for word in ("--set", text)]
+    added = ("--type", "ADD_SAP", "--set", "sapdId=wan", "--set", "virtualLinkId=lan", *port)
+    manor.good("ns", "update", "web", *added, "--yes")
+    assert outer.eventually(lambda: guest.pings(client), "the client answers by the new port")
+    assert outer.eventually(lambda: outside.pings(outer.addresses["web"]), "the path is as it was")
+    manor.good("ns", "update", "web", "--type", "REMOVE_SAP", "--set", "removeSapId=wan", "--yes")
+    assert not guest.pings(client), "nobody comes in by a port that was taken away"
+    assert outer.eventually(lambda: outside.pings(outer.addresses["web"]), "the other one stays")
 
     manor.good("ns", "create", "changed-nsd", "--name", "other", *params)
     refused = manor("ns", "plan", "other")

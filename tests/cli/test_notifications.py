@@ -96,6 +96,7 @@ def test_what_happened_is_a_stream_of_documents(site: Cli) -> None:
     site.good("ns", "instantiate", "web", "--yes")
     site.good("ns", "terminate", "web", "--yes")
     listed = site.good("--json", "vnf", "operations", "web/firewall").json
+    kept = site.good("--json", "op", "show", "web").json["occurrence"]
     assert "no VNF is called 'gateway'" in site("vnf", "operations", "web/gateway").err
     shown = site.good("vnf", "operations", "web", "--limit", "5").out.splitlines()
     site.good("ns", "delete", "web", "--yes")
@@ -114,6 +115,9 @@ def test_what_happened_is_a_stream_of_documents(site: Cli) -> None:
         ("TERMINATE", "RESULT", "COMPLETED"),
     ]
     assert len(told[1]["affectedVnf"]) == 4
+    assert (kept["id"], kept["lcmOperationType"]) == (told[3]["nsLcmOpOccId"], "TERMINATE")
+    assert (kept["stateEnteredTime"], kept["operationParams"]) == (told[3]["timeStamp"], {})
+    assert kept["resourceChanges"] == {f"{key}s": told[3][key] for key in told[3] if key.startswith("affected")}
     assert {one["changeResult"] for one in told[1]["affectedVnffg"]} == {"COMPLETED"}
     _as_listed([one for one in documents if one.get("vnfInstanceId", "").endswith("/vnf/firewall")], listed)
     assert len(shown) == 1 + 5

@@ -81,3 +81,40 @@ def test_what_cannot_be_looked_at_is_not_called_well(site: Cli) -> None:
     assert (healed.code, "as wanted" in healed.out) == (6, False)
     assert "warning: not all of web could be looked at: vim:lab on host-1 does not answer" in healed.err
     assert site("--json", "ns", "heal", "web", "--yes").json["unseen"]
+
+
+def test_what_is_no_value_is_refused_before_anything_is_done(site: Cli) -> None:
+    def refused(*args: str) -> str:
+        done = site(*args)
+        assert done.code == 2, (args, done.out, done.err)
+        return done.err
+
+    assert "not UTF-8: 'Stra\\udcdfe'" in refused(
+        "ns", "create", "secure-web", "--name", "web", "--description", "Stra\udcdfe"
+    )
+    said = refused("ns", "show", "n" * 100_000)
+    assert said.startswith("error: no service is called 'nnn")
+    assert len(said) < 3000
+    assert "no path" in refused("package", "onboard", "")
+    assert "no path" in refused("--home", "", "ns", "list")
+    for number in ("nan", "inf", "1e400"):
+        assert f"'{number}' is not a number" in refused("ns", "terminate", "web", "--timeout", number)
+    assert "is not a number that there can be" in refused("ns", "list", "--limit", "9" * 25)
+    for name in ("-web", ".", "..", "_"):
+        assert f"a service cannot be called '{name}'" in refused("ns", "create", f"--name={name}", "--", "secure-web")
+    assert site.good("--json", "ns", "list").json == []
+
+
+def test_a_file_that_is_asked_for_is_written_whatever_the_form(site: Cli, tmp_path: Path) -> None:
+    site.good("ns", "create", "secure-web", "--name", "web")
+    site.good("ns", "instantiate", "web", "--yes")
+    for command in (("ns", "topology", "web"), ("op", "timeline", "web"), ("chain", "show", "web")):
+        for form in ("svg", "json"):
+            file = tmp_path / f"{command[1]}.{form}"
+            told = site.good("--json", *command, "--format", form, "--output", str(file)).json
+            assert told == {"written": str(file)}
+            assert file.read_text().startswith("<svg" if form == "svg" else "{")
+    assert "a table is not written to a file" in site("chain", "show", "web", "--output", str(tmp_path / "x")).err
+    for what in ("ports", "flows"):
+        done = site("sdn", what, "net", "--host", "hots-1")
+        assert (done.code, "controller net has no switch on hots-1\nhint: it has: host-1" in done.err) == (2, True)

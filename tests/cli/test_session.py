@@ -224,7 +224,9 @@ def test_serve_works_off_what_commands_submit_and_stops_cleanly(slow_site: Cli) 
     server = slow_site.process("serve")
     try:
         until(server, "serving")
-        assert slow_site("serve").code == 2
+        refused = slow_site("serve")
+        assert refused.code == 2
+        assert f"is served already, by process {server.pid}\n" in refused.err
         serving = slow_site.good("doctor", "--only", "serve").out
         assert f"process {server.pid} works off operations" in serving
         submitted = slow_site.good("--json", "ns", "instantiate", "web", "--yes", "--no-wait").json

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import random
@@ -22,6 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +38,7 @@ from manor.testing.lab import LabHost
 ROOT = Path(__file__).parents[2]
 MANOR = str(Path(sys.executable).parent / "manor")
 NAME = "shop"
+FIREWALL, NEXT_FIREWALL = "2888f974-c366-572e-8226-bd5ec7588181", "2888f974-c366-572e-8226-bd5ec7588182"
 OPERATIONS: dict[str, tuple[str, ...]] = {
     "instantiate": ("ns", "instantiate", NAME),
     "scale-out": ("ns", "scale", NAME, "--vnf", "firewall=2"),
@@ -44,6 +48,8 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "stop": ("vnf", "stop", f"{NAME}/web", "--timeout", "10"),
     "start": ("vnf", "start", f"{NAME}/web"),
     "heal": ("vnf", "heal", f"{NAME}/monitor", "--cause", "a trial"),
+    "upgrade": ("vnf", "upgrade", f"{NAME}/firewall", "--package", NEXT_FIREWALL, "--strategy", "blue-green"),
+    "upgrade-back": ("vnf", "upgrade", f"{NAME}/firewall", "--package", FIREWALL, "--strategy", "rolling"),
     "terminate": ("ns", "terminate", NAME),
 }
 
@@ -56,9 +62,11 @@ class Service:
     firewalls: int = 1
     chain: bool = True
     web: bool = True
+    upgraded: bool = False
+    done: Counter[str] = field(default_factory=Counter)
 
     def next(self, dice: random.Random) -> str:
-        """An operation that changes something."""
+        """An operation that changes something; what was done least is the likeliest."""
         if not self.runs:
             return "instantiate"
         may = {
@@ -69,22 +77,29 @@ class Service:
             "stop": self.web,
             "start": not self.web,
             "heal": True,
+            "upgrade": not self.upgraded,
+            "upgrade-back": self.upgraded,
             "terminate": True,
         }
         names = [name for name, is_so in may.items() if is_so]
-        return dice.choices(names, weights=[1 if name == "terminate" else 2 for name in names])[0]
+        rarity = {name: 1 / (1 + self.done[name]) ** 2 for name in names}
+        return dice.choices(names, weights=[rarity[name] / (2 if name == "terminate" else 1) for name in names])[0]
 
     def did(self, name: str) -> None:
         """It completed."""
+        self.done[name] += 1
         match name:
             case "instantiate" | "terminate":
                 self.runs, self.firewalls, self.chain, self.web = name == "instantiate", 1, True, True
+                self.upgraded = False
             case "scale-out" | "scale-in":
                 self.firewalls = 2 if name == "scale-out" else 1
             case "chain-off" | "chain-on":
                 self.chain = name == "chain-on"
             case "stop" | "start":
                 self.web = name == "start"
+            case "upgrade" | "upgrade-back":
+                self.upgraded = name == "upgrade"
 
     @property
     def machines(self) -> int:
@@ -219,12 +234,29 @@ def prepared(dice: random.Random) -> Iterator[Trial]:
             )
             trial.manor("sdn", "add", "net", "--driver", "ryu", *host, "host=kvm1")
             vnfs = [p for p in sorted((ROOT / "build/secure-web").glob("*.csar")) if p.name != "nsd.csar"]
-            trial.manor("package", "onboard", *map(str, vnfs), str(_scalable(work)))
+            trial.manor("package", "onboard", *map(str, vnfs), str(_next_firewall(work)), str(_scalable(work)))
             trial.manor("ns", "create", "secure-web", "--name", NAME)
             try:
                 yield trial
             finally:
                 trial.manor("sdn", "remove", "net", "--force", expect=(0, 2))
+
+
+def _next_firewall(work: Path) -> Path:
+    """The firewall's next version, which says so when it boots."""
+    folder, data = work / "firewall", ("Definitions/firewall.yaml", "Files/boot.sh")
+    with zipfile.ZipFile(ROOT / "build/secure-web/firewall.csar") as archive:
+        archive.extractall(folder)
+    (manifest,) = folder.glob("*.mf")
+    said = manifest.read_text().replace(FIREWALL, NEXT_FIREWALL)
+    for name in data:
+        before = (folder / name).read_text()
+        after = before.replace(FIREWALL, NEXT_FIREWALL) + ("\ntouch /run/version-2\n" if name.endswith(".sh") else "")
+        (folder / name).write_text(after)
+        old, new = (hashlib.sha256(text.encode()).hexdigest() for text in (before, after))
+        said = said.replace(old, new)
+    manifest.write_text(said)
+    return folder
 
 
 def _scalable(work: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Two ``manor serve`` on one PostgreSQL, each with a home of its own: they share the work; one is killed."""
+"""Three ``manor serve`` on one PostgreSQL, two on one home and one on another: they share the work; one is killed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from heartbeats import assert_taken_over
+from sqlalchemy import text
 
+from manor.api import ResourceKind
 from manor.fakes import Action, Fault, World
 from manor.lcm.engine import DbosEngine, QueueStatus
-from manor.model.instance import OperationState
+from manor.model.instance import OperationState, StepState
+from manor.serve import alive
 from manor.store import operations
 from manor.store.database import Database
 from trial_packages import packed
@@ -28,10 +32,11 @@ PATIENCE_S = 240.0
 
 
 class Node:
-    """One home, and the server on it."""
+    """A server on a home, which others may share."""
 
-    def __init__(self, home: Path, url: str) -> None:
+    def __init__(self, home: Path, url: str, name: str) -> None:
         self.home = home
+        self.log = home.parent / f"{name}.log"
         self.env = {**os.environ, "MANOR_HOME": str(home), "MANOR_DB": url}
         self.served: subprocess.Popen[bytes] | None = None
 
@@ -48,12 +53,22 @@ class Node:
 
     def serve(self) -> None:
         """Start the server, and wait until it says that it serves."""
-        log = self.home / "serve.log"
-        with log.open("wb") as file:
+        with self.log.open("wb") as file:
             self.served = subprocess.Popen(
                 [MANOR, "serve"], env=self.env, stdout=file, stderr=file, stdin=subprocess.DEVNULL
             )
-        until(f"{self.home.name} serves", lambda: "serving" in log.read_text())
+
+        def is_serving() -> bool:
+            assert self.served is not None
+            assert self.served.poll() is None, self.log.read_text()
+            return "serving" in self.log.read_text()
+
+        until(f"{self.log.name}: it serves", is_serving)
+
+    @property
+    def pid(self) -> int:
+        """The server's; -1 where it runs no more."""
+        return self.served.pid if self.served is not None else -1
 
     def stop(self, number: int) -> None:
         """End it, however it takes it."""
@@ -80,8 +95,24 @@ def until(what: str, so: Any) -> Any:
     return found
 
 
-def test_one_server_completes_what_another_had_begun_when_it_was_killed(new_postgresql: str, tmp_path: Path) -> None:
-    one, other = Node(tmp_path / "one", new_postgresql), Node(tmp_path / "other", new_postgresql)
+def is_under_way(database: Database, names: list[str]) -> bool:
+    """Whether a call into a driver is out for one of these operations."""
+    with database.read() as tx:
+        steps = [record for name in names for record in operations.steps(tx, name)]
+    return any(record.state is StepState.INTENDED for record in steps)
+
+
+def leader(database: Database) -> str:
+    """Who holds the lease of those that raise alarms and heal; empty where nobody does yet."""
+    with database.read() as tx:
+        value = tx.execute(text("SELECT value FROM manor_meta WHERE key = 'assurance_leader'")).scalar()
+    return str(json.loads(value)["who"]) if value else ""
+
+
+def test_servers_complete_what_another_had_begun_when_it_was_killed(new_postgresql: str, tmp_path: Path) -> None:
+    one, twin = (Node(tmp_path / "one", new_postgresql, name) for name in ("one", "twin"))
+    other = Node(tmp_path / "other", new_postgresql, "other")
+    nodes = (one, twin, other)
     shared = tmp_path / "world.json"
     world = World(state_file=shared)
     one.manor("vim", "add", "lab", "--driver", "fake", "-o", f"state_file={shared}")
@@ -95,8 +126,11 @@ def test_one_server_completes_what_another_had_begun_when_it_was_killed(new_post
     database = Database.open(new_postgresql)
     engine = DbosEngine(database)
     try:
-        for node in (one, other):
-            node.serve()
+        one.serve()
+        home = until("it leads", lambda: leader(database))
+        twin.serve()
+        other.serve()
+        assert alive(one.home) == one.pid
         world.inject(Fault(action=Action.DELAY, verb="ensure", kind="node", seconds=20.0, times=0))
         commands = [one.start("ns", "instantiate", name, "--yes", "--no-wait") for name in names]
 
@@ -105,28 +139,52 @@ def test_one_server_completes_what_another_had_begun_when_it_was_killed(new_post
             with database.read() as tx:
                 begun = [(operation.id, operation.attempt) for operation in operations.at_work(tx)]
             running = {n: e.worker for n, e in engine.status(begun).items() if e.status is QueueStatus.RUNNING}
-            of = {node: f"-{node.served.pid}-" for node in (one, other) if node.served is not None}
-            work = {node: [name for name, worker in running.items() if mark in worker] for node, mark in of.items()}
-            return max(work.items(), key=lambda item: len(item[1])) if any(work.values()) else None
+            work = {node: [n for n, worker in running.items() if f"-{node.pid}-" in worker] for node in nodes}
+            node, names = max(work.items(), key=lambda item: len(item[1]))
+            return (node, names) if names and is_under_way(database, names) else None
 
         victim, work = until("work is given out", busiest)
         victim.stop(signal.SIGKILL)
-        survivor = one if victim is other else other
+        killed_s = time.monotonic()
+        assert is_under_way(database, work), "it was killed in the middle"
         with database.read() as tx:
-            states = [operations.get(tx, name).state for name in work]
-        assert OperationState.PROCESSING in states, "it was killed in the middle"
+            begun = {name: operations.get(tx, name) for name in work}
+
+        def is_left() -> bool:
+            """Whether something is still as it was when its server died."""
+            with database.read() as tx:
+                now = [operations.get(tx, name) for name in work]
+            return any(op.state is OperationState.PROCESSING and op.epoch == begun[op.id].epoch for op in now)
+
+        assert_taken_over(f"{len(work)} of {SERVICES} operations of a killed server", database, is_left, killed_s)
         at_once(*commands)
         world.heal()
+        survivor = other if victim is twin else twin
         until(
-            "the other has completed all of it",
+            "the others have completed all of it",
             lambda: all(op["state"] == "COMPLETED" for op in survivor.manor("op", "list")),
         )
         for name in names:
             assert survivor.manor("ns", "drift", name)["drift"] is False
         assert len(survivor.manor("op", "list")) == SERVICES, "each operation once"
-        assert survivor.manor("vim", "orphans") == {"orphans": [], "silent": {}}
+        # From the victim's home: who uses it next takes away what it left below /run.
+        assert victim.manor("vim", "orphans") == {"orphans": [], "silent": {}}
+        if victim is not other:
+            other.stop(signal.SIGTERM)  # who watches the home now is to do so, and nobody else could
+        until("the home leads", lambda: leader(database) == home)
+        heir = one
+        if victim is not twin:
+            one.stop(signal.SIGKILL)  # where it was not the victim
+            heir = twin
+        until("the home's server that lives watches", lambda: alive(one.home) == heir.pid)
+        world.destroy(next(n.spec.key for n in world.natives(database.owner) if n.spec.kind is ResourceKind.NODE))
+        healed = {"operation": "HEAL", "state": "COMPLETED"}
+        until(
+            f"{heir.log.name}: it heals", lambda: any(healed.items() <= op.items() for op in heir.manor("op", "list"))
+        )
+        assert leader(database) == home, "the lease is the home's: nobody waits for it to run out"
     finally:
-        for node in (one, other):
+        for node in nodes:
             node.stop(signal.SIGTERM)
         engine.close()
         database.close()

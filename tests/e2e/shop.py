@@ -53,11 +53,21 @@ class Shop:
 
     def measured(self) -> int:
         """How often the machines' KPIs were collected, as the server exports it."""
+        return self.called("samples")
+
+    def called(self, verb: str) -> int:
+        """How often the server has called the VIM's verb."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=60) as answer:
             found = re.search(
-                r'manor_plugin_calls_total\{plugin="vim-libvirt",verb="samples"\} (\S+)', answer.read().decode()
+                rf'manor_plugin_calls_total\{{plugin="vim-libvirt",verb="{verb}"\}} (\S+)', answer.read().decode()
             )
         return int(float(found[1])) if found else 0
+
+    def calls(self, verb: str, *, within_s: float) -> int:
+        """How often the server calls the VIM's verb from now on."""
+        before = self.called(verb)
+        time.sleep(within_s)
+        return self.called(verb) - before
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """End the server process."""

@@ -1,5 +1,6 @@
 """What people and power cuts do behind our back is seen, and repaired, and the next operation works: on a real host."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from manor.lcm.runtime import open_runtime
 
 MANOR = str(Path(sys.executable).parent / "manor")
 pytestmark = [pytest.mark.real, pytest.mark.slow]
+DEAD = ("host-emptied", "node-stopped", "node-absent", "crashed")
 DISKS = """
     root:
       type: tosca.nodes.nfv.Vdu.VirtualBlockStorage
@@ -82,7 +85,13 @@ def test_a_machine_destroyed_or_forgotten_by_hand(hello: Any) -> None:
     (domain,) = hello.domains()
     virsh(hello, "destroy", domain)
     assert drifted(hello)
-    repaired(hello)
+    hello.manor("vnf", "stop", "hi/hello", "--yes")  # straight onto what is broken, with no repair before
+    assert not drifted(hello)
+    virsh(hello, "undefine", domain)
+    assert drifted(hello)
+    hello.manor("vnf", "start", "hi/hello", "--yes")
+    assert not drifted(hello)
+    assert hello.inside("hi/hello", "true").returncode == 0
     virsh(hello, "destroy", domain)
     virsh(hello, "undefine", domain)
     assert drifted(hello)
@@ -119,6 +128,17 @@ def test_a_tap_unplugged(hello: Any) -> None:
     hello.lab.run("ovs-vsctl", "--if-exists", "del-port", tap)
     assert drifted(hello)
     repaired(hello)
+
+
+def test_a_tap_set_down(hello: Any) -> None:
+    (domain,) = hello.domains()
+    tap = virsh(hello, "domiflist", domain).split()[0]
+    hello.lab.run("ip", "link", "set", tap, "down")
+    until_s = time.monotonic() + 60
+    while not drifted(hello):  # the switch tells of it by itself
+        assert time.monotonic() < until_s
+    repaired(hello)
+    assert "UP" in str(hello.lab.run("ip", "-o", "link", "show", tap)).partition("<")[2].partition(">")[0].split(",")
 
 
 def files(site: Any, sort: str) -> list[Path]:
@@ -161,9 +181,28 @@ def test_a_snapshot_deleted_is_told_and_taken_off_the_books(hello: Any) -> None:
     assert not drifted(hello)
 
 
+@contextlib.contextmanager
+def served(site: Any, settings: str) -> Iterator[None]:
+    """``manor serve`` runs meanwhile, with these settings of assurance."""
+    (site.home / "assurance.yaml").write_text(settings)
+    with open(site.home / "serve.log", "w") as log:
+        serve = subprocess.Popen([MANOR, "serve"], env=site.env, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        serve.send_signal(signal.SIGTERM)
+        serve.wait(60)
+        (site.home / "assurance.yaml").unlink()
+
+
+def until(site: Any, is_so: Callable[[], bool], timeout_s: float = 400.0) -> None:
+    end_s = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < end_s, (site.home / "serve.log").read_text()[-3000:]
+        time.sleep(1.0)
+
+
 def test_repaired_by_serve_where_the_operator_wants_it(hello: Any) -> None:
-    settings = "{drift: repair, drift_s: 1, degraded_s: 1, heartbeat_lost_s: 3600, detector: '', probe_s: 0}"
-    (hello.home / "assurance.yaml").write_text(settings)
     before = {one["id"] for one in hello.ask("op", "list", "hi")}
     (image, *_) = files(hello, "image")
     image.unlink()
@@ -177,17 +216,8 @@ def test_repaired_by_serve_where_the_operator_wants_it(hello: Any) -> None:
     def is_over() -> bool:
         return any(one["alarm_cleared_time_s"] for one in alarms()) and {o["state"] for o in done()} == {"COMPLETED"}
 
-    with open(hello.home / "serve.log", "w") as log:
-        serve = subprocess.Popen([MANOR, "serve"], env=hello.env, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    try:
-        until_s = time.monotonic() + 400
-        while not is_over():
-            assert time.monotonic() < until_s, (hello.home / "serve.log").read_text()[-3000:]
-            time.sleep(1.0)
-    finally:
-        serve.send_signal(signal.SIGTERM)
-        serve.wait(60)
-        (hello.home / "assurance.yaml").unlink()
+    with served(hello, "{drift: repair, drift_s: 1, degraded_s: 1, heartbeat_lost_s: 3600, detector: '', probe_s: 0}"):
+        until(hello, is_over)
     (alarm,) = alarms()
     assert "image" in alarm["fault_details"][0]
     assert image.exists()
@@ -203,13 +233,40 @@ def test_the_network_deleted(hello: Any) -> None:
     repaired(hello)
 
 
-def test_the_host_rebooted(hello: Any) -> None:
-    hello.lab.power_off()
-    hello.lab.power_on()
-    assert drifted(hello)
-    repaired(hello)
-    hello.manor("vnf", "stop", "hi/hello", "--timeout", "5", "--yes")
-    assert not drifted(hello)
+def test_the_host_rebooted_with_two_services_is_one_event_and_both_are_started_again(hello: Any) -> None:
+    hello.manor("ns", "create", "hello-vm", "--name", "ho")
+    hello.manor("ns", "instantiate", "ho", "--yes")
+    kept = {path: path.stat().st_ino for sort in ("image", "volume") for path in files(hello, sort)}
+    known = {one["id"] for one in hello.ask("op", "list")}
+    rebooted_s = time.time()
+
+    def heals() -> list[Any]:
+        return [one for one in hello.ask("op", "list") if one["id"] not in known]
+
+    def alarms() -> list[Any]:
+        return [one for one in hello.ask("alarm", "list", "--all") if one["alarm_raised_time_s"] > rebooted_s]
+
+    def is_over() -> bool:
+        ended = [one["state"] for one in heals()] == ["COMPLETED"] * 2
+        return ended and all(one["alarm_cleared_time_s"] for one in alarms())
+
+    with served(hello, "{degraded_s: 2, heartbeat_lost_s: 3600, detector: '', probe_s: 0}"):
+        hello.lab.power_off()
+        hello.lab.power_on()
+        until(hello, is_over)
+    dead = [one for one in alarms() if one["probable_cause"] in DEAD]  # it may be told, besides, that nobody answered
+    (root,) = (one for one in dead if one["is_root_cause"])
+    assert "2 machines of 2 services" in root["fault_details"][0]
+    assert {one["probable_cause"] for one in dead} == {"host-emptied"}
+    assert [one["correlated_alarm_ids"] for one in dead if one is not root] == [[root["id"]]] * 2
+    assert {(one["operation"], one["is_automatic"]) for one in heals()} == {("HEAL", True)}
+    done = {step["step"]["change"] for one in heals() for step in hello.ask("op", "show", one["id"])["steps"]}
+    assert not done & {"create", "replace", "remove"}, "what only had to be started was started"
+    assert {path: path.stat().st_ino for path in kept} == kept
+    for service in ("hi", "ho"):
+        assert hello.ask("ns", "drift", service)["drift"] is False
+        assert hello.inside(f"{service}/hello", "true").returncode == 0
+    hello.manor("ns", "delete", "ho", "--force", "--yes")
 
 
 def test_the_host_gone_and_come_back(hello: Any) -> None:

@@ -150,6 +150,7 @@ def test_a_service_lives_on_nothing_but_plugins_of_the_past(run: Run, tmp_path: 
         (0, "package onboard web.csar shop.yaml"),
         (0, "ns create shop --name forbidden"),
         (4, "ns instantiate forbidden --policy frozen --yes"),
+        (0, "op list forbidden"),
         (0, "ns create shop --name past"),
         (0, "ns instantiate past --policy frozen --yes"),
         (0, "op list"),
@@ -162,3 +163,6 @@ def test_a_service_lives_on_nothing_but_plugins_of_the_past(run: Run, tmp_path: 
     for said in ("1 accepted", "INSTANTIATE past COMPLETED", "TERMINATE past COMPLETED", "hello from the past"):
         assert said in done.stdout
     assert "INSTANTIATE is refused" in done.stderr
+    assert "rename" in done.stderr, "the hint that came with the refusal"
+    assert "no operation yet" in done.stdout + done.stderr, "nothing was begun"
+    assert "INSTANTIATE forbidden" not in done.stdout

@@ -71,6 +71,11 @@ class ManorError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def with_hint(self) -> str:
+        """The message with its remedy in brackets, for where both share a line."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
 
 class UsageError(ManorError):
     """The command line, a name or a setting is wrong; nothing was done."""

@@ -1,7 +1,9 @@
 """The long-running process: it works off operations, does the housekeeping, and stops without losing any of them.
 
-One at a time on one home, held by a lock file. A command that is just working off its own operation is waited for. It
-tells systemd when it is ready, that it is alive and that it stops, where systemd asks to be told.
+On PostgreSQL several share a home. All work off operations; the one that holds the home's lock file watches over the
+services and writes the home's files, and when it dies, however it dies, the kernel gives the lock to the next. On
+SQLite one works at a time: a second one is refused, and a command that is just working off its own operation is waited
+for. It tells systemd when it is ready, that it is alive and that it stops, where systemd asks to be told.
 """
 
 from __future__ import annotations
@@ -32,19 +34,23 @@ STOP_S = 30.0
 """Longer than stopping takes, unless the database neither answers nor refuses, or a hypervisor hangs."""
 _AWAKE_S = 1.0
 """A signal that another thread takes in is seen when this one wakes."""
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _log = logging.getLogger("manor.serve")
 
 
 def serve(rt: Runtime, stop: threading.Event, *, metrics: tuple[str, int] | None = None) -> None:
     """Work until ``stop`` is set; then finish at the next step and let go.
 
-    ``metrics`` is the address to answer Prometheus at. Raises UsageError where another one serves this home already.
+    ``metrics`` is the address to answer Prometheus at. Raises UsageError where another one serves this home already,
+    on SQLite or from another database.
     """
     from manor.assure.loop import Assurance
     from manor.notify.delivery import Delivery
 
-    assurance, delivery = Assurance(rt), Delivery(rt.store)
-    with _alone(rt.home), _metrics(rt, metrics, assurance):
+    place = _Place(rt.home, rt.store.installation_id, is_shared=not rt.store.is_sqlite)
+    delivery = Delivery(rt.store)
+    assurance = Assurance(rt, watches_as=lambda: place.name)
+    with place, _metrics(rt, metrics, assurance):
         waited = False
         while not stop.is_set() and not rt.worker.start():
             if not waited:
@@ -53,29 +59,32 @@ def serve(rt: Runtime, stop: threading.Event, *, metrics: tuple[str, int] | None
             stop.wait(_AGAIN_S)
         if stop.is_set():
             return  # told to end before it had begun
-        _log.info("serving %s as process %d", rt.home, os.getpid())
+        _log.info("serving %s as process %d%s", rt.home, os.getpid(), place.beside())
         assurance.start()
         delivery.start()
         notify("READY=1", f"MAINPID={os.getpid()}")
         try:
-            while not stop.wait(_watchdog_s() or _AWAKE_S):
+            while not stop.wait(min(_watchdog_s() or _AWAKE_S, _AWAKE_S)):
                 notify("WATCHDOG=1")
+                if not place.name and place.take():
+                    _log.info("the one that watched is gone: this process watches over the services now")
         finally:
             notify("STOPPING=1")
             _log.info("stopping at the next step; what is not finished is resumed later")
             delivery.stop()
             assurance.stop()
+            place.leave()  # the next one watches while calls that run are waited for here
             rt.release_worker()
 
 
 def alive(home: Path) -> int:
-    """The process id of the one that serves this home, 0 where none does."""
+    """The process id of the one that serves this home, of several the one that watches; 0 where none does."""
     try:
         with open(home / "serve.lock", encoding="ascii") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return int(file.read().strip() or 0)
+                return int(file.readline().strip() or 0)
     except (OSError, ValueError):
         pass
     return 0
@@ -116,24 +125,67 @@ def leave_within(seconds: float) -> None:
     timer.start()
 
 
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = home / "serve.lock"
-    try:
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+", encoding="ascii")
-    except OSError as error:
-        raise StoreError(f"cannot open {path}: {error.strerror}", hint="check MANOR_HOME") from error
-    with file:
+class _Place:
+    """One process's place among those that serve a home: the first one holds its lock."""
+
+    def __init__(self, home: Path, installation: str, *, is_shared: bool) -> None:
+        self._home = home
+        self._installation = installation
+        self._is_shared = is_shared
+        self.name = ""
+        """The lock's own, which no other home has: who is the first here goes on at once where the one before had to
+        stop, with no lease to wait for. Empty while another process is the first."""
+
+    def __enter__(self) -> None:
+        self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._home / "serve.lock"
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(f"cannot open {path}: {error.strerror}", hint="check MANOR_HOME") from error
+        self._file = os.fdopen(opened, "r+", encoding="ascii")
+        if self.take():
+            return
+        who, installation = self._said()
+        if not self._is_shared or installation not in ("", self._installation):
+            with self._file:
+                other = "" if installation == self._installation else " from another database"
+                raise UsageError(f"{self._home} is served already{other}, by process {who}", hint="stop that one first")
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Let another one be the first."""
+        self.name = ""
+        self._file.close()
+
+    def take(self) -> bool:
+        """Become the first one where no other is; whether this is it now."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            who = file.read().strip() or "another process"
-            raise UsageError(f"{home} is served already, by process {who}", hint="stop that one first") from None
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
+            return False
+        lock = os.fstat(self._file.fileno())
+        self.name = f"{_BOOT_ID.read_text().strip()}/{lock.st_dev}/{lock.st_ino}"
+        try:
+            self._file.seek(0)
+            self._file.truncate()
+            self._file.write(f"{os.getpid()}\n{self._installation}\n")
+            self._file.flush()
+        except OSError as error:
+            _log.warning("cannot write to %s who serves: %s", self._file.name, error.strerror)
+        return True
+
+    def beside(self) -> str:
+        """For the log: beside whom."""
+        return "" if self.name else f", beside process {self._said()[0]}, which watches"
+
+    def _said(self) -> tuple[str, str]:
+        """Process and installation of the one that is the first; the latter empty where it has not said yet."""
+        self._file.seek(0)
+        who, _, installation = self._file.read().strip().partition("\n")
+        return who or "of another command", installation
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 import secure_web
 import yaml
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 
 from manor.api import (
     CallContext,
@@ -31,15 +31,10 @@ from manor.model.alarm import AlarmRecord, Ruling
 from manor.model.instance import (
     EndpointKind,
     NsLcmOpOcc,
-    OperationalState,
     OperationState,
-    PackageInfo,
-    PackageKind,
 )
-from manor.model.nsd import Nsd
-from manor.model.vnfd import Vnfd
 from manor.plugin import Plugins, unguarded
-from manor.store import alarms, instances, operations, packages
+from manor.store import alarms, instances, operations
 
 PATIENCE_S = 60.0
 """For what another thread does at once where it is let."""
@@ -254,7 +249,7 @@ def site(tmp_path: Path, image: Path, **settings: Any) -> Iterator[Site]:
             driver="fake",
             config={"state_file": str(tmp_path / "world.json"), "follow_nodes": True},
         )
-        onboard(rt)
+        secure_web.onboard(rt)
         ns.create(rt, "secure-web", name="demo")
         with work.working(rt):
             done = work.follow(rt, ns.start(rt, ns.propose(rt, "demo", OperationKind.INSTANTIATE)))
@@ -263,21 +258,3 @@ def site(tmp_path: Path, image: Path, **settings: Any) -> Iterator[Site]:
             made.events, made.planned, made.refused, made.answers = events, planned, refused, answers
             made.settings(**{"detector": "", **settings})
             yield made
-
-
-def onboard(runtime: Runtime) -> None:
-    """The demo's descriptors, as if from packages."""
-    kept: list[Any] = [(PackageKind.NS, secure_web.NSD, {})]
-    kept += [(PackageKind.VNF, d, {"vmlinuz": "a" * 64, "initramfs": "b" * 64}) for d in secure_web.VNFDS.values()]
-    with runtime.store.begin() as tx:
-        for kind, descriptor, artifacts in kept:
-            info = PackageInfo(
-                id=f"pkg-{descriptor.id}",
-                kind=kind,
-                descriptor_id=descriptor.id,
-                name=descriptor.id,
-                operational_state=OperationalState.ENABLED,
-                artifacts=artifacts,
-            )
-            model: Any = Nsd if kind is PackageKind.NS else Vnfd
-            packages.add(tx, info, descriptor=TypeAdapter(model).dump_python(descriptor, mode="json"))

@@ -145,7 +145,7 @@ def test_a_policy_that_breaks_is_told_for_the_alarm_it_was_asked_about(make_site
         return ruling.reason
 
     site.world.destroy(monitor)
-    assert "policy oracle failed: it gave a str for a decision" in told("restart it")
+    assert "it gave a str instead of HealDecision" in told("restart it")
     site.world.destroy(site.node("web"))
     reason = told(ValueError("it has a fault"))
     assert "policy oracle failed" in reason

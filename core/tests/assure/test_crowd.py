@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import assured_site
 import pytest
+import secure_web
 from assured_site import Site, unguarded
 
 from manor.api import GuestResult, HealAction, OperationKind
@@ -41,7 +41,7 @@ def as_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             pack(DESCRIPTORS / "secure-web" / archive.stem, image, archive)
         onboard(rt, archives)
 
-    monkeypatch.setattr(assured_site, "onboard", packages)
+    monkeypatch.setattr(secure_web, "onboard", packages)
 
 
 class Crowd:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import secure_web
 from assured_site import PATIENCE_S, Site, unguarded
 
 from manor.api import (
@@ -27,12 +28,14 @@ from manor.api import (
     spec_hash,
 )
 from manor.assure.comparing import by_service, compared
+from manor.assure.deciding import Verdict
 from manor.assure.drift import Compared, by_drift, with_drift
-from manor.assure.healing import approve, still_read
-from manor.assure.looking import Seen
+from manor.assure.healing import approve, start_heal, still_read, unconfigured
+from manor.assure.looking import Seen, Services
 from manor.assure.settings import AssuranceSettings
 from manor.assure.sight import Service
 from manor.assure.symptoms import Findings
+from manor.errors import PlanRefused
 from manor.lcm import work
 from manor.lcm.drifting import Drift
 from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType, Outcome
@@ -165,10 +168,60 @@ def test_a_dead_machine_is_healed_and_its_drift_with_it(make_site: Make) -> None
 def unplugged(site: Site) -> str:
     """The web server, as when its port was taken off the switch."""
     key = site.node("web")
-    with site.world.change() as state:
-        for native in state.natives.values():
-            native.phase = Phase.DEGRADED if native.spec.key == key else native.phase
+    site.world.unplug(key)
     return key
+
+
+@pytest.mark.slow
+def test_a_port_off_the_switch_is_put_back_under_any_policy_but_ignore(
+    make_site: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = secure_web.VNFDS["web-vnfd"]
+    (flavour,) = web.flavours
+    flavour = replace(flavour, vdus=tuple(replace(vdu, day1=(("/bin/migrate",),)) for vdu in flavour.vdus))
+    monkeypatch.setitem(secure_web.VNFDS, "web-vnfd", replace(web, flavours=(flavour,)))
+    site = make_site(degraded_s=5, cool_down_s=0)
+    site.compares(1)
+    key, before = unplugged(site), {one.native_id for one in site.seen()}
+    site.rounds(8)
+    (operation,) = site.operations(OperationKind.REPAIR)
+    assert (operation.state, operation.is_automatic) == (OperationState.COMPLETED, True)
+    assert {f"ensure node {key}", f"verify node {key}"} == {step for step in site.steps(operation) if " node " in step}
+    assert ({one.native_id for one in site.seen()}, site.is_whole()) == (before, True)
+    assert not [step for step in site.steps(operation) if step.startswith("configure")], "once is enough"
+    site.rounds(6)
+    (alarm,) = site.all()
+    assert (alarm.resource_key, alarm.probable_cause, alarm.is_active) == (key, "node-degraded", False)
+    (ruling,) = site.rulings(alarm)
+    assert (ruling.action, ruling.outcome, ruling.helped) == (HealAction.REPAIR, Outcome.STARTED, True)
+    site.settings(detector="", degraded_s=5, drift="ignore")
+    unplugged(site)
+    site.rounds(8)
+    (alarm,) = site.alarms()
+    assert (alarm.probable_cause, len(repairs(site)), site.is_whole()) == ("node-degraded", 1, False)
+
+
+def test_a_machine_that_was_stopped_since_it_was_looked_at_is_not_started_for_its_port(make_site: Make) -> None:
+    site = make_site()
+    key = unplugged(site)
+    looked_at = {one.ref.key: one for one in site.seen()}
+    site.world.stop(key)
+    verdict = Verdict(action=HealAction.REPAIR, outcome=Outcome.STARTED, reason="r", targets=(key,), is_of_links=True)
+    (service,) = Services(site.rt).read()
+    with pytest.raises(PlanRefused, match=f"would change {key} too"):
+        start_heal(site.rt, service, looked_at, [verdict], lambda _tx, _id: None)
+    assert repairs(site) == []
+
+
+@pytest.mark.slow
+def test_a_port_is_not_put_back_where_that_would_change_what_is_only_reported(make_site: Make) -> None:
+    site = make_site(degraded_s=5)
+    site.compares(1)
+    site.world.destroy(network(site))
+    unplugged(site)
+    site.rounds(8)
+    (alarm,) = site.alarms()
+    assert (alarm.probable_cause, alarm.escalated != "", repairs(site)) == ("node-degraded", True, [])
 
 
 def test_what_breaks_is_compared_before_the_period_is_over(make_site: Make) -> None:
@@ -183,6 +236,20 @@ def test_what_breaks_is_compared_before_the_period_is_over(make_site: Make) -> N
     assert not wanted.is_set(), "once"
     site.compares(1)
     assert repairs(site) == [OperationState.COMPLETED]
+
+
+def test_what_is_on_a_host_that_is_back_is_compared_before_the_period_is_over(make_site: Make) -> None:
+    site = make_site()
+    site.compares(1)
+    wanted = site.assurance._comparing.wanted
+    with site.world.look() as state:
+        hosts = state.hosts
+    site.world.set_hosts(*(replace(host, reachable=False) for host in hosts))
+    site.rounds(2)
+    assert not wanted.is_set()
+    site.world.set_hosts(*hosts)
+    site.rounds(1)
+    assert wanted.is_set()
 
 
 def test_a_degraded_machine_is_repaired_for_its_own_alarm(make_site: Make) -> None:
@@ -231,6 +298,19 @@ def test_a_link_that_is_gone_is_put_in_anew_under_any_policy_but_ignore(make_sit
     site.settings(detector="", degraded_s=5, drift="ignore")
     assert site.rulings(link_goes(site))[-1].outcome is Outcome.ESCALATED
     assert len(repairs(site)) == 1
+
+
+@pytest.mark.slow
+def test_what_was_seen_of_a_link_before_an_operation_says_nothing_after_it(make_site: Make) -> None:
+    site = make_site(degraded_s=5)
+    sdn, query = unguarded(site.rt.sdn("net")), Query(owner=site.rt.owner, kinds=frozenset({ResourceKind.SEGMENT}))
+    sdn.remove(sdn.observe(query, CallContext.within(PATIENCE_S))[0].ref, CallContext.within(PATIENCE_S))
+    site.rounds(1, measure=True)
+    assert site.run(site.propose(OperationKind.REPAIR)).state is OperationState.COMPLETED
+    site.rounds(10)
+    assert site.all() == [], "nobody has looked at it since"
+    site.rounds(10, measure=True)
+    assert (site.all(), site.is_whole()) == ([], True)
 
 
 @pytest.mark.slow
@@ -333,6 +413,17 @@ def test_each_way_to_differ() -> None:
     assert [one.drift for one in standing(moved).standing] == [Drift.ELSEWHERE]
 
 
+def test_a_machine_that_was_left_over_and_runs_is_no_small_matter() -> None:
+    """As on a host that was away while what stood on it was moved."""
+    ref = ResourceRef(kind=ResourceKind.NODE, key=f"{SID}/vnf/db/main-1", host="old")
+    for phase, severity in ((Phase.ACTIVE, PerceivedSeverity.MAJOR), (Phase.STOPPED, PerceivedSeverity.MINOR)):
+        now = standing({**WELL, ref.key: replace(WELL[NODE], ref=ref, phase=phase)})
+        (symptom,) = with_drift(Findings(), [SERVICE], {SID: now}, AssuranceSettings()).symptoms
+        assert symptom.severity is severity
+        assert symptom.detail[0].startswith("node vnf/db/main-1 is left over on old")
+        assert ("it runs" in symptom.detail[0]) is (phase is Phase.ACTIVE)
+
+
 def test_a_difference_has_to_last_and_an_operation_begins_anew() -> None:
     seen = Seen(observed={VIM: {key: one for key, one in WELL.items() if key != DISK}})
     first = looked(seen, None, 100.0)
@@ -387,6 +478,33 @@ def test_what_a_policy_of_repair_does_not_do() -> None:
     assert decided("crashed", unplugged, NODE) is None, "what is dead is healed"
     by_report = by_drift(alarm("node-degraded", NODE), SERVICE, unplugged, AssuranceSettings())
     assert by_report is None, "nor does a policy of report change what others do"
+
+
+def test_a_port_is_put_back_where_nothing_else_is_wrong_with_its_machine() -> None:
+    off = replace(WELL[NODE], phase=Phase.DEGRADED, detail={"unplugged": ["tap0"]})
+
+    def decided(drift: Drift, seen: Observed) -> HealAction | None:
+        now = Compared(last_operation="op1", since_s={(NODE, drift): 0.0})
+        decision = by_drift(alarm("node-degraded", NODE), SERVICE, now, AssuranceSettings(), {NODE: seen})
+        return decision and decision.action
+
+    assert decided(Drift.BROKEN, off) is HealAction.REPAIR
+    assert decided(Drift.ALTERED, off) is HealAction.ESCALATE, "to ensure it would change more than that"
+    assert decided(Drift.BROKEN, replace(off, detail={"reason": "paused"})) is None, "the policy is asked"
+
+
+def test_what_waits_for_what_is_not_configured_again_waits_for_what_that_waited_for() -> None:
+    def step(verb: Verb, key: str, *after: str) -> Step:
+        return Step(id=f"{verb} {key}", verb=verb, kind="vnf", key=key, endpoint=VIM, depends_on=after)
+
+    steps = (
+        step(Verb.ENSURE, "a"),
+        step(Verb.CONFIGURE, "b", "ensure a"),
+        step(Verb.CONFIGURE, "c", "configure b"),
+        step(Verb.VERIFY, "d", "configure c", "ensure a"),
+    )
+    plan = Plan(operation=OperationKind.REPAIR, service_id=SID, service_name="shop", steps=steps)
+    assert unconfigured(plan).steps == (steps[0], step(Verb.VERIFY, "d", "ensure a"))
 
 
 def test_a_heal_leaves_the_vanished_disk_of_a_machine_that_runs() -> None:

@@ -15,6 +15,8 @@ from manor.model.instance import PackageKind
 from manor.store import packages
 from manor.store.tables import PackageRow
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Site]
 
 

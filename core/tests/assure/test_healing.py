@@ -355,6 +355,7 @@ def test_a_machine_that_nobody_starts_after_its_host_has_booted_is_started(make_
     assert [alarm.probable_cause for alarm in site.all()] == ["node-stopped"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vnf", ["web", "firewall"])
 def test_a_vnf_that_an_operator_stopped_is_no_fault(make_site: Make, vnf: str) -> None:
     site = make_site()

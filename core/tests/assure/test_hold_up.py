@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from assured_site import PATIENCE_S, Site
 
+from manor.api import CallContext
 from manor.assure import healing
+from manor.fakes import FakeVim
+from manor.model.alarm import Outcome
 from manor.model.instance import OperationState
 
 
@@ -59,6 +62,54 @@ def test_a_heal_that_is_long_in_planning_holds_up_no_alarm(
         go_on.set()
     until(lambda: [one.state for one in site.operations()] == [OperationState.COMPLETED], "it is healed")
     assert site.is_whole(), "and the other one with it"
+
+
+@pytest.mark.slow
+def test_a_lock_that_is_set_while_a_heal_is_planned_holds_it(
+    watched: Site, slow_planning: tuple[threading.Event, threading.Event]
+) -> None:
+    site, (planned, go_on) = watched, slow_planning
+    site.world.stop(site.node("firewall"))
+    try:
+        assert planned.wait(PATIENCE_S)
+        site.settings(observe_s=0.05, collect_s=60, detector="", cool_down_s=0, services={"demo": {"locked": True}})
+    finally:
+        go_on.set()
+    until(lambda: any(site.rulings(alarm) for alarm in site.alarms()), "it is decided")
+    (alarm,) = site.alarms()
+    (ruling,) = site.rulings(alarm)
+    assert (ruling.outcome, "held: demo is locked" in ruling.reason) == (Outcome.HELD, True)
+    assert (site.operations(), site.is_whole()) == ([], False)
+
+
+def test_an_event_is_followed_at_once_and_not_at_the_next_turn(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung, heard = [0], threading.Condition()
+
+    def await_events(_vim: FakeVim, after: int, ctx: CallContext) -> int:
+        with heard:
+            heard.wait_for(lambda: rung[0] > after, ctx.remaining_s())
+            return rung[0]
+
+    def ring() -> None:
+        with heard:
+            rung[0] += 1
+            heard.notify_all()
+
+    monkeypatch.setattr(FakeVim, "await_events", await_events, raising=False)
+    site = make_site(observe_s=60, collect_s=60, static_mode="off")
+    site.assurance.start()
+    try:
+        until(lambda: site.assurance._seen is not None, "it has looked")
+        began_s = time.monotonic()
+        site.world.stop(site.node("firewall"))
+        ring()
+        until(lambda: bool(site.alarms()), "it is told")
+        assert time.monotonic() - began_s < 45.0, "the next turn is a minute away"
+    finally:
+        site.assurance.stop(PATIENCE_S)
+        ring()
 
 
 def test_a_loop_that_is_stopped_while_a_heal_is_planned_ends_with_that(

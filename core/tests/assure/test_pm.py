@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from assured_site import Site
 
-from manor.api import PerceivedSeverity
+from manor.api import HealAction, PerceivedSeverity, ResourceKind
 from manor.assure.loop import Assurance
 from manor.model.alarm import Outcome
+from manor.model.instance import OperationState
 from manor.store import notifications, pm
+
+pytestmark = pytest.mark.slow
 
 Make = Callable[..., Site]
 
@@ -82,6 +85,28 @@ def test_a_disk_that_fills_up_is_told_and_not_restarted(make_site: Make) -> None
     assert site.operations() == []
 
 
+def test_a_disk_that_fills_up_is_made_anew_where_the_operator_has_a_rule_for_it(make_site: Make) -> None:
+    site = make_site(rules=[{"cause": "disk-full", "action": "recreate"}], helped_within_s=30)
+    firewall = site.node("firewall")
+
+    def machines() -> dict[str, str]:
+        return {one.ref.key: one.native_id for one in site.seen() if one.ref.kind is ResourceKind.NODE}
+
+    before = machines()
+    site.world.metrics[firewall] = {"v_guest_disk_fullest_usage": 97.0}
+    site.rounds(2, step_s=5, measure=True)
+    (operation,) = site.operations()
+    assert (operation.state, operation.is_automatic) == (OperationState.COMPLETED, True)
+    assert {key for key, native in machines().items() if native != before[key]} == {firewall}
+    site.world.metrics[firewall] = {"v_guest_disk_fullest_usage": 20.0}
+    site.rounds(6, step_s=5, measure=True)
+    (alarm,) = site.all()
+    (ruling,) = site.rulings(alarm)
+    assert (alarm.probable_cause, alarm.is_active) == ("disk-full", False)
+    assert (ruling.action, ruling.helped) == (HealAction.RECREATE, True)
+    assert len(site.operations()) == 1
+
+
 def test_a_job_reports_what_it_collected(make_site: Make, manor: Callable[..., Any]) -> None:
     site = make_site()
     site.clock.advance(time.time() - site.clock())
@@ -110,7 +135,7 @@ REFUSED = (
     (("threshold", "create", "demo/nothing", "-m", "v_cpu", "--value", "1"), "no measured thing"),
     (("threshold", "create", "nothing", "-m", "v_cpu", "--value", "1"), "no service"),
     (("threshold", "create", "demo", "-m", "a:b", "--value", "1"), "no name of a KPI"),
-    (("threshold", "create", "demo", "-m", "a", "--value", "nan"), "finite"),
+    (("threshold", "create", "demo", "-m", "a", "--value", "nan"), "not a number"),
     (("threshold", "create", "demo", "-m", "a", "--value", "1", "--hysteresis", "-1"), "hysteresis"),
     (("job", "create", "demo", "-m", "a", "--collect", "1h", "--report", "5m"), "cannot hold"),
     (("job", "create", "demo", "-m", "a", "--collect", "0s"), "at least a second"),

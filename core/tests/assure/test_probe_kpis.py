@@ -36,6 +36,7 @@ def test_the_loss_along_a_chain_is_measured_by_probes(make_site: Make) -> None:
     assert go()["probe_loss"] == 0.0
 
 
+@pytest.mark.slow
 def test_probes_are_sent_only_where_they_are_wanted(make_site: Make) -> None:
     site = make_site(probe_s=0)
     site.rounds(4, step_s=20, measure=True)

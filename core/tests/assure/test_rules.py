@@ -14,6 +14,8 @@ from manor.model.alarm import Outcome
 from manor.model.instance import NsLcmOpOcc, OperationState
 from manor.store import instances, reading
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Site]
 
 

@@ -115,6 +115,7 @@ def test_an_nsd_of_etsi_with_profiles_and_a_path() -> None:
     assert df.vnf_profiles[0].connectivity[0].virtual_link == "lan", "a link profile is resolved to its link"
     assert nsd.virtual_links[0].subnets == (Subnet(cidr="10.0.0.0/24"),)
     assert nsd.virtual_links[0].max_bitrate_bps == 1000
+    assert nsd.virtual_links[0].profile_id == "lan-profile"
     assert df.affinity[0].members == ("a", "b")
     assert [(d.primary, d.secondary) for d in df.dependencies] == [("a", "b")]
     assert nsd.sapds[0].virtual_link == "lan"

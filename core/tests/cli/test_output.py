@@ -68,6 +68,7 @@ def test_names_cannot_drive_the_terminal_or_rich() -> None:
     out.table(("name",), [("[bold]\x1b[2Jevil\x07[/bold]",)])
     assert stdout.getvalue().splitlines()[1] == "[bold]\\x1b[2Jevil\\x07[/bold]"
     assert printable("a\tb\nc\x9b") == "a\tb\nc\\x9b"
+    assert printable("fee\u202eeerf\u2028ok") == "fee\\u202eeerf\\u2028ok"
 
 
 def test_an_error_is_one_line_and_a_hint() -> None:

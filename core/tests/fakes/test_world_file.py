@@ -161,3 +161,12 @@ def test_hosts_come_and_go(file: Path) -> None:
         vim.observe(QUERY, ctx())
     assert (caught.value.hosts.keys(), caught.value.found) == ({"host-1"}, ())
     assert [host.reachable for host in vim.capabilities(ctx()).hosts] == [False, True]
+
+
+def test_what_an_older_release_hashed_otherwise_is_as_wanted_once_it_was_ensured(file: Path) -> None:
+    vim = FakeVim(World(state_file=file))
+    made = vim.ensure(network(), ctx())
+    file.write_text(file.read_text().replace(made.spec_hash, "0" * 16))
+    assert vim.observe(QUERY, ctx())[0].spec_hash == "0" * 16
+    vim.ensure(network(), ctx())
+    assert vim.observe(QUERY, ctx())[0] == made

@@ -103,6 +103,7 @@ def _web(version: str) -> Vnfd:
     )
 
 
+_OUTSIDE = {"host": "host-1", "device": "eth7"}
 _FILE, _BASH = "vmlinuz", "tosca.artifacts.Implementation.Bash"
 NSD = _nsd()
 NSDS = (NSD, _next(), _inner())
@@ -124,6 +125,9 @@ class Deed:
     """Deeds done before, with no misfortune."""
     damage: Callable[[SimSite, str], None] = _untouched
     """What somebody broke just before, behind our back."""
+
+    is_idle: bool = False
+    """It changes what may be asked for next and nothing that is there: no step to die at, and no call to fail."""
 
     is_long: bool = False
     """Its like is in the matrix already: lived through in the long runs only."""
@@ -275,14 +279,14 @@ DEEDS: Mapping[str, Deed] = {
         is_long=True,
     ),
     "remove-vnf": Deed(ask=_updated("REMOVE_VNF", removeVnfInstanceId="firewall"), before=("instantiate", "add-vnf")),
-    "create-link": Deed(ask=_updated("CREATE_NS_VIRTUAL_LINK", virtualLinkId="dmz", cidr="10.99.0.0/24"), is_long=True),
+    "create-link": Deed(ask=_updated("CREATE_NS_VIRTUAL_LINK", virtualLinkId="dmz", cidr="10.99.0.0/24"), is_idle=True),
     "change-ext-conn": Deed(
         ask=lambda s, n: change_ext_conn(s.rt, n, "firewall", {"in": "dmz"}), before=("instantiate", "create-link")
     ),
     "delete-link": Deed(
-        ask=_updated("DELETE_NS_VIRTUAL_LINK", virtualLinkId="dmz"), before=("instantiate", "create-link")
+        ask=_updated("DELETE_NS_VIRTUAL_LINK", virtualLinkId="dmz"), before=("instantiate", "create-link"), is_idle=True
     ),
-    "add-sap": Deed(ask=_updated("ADD_SAP", sapdId="wan", virtualLinkId="lan"), is_long=True),
+    "add-sap": Deed(ask=_updated("ADD_SAP", sapdId="wan", virtualLinkId="lan", port=_OUTSIDE), is_long=True),
     "remove-sap": Deed(ask=_updated("REMOVE_SAP", removeSapId="wan"), before=("instantiate", "add-sap"), is_long=True),
     "add-nested": Deed(ask=_updated("ADD_NESTED_NS", nsProfileId="north", nsdId="inner"), is_long=True),
     "remove-nested": Deed(

@@ -17,13 +17,32 @@ from manor.lcm import ns
 from manor.lcm.updating import change_package
 from manor.model.instance import OperationState
 
-__all__ = ["LATE_S", "NAME", "RETURNING", "ROWS", "Prepared", "Returning", "Stage", "assert_exact", "staged"]
+__all__ = [
+    "IDLE",
+    "LATE_S",
+    "LONG",
+    "NAME",
+    "RETURNING",
+    "ROWS",
+    "Prepared",
+    "Returning",
+    "Stage",
+    "assert_exact",
+    "staged",
+]
 
 NAME, SID = "demo", "0a0b0c0d"
 LATE_S = 100_000.0
 """Longer than any deadline: the call has been given up when it comes back."""
 
-ROWS = [pytest.param(name, marks=pytest.mark.long) if deed.is_long else name for name, deed in DEEDS.items()]
+LONG = [name for name, deed in DEEDS.items() if deed.is_long]
+ROWS = [
+    pytest.param(name, marks=pytest.mark.long) if deed.is_long else name
+    for name, deed in DEEDS.items()
+    if not deed.is_idle
+]
+"""Those with something to die at; the others are in ``IDLE``."""
+IDLE = [name for name, deed in DEEDS.items() if deed.is_idle]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,26 +66,19 @@ class Returning:
     """Those of its rollback; none where it takes nothing back."""
 
 
+def _gated(strategy: str, **more: bool) -> Deed:
+    """An upgrade whose gate nobody can stand."""
+    gate = {"strategy": strategy, "gate": ["v_cpu_usage_mean<0"], "soak_s": 3.0}
+    return dataclasses.replace(
+        DEEDS["canary-behind-a-gate"],
+        ask=lambda s, n: change_package(s.rt, n, "web", "web-vnfd-2", **gate, **more),  # type: ignore[arg-type]
+    )
+
+
 RETURNING = {
-    "a canary that does not stand its gate": dataclasses.replace(
-        DEEDS["canary-behind-a-gate"],
-        ask=lambda s, n: change_package(
-            s.rt, n, "web", "web-vnfd-2", strategy="canary", gate=["v_cpu_usage_mean<0"], soak_s=3.0
-        ),
-    ),
-    "a blue-green upgrade that does not stand its gate": dataclasses.replace(
-        DEEDS["canary-behind-a-gate"],
-        ask=lambda s, n: change_package(
-            s.rt,
-            n,
-            "web",
-            "web-vnfd-2",
-            strategy="blue-green",
-            gate=["v_cpu_usage_mean<0"],
-            soak_s=3.0,
-            discard_data=True,
-        ),
-    ),
+    "a rolling upgrade that does not stand its gate": _gated("rolling"),
+    "a canary that does not stand its gate": _gated("canary"),
+    "a blue-green upgrade that does not stand its gate": _gated("blue-green", discard_data=True),
 }
 """Deeds that fail by themselves."""
 
@@ -102,6 +114,7 @@ class Stage:
         site.rewind(then)
         site.work()
         assert site.operation(operation_id).state is OperationState.COMPLETED, site.operation(operation_id)
+        assert bool(site.doom.passed and site.calls) is not DEEDS[deed].is_idle, (site.doom.names, site.calls)
         return Prepared(
             then=then,
             operation_id=operation_id,

@@ -158,7 +158,7 @@ class SimSite:
         self.parallelism = 8
         self.database = Database.open(path / "manor.db")
         self.world = World(
-            hosts=[FakeHost(name=f"host-{n}") for n in range(1, hosts + 1)],
+            hosts=[FakeHost(name=f"host-{n}", outside=("eth7",)) for n in range(1, hosts + 1)],
             clock=lambda: self.scheduler.clock(),
             sleep=lambda seconds: self.scheduler.sleep(seconds),
         )

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import secure_web
-from test_service import onboard
 
 from manor.api import (
     CallContext,
@@ -42,7 +41,7 @@ def rt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
     with open_runtime(tmp_path / "home") as runtime:
         endpoints.add(runtime, EndpointKind.VIM, "lab", driver="fake", config={})
         endpoints.add(runtime, EndpointKind.SDN, "net", driver="fake", config={})
-        onboard(runtime)
+        secure_web.onboard(runtime)
         ns.create(runtime, "secure-web", name="demo")
         yield runtime
 
@@ -83,6 +82,7 @@ def test_who_watches_takes_over_when_the_worker_goes(rt: Runtime) -> None:
     assert [operation.state for operation in ended] == [OperationState.COMPLETED]
 
 
+@pytest.mark.slow
 def test_a_vim_that_a_stopped_operation_uses_is_neither_emptied_nor_forgotten(rt: Runtime) -> None:
     stopped = held(rt)
     there = nodes(rt)
@@ -150,7 +150,7 @@ def test_a_controller_is_let_go_of_with_none_of_our_rules_left(rt: Runtime) -> N
 
 def test_what_has_lost_its_name_is_no_orphan_while_a_service_changes(rt: Runtime) -> None:
     stray = SegmentSpec(key="unknown/0x0000000000000005", owner=rt.owner, name="stray", ports=())
-    sdn, ctx = rt.sdn("net"), CallContext.within(5)
+    sdn, ctx = rt.sdn("net"), CallContext.within(60)
     held(rt)
     sdn.apply(sdn.compile(stray, sdn.topology(ctx)), ctx)
     assert endpoints.orphans(rt) == ([], {})

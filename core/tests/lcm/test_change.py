@@ -51,6 +51,7 @@ def site(fast_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         yield site
 
 
+@pytest.mark.slow
 def test_another_flavour_and_back(site: Site) -> None:
     site.done(scale_vnf(site.rt, "demo", "web", level="large"))
     ports = site.node("web/main-0").ports

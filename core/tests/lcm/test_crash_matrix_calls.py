@@ -50,13 +50,16 @@ SHORT = (
 LOOKS = tuple(Moment(verb=verb, kind="*", key="*", when=When.BEFORE) for verb in ("observe", "topology", "guest_ping"))
 
 
-def _suffer(stage: Stage, deed: str, call: Moment, misfortune: str) -> None:
-    """One call goes wrong so; whatever that led to, the operator gets out of it, and the next operation works."""
+def _suffer(stage: Stage, deed: str, call: Moment, misfortune: str, *, skip: int = 0) -> bool:
+    """One call goes wrong so, after ``skip`` like it; whatever that led to, the operator gets out of it, and the next
+    operation works. Whether there were as many."""
     prepared = stage.prepared(deed)
     fault = MISFORTUNES[misfortune]
     site = stage.again(prepared, seed=len(misfortune))
-    site.world.inject(dataclasses.replace(fault, verb=call.verb, kind=call.kind, key=call.key))
+    site.world.inject(dataclasses.replace(fault, verb=call.verb, kind=call.kind, key=call.key, skip=skip))
     site.work()
+    with site.world.look() as state:
+        is_hit = state.hits[-1] > skip
     ended = site.operation(prepared.operation_id)
     if ended.state is OperationState.FAILED_TEMP:
         assert ended.error
@@ -78,6 +81,7 @@ def _suffer(stage: Stage, deed: str, call: Moment, misfortune: str) -> None:
         site.work()
         assert site.operation(again).state is OperationState.COMPLETED, site.operation(again).error
     assert_exact(site)
+    return is_hit
 
 
 @pytest.mark.slow
@@ -88,7 +92,17 @@ def _suffer(stage: Stage, deed: str, call: Moment, misfortune: str) -> None:
 def test_every_call_goes_wrong(stage: Stage, deed: str, misfortune: str) -> None:
     when = MISFORTUNES[misfortune].when
     for call in (*stage.prepared(deed).calls, *(LOOKS if when is When.BEFORE else ())):
-        _suffer(stage, deed, call, misfortune)
+        assert _suffer(stage, deed, call, misfortune) or call in LOOKS
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("misfortune", [name for name, fault in MISFORTUNES.items() if fault.when is When.BEFORE])
+@pytest.mark.parametrize("deed", ROWS)
+def test_a_later_look_goes_wrong(stage: Stage, deed: str, misfortune: str) -> None:
+    for look in LOOKS:
+        for before in range(1, 4):
+            if not _suffer(stage, deed, look, misfortune, skip=before):
+                break  # it does not look as often
 
 
 @pytest.mark.parametrize("misfortune", MISFORTUNES)

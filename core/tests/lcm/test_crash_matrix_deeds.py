@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from matrix import ROWS, Stage, assert_exact, staged
+from matrix import IDLE, LONG, ROWS, Stage, assert_exact, staged
 from sim_site import Doom, SimSite
 from told import Told
 
@@ -45,7 +45,26 @@ def test_death_at_every_boundary(stage: Stage, deed: str) -> None:
         _die_at(stage, deed, at)
 
 
-@pytest.mark.parametrize("deed", ["instantiate", "scale-in", "upgrade", "repair-all"])
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "instantiate",
+        "scale-in",
+        "upgrade",
+        "repair-all",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in LONG),
+    ],
+)
 def test_death_at_some_boundaries(stage: Stage, deed: str) -> None:
     for at in range(1, stage.prepared(deed).boundaries, 13):
         _die_at(stage, deed, at)
+
+
+@pytest.mark.parametrize("deed", IDLE)
+def test_what_takes_no_step_has_nothing_to_die_at(stage: Stage, deed: str) -> None:
+    prepared = stage.prepared(deed)
+    site = stage.again(prepared, seed=0)
+    site.work()
+    assert site.operation(prepared.operation_id).state is OperationState.COMPLETED
+    assert (site.steps(prepared.operation_id), site.calls) == ((), [])
+    assert_exact(site)

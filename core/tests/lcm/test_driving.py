@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from manor.api import CallContext, DiskFormat, Health, ImageSpec, NodeSpec, Step, Undo, Verb, spec_to_json
+from manor.api import CallContext, Disk, DiskFormat, Health, ImageSpec, NodeSpec, Step, Undo, Verb, spec_to_json
 from manor.errors import DeadlineExceeded, Indeterminate, Permanent
 from manor.lcm.driving import Driving
 from manor.lcm.executor import inverse
@@ -39,6 +39,34 @@ def test_a_machine_that_a_rollback_makes_anew_may_have_another_host_key(tmp_path
     Driving(rt=rt).perform(back, CallContext.within(5))
     assert made == [node]
     assert not known.exists()
+
+
+@pytest.mark.parametrize(
+    ("in_memory", "detail", "is_held"),
+    [(False, {}, True), (True, {"unplugged": ["tap0"]}, True), (True, {"reason": "off"}, False)],
+)
+def test_who_pulls_a_port_does_not_make_the_host_key_be_forgotten(
+    in_memory: bool, detail: dict[str, Any], is_held: bool, tmp_path: Path
+) -> None:
+    known = _known(tmp_path, KEY)
+    known.parent.mkdir(parents=True)
+    known.write_text("the one it has")
+    disks = () if in_memory else (Disk(volume=f"{KEY}/root"),)
+    node = NodeSpec(key=KEY, owner="manor/test", host="h", name="web", vcpus=1, memory_bytes=1 << 20, disks=disks)
+    repair = Step(
+        id=f"ensure node {KEY}",
+        verb=Verb.ENSURE,
+        kind="node",
+        key=KEY,
+        endpoint="vim:lab",
+        change="repair",
+        spec=spec_to_json(node),
+    )
+    seen = SimpleNamespace(detail=detail)
+    vim = SimpleNamespace(ensure=lambda spec, _ctx: spec, observe=lambda _query, _ctx: [seen])
+    rt: Any = SimpleNamespace(home=tmp_path, owner="manor/test", driver=lambda _endpoint: vim)
+    Driving(rt=rt).perform(repair, CallContext.within(60))
+    assert known.exists() is is_held
 
 
 def test_an_image_is_read_from_this_nodes_files_whoever_made_the_plan(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from service_world import NSD, Site, opened
 
 from manor.api import OperationKind, ResourceKind
 from manor.errors import PlanRefused, UsageError
-from manor.fakes import Action, Fault
+from manor.fakes import Action, FakeHost, Fault
 from manor.lcm import ns, work
 from manor.lcm.scaling import scale_ns
 from manor.lcm.updates import UpdateType, update_ns
@@ -70,6 +70,7 @@ def test_a_vnf_that_the_nsd_does_not_know_comes_works_and_goes(site: Site) -> No
     assert standing(site.rt, "demo").wishes.amendment == {}
 
 
+@pytest.mark.slow
 def test_each_vnf_comes_as_it_was_asked_for(site: Site) -> None:
     def counts() -> dict[str, int]:
         return {name: sum(key.startswith(f"vnf/{name}/") for key in site.nodes()) for name in vnfs(site)}
@@ -165,12 +166,23 @@ def test_access_points_come_and_go(site: Site) -> None:
     with pytest.raises(UsageError, match="there is no virtual link nowhere"):
         update(site, UpdateType.ADD_SAP, sapdId="two", virtualLinkId="nowhere")
     port = {"host": "host-1", "device": "eth7"}
-    with pytest.raises(PlanRefused, match="external-port"):  # the plan has the port, and this controller cannot
+    with pytest.raises(PlanRefused, match="the switch of host-1 has no port eth7"):
         update(site, UpdateType.ADD_SAP, sapdId="two", virtualLinkId="lan", port=port)
+    site.world.set_hosts(FakeHost(name="host-1", outside=("eth7",)))
+    update(site, UpdateType.ADD_SAP, sapdId="two", virtualLinkId="lan", port=port)
+    assert "eth7" in _on_the_switch(site)
+    update(site, UpdateType.REMOVE_SAP, removeSapId="two")
+    assert "eth7" not in _on_the_switch(site)
     update(site, UpdateType.REMOVE_SAP, removeSapId="wan")
     assert standing(site.rt, "demo").wishes.amendment == {}
     with pytest.raises(UsageError, match="has no SAP wan"):
         update(site, UpdateType.REMOVE_SAP, removeSapId="wan")
+
+
+def _on_the_switch(site: Site) -> set[str]:
+    """Devices that something comes in by."""
+    programs = [native.program for native in site.world.natives() if native.program]
+    return {str(dict(rule.match).get("in_port")) for program in programs for rule in program.rules}
 
 
 def _graph(*hops: str) -> dict[str, Any]:
@@ -221,6 +233,7 @@ def _second() -> Nsd:
     )
 
 
+@pytest.mark.slow
 def test_another_version_of_the_nsd_and_what_operators_did_stays(site: Site) -> None:
     first = dataclasses.replace(NSD, id="secure-web-1b", invariant_id="secure-web", name="")
     for nsd in (_second(), first):
@@ -272,6 +285,7 @@ def test_data_that_cannot_be_meant_are_refused_in_words(site: Site) -> None:
             update_ns(site.rt, "demo", update_type, data)
 
 
+@pytest.mark.slow
 def test_a_range_that_was_given_stays_whatever_links_come_and_go(site: Site) -> None:
     for link in ("one", "two"):
         update(site, UpdateType.CREATE_NS_VIRTUAL_LINK, virtualLinkId=link)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from service_world import Site, opened
 
-from manor.api import OperationKind, Plan, ResourceKind, Verb
-from manor.errors import DescriptorError, UsageError
-from manor.fakes import Action, Fault
+from manor.api import NodeSpec, OperationKind, Plan, ResourceKind, Verb
+from manor.errors import DescriptorError, PlanRefused, UsageError
+from manor.fakes import Action, FakeHost, Fault
 from manor.lcm import healing, ns
 from manor.model.instance import OnFailure, OperationState
 
@@ -53,6 +53,34 @@ def test_a_vnf_is_made_anew_under_the_same_key_mac_and_address_and_keeps_its_dat
     assert renewed == {"vnf/web/main-0", "vnf/web/main-0/disk/root"}
     assert site.node("web/main-0") == before
     assert operation.params["wishes"]["cause"] == "it answers slowly"
+
+
+def shrunk(site: Site, memory_bytes: int) -> None:
+    """The host as it comes back from a reboot with other memory."""
+    site.world.set_hosts(FakeHost(name="host-1", memory_bytes=memory_bytes))
+
+
+def test_a_machine_that_comes_back_needs_no_room_beside_its_own(site: Site) -> None:
+    shrunk(site, sum(r.spec.memory_bytes for r in site.state().resources if isinstance(r.spec, NodeSpec)))
+    site.world.stop(site.node("firewall/main-0").key)
+    site.done(healing.heal(site.rt, "demo", vnfs=["web"]))
+    site.world.destroy(site.node("firewall/main-0").key)
+    site.done(healing.heal(site.rt, "demo"))
+
+
+@pytest.mark.parametrize("harm", ["stop", "destroy"])
+def test_a_machine_that_its_host_could_not_hold_any_more_is_told_of_with_the_plan(site: Site, harm: str) -> None:
+    node = site.node("firewall/main-0")
+    getattr(site.world, harm)(node.key)
+    shrunk(site, node.memory_bytes - (1 << 20))
+    with pytest.raises(PlanRefused) as refused:
+        healing.heal(site.rt, "demo")
+    wanted = node.memory_bytes >> 20
+    assert refused.value.message == "firewall/main-0 of demo cannot come back on its host"
+    short = f"lab/host-1: memory: {wanted} MiB wanted, {wanted - 1} MiB free"
+    assert f"{short}; nearest: lab/host-1, with 1 MiB more memory free" in refused.value.findings[0].message
+    assert refused.value.hint.endswith("or move it to another host first: manor vnf move demo/firewall VIM/HOST")
+    assert ns.propose(site.rt, "demo", OperationKind.REPAIR).plan.steps, "to look is not to heal"
 
 
 def test_one_machine_is_named_by_its_vnf_and_its_own_name(site: Site) -> None:

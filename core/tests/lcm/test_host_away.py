@@ -251,7 +251,7 @@ def test_a_service_that_ends_twice_meanwhile_still_says_what_is_left(site: Site)
 
 def test_what_fails_elsewhere_is_rolled_back(site: Site) -> None:
     before = there(site)
-    site.world.inject(Fault(verb="ensure", kind="node", times=0))
+    site.world.inject(Fault(verb="ensure", kind="node", error="Permanent", times=0))
     failed = site.run(move(site.rt, "demo", "web", "lab/host-2", discard_data=True))
     assert (failed.state, failed.orphans) == (OperationState.ROLLED_BACK, ())
     site.world.heal()

@@ -200,6 +200,7 @@ def test_one_more_is_nested_grown_and_removed_with_all_that_was_said_of_it(site:
     assert users(site, "spare") == ()
 
 
+@pytest.mark.slow
 def test_one_of_the_nsds_own_goes_comes_back_and_nothing_waits_for_it_meanwhile(site: Site) -> None:
     site.done(ns.propose(site.rt, "demo", OperationKind.INSTANTIATE))
     before = site.state()
@@ -216,6 +217,7 @@ def test_one_of_the_nsds_own_goes_comes_back_and_nothing_waits_for_it_meanwhile(
     assert any(key.endswith("/vnf/east.web") for key in waits), "the buyer starts after it again"
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_nested_is_refused_and_one_that_fails_leaves_nothing(site: Site) -> None:
     site.done(ns.propose(site.rt, "demo", OperationKind.INSTANTIATE))
     before = site.nodes()

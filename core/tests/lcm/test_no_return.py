@@ -72,6 +72,7 @@ def test_a_removal_that_failed_is_proven_not_to_have_happened(site: Site) -> Non
     assert before.items() < natives(site).items()
 
 
+@pytest.mark.slow
 def test_given_up_past_the_first_disk_nothing_of_it_is_an_orphan(site: Site) -> None:
     site.done(scale_vnf(site.rt, "demo", "web", level="large"))
     fail(site, "remove", "volume", "*/main-1/disk/data")

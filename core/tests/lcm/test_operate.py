@@ -76,6 +76,7 @@ def test_all_vnfs_stopped_and_started_again(site: Site) -> None:
     assert {one.phase for one in site.seen(ResourceKind.NODE, ResourceKind.CHAIN).values()} == {Phase.ACTIVE}
 
 
+@pytest.mark.slow
 def test_what_is_stopped_stays_so_through_other_operations_and_is_repaired_to_that(site: Site) -> None:
     site.done(operate(site.rt, "demo", ["client"], PowerState.STOPPED))
     site.done(scaling.scale_ns(site.rt, "demo", vnfs={"firewall": "+1"}))

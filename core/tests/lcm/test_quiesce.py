@@ -67,6 +67,7 @@ def test_the_guest_is_given_the_time_to_shut_down(site: Site) -> None:
     assert {(step.patience_s, step.deadline_s) for step in gone} == {(300.0, 660.0)}
 
 
+@pytest.mark.slow
 def test_only_what_goes_is_drained_and_after_traffic_has_left_it(site: Site, drained: Drained) -> None:
     site.done(scale_vnf(site.rt, "demo", "web", level="large"))
     proposal = scale_vnf(site.rt, "demo", "web", aspect="workers", steps=-1)

@@ -63,6 +63,7 @@ def test_the_new_stands_beside_the_old_until_it_is_proven_and_takes_its_addresse
     site.done(operate(site.rt, "demo", ["client"], PowerState.STARTED))
 
 
+@pytest.mark.slow
 def test_one_that_is_not_healthy_goes_again_and_the_old_was_never_touched(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +78,7 @@ def test_one_that_is_not_healthy_goes_again_and_the_old_was_never_touched(
     assert (site.drift(), versions(site, "firewall")) == ((), ["1"])
 
 
+@pytest.mark.slow
 def test_one_that_breaks_the_gate_goes_again_and_traffic_turns_back(site: Site) -> None:
     site.onboard(newer("firewall"))
     ports = site.node("firewall/main-0").ports

@@ -4,7 +4,7 @@ import dataclasses
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,13 @@ from manor.api import (
     Verb,
     spec_to_json,
 )
-from manor.errors import PlanRefused, UsageError
+from manor.errors import PlanRefused, PluginError, UsageError
 from manor.lcm import claims, endpoints, ns, work
 from manor.lcm.runtime import Runtime, open_runtime
 from manor.lcm.sites import read_sites
 from manor.lcm.wishes import Wishes
-from manor.model.instance import EndpointKind, OperationalState, OperationState, PackageInfo, PackageKind
-from manor.store import packages
+from manor.model.instance import EndpointKind, NsState, OperationalState, OperationState, PackageInfo, PackageKind
+from manor.store import instances, packages
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 
@@ -171,6 +171,34 @@ def test_the_last_place_is_had_once_whatever_the_policy_and_without_asking_it(
     assert asked == placed
 
 
+def test_what_a_policy_forgets_or_breaks_is_refused_and_nothing_is_done(
+    rt: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vim(rt, "lab", 1 << 40)
+    one = ns.create(rt, "bench", name="one")
+    answers: list[Any] = [Placement(hosts={}), Placement(hosts={f"{one.id}/vnf/vm/main-0": ("lab", "nowhere")}), None]
+
+    class Careless:
+        """Says what it is told to."""
+
+        def place(self, *_: Any) -> Any:
+            return answers.pop(0)
+
+    monkeypatch.setattr("manor.nfvo.placement.Balanced", lambda **_: Careless())
+    for wrong in (
+        "vm/main-0 is neither placed nor refused",
+        "vm/main-0 is placed on lab/nowhere, and there is no such host",
+        "it answered with something else than a Placement",
+    ):
+        with pytest.raises(PluginError) as refused:
+            ns.propose(rt, one.id, OperationKind.INSTANTIATE)
+        assert refused.value.message == f"placement policy balanced: {wrong}"
+        assert "report it to manor" in refused.value.hint
+    with rt.store.read() as tx:
+        after = instances.get(tx, one.id)
+    assert (after.state, after.last_operation) == (NsState.NOT_INSTANTIATED, "")
+
+
 def test_huge_pages_that_an_operation_will_take_are_set_aside() -> None:
     page = 2 << 20
     spec = NodeSpec(
@@ -222,8 +250,13 @@ def _refused(*steps: Step, host: Host, overcommit: float | None) -> str:
     support = dict.fromkeys(("node", "cpu-pinning"), "full")
     there = {("lab", "h"): Candidate(vim="lab", host=host, support=support)}
     plan = Plan(operation=OperationKind.UPDATE, service_id="s", service_name="demo", steps=steps)
+    seen = claims.Seen(time_s=0.0, hosts=there, cpu_overcommit=overcommit)
+    return _told(lambda: claims.refuse_outgrown(plan, seen))
+
+
+def _told(refuse: Callable[[], None]) -> str:
     try:
-        claims.refuse_outgrown(plan, claims.Seen(time_s=0.0, hosts=there, cpu_overcommit=overcommit))
+        refuse()
     except PlanRefused as error:
         return error.findings[0].message
     return ""
@@ -243,6 +276,53 @@ def test_cpus_that_turn_from_shared_to_dedicated_ones_or_back_are_counted_once(o
         assert "CPU: 4 dedicated wanted, 3 left" in _refused(*_turns(shared, four), host=host, overcommit=overcommit)
     crowded = dataclasses.replace(pinned, vcpus_dedicated=5)
     assert "CPU: 3 dedicated wanted, 1 left" in _refused(*_turns(shared, own), host=crowded, overcommit=overcommit)
+
+
+def test_of_cpus_that_turn_the_dedicated_ones_are_kept_from_others() -> None:
+    shared, own = _machine(dedicated=False), _machine(dedicated=True)
+    host = Host(name="h", vcpus=8, vcpus_used=4, memory_free_bytes=GIB)  # three of them are the machine's
+    for before, after, there in (
+        (shared, own, host),
+        (own, shared, dataclasses.replace(host, vcpus_dedicated=3)),
+    ):
+        kept = claims._kept(_turns(before, after))
+        (left,) = claims.set_aside([Candidate(vim="lab", host=there)], kept)
+        assert (left.host.vcpus_used, left.host.vcpus_dedicated) == (4, 3)
+        (gone,) = claims._kept(_turns(before, after)[1:])["lab", "h"]  # what it had is free already
+        assert gone.vcpus == 3
+
+
+PAGE = 2 << 20
+
+
+@pytest.mark.parametrize(
+    ("cpu", "host", "said"),
+    [
+        ({"dedicated": True}, {"vcpus": 3, "vcpus_used": 9, "vcpus_dedicated": 9}, ""),
+        ({"dedicated": True}, {"vcpus": 2}, "CPU: 3 dedicated wanted"),
+        ({"dedicated": True}, {}, ""),
+        ({"dedicated": True}, {"lacks": {"cpu-pinning": "no cpuset"}}, "cpu-pinning (no cpuset)"),
+        ({"hugepage_bytes": PAGE}, {"hugepages_free_bytes": {PAGE: 0}}, ""),
+        ({"hugepage_bytes": PAGE}, {"hugepages_free_bytes": {}}, "no pages of 2M are set aside there"),
+        ({}, {"memory_bytes": GIB, "memory_free_bytes": -1, "vcpus": 1, "vcpus_used": 99}, ""),
+        ({}, {"memory_bytes": GIB - 1}, "memory: 1024 MiB wanted"),
+        ({}, {"memory_bytes": 1, "reachable": False}, ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("change", ["create", "repair"])
+def test_what_comes_back_is_weighed_by_what_its_host_is_not_by_what_is_free(
+    cpu: dict[str, Any], host: dict[str, Any], said: str, change: str
+) -> None:
+    spec = NodeSpec(key="s/vnf/web/n", owner="o", host="h", name="n", vcpus=3, memory_bytes=GIB, cpu=CpuPolicy(**cpu))
+    step = Step(
+        id="ensure", verb=Verb.ENSURE, kind="node", key=spec.key, endpoint="vim:lab", host="h", change=change,
+        spec=spec_to_json(spec),
+    )  # fmt: skip
+    there = Candidate(vim="lab", host=Host(**{"name": "h", **host}), support={"cpu-pinning": "full"})
+    plan = Plan(operation=OperationKind.HEAL, service_id="s", service_name="demo", steps=(step,))
+    told = _told(lambda: claims.refuse_lost_host(plan, [there]))
+    assert said in told
+    assert bool(said) == bool(told)
 
 
 def test_what_one_host_lacks_is_had_on_another_of_the_same_vim(rt: Runtime) -> None:

@@ -97,6 +97,7 @@ def test_the_service_to_a_level_and_by_an_aspect(site: Site) -> None:
     assert [len(position) for position in elements(site)] == [1, 1]
 
 
+@pytest.mark.slow
 def test_one_size_is_kept_while_another_changes(site: Site) -> None:
     site.done(scale_vnf(site.rt, "demo", "web", aspect="workers", steps=1))
     site.done(scale_ns(site.rt, "demo", vnfs={"firewall": "+1"}))

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import secure_web
-from pydantic import TypeAdapter
 
 from manor.api import CallContext, OperationKind, Phase, Query, ResourceKind, ResourceRef
 from manor.errors import PlanRefused, UsageError
@@ -16,14 +15,9 @@ from manor.model.instance import (
     EndpointKind,
     NsState,
     OnFailure,
-    OperationalState,
     OperationState,
-    PackageInfo,
-    PackageKind,
     UsageState,
 )
-from manor.model.nsd import Nsd
-from manor.model.vnfd import Vnfd
 from manor.plugin import unguarded
 from manor.store import instances, packages
 
@@ -36,27 +30,10 @@ def rt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
     with open_runtime(tmp_path / "home") as runtime:
         endpoints.add(runtime, EndpointKind.VIM, "lab", driver="fake", config={})
         endpoints.add(runtime, EndpointKind.SDN, "net", driver="fake", config={})
-        onboard(runtime)
+        secure_web.onboard(runtime)
         ns.create(runtime, "secure-web", name="demo")
         with work.working(runtime):
             yield runtime
-
-
-def onboard(runtime: Runtime) -> None:
-    kept = [(PackageKind.NS, secure_web.NSD, {})]
-    kept += [(PackageKind.VNF, d, {"vmlinuz": "a" * 64, "initramfs": "b" * 64}) for d in secure_web.VNFDS.values()]
-    with runtime.store.begin() as tx:
-        for kind, descriptor, artifacts in kept:
-            info = PackageInfo(
-                id=f"pkg-{descriptor.id}",
-                kind=kind,
-                descriptor_id=descriptor.id,
-                name=descriptor.id,
-                operational_state=OperationalState.ENABLED,
-                artifacts=artifacts,
-            )
-            model = Nsd if kind is PackageKind.NS else Vnfd
-            packages.add(tx, info, descriptor=TypeAdapter(model).dump_python(descriptor, mode="json"))
 
 
 def run(rt: Runtime, operation: OperationKind, **more: object) -> OperationState:
@@ -118,7 +95,7 @@ def test_what_was_killed_behind_our_back_is_drift_and_comes_back(rt: Runtime) ->
 
 def test_a_node_that_cannot_be_made_takes_everything_back(rt: Runtime) -> None:
     unguarded(rt.vim("lab")).world.inject(  # type: ignore[attr-defined]
-        Fault(verb="ensure", kind="node", key="*/monitor/*", action=Action.FAIL, times=0)
+        Fault(verb="ensure", kind="node", key="*/monitor/*", action=Action.FAIL, error="Permanent", times=0)
     )
     assert run(rt, OperationKind.INSTANTIATE) is OperationState.ROLLED_BACK
     assert state(rt) is NsState.NOT_INSTANTIATED
@@ -128,7 +105,7 @@ def test_a_node_that_cannot_be_made_takes_everything_back(rt: Runtime) -> None:
 
 def test_hold_keeps_what_is_there_for_a_look_and_forced_delete_clears_it(rt: Runtime) -> None:
     unguarded(rt.vim("lab")).world.inject(  # type: ignore[attr-defined]
-        Fault(verb="ensure", kind="node", key="*/monitor/*", action=Action.FAIL, times=0)
+        Fault(verb="ensure", kind="node", key="*/monitor/*", action=Action.FAIL, error="Permanent", times=0)
     )
     assert run(rt, OperationKind.INSTANTIATE, on_failure=OnFailure.HOLD) is OperationState.FAILED_TEMP
     assert seen(rt, ResourceKind.NODE)

@@ -50,6 +50,7 @@ def test_taken_gone_back_to_and_deleted(site: Site) -> None:
     assert endpoints.orphans(site.rt) == ([], {})
 
 
+@pytest.mark.slow
 def test_a_snapshot_goes_with_its_service_and_is_never_taken_again_by_a_repair(site: Site) -> None:
     site.done(snapshots.create(site.rt, "demo", "web", "one"))
     site.done(snapshots.create(site.rt, "demo", "web", "two"))

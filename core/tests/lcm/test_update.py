@@ -36,6 +36,7 @@ def newer(name: str, **changes: object) -> Vnfd:
     return dataclasses.replace(old, **{"id": f"{name}-vnfd-2", "version": "2", "flavours": (df,), **changes})  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["macvtap", "direct"])
 def test_a_machine_that_is_older_than_what_its_port_asks_for_is_left_as_it_is(
     fast_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
@@ -130,6 +131,7 @@ def test_an_upgrade_of_a_machine_whose_disk_had_vanished_comes_back_on_the_old_i
     assert (disks(site, "web/main-0"), versions(site, "web"), site.drift()) == (before, ["1"], ())
 
 
+@pytest.mark.slow
 def test_where_the_first_is_not_healthy_the_others_are_never_touched(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,6 +149,7 @@ def test_where_the_first_is_not_healthy_the_others_are_never_touched(
     assert site.drift() == ()
 
 
+@pytest.mark.slow
 def test_one_of_two_is_tried_first_then_the_other_and_then_those_to_come(site: Site) -> None:
     site.onboard(newer("firewall"))
     proposal = change_package(site.rt, "demo", "firewall", "firewall-vnfd-2")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from matrix import NAME, SID, Prepared, Stage, staged
@@ -16,7 +18,8 @@ from manor.fakes import Fault
 from manor.lcm.states import Trigger
 from manor.model.instance import CancelMode, NsLcmOpOcc, OperationState
 from manor.model.notification import NotificationType
-from manor.model.vnfoperation import VnfLcmOpOcc, occurrences
+from manor.model.occurrence import document
+from manor.model.vnfoperation import VnfLcmOpOcc, occurrences, recalled, vnfs_of
 from manor.store import instances, operations, reading
 from manor.store.reading import Page
 
@@ -100,6 +103,159 @@ def test_what_completes(stage: Stage, deed: str, is_to: dict[str, str]) -> None:
     site.work()
     assert told(site, prepared.operation_id) == each([*BEGUN, "COMPLETED"], is_to)
     assert {vnf: one.operation for vnf, one in kept(site, prepared.operation_id).items()} == is_to
+    operation, steps = site.operation(prepared.operation_id), site.steps(prepared.operation_id)
+    older = dataclasses.replace(operation, params={"wishes": operation.params["wishes"]})
+    assert vnfs_of(recalled(older, steps)) == is_to, "what an older release accepted is read off its steps"
+    if deed in ("instantiate", "terminate"):
+        oldest = [dataclasses.replace(one, step=dataclasses.replace(one.step, change="")) for one in steps]
+        assert vnfs_of(recalled(older, oldest)) == is_to, "the first release did not say what became of a resource"
+
+
+WEB, FIREWALL = f"{SID}/vnf/web", f"{SID}/vnf/firewall"
+ONE = {"vnfSnapshotInfoId": "one"}
+PROPERTIES = {"vnfInstanceName": "front", "vnfConfigurableProperties": {"greeting": "good day"}}
+DMZ = {"extVirtualLinks": [{"id": f"{SID}/vl/dmz", "extCps": [{"cpdId": "in-nic"}]}]}
+BY_STEP = {"aspectId": "workers", "numberOfSteps": 1}
+
+
+def updated(kind: str, **data: Any) -> dict[str, Any]:
+    return {"updateType": kind, **data}
+
+
+def scaled(**data: Any) -> dict[str, Any]:
+    return {"scaleType": "SCALE_VNF", "scaleVnfData": [{"vnfInstanceId": WEB, **data}]}
+
+
+@pytest.mark.parametrize(
+    ("deed", "of_vnf", "of_ns"),
+    [
+        ("terminate", {"terminationType": "GRACEFUL"}, {}),
+        ("heal-vnfc", {"vnfcInstanceId": [f"{FIREWALL}/main-0"]}, {"healVnfData": [{"vnfInstanceId": FIREWALL}]}),
+        ("repair-all", {}, {"healNsData": {"degreeHealing": "HEAL_RESTORE"}}),
+        (
+            "stop",
+            {"changeStateTo": "STOPPED", "stopType": "GRACEFUL"},
+            updated(
+                "OPERATE_VNF",
+                operateVnfData=[{"vnfInstanceId": WEB, "changeStateTo": "STOPPED", "stopType": "GRACEFUL"}],
+            ),
+        ),
+        (
+            "scale-in",
+            {"terminationType": "GRACEFUL"},
+            {"scaleType": "SCALE_NS", "scaleNsData": {"vnfInstanceToBeRemoved": [f"{FIREWALL}-2"]}},
+        ),
+        (
+            "scale-vnf-out",
+            {"type": "SCALE_OUT", **BY_STEP},
+            scaled(scaleVnfType="SCALE_OUT", scaleByStepData=BY_STEP),
+        ),
+        (
+            "scale-vnf-to-level",
+            {"instantiationLevelId": "large"},
+            scaled(scaleVnfType="SCALE_TO_INSTANTIATION_LEVEL", scaleToLevelData={"vnfInstantiationLevelId": "large"}),
+        ),
+        (
+            "blue-green",
+            {"vnfdId": "web-vnfd-2"},
+            updated("CHANGE_VNFPKG", changeVnfPackageData=[{"vnfInstanceId": WEB, "vnfdId": "web-vnfd-2"}]),
+        ),
+        (
+            "change-flavour",
+            {"newFlavourId": "plus"},
+            updated("CHANGE_VNF_DF", changeVnfFlavourData=[{"vnfInstanceId": WEB, "newFlavourId": "plus"}]),
+        ),
+        (
+            "change-ext-conn",
+            DMZ,
+            updated(
+                "CHANGE_EXTERNAL_VNF_CONNECTIVITY", changeExtVnfConnectivityData=[{"vnfInstanceId": FIREWALL, **DMZ}]
+            ),
+        ),
+        (
+            "modify-information",
+            PROPERTIES,
+            updated("MODIFY_VNF_INFORMATION", modifyVnfInfoData=[{"vnfInstanceId": WEB, **PROPERTIES}]),
+        ),
+        ("move", {}, updated("MOVE_VNF")),
+        ("remove-vnf", {"terminationType": "GRACEFUL"}, updated("REMOVE_VNF", removeVnfInstanceId=[FIREWALL])),
+        ("snapshot", ONE, updated("CREATE_VNF_SNAPSHOT", createSnapshotData={"vnfInstanceId": WEB, **ONE})),
+        ("revert", ONE, updated("REVERT_VNF_TO_SNAPSHOT", revertVnfToSnapshotData={"vnfInstanceId": WEB, **ONE})),
+        ("delete-snapshot", None, updated("DELETE_VNF_SNAPSHOT_INFO", deleteVnfSnapshotData=ONE)),
+        ("chain-off", None, updated("REMOVE_VNFFG", removeVnffgId=["to-web"])),
+    ],
+)
+def test_what_was_asked(stage: Stage, deed: str, of_vnf: dict[str, Any] | None, of_ns: dict[str, Any]) -> None:
+    site, prepared = begin(stage, deed)
+    operation = site.operation(prepared.operation_id)
+    assert document(operation, ())["operationParams"] == of_ns
+    assert [one.operation_params for one in occurrences(operation, ())][:1] == ([] if of_vnf is None else [of_vnf])
+
+
+def test_a_vnf_that_comes_is_told_its_flavour_its_scale_and_its_links(stage: Stage) -> None:
+    site, prepared = begin(stage, "instantiate")
+    web = kept(site, prepared.operation_id)["web"].document()
+    assert web["operationParams"] == {
+        "flavourId": "default",
+        "targetScaleLevelInfo": [{"aspectId": "workers", "scaleLevel": 0}],
+        "extVirtualLinks": [{"id": f"{SID}/vl/lan", "extCps": [{"cpdId": "eth-nic"}]}],
+    }
+
+
+def test_what_else_changed_is_told_once_it_has(stage: Stage) -> None:
+    for deed, vnf, name in (("modify-information", "web", "changedInfo"), ("snapshot", "web", "vnfSnapshotInfoId")):
+        site, prepared = begin(stage, deed)
+        assert ("changedInfo" in kept(site, prepared.operation_id)[vnf].document()) is False
+        site.work()
+        whole = kept(site, prepared.operation_id)[vnf].document()
+        assert whole[name] == (PROPERTIES if name == "changedInfo" else "one")
+    site, prepared = begin(stage, "change-ext-conn")
+    site.work()
+    lan, dmz = kept(site, prepared.operation_id)["firewall"].document()["changedExtConnectivity"]
+    assert (lan["id"], "extLinkPorts" in lan, dmz["id"]) == (f"{SID}/vl/lan", False, f"{SID}/vl/dmz")
+    assert [port["id"] for port in dmz["extLinkPorts"]] == [f"{FIREWALL}/main-0/in-nic"]
+    site, prepared = begin(stage, "blue-green")
+    site.work()
+    assert kept(site, prepared.operation_id)["web"].document()["modificationsTriggeredByVnfPkgChange"] == {
+        "vnfdId": "web-vnfd-2"
+    }
+    told_of = {one.type: one.body for one in site.told_after(0)}
+    of_service = told_of[NotificationType.NS_LCM_OPERATION_OCCURRENCE]
+    (of_web,) = of_service["affectedVnf"]
+    assert (of_web["vnfdId"], of_web["vnfProfileId"], of_web["vnfName"]) == ("web-vnfd-2", "web", "web")
+    assert of_web["changedInfo"] == {"modificationsTriggeredByVnfPkgChange": {"vnfdId": "web-vnfd-2"}}
+    assert of_service["affectedVl"][0]["nsVirtualLinkDescId"] == "lan"
+
+
+@pytest.mark.parametrize(
+    ("deed", "told"),
+    [
+        ("instantiate", [("affectedVnffg", "graph", "ADD")]),
+        ("terminate", [("affectedVnffg", "graph", "DELETE")]),
+        ("chain-off", [("affectedVnffg", "graph", "DELETE")]),
+        ("update-vnffg", [("affectedVnffg", "dns", "MODIFY")]),
+        ("new-nsd-version", [("affectedVnffg", "graph", "MODIFY")]),
+        ("remove-vnffg", [("affectedVnffg", "graph", "DELETE")]),
+        ("add-sap", [("affectedSap", "wan", "ADD")]),
+        ("remove-sap", [("affectedSap", "wan", "REMOVE")]),
+    ],
+)
+def test_graphs_and_saps_are_told_by_their_descriptors(
+    stage: Stage, deed: str, told: list[tuple[str, str, str]]
+) -> None:
+    site, prepared = begin(stage, deed)
+    site.work()
+    of_service = [one for one in site.told_after(0) if "nsLcmOpOccId" in one.body][-1].body
+    id_names = {"affectedVnffg": "vnffgdId", "affectedSap": "sapdId"}
+    found = [
+        (name, one[id_name], one["changeType"])
+        for name, id_name in id_names.items()
+        for one in of_service.get(name, ())
+    ]
+    assert found == told
+    assert document(site.operation(prepared.operation_id), site.steps(prepared.operation_id))["resourceChanges"]
+    for one in of_service.get("affectedVl", ()):
+        assert one["nsVirtualLinkDescId"] == one["vlProfileId"] == one["nsVirtualLinkInstanceId"].rpartition("/")[2]
 
 
 def test_what_an_instantiation_has_made(stage: Stage) -> None:
@@ -189,6 +345,19 @@ def test_what_is_continued_is_completed_or_failed_vnf_by_vnf(stage: Stage) -> No
     }
     found = kept(site, prepared.operation_id)
     assert (found["firewall"].error, bool(found["firewall-2"].error)) == ("", True)
+
+
+def test_a_snapshot_that_is_continued_past_a_machine_of_it_is_not_whole(stage: Stage) -> None:
+    fails = Fault(verb="ensure", kind="snapshot", key="*/web/main-1", error="Permanent")
+    site, prepared = begin(stage, "snapshot", fails, hold=True)
+    site.work()
+    site.rt.operations.act(prepared.operation_id, Trigger.CONTINUE)
+    site.work()
+    assert site.operation(prepared.operation_id).state is OperationState.PARTIALLY_COMPLETED
+    assert told(site, prepared.operation_id) == {"web": [*BEGUN, "FAILED_TEMP", "PROCESSING", "FAILED"]}
+    web = kept(site, prepared.operation_id)["web"]
+    assert web.error.startswith(f"ensure snapshot {SID}/snapshot/one/web/main-1 (vim:lab on host-1): ")
+    assert web.resource_changes == {}
 
 
 def test_a_cancel_waits_is_seen_to_wait_and_stops_each_vnf(stage: Stage) -> None:

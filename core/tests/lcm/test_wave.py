@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from manor.api import Step, Undo, Verb
 from manor.lcm.wave import Decision, End, Mode, decide, left_planned
 from manor.model.instance import StepRecord, StepState
+
+pytestmark = pytest.mark.slow
 
 Rows = dict[str, StepRecord]
 

@@ -36,10 +36,21 @@ class Told:
                 case NotificationType.VNF_IDENTIFIER_DELETION:
                     self.there.remove(body["vnfInstanceId"])
                 case NotificationType.NS_LCM_OPERATION_OCCURRENCE:
+                    self._changes(one)
                     self._ns(body["nsLcmOpOccId"], OperationState(body["operationState"]))
                 case NotificationType.VNF_LCM_OPERATION_OCCURRENCE:
                     assert body["vnfInstanceId"] in self.there, one
+                    self._changes(one)
                     self._vnf(body["vnfLcmOpOccId"], VnfOperationState(body["operationState"]))
+
+    def _changes(self, one: Notification) -> None:
+        """What goes on has changed nothing yet, and what is known of a VNF is so once all is done."""
+        said = {name for name in one.body if name.startswith(("affected", "changed", "modifications"))}
+        assert one.body["notificationStatus"] == "RESULT" or not said, one
+        assert one.body["operationState"] == "COMPLETED" or not said & {
+            "changedInfo",
+            "modificationsTriggeredByVnfPkgChange",
+        }, one
 
     def _ns(self, id: str, state: OperationState) -> None:
         was = self.states.get(id)

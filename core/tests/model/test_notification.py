@@ -82,7 +82,7 @@ def test_what_an_operation_is_to_a_vnf(
     assert (of_vnf.body["operation"], of_vnf.body["vnfLcmOpOccId"]) == (is_to_vnf, "op1/web")
     assert of_service.body["operation"] == told_as
     assert of_service.body["affectedVnf"] == [
-        {"vnfInstanceId": WEB, "changeType": change_type, "changeResult": "COMPLETED"}
+        {"vnfInstanceId": WEB, "vnfName": "web", "changeType": change_type, "changeResult": "COMPLETED"}
     ]
 
 
@@ -157,6 +157,65 @@ def test_a_sap_is_affected_once_its_link_is() -> None:
     part = operation(state=N.PARTIALLY_COMPLETED)
     assert "affectedSap" not in of_ns(part, waits)
     assert [one["changeResult"] for one in of_ns(part, broken)["affectedSap"]] == ["FAILED"]
+
+
+ELEMENTS = {
+    **{f"{SID}/chain/{path}": {"vnffgInstanceId": f"{SID}/vnffg/dns", "vnffgdId": "dns"} for path in ("udp", "tcp")},
+    f"{SID}/chain/web": {"vnffgInstanceId": f"{SID}/vnffg/web", "vnffgdId": "web"},
+    f"{SID}/sap/office": {"sapdId": "Office 1"},
+    f"{SID}/vl/lan": {"nsVirtualLinkDescId": "lan", "vlProfileId": "lan-profile"},
+}
+
+
+def described(*records: StepRecord) -> dict[str, Any]:
+    """What is told of what is done to a service whose elements were written down."""
+    return of_ns(operation(asked={"operationParams": {}, "vnfs": {}, "elements": ELEMENTS}), *records)
+
+
+@pytest.mark.parametrize(
+    ("paths", "told"),
+    [
+        ({"udp": "create", "tcp": "create"}, "ADD COMPLETED"),
+        ({"udp": "remove", "tcp": "remove"}, "DELETE COMPLETED"),
+        ({"udp": "create"}, "MODIFY COMPLETED"),
+        ({"udp": "remove", "tcp": "check"}, "MODIFY COMPLETED"),
+        ({"udp": "remove", "tcp": "create"}, "MODIFY COMPLETED"),
+        ({"udp": "check", "tcp": "check"}, ""),
+    ],
+)
+def test_a_graph_is_told_once_whatever_its_paths(paths: dict[str, str], told: str) -> None:
+    """It comes or goes with all of its paths; with some of them it is another."""
+    records = [done(f"{SID}/chain/{path}", change, kind="chain", before={}) for path, change in paths.items()]
+    change, _, result = told.partition(" ")
+    dns = {"vnffgInstanceId": f"{SID}/vnffg/dns", "vnffgdId": "dns", "changeType": change, "changeResult": result}
+    assert described(*records).get("affectedVnffg", []) == ([dns] if told else [])
+
+
+def test_each_graph_has_its_own_result() -> None:
+    made = [done(f"{SID}/chain/{path}", kind="chain") for path in ("udp", "web")]
+    broken = done(f"{SID}/chain/tcp", kind="chain", state=StepState.FAILED)
+    graphs = [(one["vnffgdId"], one["changeResult"]) for one in described(*made, broken)["affectedVnffg"]]
+    assert graphs == [("dns", "FAILED"), ("web", "COMPLETED")]
+
+
+def test_links_and_saps_are_told_by_their_descriptors() -> None:
+    found = described(done(f"{SID}/vl/lan", kind="segment", spec={**NEW, "name": "lan"}))
+    assert found["affectedSap"] == [
+        {
+            "sapInstanceId": f"{SID}/sap/office",
+            "sapdId": "Office 1",
+            "sapName": "office",
+            "changeType": "ADD",
+            "changeResult": "COMPLETED",
+        }
+    ]
+    (link,) = found["affectedVl"]
+    assert (link["nsVirtualLinkDescId"], link["vlProfileId"]) == ("lan", "lan-profile")
+
+
+def test_what_an_older_release_accepted_is_told_by_its_paths() -> None:
+    told = of_ns(operation(), *(done(f"{SID}/chain/{path}", kind="chain") for path in ("udp", "tcp")))["affectedVnffg"]
+    assert [one["vnffgInstanceId"] for one in told] == [f"{SID}/chain/udp", f"{SID}/chain/tcp"]
 
 
 def machine(*ports: str) -> dict[str, Any]:

@@ -16,10 +16,8 @@ from manor.api.resources import (
     ResourceKind,
     SegmentSpec,
     Subnet,
-    spec_from_json,
-    spec_hash,
-    spec_to_json,
 )
+from manor.api.specs import spec_from_json, spec_hash, spec_to_json
 from manor.api.vim import Host
 from manor.errors import PlanRefused
 from manor.model.desired import DesiredState

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from manor.api.placement import AffinityScope, Candidate, Demand, LinkNeed, PlacementRule, SiteLink
 from manor.api.vim import Host
+from manor.nfvo.answer import unsound
 from manor.nfvo.placement import Balanced
 
 MIB = 1 << 20
@@ -77,10 +78,20 @@ def test_a_refusal_names_each_host_and_its_reason() -> None:
 
 
 def test_what_is_promised_twice_keeps_out_only_who_wants_some_of_it() -> None:
-    full = dataclasses.replace(host("h1", 900), host=dataclasses.replace(host("h1", 900).host, storage_free_bytes=-MIB))
+    full = dataclasses.replace(
+        host("h1", 900), host=dataclasses.replace(host("h1", 900).host, storage_bytes=1, storage_free_bytes=-MIB)
+    )
     placed = Balanced().place([demand("a"), demand("b", storage_bytes=MIB)], [], [full], {})
     assert placed.hosts == {"a": ("lab", "h1")}
     assert "storage: 1 MiB wanted, 0 MiB free" in placed.refused["b"]
+
+
+@pytest.mark.parametrize("exact_up_to", [0, 5000])
+def test_a_driver_that_tells_of_no_storage_is_not_held_to_it(exact_up_to: int) -> None:
+    untold, demands = host("h1", 900), [demand(key, storage_bytes=MIB) for key in "ab"]
+    placed = Balanced(exact_up_to=exact_up_to).place(demands, [], [untold], {})
+    assert placed.hosts.keys() == {"a", "b"}
+    assert not unsound(placed, demands, [], [untold], {}, cpu_overcommit=8.0)
 
 
 def test_a_way_that_is_overbooked_is_open_to_a_link_without_a_rate() -> None:

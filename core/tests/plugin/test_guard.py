@@ -141,3 +141,20 @@ def test_a_stuck_call_is_seen(counters: Counters) -> None:
     release.set()
     thread.join()
     assert not counters.in_flight()
+
+
+@pytest.mark.parametrize(
+    ("verb", "gives", "said"),
+    [
+        ("observe", None, "gave a NoneType instead of several Observed"),
+        ("observe", [{"key": "x"}], "gave a dict among its Observed records"),
+        ("observe", "text", "gave a str instead of several Observed"),
+        ("ensure", None, "gave a NoneType instead of Observed"),
+        ("capabilities", {}, "gave a dict instead of Capabilities"),
+    ],
+)
+def test_an_answer_that_is_none_is_the_plugins_fault(counters: Counters, verb: str, gives: object, said: str) -> None:
+    wrong = type("Wrong", (), {verb: lambda *_: gives})()
+    with pytest.raises(Indeterminate, match=f"wrong: {verb}: TypeError: it {said}"):
+        getattr(guard(wrong, name="wrong", counters=counters), verb)(now())
+    assert counters.snapshot()["wrong", verb].errors == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import textwrap
+import threading
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -378,6 +379,24 @@ class TestConnecting:
             plugins.connect_vim("acme", {"url": "x"}, environment)
         assert "hunter2" not in str(caught.value)
         assert isinstance(caught.value.__cause__, OSError)
+
+    def test_what_is_no_vim_is_refused_with_what_it_lacks(self, environment: DriverEnvironment) -> None:
+        record = VimDriver(name="acme", summary="A VIM.", config=Settings, connect=lambda s, e: None)  # type: ignore[arg-type,return-value]
+        plugins = host(one=plugin(manor_vim_drivers=lambda: [record]))
+        with pytest.raises(PluginError, match="acme gave a NoneType without capabilities, observe, ensure, remove"):
+            plugins.connect_vim("acme", {"url": "x"}, environment)
+
+    def test_what_is_refused_is_closed_whatever_its_record_is_made_of(self, environment: DriverEnvironment) -> None:
+        class Mine(VimDriver):
+            pass
+
+        closed = threading.Event()
+        half = types.SimpleNamespace(close=closed.set)
+        record = Mine(name="acme", summary="A VIM.", config=Settings, connect=lambda s, e: half)  # type: ignore[arg-type,return-value]
+        plugins = host(one=plugin(manor_vim_drivers=lambda: [record]))
+        with pytest.raises(PluginError, match="without capabilities"):
+            plugins.connect_vim("acme", {"url": "x"}, environment)
+        assert closed.is_set()
 
 
 def test_every_hook_that_returns_things_has_its_record() -> None:

@@ -8,8 +8,8 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-import onboarded
 import pytest
+import secure_web
 
 from manor.api import OperationKind
 from manor.lcm import endpoints, ns
@@ -81,7 +81,7 @@ def rt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
     monkeypatch.setattr("manor.catalog.contents.artifact_path", lambda _home, _sha256: image)
     plugins = Plugins(settings=PluginSettings(isolate=frozenset({"fragile"})))
     with open_runtime(tmp_path / "home", plugins=plugins) as runtime:
-        onboarded.onboard(runtime)
+        secure_web.onboard(runtime)
         yield runtime
 
 
@@ -98,12 +98,12 @@ def test_operation_survives_its_driver(rt: Runtime, where: str, after: bool) -> 
     for kind, name in ((EndpointKind.VIM, "lab"), (EndpointKind.SDN, "net")):
         endpoints.add(rt, kind, name, driver="fragile", config={"breaks": where, "after": after})
     ns.create(rt, "secure-web", name="demo")
-    assert onboarded.run(rt, OperationKind.INSTANTIATE) is OperationState.COMPLETED
+    assert secure_web.run(rt, OperationKind.INSTANTIATE) is OperationState.COMPLETED
     assert len(list(rt.home.rglob("broke"))) == 1, "the null pointer was not met"
     there, ever = made(rt)
     assert there == ever, "something was made twice"
     assert ns.propose(rt, "demo", OperationKind.REPAIR).plan.steps == ()
-    assert onboarded.run(rt, OperationKind.TERMINATE) is OperationState.COMPLETED
+    assert secure_web.run(rt, OperationKind.TERMINATE) is OperationState.COMPLETED
     assert ns.delete(rt, "demo") == ()
 
 
@@ -111,8 +111,8 @@ def test_a_removal_that_kills_its_driver_is_finished_too(rt: Runtime) -> None:
     endpoints.add(rt, EndpointKind.VIM, "lab", driver="fragile", config={"breaks": "remove node", "after": True})
     endpoints.add(rt, EndpointKind.SDN, "net", driver="fragile", config={"breaks": "remove chain"})
     ns.create(rt, "secure-web", name="demo")
-    assert onboarded.run(rt, OperationKind.INSTANTIATE) is OperationState.COMPLETED
-    assert onboarded.run(rt, OperationKind.TERMINATE) is OperationState.COMPLETED
+    assert secure_web.run(rt, OperationKind.INSTANTIATE) is OperationState.COMPLETED
+    assert secure_web.run(rt, OperationKind.TERMINATE) is OperationState.COMPLETED
     assert len(list(rt.home.rglob("broke"))) == 2
     assert ns.delete(rt, "demo") == ()
     found, silent = endpoints.orphans(rt)

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import onboarded
 import pytest
+import secure_web
 
 from manor.api import CallContext, Observed, OperationKind, ResourceSpec, VimDriver, hookimpl
 from manor.cli import main
@@ -46,7 +46,7 @@ def site(tmp_path: Path, image: Path) -> Iterator[Open]:
         opened.append(rt)
         endpoints.add(rt, EndpointKind.VIM, "lab", driver=driver, config={})
         endpoints.add(rt, EndpointKind.SDN, "net", driver="fake", config={})
-        onboarded.onboard(rt)
+        secure_web.onboard(rt)
         ns.create(rt, "secure-web", name="demo")
         return rt
 
@@ -82,7 +82,7 @@ def listed(rt: Runtime, name: str) -> Any:
 )
 def test_a_bad_plugin_costs_itself_and_operations_run(site: Open, bad: types.ModuleType, says: str) -> None:
     rt = site(bad=bad)
-    assert onboarded.run(rt, OperationKind.INSTANTIATE) is OperationState.COMPLETED
+    assert secure_web.run(rt, OperationKind.INSTANTIATE) is OperationState.COMPLETED
     info = listed(rt, "bad")
     assert info.state == "quarantined"
     assert says in info.error + info.hint
@@ -112,7 +112,7 @@ def test_a_review_that_raises_refuses_until_it_is_left_out(site: Open) -> None:
     denied = PluginSettings.read({"MANOR_PLUGINS_DENY": "guard"})
     again = Plugins(extra={"guard": raising}, entry_points=False, settings=denied)
     with open_runtime(rt.home, plugins=again) as later:
-        assert onboarded.run(later, OperationKind.INSTANTIATE) is OperationState.COMPLETED
+        assert secure_web.run(later, OperationKind.INSTANTIATE) is OperationState.COMPLETED
 
 
 # events
@@ -135,7 +135,7 @@ def test_observers_that_hang_or_raise_stall_no_operation(site: Open) -> None:
     )
     try:
         for operation in (OperationKind.INSTANTIATE, OperationKind.TERMINATE, OperationKind.INSTANTIATE):
-            assert onboarded.run(rt, operation) is OperationState.COMPLETED
+            assert secure_web.run(rt, operation) is OperationState.COMPLETED
         deadline = time.monotonic() + 60
         while (heard.count("COMPLETED") < 3 or not failed) and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -170,7 +170,7 @@ def test_a_hanging_verb_holds_its_own_lane_only(site: Open, monkeypatch: pytest.
     )
     rt = site(driver="hangs", hangs=plugin(manor_vim_drivers=lambda: [driver]))
     try:
-        ended = onboarded.run(rt, OperationKind.INSTANTIATE, on_failure=OnFailure.HOLD)
+        ended = secure_web.run(rt, OperationKind.INSTANTIATE, on_failure=OnFailure.HOLD)
         assert ended is OperationState.FAILED_TEMP
         with world.change() as state:
             made = sorted(name[2].split("/")[2] for name in state.natives if name[1] == "node")

@@ -51,8 +51,11 @@ def test_what_cannot_be_restored_changes_nothing(tmp_path: Path) -> None:
     backup(tmp_path / "old.db", copy)
 
     restore(place, copy)
-    _refused(place, copy, "is there already")
+    _refused(place, copy, "is there already$")
     place.rename(tmp_path / "away.db")
+    place.touch()
+    _refused(place, copy, "is there already, though empty")
+    place.unlink()
     place.with_name("m.db-wal").write_bytes(b"left by a process that died")
     _refused(place, copy, "m.db-wal is there already")
     place.with_name("m.db-wal").unlink()

@@ -51,6 +51,14 @@ class ForgetsWhatItMade(FakeVim):
         return super().ensure(spec, ctx)
 
 
+class TellsOfAnother(FakeVim):
+    """ensure makes what it was given, and answers with another resource."""
+
+    def ensure(self, spec: ResourceSpec, ctx: CallContext) -> Observed:
+        made = super().ensure(spec, ctx)
+        return dataclasses.replace(made, ref=dataclasses.replace(made.ref, key="else/where"))
+
+
 class RefusesTheAbsent(FakeVim):
     """remove of something absent is an error."""
 
@@ -207,6 +215,7 @@ class RacesItself(FakeVim):
 
 VIMS: Mapping[type[FakeVim], str] = {
     ForgetsWhatItMade: "test_ensure_twice_is_once",
+    TellsOfAnother: "test_ensure_twice_is_once",
     RefusesTheAbsent: "test_removed_is_gone_and_twice_succeeds",
     ShowsStrangers: "test_foreign_is_neither_seen_nor_touched",
     RemovesByKeyAlone: "test_foreign_is_neither_seen_nor_touched",

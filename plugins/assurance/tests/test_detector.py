@@ -63,6 +63,22 @@ def test_an_alarm_clears_when_the_fault_is_gone(trial, next_rows):
     assert Verdict.ANOMALY not in verdicts[124:]
 
 
+@pytest.mark.slow
+def test_a_fault_that_comes_again_after_a_refit_is_raised_again(trial, next_rows):
+    """It lasts for an hour, which is no new normal: it was not learned."""
+    hour, again = slice(100, 112), slice(2 * DAY + 100, 2 * DAY + 112)
+    rows = next_rows(3 * DAY)
+    for fault in (hour, again):
+        rows[fault, NAMES.index("cpu")] += 60
+    before = trial.verdicts(rows[:200])
+    model = trial.detector.model
+    after = trial.verdicts(rows[200 : 2 * DAY + 90])
+    assert trial.detector.model is not model, "it was fitted again, with the fault in what it remembers"
+    verdicts = [*before, *after, *trial.verdicts(rows[2 * DAY + 90 :])]
+    assert Verdict.ANOMALY in verdicts[hour]
+    assert Verdict.ANOMALY in verdicts[again]
+
+
 def test_what_lasts_becomes_normal(trial, next_rows):
     rows = next_rows(4 * DAY)
     rows[100:, 1] += 150

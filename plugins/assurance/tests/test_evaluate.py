@@ -83,6 +83,7 @@ def test_the_period_comes_from_the_option_the_readme_or_the_name(tmp_path):
     assert period_of(tmp_path / "other", {}) == 60
 
 
+@pytest.mark.slow
 def test_evaluate_finds_the_fault_and_prints_stable_json(tmp_path):
     _write(tmp_path / "lab")
     arguments = ["evaluate", str(tmp_path), "--period-s", "lab=300", "--json"]

@@ -19,6 +19,7 @@ from manor_assurance.limits import LimitsDetector
 from .conftest import DAY, batch_of
 
 
+@pytest.mark.slow
 def test_a_loaded_detector_goes_on_as_if_nothing_had_happened(learned, next_rows):
     rows = next_rows(2 * DAY)
     rows[300:320, 0] += 50

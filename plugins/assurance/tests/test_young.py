@@ -57,7 +57,10 @@ def test_a_kpi_that_never_moved_counts_when_it_does():
 
 
 def test_ten_minutes_of_training_find_stress_and_keep_silent_beside_it():
-    """Two hours of a VNF whose KPIs share a load, with stress every quarter of an hour; ten minutes came before."""
+    """Two hours of a VNF whose KPIs share a load, with stress every quarter of an hour; ten minutes came before.
+
+    The first is found too: what models of a minute or two found odd in the training does not deafen the one of it all.
+    """
     rng = np.random.default_rng(4)
     count, width = 120 + 1440, 24
     load = np.convolve(rng.normal(size=count + 59), np.ones(60) / 8, "valid")
@@ -74,7 +77,7 @@ def test_ten_minutes_of_training_find_stress_and_keep_silent_beside_it():
     raised = np.flatnonzero(standing & ~np.r_[False, standing[:-1]]) + 120
     found = [begin for begin in begins if ((raised >= begin) & (raised < begin + 60)).any()]
     false = [at for at in raised if not any(begin <= at < begin + 62 for begin in begins)]
-    assert len(found) >= len(begins) * 0.6
+    assert found == list(begins)
     assert len(false) <= 1
 
 

@@ -45,7 +45,7 @@ class Switch:
 
 
 def _port(name: str, number: int) -> SimpleNamespace:
-    return SimpleNamespace(name=name.encode(), port_no=number)
+    return SimpleNamespace(name=name.encode(), port_no=number, config=0, hw_addr="02:00:00:00:00:01")
 
 
 def test_a_port_that_comes_behind_the_list_of_ports_is_known() -> None:

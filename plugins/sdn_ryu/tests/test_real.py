@@ -19,6 +19,7 @@ from manor.api import (
     Query,
     ResourceKind,
     ResourceRef,
+    SdnPort,
     SecurityRule,
 )
 from manor.errors import Conflict, DeadlineExceeded, Permanent, Transient
@@ -214,6 +215,37 @@ def test_flows_follow_a_port_that_comes_back_with_another_number(rig: Rig) -> No
     eventually(lambda: rig.observe(web.key).phase is Phase.ACTIVE, "the flows follow")
     assert rig.driver.topology(rig.ctx()).switches[0].ports["vfwi"] != before
     reaches(one.netns, "10.0.0.2")
+
+
+def test_a_port_that_was_set_down_is_told_and_set_up_when_asked_for_again(rig: Rig) -> None:
+    (one, p1), (_, p2) = rig.machine(1), rig.machine(2)
+    lan = segment(p1, p2)
+    assert rig.apply(lan).phase is Phase.ACTIVE
+    rig.ovs.netns.run("ip", "link", "set", p2.device, "down")
+    eventually(lambda: rig.observe(lan.key).phase is Phase.DEGRADED, "a port that is down is seen")
+    assert rig.observe(lan.key).detail["missing"] == [f"port {p2.device} on h1 (set down)"]
+    for _ in range(2):  # twice is once
+        assert rig.apply(lan).phase is Phase.ACTIVE
+    reaches(one.netns, "10.0.0.2")
+    rig.ovs.netns.run("ip", "link", "set", p2.device, "down")
+    eventually(lambda: rig.observe(lan.key).phase is Phase.DEGRADED, "it is seen again")
+    rig.ovs.netns.run("ip", "link", "set", p2.device, "up")
+    eventually(lambda: rig.observe(lan.key).phase is Phase.ACTIVE, "up by hand is as good")
+
+
+def test_a_port_to_the_outside_that_was_set_down_stays_so(rig: Rig) -> None:
+    """It is the host's own: who set it down is asked by nobody else."""
+    (_, p1), (_, p2) = rig.machine(1), rig.machine(2)
+    uplink = SdnPort(key="uplink", host="h1", device=p2.device, mac="")
+    lan = segment(p1, uplink)
+    rig.apply(lan)
+    for device in (p1.device, uplink.device):
+        rig.ovs.netns.run("ip", "link", "set", device, "down")
+    eventually(lambda: rig.observe(lan.key).phase is Phase.DEGRADED, "the machine's port is missed")
+    assert rig.observe(lan.key).detail["missing"] == [f"port {p1.device} on h1 (set down)"]
+    assert rig.apply(lan).phase is Phase.ACTIVE
+    up, down = (rig.ovs.netns.run("ip", "-o", "link", "show", device) for device in (p1.device, uplink.device))
+    assert (",UP" in str(up), ",UP" in str(down)) == (True, False)
 
 
 def test_a_killed_agent_is_not_missed_and_its_successor_converges(rig: Rig) -> None:

@@ -38,9 +38,10 @@ from manor.api import (
     VolumeSpec,
     spec_hash,
 )
-from manor.errors import Conflict, DeadlineExceeded, Permanent, Transient, Unreachable
+from manor.errors import Conflict, DeadlineExceeded, Indeterminate, Permanent, QuotaExceeded, Transient, Unreachable
 from manor.testing.lab import LabHost, cable
 from manor.testing.vim_specs import ref_of
+from manor_vim_libvirt import nodes
 from manor_vim_libvirt.directory import Directory
 from manor_vim_libvirt.driver import LibvirtVim
 from manor_vim_libvirt.names import Sort, StoredName
@@ -228,6 +229,72 @@ def test_a_crash_between_any_two_effects_is_repaired(site: Site, kind: str) -> N
     assert fuse > 3, "no boundary was tried"
 
 
+def test_a_removal_that_is_cut_short_shows_until_nothing_is_left(site: Site) -> None:
+    site.base()
+    spec = site.node("cut", user_data="#cloud-config\n{}\n")
+
+    def left() -> list[str]:
+        return sorted([*site.leftovers(), *(path.name for path in site.lab.pool_dir.iterdir())])
+
+    before = left()
+    for fuse in range(60):
+        site.ensure(spec)
+        crashing = site.connect()
+        try:
+            crashing.remove(ref_of(spec), CallContext(deadline=time.monotonic() + 60, clock=Bomb(fuse)))
+        except KilledError:
+            survived = False
+        else:
+            survived = True
+        crashing._pool.shutdown(wait=True)  # all threads of a killed process end
+        crashing.close()
+        if spec.key not in site.everything():
+            assert left() == before, f"cut short at {fuse}"
+        if survived:
+            break
+    else:
+        pytest.fail("the bomb went off every time")
+    assert fuse > 2, "no boundary was tried"
+    assert left() == before
+
+
+def test_a_machine_whose_removal_was_cut_short_before_its_definition_went_is_made_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise Transient("killed")
+
+    site.base()
+    spec = site.node("again", user_data="#cloud-config\n{}\n")
+    site.ensure(spec)
+    with monkeypatch.context() as patched:
+        patched.setattr(nodes, "_undefine", killed)
+        with pytest.raises(Transient):
+            site.vim.remove(ref_of(spec), site.ctx)
+    assert site.everything()[spec.key].phase is not Phase.ACTIVE
+    site.ensure(spec)
+    assert site.everything()[spec.key].phase is Phase.ACTIVE
+
+
+def test_a_bridge_that_was_asked_for_while_the_switch_was_away_works_once_it_is_back(site: Site) -> None:
+    site.lab.end("ovs-vswitchd")
+    try:
+        with pytest.raises(Indeterminate):
+            site.vim.ensure(site.network, CallContext.within(2.0))
+        with pytest.raises(Transient, match="has not taken up bridge"):
+            site.vim.ensure(site.network, site.ctx)
+    finally:
+        site.lab.begin("ovs-vswitchd")
+    end = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(Transient):
+            bridge = str(site.vim.ensure(site.network, site.ctx).detail["bridge"])
+            break
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert int(site.ovs("get", "Interface", bridge, "ofport")) > 0
+
+
 def test_two_processes_that_make_the_same_make_it_once(site: Site) -> None:
     """Two drivers share no locks, as two nodes of one installation do not."""
     site.base()
@@ -279,6 +346,23 @@ def test_an_image_in_use_is_not_removed(site: Site, tmp_path: Path) -> None:
     site.vim.remove(ref_of(image), site.ctx)
 
 
+def test_an_image_for_which_there_is_no_room_leaves_nothing_of_itself(site: Site) -> None:
+    image, pool = site.images[0], str(site.lab.pool_dir)
+    site.lab.run("mkdir", "-p", pool)
+    site.lab.run("mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", pool)
+    try:
+        with pytest.raises(QuotaExceeded, match=f"{pool}.*No space left") as refused:
+            site.vim.ensure(image, site.ctx)
+        assert "free room" in refused.value.hint
+        assert [name for name in site.lab.run("ls", pool).split() if not name.startswith("pool+")] == []
+    finally:
+        site.lab.run("umount", pool)
+        site.lab.run("rmdir", pool)
+        for name in site.lab.run("virsh", "-q", "pool-list", "--all", "--name").split():
+            site.lab.run("virsh", "-q", "pool-destroy", name)
+            site.lab.run("virsh", "-q", "pool-undefine", name)
+
+
 def test_networks_that_come_and_go_in_two_processes_keep_their_bridge(site: Site) -> None:
     """The last network takes the bridge with it, and the first makes it: both at once must not lose it."""
     drivers = [site.connect() for _ in range(2)]
@@ -305,7 +389,7 @@ def test_an_image_that_is_not_what_it_should_be_is_not_committed(site: Site, tmp
     file.write_bytes(b"b" * 300_000)
     with pytest.raises(Permanent, match="not the file that was on-boarded"):
         site.vim.ensure(spec, site.ctx)
-    assert site.everything()[spec.key].phase is Phase.PENDING
+    assert spec.key not in site.everything()
     file.write_bytes(b"a" * 300_000)
     assert site.vim.ensure(spec, site.ctx).phase is Phase.ACTIVE
 
@@ -319,6 +403,7 @@ def test_a_lost_port_shows_and_is_plugged_in_again(site: Site) -> None:
     found = site.everything()[spec.key]
     assert found.phase is Phase.DEGRADED
     assert "mtest3" in str(found.detail["reason"])
+    assert found.detail["unplugged"] == ["mtest3"], "nothing else, and it is put back while it runs"
     site.ensure(spec)
     assert site.everything()[spec.key].phase is Phase.ACTIVE
 
@@ -337,7 +422,8 @@ def test_what_was_taken_from_a_running_machine_itself_shows_and_is_given_back(si
         devices.remove(devices.find("interface"))
         domain.destroy()
         connection.createXML(etree.tostring(root, encoding="unicode"))
-        assert site.everything()[spec.key].phase is Phase.DEGRADED
+        found = site.everything()[spec.key]
+        assert (found.phase, "unplugged" in found.detail) == (Phase.DEGRADED, False), "it is restarted for that"
         site.ensure(spec)
         assert site.everything()[spec.key].phase is Phase.ACTIVE
         domain.undefine()

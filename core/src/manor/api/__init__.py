@@ -96,9 +96,6 @@ from manor.api.resources import (
     SnapshotSpec,
     Subnet,
     VolumeSpec,
-    spec_from_json,
-    spec_hash,
-    spec_to_json,
 )
 from manor.api.sdn import (
     FlowProgram,
@@ -117,6 +114,7 @@ from manor.api.sdn import (
     Traced,
     TraceHop,
 )
+from manor.api.specs import spec_from_json, spec_hash, spec_to_json
 from manor.api.telemetry import (
     Sample,
     SampleKind,

@@ -6,9 +6,6 @@ and hosts, and is stored by the driver on the native object together with ``owne
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -45,10 +42,12 @@ __all__ = [
     "SnapshotSpec",
     "Subnet",
     "VolumeSpec",
-    "spec_from_json",
-    "spec_hash",
-    "spec_to_json",
 ]
+
+
+_LATER = {"later": True}
+"""Marks fields that specs have got since: left out of the JSON while they say nothing, so that what was made before
+keeps its hash."""
 
 
 class ResourceKind(StrEnum):
@@ -210,7 +209,7 @@ class Port:
     queues: int = 1
     name: str = ""
     """The connection point's name in the descriptor."""
-    vnic_type: str = ""
+    vnic_type: str = field(default="", metadata=_LATER)
     """As SOL001 names those that are no ordinary virtual interface: ``direct``, ``direct-physical``, ``macvtap`` …"""
 
 
@@ -227,7 +226,7 @@ class CpuPolicy:
     """Back the memory by huge pages of this size; 0 for ordinary pages."""
     numa_nodes: int = 0
     """Spread over this many NUMA nodes; 0 for no wish."""
-    nested: bool = False
+    nested: bool = field(default=False, metadata=_LATER)
     """It can itself run machines by the hardware's help."""
 
 
@@ -404,10 +403,6 @@ class ChainSpec:
 
 ResourceSpec = ImageSpec | NetworkSpec | VolumeSpec | NodeSpec | SegmentSpec | ChainSpec | SnapshotSpec
 
-_SPECS: Mapping[ResourceKind, type[Any]] = {
-    cls.kind: cls for cls in (ImageSpec, NetworkSpec, VolumeSpec, NodeSpec, SegmentSpec, ChainSpec, SnapshotSpec)
-}
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResourceRef:
@@ -458,69 +453,8 @@ class Observed:
     """The hash stored with the native object when it was last ensured."""
     addresses: tuple[str, ...] = ()
     detail: Mapping[str, Any] = field(default_factory=dict)
-    """JSON values for people and metrics: reasons, counters, paths."""
+    """JSON values for people and metrics: reasons, counters, paths.
 
-
-_NOT_HASHED = {ResourceKind.IMAGE: frozenset({"name", "source"}), ResourceKind.VOLUME: frozenset({"snapshot"})}
-"""An image is its content: two packages may name one file in two ways. A volume lives on after what filled it."""
-
-
-def spec_to_json(spec: ResourceSpec) -> dict[str, Any]:
-    """The spec as JSON values, with its kind, to be read back by :func:`spec_from_json`."""
-    return {"kind": str(spec.kind), **_plain(spec)}
-
-
-def _plain(value: Any) -> Any:
-    """As :func:`dataclasses.asdict`, but for values that nobody changes: what is no container is not copied.
-
-    Every plan, hash and journal row goes through here.
+    ``unplugged``: devices of a node that are off the switch, where that is all that it is DEGRADED for, and to ensure
+    it puts them back while it runs.
     """
-    kind = type(value)
-    if kind in _LEAVES:
-        return value
-    if kind is tuple:
-        return tuple([_plain(item) for item in value])
-    names = _FIELD_NAMES.get(kind)
-    if names is None and dataclasses.is_dataclass(kind):
-        names = _FIELD_NAMES[kind] = tuple(field.name for field in dataclasses.fields(kind))
-    if names is not None:
-        plain = {name: _plain(getattr(value, name)) for name in names}
-        for name in _LATER:
-            if name in plain and not plain[name]:
-                del plain[name]
-        return plain
-    if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value
-
-
-_LATER = frozenset({"nested", "vnic_type"})
-"""Fields that specs have got since: left out while they say nothing, so that what was made before keeps its hash."""
-_LEAVES = frozenset({str, int, float, bool, type(None)})
-_FIELD_NAMES: dict[type[Any], tuple[str, ...]] = {}
-
-
-def spec_from_json(data: Mapping[str, Any]) -> ResourceSpec:
-    """Read what :func:`spec_to_json` wrote. Raises ValueError on an unknown kind or a wrong shape."""
-    from pydantic import TypeAdapter
-
-    fields = dict(data)
-    cls = _SPECS[ResourceKind(fields.pop("kind"))]
-    adapter = _ADAPTERS.get(cls)
-    if adapter is None:
-        adapter = _ADAPTERS[cls] = TypeAdapter(cls)
-    spec: ResourceSpec = adapter.validate_python(fields)
-    return spec
-
-
-_ADAPTERS: dict[type[Any], Any] = {}
-
-
-def spec_hash(spec: ResourceSpec) -> str:
-    """16 hexadecimal digits over everything in the spec that the native object depends on."""
-    skip = _NOT_HASHED.get(spec.kind, frozenset())
-    data = {name: value for name, value in spec_to_json(spec).items() if name not in skip}
-    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -80,6 +80,7 @@ class Host:
     """Without what is set aside as huge pages."""
     memory_free_bytes: int = 0
     storage_bytes: int = 0
+    """Of all its disks; 0 with none free where the driver cannot tell, and then no machine is kept off for it."""
     storage_free_bytes: int = 0
     zone: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -10,10 +10,10 @@ from manor.assure.deciding import Situation, Verdict, as_of_now, decide, heal_re
 from manor.assure.declared import by_trigger
 from manor.assure.drift import Compared, by_drift
 from manor.assure.emptied import followers
-from manor.assure.healing import Said, refused, start_heal
+from manor.assure.healing import Said, held, refused, start_heal
 from manor.assure.recording import Recording
 from manor.assure.rules import aspect_of, by_rule
-from manor.assure.settings import AssuranceSettings
+from manor.assure.settings import FILE, AssuranceSettings, read_settings
 from manor.assure.sight import Service, Sight
 from manor.errors import ManorError, PluginError
 from manor.lcm.runtime import Runtime
@@ -88,7 +88,7 @@ class Acting:
             # Machines are brought back together and first; what else there is to do comes alone, after them.
             repairs = [pair for pair in wanted if pair[1].is_repair]
             if wanted:  # and what is begun counts for the services after this one
-                heals = (*heals, *self._begin(service, seen, repairs or wanted[:1], now_s))
+                heals = (*heals, *self._begin(service, seen, repairs or wanted[:1], settings, now_s))
 
     def _decision(
         self, situation: Situation, compared: Compared | None, history: Sequence[HealRecord]
@@ -98,7 +98,7 @@ class Acting:
         decision, aspect = by_rule(alarm, service, settings.rules), aspect_of(alarm, service, settings.rules)
         if decision is None:
             decision, aspect = by_trigger(alarm, service)
-        decision = decision or by_drift(alarm, service, compared, settings)
+        decision = decision or by_drift(alarm, service, compared, settings, situation.seen)
         if decision is None:
             view = ServiceView(
                 id=service.id,
@@ -135,17 +135,27 @@ class Acting:
         service: Service,
         seen: Mapping[str, Observed],
         wanted: Sequence[tuple[AlarmRecord, Verdict]],
+        settings: AssuranceSettings,
         now_s: float,
     ) -> Sequence[Ruling]:
         """Begin the operation; what is said with it. Where all is whole by now nothing is, and the alarms clear."""
         verdicts = [verdict for _, verdict in wanted]
-        said = Said(wanted, now_s)
+        said = Said(wanted, now_s, lambda: self._hold(service, settings))
         try:
             start_heal(self._rt, service, seen, verdicts, said.beside)
         except ManorError as error:
-            for (alarm, _), verdict in zip(wanted, refused(error, verdicts), strict=True):
+            after = held(said.held, verdicts) if said.held else refused(error, verdicts)
+            for (alarm, _), verdict in zip(wanted, after, strict=True):
                 self._recording.add(alarm, verdict, now_s)
             return ()
         for ruling, changed in said.told:
             self._recording.begun(ruling, changed)
         return [ruling for ruling, _ in said.told]
+
+    def _hold(self, service: Service, before: AssuranceSettings) -> str:
+        """Why nothing may be begun now, by what an operator has written since; empty where it may."""
+        try:
+            settings = read_settings(self._rt.home)
+        except ManorError:
+            settings = before  # as long as there is a mistake in them
+        return settings.hold(service.name, self._clock()) if settings.enabled else f"enabled is false in {FILE}"

@@ -39,12 +39,24 @@ class Comparing:
         """Since when what a comparison can show is broken, by key."""
         self._looked_s = 0.0
         """When the last look began."""
+        self._lost: frozenset[str] = frozenset()
+        """Hosts that did not answer of late."""
 
     def want(
-        self, services: Sequence[Service], settings: AssuranceSettings, broken: Collection[str], now_s: float
+        self,
+        services: Sequence[Service],
+        settings: AssuranceSettings,
+        broken: Collection[str],
+        now_s: float,
+        *,
+        lost: Collection[str] = (),
     ) -> None:
-        """Ask for a look before the period is over, where an operation has changed one of these services, or where one
-        of the keys that are ``broken`` became so after the last look."""
+        """Ask for a look before the period is over, where an operation has changed one of these services, where one of
+        the keys that are ``broken`` became so after the last look, or where a host is back that was ``lost``: what
+        moved away from there meanwhile may run twice."""
+        if self._lost.difference(lost) and any(_matters(service, settings) for service in services):
+            self.wanted.set()
+        self._lost = frozenset(lost)
         self._broken_s = {key: self._broken_s.get(key, now_s) for key in broken}
         new = {key for key, since_s in self._broken_s.items() if since_s > self._looked_s}
         for service in services:

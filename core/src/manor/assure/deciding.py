@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from manor.api.assure import Alarm, HealAction, HealDecision, HealRecord
 from manor.api.resources import Observed, Phase, VolumeSpec
 from manor.assure.declared import forbidden
-from manor.assure.drift import FlowsAlone
+from manor.assure.drift import LinksAlone
 from manor.assure.settings import AssuranceSettings, Mode
 from manor.assure.sight import Service, vnf_of
 from manor.lcm.draining import nodes_of
@@ -59,8 +59,8 @@ class Verdict:
     """What to scale out by; empty for one more VNF."""
     is_locked: bool = False
     """Whether it is a person's own word that holds it: a lock, or a window of maintenance."""
-    is_of_flows: bool = False
-    """Whether nothing but links and chains may change with it."""
+    is_of_links: bool = False
+    """Whether nothing but links, chains and where ports are plugged may change with it."""
 
     @property
     def is_repair(self) -> bool:
@@ -95,8 +95,8 @@ def decide(situation: Situation, decision: HealDecision, *, aspect: str = "") ->
     targets = tuple(machine for key in decision.targets for machine in situation.service.machines(key))
 
     def verdict(outcome: Outcome, why: str) -> Verdict:
-        of_flows = isinstance(decision, FlowsAlone)
-        return Verdict(action=action, outcome=outcome, reason=why, targets=targets, aspect=aspect, is_of_flows=of_flows)
+        of_links = isinstance(decision, LinksAlone)
+        return Verdict(action=action, outcome=outcome, reason=why, targets=targets, aspect=aspect, is_of_links=of_links)
 
     if action is HealAction.NONE:
         return verdict(Outcome.NOTHING, reason)

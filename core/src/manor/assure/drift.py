@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from manor.api.assure import HealAction, HealDecision, PerceivedSeverity
-from manor.api.resources import ResourceKind
+from manor.api.resources import Observed, Phase, ResourceKind
 from manor.assure.settings import AssuranceSettings, DriftPolicy
 from manor.assure.sight import Service
 from manor.assure.symptoms import DEAD, Findings, Rank, Symptom
 from manor.lcm.drifting import Drift, Drifted
 from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType
 
-__all__ = ["DRIFTED", "LOST", "Compared", "FlowsAlone", "broken", "by_drift", "flows_of", "with_drift"]
+__all__ = ["DRIFTED", "LOST", "Compared", "LinksAlone", "broken", "by_drift", "flows_of", "unplugged", "with_drift"]
 
 DRIFTED, LOST = "drift", "snapshot-lost"
 _OWN = frozenset({ResourceKind.NODE, ResourceKind.SEGMENT, ResourceKind.CHAIN})
@@ -25,6 +25,7 @@ _TOLD = frozenset({Drift.MISSING, Drift.BROKEN})
 _OTHERS = frozenset({"node-degraded", "link-absent", "link-degraded", "chain-absent", "chain-degraded"})
 """Causes of alarms that a repair does something about; what is dead is healed."""
 _FLOWS = _OTHERS - {"node-degraded"}
+_NOTHING_SEEN: Mapping[str, Observed] = {}
 _TYPES = {
     ResourceKind.NODE: FaultyResourceType.COMPUTE,
     ResourceKind.VOLUME: FaultyResourceType.STORAGE,
@@ -51,8 +52,9 @@ class Compared:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FlowsAlone(HealDecision):
-    """A repair that may change links and chains and nothing else, also what was not yet seen when it was decided."""
+class LinksAlone(HealDecision):
+    """A repair that may change links and chains, put ports back into the switch, and do nothing else, also of what was
+    not yet seen when it was decided."""
 
 
 def broken(findings: Findings) -> frozenset[str]:
@@ -63,6 +65,11 @@ def broken(findings: Findings) -> frozenset[str]:
 def flows_of(service: Service) -> frozenset[str]:
     """Keys of its links and chains."""
     return frozenset(spec.key for _, spec in service.segments()) | {spec.key for _, spec in service.chains()}
+
+
+def unplugged(seen: Mapping[str, Observed]) -> frozenset[str]:
+    """Keys of machines that have nothing wrong but ports that are off the switch: to ensure one changes no more."""
+    return frozenset(key for key, one in seen.items() if one.phase is Phase.DEGRADED and one.detail.get("unplugged"))
 
 
 def with_drift(
@@ -92,33 +99,38 @@ def _has_alarm(one: Drifted) -> bool:
 
 
 def _symptom(service: Service, cause: str, items: Sequence[Drifted], dead: set[str]) -> Symptom:
-    is_gone = any(one.drift in (Drift.MISSING, Drift.BROKEN, Drift.LOST) for one in items)
+    is_grave = any(one.runs or one.drift in (Drift.MISSING, Drift.BROKEN, Drift.LOST) for one in items)
     return Symptom(
         ns_id=service.id,
         managed_object_id=service.id,
         resource_key=service.id,
         cause=cause,
         rank=Rank.DRIFT,
-        severity=PerceivedSeverity.MAJOR if is_gone else PerceivedSeverity.MINOR,
+        severity=PerceivedSeverity.MAJOR if is_grave else PerceivedSeverity.MINOR,
         event_type=EventType.PROCESSING_ERROR_ALARM,
         resource_type=_TYPES.get(items[0].kind, FaultyResourceType.NETWORK),
-        detail=tuple(one.words(service.id) for one in items),
+        detail=tuple(one.words(service.id) for one in sorted(items, key=lambda one: not one.runs)),
         explained_by=frozenset(dead),
     )
 
 
 def by_drift(
-    alarm: AlarmRecord, service: Service, now: Compared | None, settings: AssuranceSettings
+    alarm: AlarmRecord,
+    service: Service,
+    now: Compared | None,
+    settings: AssuranceSettings,
+    seen: Mapping[str, Observed] = _NOTHING_SEEN,
 ) -> HealDecision | None:
-    """What the service's policy says about an alarm; None where that is for others to say."""
+    """What the policy of the service, whose machines are ``seen`` so, says about an alarm; None where others say it."""
     name, policy = service.name, settings.drift_of(service.name)
     if alarm.probable_cause == LOST:
         reason = f"nothing brings a lost snapshot back; be without it: manor vnf snapshot delete {name} NAME"
         return HealDecision(action=HealAction.NONE, reason=reason)
     if alarm.probable_cause not in (*_OTHERS, DRIFTED):
         return None
-    if alarm.probable_cause in _FLOWS and policy is DriftPolicy.REPORT:
-        return _put_in_anew(alarm, service, now)
+    is_link = alarm.probable_cause in _FLOWS or alarm.resource_key in unplugged(seen)
+    if is_link and policy is DriftPolicy.REPORT:
+        return _put_in_anew(alarm, service, now, seen)
     if policy is not DriftPolicy.REPAIR:
         reason = f"drift of {name} is reported, not repaired: manor ns drift {name} --repair"
         return HealDecision(action=HealAction.NONE, reason=reason) if alarm.probable_cause == DRIFTED else None
@@ -136,16 +148,19 @@ def by_drift(
     return HealDecision(action=HealAction.REPAIR, targets=_machines(service, items), reason=reason)
 
 
-def _put_in_anew(alarm: AlarmRecord, service: Service, now: Compared | None) -> HealDecision:
-    """A link or a chain that is down is healed as a machine is, where its repair changes nothing else."""
+def _put_in_anew(
+    alarm: AlarmRecord, service: Service, now: Compared | None, seen: Mapping[str, Observed]
+) -> HealDecision:
+    """A link, a chain or a port that is down is healed as a machine is, where its repair changes nothing else."""
     what, name = f"{alarm.probable_cause} on {alarm.resource_key}", service.name
     if now is None or not now.is_of(service):
         return HealDecision(action=HealAction.NONE, reason=f"{what}: its repair waits until {name} has been compared")
-    flows = flows_of(service)
-    if other := next((key for key, _ in now.since_s if key not in flows), None):
+    flows, plugs = flows_of(service), {(key, Drift.BROKEN) for key in unplugged(seen)}
+    if other := next((one[0] for one in now.since_s if one[0] not in flows and one not in plugs), None):
         reason = f"{what}; a repair would change {other} too: manor ns drift {name} --repair"
         return HealDecision(action=HealAction.ESCALATE, reason=reason)
-    return FlowsAlone(action=HealAction.REPAIR, reason=what)
+    targets = () if alarm.resource_key in flows else (alarm.resource_key,)
+    return LinksAlone(action=HealAction.REPAIR, targets=targets, reason=what)
 
 
 def _machines(service: Service, items: Sequence[Drifted]) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from manor.api import HealAction, Observed, OperationKind, Phase, Plan, Verb, VolumeSpec
+from manor.api import HealAction, Observed, OperationKind, Phase, Plan, Step, Verb, VolumeSpec
 from manor.assure.deciding import Verdict, recreate_keys
-from manor.assure.drift import flows_of
+from manor.assure.drift import flows_of, unplugged
 from manor.assure.rules import aspect_of
 from manor.assure.settings import read_settings
 from manor.assure.sight import Service
@@ -28,7 +28,18 @@ from manor.model.instance import OperationState
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["Said", "approve", "followed_up", "operation_state", "refused", "ruling_of", "start_heal", "still_read"]
+__all__ = [
+    "Said",
+    "approve",
+    "followed_up",
+    "held",
+    "operation_state",
+    "refused",
+    "ruling_of",
+    "start_heal",
+    "still_read",
+    "unconfigured",
+]
 
 
 def ruling_of(alarm: AlarmRecord, verdict: Verdict, now_s: float, operation_id: str = "") -> Ruling:
@@ -48,18 +59,29 @@ def ruling_of(alarm: AlarmRecord, verdict: Verdict, now_s: float, operation_id: 
 
 
 class Said:
-    """What is said of alarms by one operation, once it is accepted."""
+    """What is said of alarms by one operation, once it is accepted.
 
-    def __init__(self, wanted: Sequence[tuple[AlarmRecord, Verdict]], now_s: float) -> None:
+    ``hold`` says why it may not be after all, for what an operator has said while it was planned; empty where it may.
+    """
+
+    def __init__(
+        self, wanted: Sequence[tuple[AlarmRecord, Verdict]], now_s: float, hold: Callable[[], str] = lambda: ""
+    ) -> None:
         self._wanted = wanted
         self._now_s = now_s
+        self._hold = hold
+        self.held = ""
+        """Why it was not accepted, where an operator does not want it any more."""
         self.told: list[tuple[Ruling, AlarmRecord | None]] = []
         """Each with its alarm, where that has changed with it."""
 
     def beside(self, tx: Connection, operation_id: str) -> None:
-        """Write it with the operation."""
+        """Write it with the operation. Raises PlanRefused where it is held."""
         from manor.store import alarms
 
+        self.held = self._hold()
+        if self.held:
+            raise PlanRefused(self.held)
         alarms.held(tx, [alarm.id for alarm, _ in self._wanted])
         rulings = [ruling_of(alarm, verdict, self._now_s, operation_id) for alarm, verdict in self._wanted]
         self.told = [(ruling, alarms.add_ruling(tx, ruling)) for ruling in rulings]
@@ -100,8 +122,9 @@ def start_heal(
             proposal = ns.propose(rt, service.id, kind, wishes, overlook=kept)
     if is_automatic and proposal.ns.last_operation != service.last_operation:
         raise PlanRefused(f"operation {proposal.ns.last_operation} ran on {service.name} since it was looked at")
-    if all(verdict.is_of_flows for verdict in wanted):
-        _refuse_others(proposal.plan, service)
+    if all(verdict.is_of_links for verdict in wanted):
+        _refuse_others(proposal.plan, service, unplugged(proposal.observed))
+        proposal = replace(proposal, plan=unconfigured(proposal.plan))
     if not proposal.is_idle:
         ns.start(rt, proposal, is_automatic=is_automatic, beside=beside)
     return not proposal.is_idle
@@ -127,12 +150,26 @@ def still_read(
     )
 
 
-def _refuse_others(plan: Plan, service: Service) -> None:
-    """Raises PlanRefused where more than links and chains would change."""
+def _refuse_others(plan: Plan, service: Service, plugs: Collection[str]) -> None:
+    """Raises PlanRefused where more than links and chains would change, and the machines ``plugs`` in place."""
     flows = flows_of(service)
-    changes = (step.key for step in plan.steps if step.verb in (Verb.ENSURE, Verb.REMOVE) and step.change != LEAVE)
-    if other := next((key for key in changes if key not in flows), None):
+    changes = [step for step in plan.steps if step.verb in (Verb.ENSURE, Verb.REMOVE) and step.change != LEAVE]
+    allowed = flows | {step.key for step in changes if step.change == "repair" and step.key in plugs}
+    if other := next((step.key for step in changes if step.key not in allowed), None):
         raise PlanRefused(f"a repair would change {other} too", hint=f"manor ns drift {service.name} --repair")
+
+
+def unconfigured(plan: Plan) -> Plan:
+    """Pure: the plan without what would be run inside machines again: they ran on, and are configured."""
+    left: dict[str, tuple[str, ...]] = {}
+    kept: list[Step] = []
+    for step in plan.steps:  # each comes after what it depends on
+        waits = tuple(dict.fromkeys(one for name in step.depends_on for one in left.get(name, (name,))))
+        if step.verb is Verb.CONFIGURE:
+            left[step.id] = waits
+        else:
+            kept.append(replace(step, depends_on=waits))
+    return replace(plan, steps=tuple(kept))
 
 
 def _scaled_out(rt: Runtime, service: Service, verdict: Verdict) -> ns.Proposal:
@@ -232,8 +269,15 @@ def operation_state(tx: Any, operation_id: str) -> OperationState | None:
 
 def refused(error: ManorError, verdicts: Iterable[Verdict]) -> list[Verdict]:
     """The verdicts as they are when their operation could not be begun."""
-    why = error.message + (f" ({error.hint})" if error.hint else "")
     return [
-        replace(verdict, outcome=Outcome.FAILED, reason=f"{verdict.reason}; it could not be begun: {why}")
+        replace(verdict, outcome=Outcome.FAILED, reason=f"{verdict.reason}; it could not be begun: {error.with_hint}")
+        for verdict in verdicts
+    ]
+
+
+def held(why: str, verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """The verdicts as they are when a person does not want what they call for."""
+    return [
+        replace(verdict, outcome=Outcome.HELD, reason=f"{verdict.reason}; held: {why}", is_locked=True)
         for verdict in verdicts
     ]

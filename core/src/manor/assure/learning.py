@@ -32,6 +32,8 @@ _OF_THE_HOST = frozenset({"v_memory_resident"})
 """KPIs that tell of the hypervisor's process and not of the VNF: another after each start."""
 _BUSY = 1.5
 """Times its usual traffic from which on a machine is called busy."""
+_YOUNG_S = 3 * 86400.0
+"""For how long a detector has seen too little for its false alarms to be as rare as they are to be."""
 _SAVE_S = 900.0
 _MOST_BYTES = 64 << 20
 _log = logging.getLogger("manor.assure")
@@ -65,6 +67,8 @@ class Learning:
         self.deaf: frozenset[str] = frozenset()
         """Machines of VNFs whose detector had nothing new to judge in the last round."""
         self.lag_s = 0.0
+        self._began_s: dict[str, float] = {}
+        """When each began to learn, also under a process before this one."""
         self._watching: set[str] = set()
         """VNFs whose detector has ever had a word on them: it has seen enough."""
 
@@ -100,7 +104,7 @@ class Learning:
     def _judge(self, service: Service, vnf: str, batch: SampleBatch, now_s: float) -> bool:
         """Whether the detector had a word on it."""
         try:
-            scores = self._detector(vnf).score(batch)
+            scores = self._detector(vnf, now_s).score(batch)
             if not (isinstance(scores, Sequence) and scores and isinstance(score := scores[-1], Score)):
                 raise PluginError(f"it gave {scores!r:.80} for scores")
             self.lag_s = max(0.0, time.time() - batch.times_s[-1]) if now_s > 1e9 else 0.0
@@ -117,45 +121,65 @@ class Learning:
         if score.verdict is Verdict.OK:
             self.suspicions.pop(vnf, None)
         else:
-            self.suspicions[vnf] = _suspicion(service.id, vnf, score, self.suspicions.get(vnf))
+            watched_s = now_s - self._began_s[vnf]
+            self.suspicions[vnf] = _suspicion(service.id, vnf, score, self.suspicions.get(vnf), watched_s)
         return True
 
-    def _detector(self, vnf: str) -> Detector:
+    def _detector(self, vnf: str, now_s: float) -> Detector:
         if vnf not in self._detectors:
             detector = self._make()
-            path = self._path(vnf)
+            path, is_new = self._path(vnf), True
             if path.exists():
                 try:
                     if path.stat().st_size > _MOST_BYTES:
                         raise ManorError(f"{path} is too large")
                     detector.load(path.read_bytes())
+                    is_new = False
                 except (ManorError, OSError) as error:
                     _log.warning("the detector of %s learns anew: %s", vnf, error)
                     detector = self._make()
+            self._began_s[vnf] = now_s if is_new else self._began_before_s(vnf)
+            if is_new:
+                self._keep(vnf, self._path(vnf, "began"), str(now_s).encode())
             self._detectors[vnf] = detector
         return self._detectors[vnf]
 
-    def _path(self, vnf: str) -> Path:
-        return self._directory / f"{hashlib.sha256(vnf.encode()).hexdigest()[:32]}.state"
+    def _began_before_s(self, vnf: str) -> float:
+        try:
+            return float(self._path(vnf, "began").read_text())
+        except (OSError, ValueError):
+            return 0.0  # by an earlier release: long ago
+
+    def _path(self, vnf: str, sort: str = "state") -> Path:
+        return self._directory / f"{hashlib.sha256(vnf.encode()).hexdigest()[:32]}.{sort}"
 
     def _dump(self, vnf: str, now_s: float) -> None:
         self._saved_s[vnf] = now_s
         try:
             data = self._detectors[vnf].dump()
+        except ManorError as error:
+            _log.warning("the state of the detector of %s is not kept: %s", vnf, error)
+        else:
+            self._keep(vnf, self._path(vnf), data)
+
+    def _keep(self, vnf: str, path: Path, data: bytes) -> None:
+        try:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            new = self._path(vnf).with_suffix(".new")
+            new = path.with_suffix(".new")
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
                 file.write(data)
-            new.replace(self._path(vnf))
-        except (ManorError, OSError) as error:
-            _log.warning("the state of the detector of %s is not kept: %s", vnf, error)
+            new.replace(path)
+        except OSError as error:
+            _log.warning("%s of the detector of %s is not kept: %s", path.suffix[1:], vnf, error)
 
     def _forget(self, vnf: str) -> None:
         self._detectors.pop(vnf, None)
         self._saved_s.pop(vnf, None)
         self.suspicions.pop(vnf, None)
         self._watching.discard(vnf)
-        self._path(vnf).unlink(missing_ok=True)
+        self._began_s.pop(vnf, None)
+        for sort in ("state", "began"):
+            self._path(vnf, sort).unlink(missing_ok=True)
 
 
 def symptom_of(
@@ -211,7 +235,7 @@ def _batch(vnf: str, said: Declared, rows: Sequence[KpiRow], now_s: float) -> Sa
     return SampleBatch(names=names, times_s=(now_s,), values=([values[name] for name in names],), notable=notable)
 
 
-def _suspicion(ns_id: str, vnf: str, score: Score, before: Suspicion | None) -> Suspicion:
+def _suspicion(ns_id: str, vnf: str, score: Score, before: Suspicion | None, watched_s: float) -> Suspicion:
     """A machine that is suspected stays the suspected one, or one fault would become several alarms."""
     evidence = score.evidence or tuple(
         Evidence(metric=metric, share=share, seen=math.nan, expected=math.nan, detector="")
@@ -234,9 +258,15 @@ def _suspicion(ns_id: str, vnf: str, score: Score, before: Suspicion | None) -> 
         detail=(
             f"score {score.value:.3g} over a threshold of {score.threshold:.3g}",
             *(_told(item) for item in evidence[:5]),
+            *([_young(watched_s)] if watched_s < _YOUNG_S else []),
         ),
         since_s=score.since_s or score.time_s,
     )
+
+
+def _young(watched_s: float) -> str:
+    took = f"{watched_s / 3600:.0f} h" if watched_s >= 3600 else f"{max(watched_s, 0.0) / 60:.0f} min"
+    return f"it has watched for {took} only: expect more false alarms than the budget"
 
 
 def _told(item: Evidence) -> str:

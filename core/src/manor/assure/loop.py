@@ -21,7 +21,7 @@ from manor.assure.comparing import Comparing
 from manor.assure.drift import Compared, broken
 from manor.assure.judging import judge
 from manor.assure.listening import Listening
-from manor.assure.looking import Looking, Services
+from manor.assure.looking import Looking, Seen, Services
 from manor.assure.measuring import Measuring
 from manor.assure.recording import Recording
 from manor.assure.settings import AssuranceSettings, SettingsFile
@@ -49,6 +49,13 @@ def rest_s(took_s: float, observe_s: float) -> float:
     return max(observe_s - 2 * took_s, min(took_s * (1 / _LOAD - 2), _MOST_PAUSE_S), 0.0)
 
 
+def _is_outdated(service: Service, flows: Seen) -> bool:
+    """Pure: whether an operation has changed a service since a controller was asked for its links and chains."""
+    endpoints = {endpoint for endpoint, _ in (*service.segments(), *service.chains())}
+    known = [flows.services[endpoint].get(service.id) for endpoint in endpoints & flows.services.keys()]
+    return any(one is None or one.is_changing or one.last_operation != service.last_operation for one in known)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Round:
     """What one round has seen and raised, for those who act on it."""
@@ -66,10 +73,14 @@ class _Round:
 class Assurance:
     """Watches the services of one installation, in the process that runs operations."""
 
-    def __init__(self, rt: Runtime, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, rt: Runtime, *, clock: Callable[[], float] = time.time, watches_as: Callable[[], str] | None = None
+    ) -> None:
         self._rt = rt
         self._clock = clock
-        self._who = uuid.uuid4().hex[:12]
+        own = uuid.uuid4().hex[:12]
+        self._watches_as = watches_as or (lambda: own)
+        """By what name this process watches, and writes its home's files; empty while another of its home does."""
         self._settings = SettingsFile(rt.home)
         self._services = Services(rt)
         self._measured_services = Services(rt)
@@ -175,7 +186,7 @@ class Assurance:
 
     def measure(self) -> None:
         """Collect, keep and judge KPIs once. What is suspected newly is told at once."""
-        if not self._settings.now.enabled:
+        if not (self._settings.now.enabled and self._watches_as()):
             return
         before = self._measuring.suspected
         self._measuring.round(self._measured_services.read(), self._running, self._settings.now)
@@ -184,7 +195,7 @@ class Assurance:
 
     def compare(self) -> None:
         """Compare what should be with what is, once."""
-        if self._settings.now.enabled and self._measuring.leads:
+        if self._settings.now.enabled and self._measuring.leads and self._watches_as():
             self._comparing.round(self._settings.now, self._silent, self._clock())
         else:
             self._comparing.forget()
@@ -203,7 +214,7 @@ class Assurance:
         services, sight = self._look()
         compared = self._comparing.now  # one and the same for all of this round
         findings = judge(services, sight, compared, self._measuring, settings, active=self._alarming.read())
-        self._comparing.want(services, settings, broken(findings), sight.time_s)
+        self._comparing.want(services, settings, broken(findings), sight.time_s, lost=sight.lost_hosts)
         self._alarming.take(services, findings, sight.time_s, clear_s=settings.clear_s)
         return _Round(
             services=services,
@@ -240,15 +251,16 @@ class Assurance:
     # its parts
 
     def _leads(self) -> bool:
-        """Whether this process is the one that watches; on SQLite there is only one."""
+        """Whether this process is the one of all homes that raises and heals; on SQLite there is only one."""
+        if not (name := self._watches_as()):
+            return False
         if self._rt.store.is_sqlite:
             return True
         from manor.store import leases
 
+        lease_s = max(_LEASE_S, 3 * self._settings.now.observe_s)
         with self._rt.store.begin() as tx:
-            return leases.lead(
-                tx, "assurance", self._who, self._clock(), max(_LEASE_S, 3 * self._settings.now.observe_s)
-            )
+            return leases.lead(tx, "assurance", name, self._clock(), lease_s)
 
     def _look(self) -> tuple[Sequence[Service], Sight]:
         """The services that there are, and what is seen of them."""
@@ -276,6 +288,7 @@ class Assurance:
             time_s=self._clock(),  # what is seen is so now, and was perhaps not when the look began
             observed={**found.observed, **flows.observed},
             silent={**found.silent, **flows.silent},
+            outdated=frozenset(service.id for service in services if _is_outdated(service, flows)),
             lost_hosts=found.lost_hosts,
             mute=self._measuring.mute,
             unheard_s=self._measuring.heartbeats.unheard_s(),

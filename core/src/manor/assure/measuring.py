@@ -82,7 +82,8 @@ class Measuring:
             self._tell_prometheus(services, settings.targets)
         subjects = subjects_of(services)
         self.flow_sight = self._looking.look(
-            e for service in services for e, _ in (*service.segments(), *service.chains())
+            (e for service in services for e, _ in (*service.segments(), *service.chains())),
+            {service.id: service for service in services},
         )
         flows = [seen for found in self.flow_sight.observed.values() for seen in found.values()]
         vims: dict[str, list[ResourceRef]] = {}
@@ -175,7 +176,7 @@ class Measuring:
                     lambda: made(chosen, settings.detector_settings, plugins.counters),
                 )
         except ManorError as error:
-            _log.warning("goes on without: %s%s", error.message, f" ({error.hint})" if error.hint else "")
+            _log.warning("goes on without: %s", error.with_hint)
         for name, values in settings.sources.items():
             try:
                 # A source is no endpoint: it gets a directory of its own beside theirs.

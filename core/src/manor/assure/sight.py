@@ -107,6 +107,8 @@ class Sight:
     """What an endpoint showed, by key, by endpoint. An endpoint that did not answer is not in it."""
     silent: Mapping[str, str] = field(default_factory=dict)
     """Why an endpoint did not answer."""
+    outdated: frozenset[str] = frozenset()
+    """Ids of services that an operation has changed since their links and chains were looked at."""
     lost_hosts: Mapping[str, str] = field(default_factory=dict)
     """Why a host is lost, by ``<endpoint>/<host>``."""
     mute: Mapping[str, str] = field(default_factory=dict)

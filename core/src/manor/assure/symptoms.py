@@ -99,7 +99,8 @@ def find_symptoms(services: Sequence[Service], sight: Sight, settings: Assurance
                 symptoms += _node(service, endpoint, node, sight, settings)
         flows: list[tuple[str, SegmentSpec | ChainSpec]] = [*service.segments(), *service.chains()]
         for endpoint, spec in flows:
-            if endpoint not in sight.observed or _unknown(sight.seen(endpoint, spec.key)):
+            is_hidden = endpoint not in sight.observed or service.id in sight.outdated
+            if is_hidden or _unknown(sight.seen(endpoint, spec.key)):
                 hidden.add(spec.key)
                 blind.add(spec.key)
             else:

@@ -82,6 +82,7 @@ def onboard(keeper: Keeper, paths: Iterable[Path], *, now: Callable[[], float] =
     readable = [kind for each in found if (kind := _check(keeper, each)) is not None]
     if not readable:
         raise UsageError("there is no package or descriptor to on-board", hint="manor package validate PATH")
+    _ = keeper.store  # opened before there is a file of ours: else its home would look used, and its database lost
     contents.sweep_staging(keeper.home, _STALE_STAGING_S, now())
     readable.sort(key=lambda each: each[0] is ItemKind.NSD)
     return [_keep(keeper, each, now) for _, each in readable]

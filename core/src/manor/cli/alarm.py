@@ -258,7 +258,7 @@ def approve(
         except ManorError as error:
             last = error
             if parts:
-                s.out.warn(f"alarm {one.id} is left out: {_told(error)}")
+                s.out.warn(f"alarm {one.id} is left out: {error.with_hint}")
     if last is not None and not begun:
         raise last
     if no_wait:
@@ -274,7 +274,7 @@ def approve(
     if parts and s.out.json:
         s.out.result(begun, lambda: None)
     for another in failed[1:]:
-        s.out.warn(_told(another))
+        s.out.warn(another.with_hint)
     if failed:
         raise failed[0]
 
@@ -303,10 +303,6 @@ def watch(ctx: typer.Context, service: Service = "") -> None:
             s.out.event({"event": word, "alarm": alarm}, f"{when(time.time())}  {alarm.id}  {word:8}{what}")
         known = {alarm.id: alarm for alarm in active}
         time.sleep(_POLL_S)
-
-
-def _told(error: ManorError) -> str:
-    return error.message + (f" ({error.hint})" if error.hint else "")
 
 
 def _read(s: Session, typed: str) -> tuple[AlarmRecord, tuple[Ruling, ...]]:

@@ -13,7 +13,7 @@ from manor.cli.chainlook import Chain, ChainName, find_chain
 from manor.cli.render.chain_picture import ChainPicture, chain_picture
 from manor.cli.render.topology import machine_name
 from manor.cli.session import Session, session
-from manor.errors import DriverError
+from manor.errors import DriverError, UsageError
 from manor.model.topology import ServiceTopology, TopologyChain
 
 __all__ = ["Format", "facts", "path_words", "show"]
@@ -64,11 +64,12 @@ def show(
     """Show a chain hop by hop: who stands where, and in pictures the rules that lead there."""
     s = session(ctx)
     picture, found = find_chain(s, service, chain)
-    if s.out.json or format is Format.JSON:
-        s.out.json = True
+    if format is Format.TABLE and output is not None:
+        raise UsageError("a table is not written to a file", hint="choose a picture: --format svg")
+    if format is Format.JSON or (s.out.json and output is None):
         seen = chain_picture(picture, found, _observed(s, picture, found))
         rules = {"stops": seen.stops, "legs": seen.legs, "foreign": seen.foreign}
-        s.out.result({"service": picture.name, **facts(picture, found), **rules}, lambda: None)
+        s.out.data({"service": picture.name, **facts(picture, found), **rules}, output)
     elif format is Format.TABLE:
         _table(s, picture, found)
     else:

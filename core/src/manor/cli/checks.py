@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from manor.api import CallContext, DoctorCheck, Finding, Severity
+from manor.cli.burial import burial_check
+from manor.cli.keptchecks import kept_checks
 from manor.cli.render.steps import size
 from manor.cli.session import Session
 from manor.errors import ManorError
@@ -34,6 +36,8 @@ def core_checks(s: Session, reserved: frozenset[str]) -> list[DoctorCheck]:
         ),
         DoctorCheck(name="serve", summary="the long-running process", check=lambda _: _serving(s.home)),
         DoctorCheck(name="plugins", summary="every plugin runs", check=lambda _: _plugins(s, reserved)),
+        *kept_checks(s),
+        burial_check(),
     ]
 
 
@@ -75,33 +79,48 @@ def _make_home(home: Path) -> None:
 
 
 def _database(s: Session) -> Iterator[Finding]:
-    from manor.store.database import Database, normal_url, sqlite_path
+    from manor.store.database import Database, must_not_be_lost, normal_url, sqlite_path
     from manor.store.migrations import check
 
+    path = None
     try:
         path = sqlite_path(normal_url(s.url))
-        if path is not None and not path.exists():
+        if path is not None:
+            must_not_be_lost(path)
+        if path is not None and not (path.exists() and path.stat().st_size):
             yield _say(Severity.INFO, "db-none", f"there is no database at {s.url} yet; the first command makes it")
             return
         database = Database.connect(s.url)
         try:
             version = database.schema_version()
+            if path is not None:
+                must_not_be_lost(path, lambda: version)
             check(version)
+            database.must_be_whole()
             kind = "SQLite" if path else "PostgreSQL"
             yield _say(Severity.INFO, "db", f"{kind}, schema version {version}")
         finally:
             database.close()
     except ManorError as error:
-        yield _say(
-            Severity.ERROR, "db-unusable", error.message, error.hint if "doctor" not in error.hint else "manor db show"
-        )
+        hint = error.hint
+        is_damaged = any(word in error.message for word in ("damaged", "malformed", "not a database"))
+        if "doctor" in hint and path is not None and is_damaged:
+            hint = f"move {path} away with what begins with its name, then manor db restore FILE"
+        elif "doctor" in hint:
+            hint = "manor db show" if path else "is the server up, and MANOR_DB right? (manor db show)"
+        yield _say(Severity.ERROR, "db-unusable", error.message, hint)
 
 
 def _upgrade(s: Session) -> None:
-    from manor.store.database import Database
+    from manor.store.database import Database, must_not_be_lost, normal_url, sqlite_path
 
+    path = sqlite_path(normal_url(s.url))
+    if path is not None:
+        must_not_be_lost(path)
     database = Database.connect(s.url)
     try:
+        if path is not None:
+            must_not_be_lost(path, database.schema_version)
         database.upgrade()
     finally:
         database.close()

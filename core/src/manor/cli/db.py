@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from manor.cli.render.steps import size
-from manor.cli.session import Session, new_app, session
+from manor.cli.session import new_app, session
 from manor.errors import UsageError
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 __all__ = ["app"]
 
@@ -118,6 +115,7 @@ def restore(
 
     Only one may live on: never start the old one again beside it.
     """
+    from manor.cli.keptchecks import without_files
     from manor.store import migrations, operations
     from manor.store.backup import restore as put_back
     from manor.store.database import Database
@@ -127,7 +125,7 @@ def restore(
     before = put_back(s.url, source)
     with Database.open(s.url, create=False) as database, database.read() as tx:
         running = [operation.id for operation in operations.at_work(tx)]
-        missing = _without_files(s, tx)
+        missing = without_files(s, tx)
         installation = database.installation_id
     done = {
         "source": str(source),
@@ -146,15 +144,3 @@ def restore(
     for name in missing:
         s.out.warn(f"files of package {name} are not here: bring back packages/, or manor package onboard PATH")
     s.out.result(done, human)
-
-
-def _without_files(s: Session, tx: Connection) -> list[str]:
-    """Names of packages whose files this home lacks."""
-    from manor.catalog.contents import artifact_path
-    from manor.store import packages
-
-    return [
-        info.name
-        for info in packages.all_of(tx)
-        if not all(artifact_path(s.home, sha256).exists() for sha256 in info.artifacts.values())
-    ]

@@ -16,13 +16,13 @@ from manor.cli.find import one_of
 from manor.cli.render.steps import size
 from manor.cli.session import Session, new_app, session
 from manor.cli.settings import redacted, settings
-from manor.errors import DriverError, PluginError
+from manor.errors import DriverError, PluginError, UsageError
 from manor.model.instance import Endpoint, EndpointKind
 
 if TYPE_CHECKING:
     from manor.api import Capabilities, Host, Topology
 
-__all__ = ["endpoint_app", "find_endpoint", "registered"]
+__all__ = ["endpoint_app", "find_endpoint", "look", "registered"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +68,7 @@ def look(s: Session, endpoint: Endpoint) -> View:
             topology = s.runtime.sdn(endpoint.name).topology(CallContext.within(endpoints.CHECK_S))
         away = [f"{host.name}: {host.reason or 'not reachable'}" for host in capabilities.hosts if not host.reachable]
         problem = "; ".join(away)
-    except (DriverError, PluginError) as error:
+    except (DriverError, PluginError, UsageError) as error:
         problem, hint = error.message, error.hint
     return View(
         kind=endpoint.kind,

@@ -256,9 +256,8 @@ def topology(
 
     s = session(ctx)
     picture = views.topology(s.runtime, find_ns(s, service).id)
-    if s.out.json or format is Picture.JSON:
-        s.out.json = True
-        s.out.result(picture, lambda: None)
+    if format is Picture.JSON or (s.out.json and output is None):
+        s.out.data(picture, output)
         return
     text = _drawn(picture, format, s.out.console.width if s.out.is_terminal else 120)
     s.out.document(text, output)

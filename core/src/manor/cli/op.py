@@ -76,6 +76,8 @@ def show(ctx: typer.Context, operation: Operation) -> None:
     from manor.cli.failures import hint_of, problem_in
     from manor.cli.render.steps import seconds, step_name
     from manor.lcm.problem import ways
+    from manor.model.occurrence import document
+    from manor.model.vnfoperation import recalled
 
     s = session(ctx)
     op = find_operation(s, operation)
@@ -120,7 +122,8 @@ def show(ctx: typer.Context, operation: Operation) -> None:
             empty="it has no steps",
         )
 
-    s.out.result({"operation": op, "problem": problem, "possible": possible, "steps": steps}, human)
+    found = {"operation": op, "problem": problem, "possible": possible, "steps": steps}
+    s.out.result({**found, "occurrence": document(recalled(op, steps), steps)}, human)
 
 
 @app.command()
@@ -153,9 +156,8 @@ def timeline(
     resting = op.state not in (OperationState.PROCESSING, OperationState.ROLLING_BACK)
     now_s = max((r.ended_s for r in steps), default=op.start_s) if resting else time.time()
     times = reckoning.timeline(op, steps, now_s)
-    if s.out.json or format is Chart.JSON:
-        s.out.json = True
-        s.out.result(times, lambda: None)
+    if format is Chart.JSON or (s.out.json and output is None):
+        s.out.data(times, output)
         return
     s.out.document(timeline_svg(times) if format is Chart.SVG else timeline_text(times), output)
 

@@ -33,7 +33,11 @@ _STYLES: Mapping[str, str] = {
     **dict.fromkeys(("FAILED_TEMP", "ROLLED_BACK", "degraded", "warning", "stopped", "unknown"), _WARN),
     "PARTIALLY_COMPLETED": _WARN,
 }
-_UNSAFE = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if chr(n) not in "\n\t"}
+_LONGEST = 2000
+_UNSAFE = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if chr(n) not in "\n\t"} | {
+    n: f"\\u{n:04x}" for n in (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+}
+"""Control characters, other line ends, and what turns the direction of text."""
 
 
 def printable(text: object) -> str:
@@ -106,6 +110,10 @@ class Output:
         else:
             self.stdout.write(printable(text) + "\n")
 
+    def data(self, value: Any, path: Path | None = None) -> None:
+        """A result that is JSON whatever the global options say: to stdout, or into a file."""
+        self.document(json.dumps(jsonable(value), indent=2) + "\n", path)
+
     def document(self, text: str, path: Path | None = None) -> None:
         """A result that is a document of its own, as a picture: to stdout, or into a file."""
         self.has_result = True
@@ -116,7 +124,7 @@ class Output:
             path.write_text(text, encoding="utf-8")
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}", hint="choose another place") from error
-        self.note(f"written to {path}")
+        self.result({"written": path}, lambda: self.note(f"written to {path}"))
 
     def table(
         self, headers: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "", right: Sequence[str] = ()
@@ -210,7 +218,7 @@ class Output:
             import traceback
 
             self.stderr.writelines(traceback.format_exception(error))
-        message, hint = describe(error, code)
+        message, hint = (_short(text) for text in describe(error, code))
         findings = tuple(getattr(error, "findings", ()))
         if self.json:
             body = {"code": int(code), "class": type(error).__name__, "message": message, "hint": hint}
@@ -226,6 +234,11 @@ class Output:
         self._err(f"error: {message}")
         if hint:
             self._err(f"hint: {hint}")
+
+
+def _short(text: str) -> str:
+    """What was mistyped may be a whole file: its beginning will do."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
 
 
 _REMEDIES: Mapping[int, str] = {

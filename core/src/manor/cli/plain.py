@@ -4,6 +4,7 @@ run. Words, numbers, paths and choices need none of it: :func:`lighten` converts
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -14,6 +15,9 @@ import typer
 __all__ = ["lighten"]
 
 Convert = Callable[[Any], Any]
+
+_MOST = 2**63 - 1
+"""The largest whole number that a database takes."""
 
 
 class _Plain:
@@ -71,7 +75,7 @@ def _converter(annotation: Any, info: Any) -> Convert | None:
     if annotation is int or annotation is float:
         return _number(annotation, info.min, info.max)
     if annotation is Path and not (info.exists or info.resolve_path or info.writable):
-        return Path
+        return _path
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return _choice(annotation)
     return None
@@ -87,12 +91,22 @@ def _flag(value: Any) -> bool:
     raise ValueError(f"'{value}' is neither true nor false")
 
 
+def _path(value: Any) -> Path:
+    if value == "":  # what a script's unset variable leaves; Path would take it for the current directory
+        raise ValueError("no path is given")
+    return Path(value)
+
+
 def _number(kind: type[int] | type[float], least: float | None, most: float | None) -> Convert:
     def convert(value: Any) -> int | float:
         try:
             number = kind(value)
         except ValueError:
             raise ValueError(f"'{value}' is not a {'whole ' if kind is int else ''}number") from None
+        if not math.isfinite(number):
+            raise ValueError(f"'{value}' is not a number")
+        if abs(number) > _MOST:
+            raise ValueError(f"{value} is not a number that there can be")
         if (least is not None and number < least) or (most is not None and number > most):
             bounds = [f"{least} or more"] if least is not None else []
             bounds += [f"{most} or less"] if most is not None else []

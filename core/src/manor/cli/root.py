@@ -199,6 +199,7 @@ def _open_streams() -> None:
 
 def _invoke(command: Any, args: list[str], out: Output) -> int:
     try:
+        _must_be_text(args)
         with command.make_context("manor", args, obj=out) as ctx:
             command.invoke(ctx)
         return ExitCode.OK
@@ -216,6 +217,15 @@ def _invoke(command: Any, args: list[str], out: Output) -> int:
         code = exit_code(error)
         out.error(error, code)
         return code
+
+
+def _must_be_text(args: Sequence[str]) -> None:
+    for arg in args:
+        try:
+            arg.encode()
+        except UnicodeEncodeError:
+            hint = "what the database, drivers and guests are told is UTF-8: correct it, or rename the file"
+            raise UsageError(f"an argument is not UTF-8: {arg!r}", hint=hint) from None
 
 
 def _wrong_usage(error: typer.TyperException, out: Output) -> int:

@@ -36,10 +36,14 @@ def _driver(s: Session, name: str) -> Any:
     return s.runtime.sdn(find_endpoint(s, EndpointKind.SDN, name).name)
 
 
-def _topology(s: Session, name: str) -> Topology:
+def _topology(s: Session, name: str, host: str = "") -> Topology:
+    """Its switches as they are now. Raises UsageError where there is none on ``host``."""
     from manor.api import CallContext
+    from manor.lcm.choosing import must_be_known
 
     found: Topology = _driver(s, name).topology(CallContext.within(_LOOK_S))
+    if host:
+        must_be_known(host, [switch.host for switch in found.switches], whose=f"controller {name}", what="switch on")
     return found
 
 
@@ -100,7 +104,7 @@ def switches(ctx: typer.Context, name: Name) -> None:
 def ports(ctx: typer.Context, name: Name, host: OnHost = "") -> None:
     """List the ports of a controller's switches, and whose they are."""
     s = session(ctx)
-    topology, devices = _topology(s, name), devices_of(s)
+    topology, devices = _topology(s, name, host), devices_of(s)
     tunnels = {(link.host, link.device): link.peer for link in topology.links}
     found: list[dict[str, Any]] = []
     for switch in topology.switches:
@@ -136,6 +140,8 @@ def flows(
 ) -> None:
     """List the rules that the switches hold for us, with what each is for and how many packets it met."""
     s = session(ctx)
+    if host:
+        _topology(s, name, host)
     names = _services(s)
     prefix = f"{find_ns(s, service).id}/" if service else ""
     found: list[dict[str, Any]] = []

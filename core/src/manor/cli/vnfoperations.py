@@ -54,17 +54,19 @@ def operations(
 
 
 def _occurrences(s: Session, ns_id: str, vnf: str) -> Iterator[VnfLcmOpOcc]:
-    from manor.model.vnfoperation import occurrences, vnfs_of
+    from manor.model.vnfoperation import occurrences, recalled
     from manor.store import operations, reading
 
     marker = ""
     while True:
         page = reading.operations(s.url, limit=_PAGE, after=marker, ns_id=ns_id)
         for operation in page.items:
-            if not (vnfs_of(operation).keys() & {vnf} if vnf else vnfs_of(operation)):
+            theirs = operation.params.get("vnfs", {vnf: ""})  # what an older release accepted has to be looked into
+            if not theirs or vnf not in ("", *theirs):
                 continue
             with s.runtime.store.read() as tx:  # both as they are at one moment
-                found = occurrences(operations.get(tx, operation.id), operations.steps(tx, operation.id))
+                records = operations.steps(tx, operation.id)
+                found = occurrences(recalled(operations.get(tx, operation.id), records), records)
             yield from (one for one in found if vnf in ("", one.id.partition("/")[2]))
         marker = page.next
         if not marker:

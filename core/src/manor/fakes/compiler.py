@@ -3,6 +3,9 @@
 Tables: 0 port → segment, 2 what a port may send, 5 chains, 10 other hosts, 12 this host, 15 what a port may get.
 Chains take a frame out of its segment at 5 and give it back at 10. A segment crosses hosts by its number as tunnel id;
 a chain by the number of the next function's port.
+
+A port to the outside has no MAC, or a VLAN. What nobody on the segment has goes to those without a MAC: at 10 to the
+hosts that have one, at 12 out of it. At 5 what somebody has passes by the rules of chains that end there.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ from manor.fakes.openflow import agrees
 __all__ = ["compile_chain", "compile_segment", "number"]
 
 _ENTRY, _EGRESS, _CHAIN, _REMOTE, _LOCAL, _INGRESS = 0, 2, 5, 10, 12, 15
+_OUTWARD, _KNOWN, _INWARD = 1000, 27_000, 30_000
+"""Priorities of chains that end outside, of what therefore stays inside, and of chains that end at a machine."""
 _MULTICAST = "01:00:00:00:00:00/01:00:00:00:00:00"
 
 Actions = tuple[tuple[str, str | int], ...]
@@ -50,7 +55,6 @@ def compile_segment(spec: SegmentSpec, topology: Topology) -> FlowProgram:
     segment = number(spec.key)
     with_ports = sorted({port.host for port in spec.ports})
     _refuse_unreachable(spec.key, with_ports, links)
-    _refuse_outside(spec.ports)
     rules: list[FlowRule] = []
     # A chain may hand a frame back to the segment on any host, also where the segment has no port.
     for host in sorted({switch.host for switch in topology.switches} | set(with_ports)):
@@ -58,8 +62,10 @@ def compile_segment(spec: SegmentSpec, topology: Topology) -> FlowProgram:
         peers = [peer for peer in with_ports if (host, peer) in links]
         rules += _enter(host, segment, local, [links[host, peer] for peer in peers])
         rules += _send_filter(host, segment, local)
+        rules += _from_outside(host, segment, local, spec.ports)
         rules.append(_rule(host, _CHAIN, 1, {"metadata": segment}, (("goto", _REMOTE),), "no chain: stay on the link"))
         rules += _to_peers(host, segment, spec, links, peers)
+        rules += _to_outside(host, segment, spec.ports, links)
         rules += _deliver(host, segment, [port for port in local if not port.transparent])
     return _program(spec, rules, [])
 
@@ -67,10 +73,14 @@ def compile_segment(spec: SegmentSpec, topology: Topology) -> FlowProgram:
 def _enter(host: str, segment: int, ports: list[SdnPort], tunnels: list[str]) -> Iterator[FlowRule]:
     for port in ports:
         held: Actions = (("meter", port.rate_bps),) if port.rate_bps else ()
-        into: Actions = (*held, ("set_field", f"metadata={segment}"), ("goto", _EGRESS))
+        untag: Actions = (("pop_vlan", ""),) if port.vlan else ()
+        into: Actions = (*held, *untag, ("set_field", f"metadata={segment}"), ("goto", _EGRESS))
         # Of a bump in the wire only what a chain claims is taken.
         actions: Actions = (("goto", _CHAIN),) if port.transparent else into
-        yield _rule(host, _ENTRY, 100, {"in_port": port.device}, actions, f"{port.key} enters")
+        match: Match = {"in_port": port.device}
+        if _is_outside(port):  # its other VLANs are none of this segment's business
+            match["vlan_vid"] = _tag(port)
+        yield _rule(host, _ENTRY, 100, match, actions, f"{port.key} enters")
     for tunnel in tunnels:
         actions = (("set_field", f"metadata={segment}"), ("goto", _LOCAL))
         yield _rule(host, _ENTRY, 100, {"in_port": tunnel, "tunnel_id": segment}, actions, "from another host")
@@ -83,6 +93,40 @@ def _send_filter(host: str, segment: int, ports: list[SdnPort]) -> Iterator[Flow
         yield from _filter(host, _EGRESS, port, "egress", mine, (("goto", _CHAIN),))
 
 
+def _from_outside(host: str, segment: int, ports: list[SdnPort], everyone: tuple[SdnPort, ...]) -> Iterator[FlowRule]:
+    """Anybody may be there but the segment's own machines."""
+    theirs: list[Match] = [{"eth_src": one.mac} for one in everyone if one.mac]
+    for address in (address for one in everyone for address in one.addresses):
+        ether_type, family = (0x86DD, "ipv6") if ":" in address else (0x0800, "ipv4")
+        theirs.append({"eth_type": ether_type, f"{family}_src": address})
+    for port in filter(_is_anybody, ports):
+        for match in theirs:
+            mine: Match = {"metadata": segment, "in_port": port.device, **match}
+            yield _rule(host, _EGRESS, 500, mine, (("drop", ""),), f"{port.key}: not from outside")
+
+
+def _to_outside(
+    host: str, segment: int, ports: tuple[SdnPort, ...], links: dict[tuple[str, str], str]
+) -> Iterator[FlowRule]:
+    """Where there is an outside: what somebody on the segment has stays inside, the rest goes there."""
+    outside = [port for port in ports if _is_anybody(port)]
+    if not outside:
+        return
+    tunnels = [links[host, at] for at in sorted({port.host for port in outside}) if (host, at) in links]
+    there: Actions = (("set_field", f"tunnel_id={segment}"), *(("output", tunnel) for tunnel in tunnels))
+    known = {"eth_dst": _MULTICAST}, *({"eth_dst": port.mac} for port in ports if port.mac and not port.transparent)
+    for match in known:
+        mine: Match = {"metadata": segment, **match}
+        yield _rule(host, _CHAIN, _KNOWN, mine, (("goto", _REMOTE),), "not to the outside")
+    for port in ports:
+        if port.host == host and port.mac and not port.transparent:
+            mine = {"metadata": segment, "eth_dst": port.mac}
+            yield _rule(host, _REMOTE, 100, mine, (("goto", _LOCAL),), f"{port.key} is here")
+    yield _rule(host, _REMOTE, 2, {"metadata": segment}, (*there, ("goto", _LOCAL)), "nobody's: to the outside")
+    out = _spread([port for port in outside if port.host == host])
+    yield _rule(host, _LOCAL, 1, {"metadata": segment}, out or (("drop", ""),), "nobody's: to the outside")
+
+
 def _to_peers(
     host: str, segment: int, spec: SegmentSpec, links: dict[tuple[str, str], str], peers: list[str]
 ) -> Iterator[FlowRule]:
@@ -90,7 +134,7 @@ def _to_peers(
     yield _rule(host, _REMOTE, 1, {"metadata": segment}, here, "this host")
     tunnel: Actions = (("set_field", f"tunnel_id={segment}"),)
     for port in spec.ports:
-        if port.host in peers and not port.transparent:
+        if port.host in peers and port.mac and not port.transparent:
             yield _rule(
                 host,
                 _REMOTE,
@@ -107,14 +151,26 @@ def _to_peers(
 
 def _deliver(host: str, segment: int, ports: list[SdnPort]) -> Iterator[FlowRule]:
     for port in ports:
+        if _is_anybody(port):
+            continue
         mine: Match = {"metadata": segment, "eth_dst": port.mac}
-        out: Actions = (("output", port.device),)
+        out = _spread([port])
         filtered = any(rule.direction == "ingress" for rule in port.security)
         actions: Actions = (("goto", _INGRESS),) if filtered else out
         yield _rule(host, _LOCAL, 100, mine, actions, f"to {port.key}")
         yield from _filter(host, _INGRESS, port, "ingress", mine, out)
-    flood = tuple(("output", port.device) for port in ports)
-    yield _rule(host, _LOCAL, 50, {"metadata": segment, "eth_dst": _MULTICAST}, flood, "to all ports here")
+    flood = {"metadata": segment, "eth_dst": _MULTICAST}
+    yield _rule(host, _LOCAL, 50, flood, _spread(ports), "to all ports here")
+
+
+def _spread(ports: list[SdnPort]) -> Actions:
+    """Out of all of these, with the tag of the VLAN that one is."""
+    actions: list[tuple[str, str | int]] = []
+    for port in ports:
+        out = ("output", port.device)
+        tag = ("set_field", f"vlan_vid={_tag(port):#x}")
+        actions += [("push_vlan", ""), tag, out, ("pop_vlan", "")] if port.vlan else [out]
+    return tuple(actions)
 
 
 def _filter(host: str, table: int, port: SdnPort, direction: str, mine: Match, passed: Actions) -> Iterator[FlowRule]:
@@ -136,7 +192,7 @@ def compile_chain(spec: ChainSpec, topology: Topology) -> FlowProgram:
     links = _links(topology)
     positions = [p for p in spec.positions if p.elements or p.fail_mode is FailMode.CLOSED]
     _refuse_unreachable(spec.key, sorted({port.host for port in _all_ports(spec)}), links)
-    _refuse_outside((*spec.sources, *spec.destinations))
+    _refuse_astray(spec)
     _refuse_twice(spec)
     if any(e.mode is ElementMode.NSH for p in positions for e in p.elements):
         raise Unsupported(f"{spec.key}: the fake controller has no NSH", capability="nsh")
@@ -186,10 +242,11 @@ class _Chain:
     ) -> None:
         """One direction of one classifier: from every source, through every position, to every target."""
         precedence = min(max(self.spec.precedence, 0), 400)
-        priority = 1000 + precedence * 64 + max(0, 63 - index)
+        rank = precedence * 64 + max(0, 63 - index)
         way = "back" if back else "forth"
         for match in classifier_matches(classifier):
             for target in targets:
+                priority = rank + (_OUTWARD if _is_anybody(target) else _INWARD)
                 froms = [source for source in sources if source.device != target.device]
                 routed = False
                 for step in range(len(positions) + 1):
@@ -199,6 +256,8 @@ class _Chain:
                     note = f"{self.spec.name} {way}, hop {step + 1} to {target.key}"
                     for port in froms:
                         mine = {"in_port": port.device, **aim}
+                        if _is_outside(port):  # several segments may have VLANs of this port
+                            mine["metadata"] = number(self.spec.segment)
                         if step < len(positions):
                             actions = self._towards(port.host, positions[step], back=back)
                         else:
@@ -246,9 +305,9 @@ def _door_out(element: ChainElement, *, back: bool) -> SdnPort:
 
 
 def _aim(spec: ChainSpec, target: SdnPort, *, routed: bool) -> Match:
-    """What tells that a frame is for ``target``: its MAC, or behind a router its IP address."""
+    """What tells that a frame is for ``target``: its MAC, or behind a router its IP address; nothing if anybody's."""
     if not routed:
-        return {"eth_dst": target.mac}
+        return {} if _is_anybody(target) else {"eth_dst": target.mac}
     if not target.addresses:
         raise Permanent(f"{spec.key}: {target.key} has no address to find it by behind a routed function")
     address = target.addresses[0]
@@ -289,10 +348,23 @@ def _refuse_twice(spec: ChainSpec) -> None:
             seen.add(device)
 
 
-def _refuse_outside(ports: tuple[SdnPort, ...]) -> None:
-    for port in ports:
-        if port.vlan or not (port.mac or port.transparent):
-            raise Unsupported(f"{port.key}: the fake controller's hosts have no outside", capability="external-port")
+def _refuse_astray(spec: ChainSpec) -> None:
+    for ends in (spec.sources, spec.destinations):
+        if sum(map(_is_anybody, ends)) > 1:
+            raise Permanent(f"{spec.key}: several ends to the outside cannot be told apart")
+
+
+def _is_anybody(port: SdnPort) -> bool:
+    """Whether any machines may be behind it."""
+    return not port.mac and not port.transparent
+
+
+def _is_outside(port: SdnPort) -> bool:
+    return _is_anybody(port) or bool(port.vlan)
+
+
+def _tag(port: SdnPort) -> int:
+    return 0x1000 | port.vlan if port.vlan else 0
 
 
 def _rule(host: str, table: int, priority: int, match: Match, actions: Actions, note: str) -> FlowRule:

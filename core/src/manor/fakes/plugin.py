@@ -29,6 +29,8 @@ class HostSettings(_Settings):
     """Capabilities that cannot be had on it, and why."""
     hugepages_bytes: dict[int, int] = Field(default_factory=lambda: {2 << 20: 16 << 30})
     """Memory set aside as huge pages, by the size of a page."""
+    outside: tuple[str, ...] = ()
+    """Devices of its switch behind which the outside is."""
 
 
 class WorldSettings(_Settings):

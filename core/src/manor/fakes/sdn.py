@@ -38,14 +38,14 @@ __all__ = ["FakeSdn"]
 _KINDS = {ResourceKind.SEGMENT: SdnCapability.SEGMENT, ResourceKind.CHAIN: SdnCapability.CHAIN}
 _LINK = "link-to-"
 """How the devices of links are called; longer than a node's may be."""
-_MISSING = (SdnCapability.CONNTRACK, SdnCapability.NSH, SdnCapability.EXTERNAL_PORT)
+_MISSING = (SdnCapability.CONNTRACK, SdnCapability.NSH)
 
 
 class FakeSdn:
     """A controller of one switch on every host of ``world``, each linked to each.
 
     With ``follow_nodes`` (the world is shared with a :class:`~manor.fakes.vim.FakeVim`) a switch has the ports of the
-    nodes that run there; without, it has every port that a program names.
+    nodes that run there, and those to the outside that its host has; without, it has every port that a program names.
     """
 
     def __init__(
@@ -239,7 +239,7 @@ class FakeSdn:
 
     def _ports(self, state: State) -> dict[str, set[str]]:
         """Interfaces that are there, by host that answers."""
-        there: dict[str, set[str]] = {host.name: set() for host in state.hosts if host.reachable}
+        there: dict[str, set[str]] = {host.name: set(host.outside) for host in state.hosts if host.reachable}
         for native in state.natives.values():
             spec = native.spec
             if isinstance(spec, NodeSpec) and native.phase is Phase.ACTIVE:

@@ -211,11 +211,12 @@ class FakeVim:
                 phase=phase,
                 born_s=self.world.clock(),
             )
-        elif native.spec != spec:
+        elif native.spec != spec or native.spec_hash != spec_hash(spec):  # an older release may hash otherwise
             _refuse_replacement(native.spec, spec)
             native.spec, native.spec_hash = spec, spec_hash(spec)
         if native.phase is not phase:
             native.phase, native.born_s = phase, self.world.clock()
+        native.unplugged = False
         if isinstance(spec, NodeSpec):
             for port in spec.ports:
                 state.number_port(spec.host, port.device)
@@ -224,14 +225,17 @@ class FakeVim:
     def _observed(self, native: Native) -> Observed:
         spec = native.spec
         detail: dict[str, object] = {}
+        phase = native.phase
         if isinstance(spec, NodeSpec):
+            if native.unplugged and phase is Phase.ACTIVE:
+                phase, detail["unplugged"] = Phase.DEGRADED, [port.device for port in spec.ports]
             detail["ports"] = [port.device for port in spec.ports]
             detail["guest"] = self._answers(native)
         return Observed(
             ref=ref_of(spec),
             owner=spec.owner,
             native_id=native.native_id,
-            phase=native.phase,
+            phase=phase,
             spec_hash=native.spec_hash,
             addresses=tuple(a for p in spec.ports for a in p.addresses) if isinstance(spec, NodeSpec) else (),
             detail=detail,

@@ -21,7 +21,7 @@ from manor.lcm.executor import Executor, inverse
 from manor.lcm.journal import Claim, Journal
 from manor.lcm.lanes import Lane, Lanes, Threads
 from manor.lcm.problem import remedy
-from manor.lcm.stepping import Frame, Result, carry_out, settle
+from manor.lcm.stepping import PATIENCE_S, Frame, Result, carry_out, settle
 from manor.lcm.wave import Mode, decide
 from manor.model.instance import CancelMode, NsLcmOpOcc, OperationState, StepRecord, StepState
 
@@ -248,6 +248,8 @@ class _Run:
             is_cancelled=lambda: self.forced.is_set() or self.apply.stopping.is_set(),
             sleep=sleep,
             clock=self.apply.clock,
+            # What is best effort has many steps and one dead host: not each waits for it.
+            patience_s=PATIENCE_S if self.mode in (Mode.FORWARD, Mode.BACKWARD) else 0.0,
             busy_until=busy_until,
             make_sure=self._make_sure,
             moment=self.apply.moment,

@@ -15,7 +15,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from manor.api.plan import Plan, Step, Undo, Verb
-from manor.api.resources import ChainElement, ChainSpec, NodeSpec, Observed, Phase, SegmentSpec, spec_hash, spec_to_json
+from manor.api.resources import ChainElement, ChainSpec, NodeSpec, Observed, Phase, SegmentSpec
+from manor.api.specs import spec_hash, spec_to_json
 from manor.errors import PlanRefused
 from manor.model.desired import DesiredCheck, DesiredResource, DesiredState
 

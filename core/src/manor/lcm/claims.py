@@ -17,6 +17,7 @@ from manor.api import (
     Candidate,
     Demand,
     Finding,
+    Host,
     ResourceKind,
     Severity,
     SiteLink,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from manor.api import Plan
 
-__all__ = ["Held", "Seen", "held", "needed", "refuse_outgrown", "require_room", "set_aside"]
+__all__ = ["Held", "Seen", "held", "needed", "refuse_lost_host", "refuse_outgrown", "require_room", "set_aside"]
 
 Place = tuple[str, str]
 """(VIM, host)."""
@@ -75,13 +76,32 @@ def needed(steps: Sequence[Step]) -> dict[Place, list[Demand]]:
     return found
 
 
-def _returned(steps: Sequence[Step]) -> dict[str, Demand]:
-    """CPUs that a machine gives back before it takes others, shared for dedicated ones or these for those, by key.
+def _kept(steps: Sequence[Step]) -> dict[Place, list[Demand]]:
+    """What others leave of each host until these steps are done, beside what is taken there already.
 
-    As something to put on its host that takes less than nothing.
+    Of a machine that changes its CPUs from shared to dedicated ones or back that is the greater, the dedicated ones:
+    while it has them, and before it has them, it needs no others, and comes back to what it had within them.
     """
+    found: dict[Place, list[Demand]] = {}
+    for place, new, old in _taking(steps):
+        rest = _rest(new, old)
+        if old is not None and is_dedicated(old) and not is_dedicated(new):
+            rest = replace(rest, vcpus=max(0, new.vcpus - old.vcpus))
+        found.setdefault(place, []).append(rest)
+        if old is not None and is_dedicated(new) and not is_dedicated(old):
+            found[place].append(_given_back(old))
+    return found
+
+
+def _given_back(old: Demand) -> Demand:
+    """CPUs that a machine has, as something to put on its host that takes less than nothing."""
+    return Demand(key=old.key, vcpus=-old.vcpus, memory_bytes=0, needs=old.needs)
+
+
+def _returned(steps: Sequence[Step]) -> dict[str, Demand]:
+    """CPUs that a machine gives back before it takes others, shared for dedicated ones or these for those, by key."""
     return {
-        new.key: Demand(key=new.key, vcpus=-old.vcpus, memory_bytes=0, needs=old.needs)
+        new.key: _given_back(old)
         for _, new, old in _taking(steps)
         if old is not None and is_dedicated(old) != is_dedicated(new)
     }
@@ -147,7 +167,7 @@ def held(tx: Connection, *, but_ns: str) -> Held:
         if operation.ns_id == but_ns:
             continue
         ids.add(operation.id)
-        for place, wanted in needed(steps).items():
+        for place, wanted in _kept(steps).items():
             demands.setdefault(place, []).extend(wanted)
     return Held(demands=demands, operations=frozenset(ids))
 
@@ -182,6 +202,42 @@ def refuse_outgrown(plan: Plan, seen: Seen) -> None:
     if tight:
         hint = f"free something there, or {_ELSEWHERE}"
         _refuse(plan, tight, "would not fit where it is any more", others="nor do", code="no-room", hint=hint)
+
+
+def refuse_lost_host(plan: Plan, candidates: Iterable[Candidate]) -> None:
+    """Raise PlanRefused where a host would not hold what a heal brings back on it even if it were empty.
+
+    What is free there now is the VIM's to say: much of it may be the dead machine's own, and no heal waits for a sum.
+    """
+    whole = {(one.vim, one.host.name): replace(one, host=_emptied(one.host)) for one in candidates}
+    lost: dict[str, str] = {}
+    for step in plan.steps:
+        place = step.endpoint.partition(":")[2], step.host
+        demand = _demand(step.spec) if step.verb is Verb.ENSURE and step.change in _COMES_BACK and step.spec else None
+        if demand is None or place not in whole or not whole[place].host.reachable:
+            continue
+        if whys := [*lacking(demand, whole[place]), *short(demand, whole[place], None)]:
+            lost[step.key] = because({place: whys})
+    if lost:
+        hint = f"give the host back what it had, or {_ELSEWHERE}"
+        _refuse(plan, lost, "cannot come back on its host", others="nor can", code="no-room", hint=hint)
+
+
+_COMES_BACK = ("create", "repair", "replace", "update")
+_UNTOLD = 1 << 60
+
+
+def _emptied(host: Host) -> Host:
+    """The host with nothing on it; what its driver does not tell the size of is without bound."""
+    return replace(
+        host,
+        vcpus=host.vcpus or _UNTOLD,
+        vcpus_used=0,
+        vcpus_dedicated=0,
+        memory_free_bytes=host.memory_bytes or _UNTOLD,
+        storage_free_bytes=host.storage_bytes or _UNTOLD,
+        hugepages_free_bytes=dict.fromkeys(host.hugepages_free_bytes, _UNTOLD),
+    )
 
 
 _ELSEWHERE = "move it to another host first: manor vnf move {} VIM/HOST"
@@ -235,7 +291,7 @@ def require_room(tx: Connection, plan: Plan, seen: Seen, spans: Mapping[str, int
     for operation, steps in operations.accepted_since(tx, seen.time_s, but_ns=plan.service_id):
         if operation.id in seen.counted:
             continue
-        for place, demands in needed(steps).items():
+        for place, demands in _kept(steps).items():
             taken.setdefault(place, []).extend(demands)
             by[place] = f"{operation.operation} {operation.id} of {operation.ns_name}"
     hint = f"plan again: manor ns plan {plan.service_name}"

@@ -20,9 +20,8 @@ from manor.api.resources import (
     ResourceKind,
     ResourceSpec,
     VolumeSpec,
-    spec_hash,
-    spec_to_json,
 )
+from manor.api.specs import spec_hash, spec_to_json
 from manor.lcm import turns, vanished
 from manor.lcm.draft import Draft
 from manor.lcm.drifting import is_elsewhere, is_lost, is_well

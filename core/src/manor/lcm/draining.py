@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from manor.api.plan import Step, Undo, Verb
-from manor.api.resources import ChainElement, ChainSpec, spec_to_json
+from manor.api.resources import ChainElement, ChainSpec
+from manor.api.specs import spec_to_json
 
 if TYPE_CHECKING:
     from manor.model.desired import DesiredResource

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from manor.api.resources import NodeSpec, Observed, Phase, PowerState, ResourceKind, ResourceSpec, VolumeSpec, spec_hash
+from manor.api.resources import NodeSpec, Observed, Phase, PowerState, ResourceKind, ResourceSpec, VolumeSpec
+from manor.api.specs import spec_hash
 from manor.model.desired import DesiredResource, DesiredState
 
 __all__ = ["Drift", "Drifted", "drifted", "is_as_wanted", "is_elsewhere", "is_lost", "is_well", "lost_snapshots"]
@@ -45,6 +46,8 @@ class Drifted:
     """What the driver says of it."""
     holds_data: bool = False
     """It is a disk, and what it held nothing brings back."""
+    runs: bool = False
+    """It is a machine that was left over and runs: what took its place may have its addresses."""
 
     def words(self, service_id: str) -> str:
         """For people, as ``volume vnf/web/main-0/data is missing on kvm1``."""
@@ -88,7 +91,18 @@ def drifted(
     for key, endpoint in sorted((found_at or {}).items()):
         if key not in wanted and key in observed:
             ref = observed[key].ref
-            found.append(Drifted(key=key, kind=ref.kind, endpoint=endpoint, host=ref.host, drift=Drift.LEFT_OVER))
+            runs = ref.kind is ResourceKind.NODE and observed[key].phase in (Phase.ACTIVE, Phase.DEGRADED)
+            found.append(
+                Drifted(
+                    key=key,
+                    kind=ref.kind,
+                    endpoint=endpoint,
+                    host=ref.host,
+                    drift=Drift.LEFT_OVER,
+                    reason="it runs, maybe with the addresses of what took its place" if runs else "",
+                    runs=runs,
+                )
+            )
     return tuple(found)
 
 

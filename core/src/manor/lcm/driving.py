@@ -17,6 +17,7 @@ from manor.api import (
     GuestAccess,
     GuestResult,
     ImageSpec,
+    NodeSpec,
     Observed,
     Phase,
     PowerState,
@@ -50,7 +51,7 @@ from manor.secrets import hide
 
 __all__ = ["Connections", "Driving", "VimGuest", "vnf_view"]
 
-_ANEW = ("create", "replace", "repair", "remove")
+_ANEW = ("create", "replace", "remove")
 """Changes after which a machine may have another host key; what is ensured after a removal takes the removal back."""
 _POLL_FIRST_S = 0.05
 _POLL_GROWTH = 1.1
@@ -177,7 +178,7 @@ class Driving:
         if isinstance(spec, SegmentSpec | ChainSpec):
             observed: Observed = driver.apply(driver.compile(spec, driver.topology(ctx)), ctx)
         else:
-            if spec.kind is ResourceKind.NODE and step.change in _ANEW:
+            if isinstance(spec, NodeSpec) and self._is_new(step, spec, ctx):
                 forget(self.rt.home, spec.key)
             if isinstance(spec, ImageSpec) and not Path(spec.source).exists():
                 there = self._seen(step, step.key, ctx)
@@ -186,6 +187,19 @@ class Driving:
                 spec = self._at_hand(spec)
             observed = driver.ensure(spec, ctx)
         return observed
+
+    def _is_new(self, step: Step, spec: NodeSpec, ctx: CallContext) -> bool:
+        """Whether the machine may have another host key afterwards.
+
+        One that is repaired keeps its disk, and the key on it. What boots from memory makes a key at each boot: it is
+        held to the old one only where its ports alone are put back. Who can pull a port may not have it forgotten.
+        """
+        if step.change != "repair":
+            return step.change in _ANEW
+        if spec.disks and not spec.boot.kernel:
+            return False
+        seen = self._seen(step, step.key, ctx)
+        return seen is None or not seen.detail.get("unplugged")
 
     def _remove(self, step: Step, ctx: CallContext) -> None:
         try:

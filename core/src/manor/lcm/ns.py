@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from manor.api import Finding, OperationKind, Plan, ServiceView, Severity
+from manor.api import Finding, Observed, OperationKind, Plan, ResourceKind, ServiceView, Severity
 from manor.errors import PlanRefused, UsageError
 from manor.lcm.away import Silent, parted, with_left
 from manor.lcm.chainplan import refuse_astray
 from manor.lcm.choosing import must_be_known
-from manor.lcm.claims import Seen, refuse_outgrown
+from manor.lcm.claims import Seen, refuse_lost_host, refuse_outgrown
 from manor.lcm.diff import diff
 from manor.lcm.drifting import lost_snapshots
 from manor.lcm.leftovers import (
@@ -41,7 +42,7 @@ from manor.lcm.target import Target
 from manor.lcm.vanished import overlooked
 from manor.lcm.wanted import planned
 from manor.lcm.wishes import Wishes, lasting, must_be_enabled, wishes_from_json, wishes_to_json
-from manor.lcm.world import cut_off, endpoints_of, observe, replace_on
+from manor.lcm.world import candidates, cut_off, endpoints_of, observe, replace_on
 from manor.model.desired import DesiredState
 from manor.model.instance import (
     CancelMode,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Proposal", "confirm", "create", "delete", "propose", "start"]
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _FROM = {
     OperationKind.INSTANTIATE: NsState.NOT_INSTANTIATED,
     OperationKind.REPAIR: NsState.INSTANTIATED,
@@ -67,6 +69,7 @@ _FROM = {
     OperationKind.UPDATE: NsState.INSTANTIATED,
 }
 """States that operations start from, where it matters."""
+_ROOMY = (ResourceKind.NODE, ResourceKind.VOLUME)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,8 +85,8 @@ class Proposal:
     vnfs: tuple[VnfInstance, ...] = ()
     findings: tuple[Finding, ...] = ()
     """What the reviews found; none of them an error, but where it is forced."""
-    present: frozenset[str] = frozenset()
-    """Keys of what is there now."""
+    observed: Mapping[str, Observed] = field(default_factory=dict)
+    """What is there, by key, as it was when this was planned."""
     lost: tuple[str, ...] = ()
     """Keys of snapshots that should be there and are not: nothing brings them back."""
     silent: Silent = field(default_factory=dict)
@@ -114,10 +117,9 @@ def create(
     """
     from manor.store import instances, packages
 
-    if not name or len(name) > 64 or not all(c.isalnum() or c in "._-" for c in name) or not name.isascii():
-        raise UsageError(
-            f"a service cannot be called {name!r}", hint="letters, digits, dot, dash, underscore; up to 64"
-        )
+    if not _NAME.fullmatch(name):
+        hint = "letters, digits, dot, dash, underscore, a letter or digit first; up to 64"
+        raise UsageError(f"a service cannot be called {name!r}", hint=hint)
     with rt.store.begin() as tx:
         package = packages.get(tx, nsd, kind=PackageKind.NS, hold=True)
         must_be_enabled(package)
@@ -218,6 +220,9 @@ def propose(
     )
     if seen is not None:
         refuse_outgrown(plan, seen)
+    elif operation is OperationKind.HEAL:
+        vims = {step.endpoint.partition(":")[2] for step in plan.steps if step.kind in _ROOMY}
+        refuse_lost_host(plan, candidates(rt, sorted(vims)))
     plan = for_good(plan, stored)
     back = gone_for(told, view.twice)
     is_other = wishes.parameters or wishes.nsd_package or not _same_wishes(target, stored)
@@ -235,7 +240,7 @@ def propose(
         target=target,
         vnfs=vnfs,
         findings=findings,
-        present=frozenset(parts.observed),
+        observed=parts.observed,
         lost=lost_snapshots(stored, observed),
         seen=seen,
         is_idle=is_idle and not wishes.action and not parts.left,
@@ -315,7 +320,7 @@ def delete(
         if ns.state is not NsState.NOT_INSTANTIATED:
             raise UsageError(f"service {ns.name} is {ns.state}", hint=f"manor ns terminate {ns.name}")
         removal = propose(rt, ns.id, OperationKind.TERMINATE)
-        there = [step.key for step in removal.plan.steps if step.key in removal.present]
+        there = [step.key for step in removal.plan.steps if step.key in removal.observed]
         if there:
             raise UsageError(
                 f"{len(there)} resources of {ns.name} are still there, as {there[0]}",

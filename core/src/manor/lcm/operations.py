@@ -20,13 +20,16 @@ from manor.lcm.ending import beyond_return
 from manor.lcm.states import CANCELLABLE, Trigger, advance
 from manor.lcm.target import Target, target_to_json
 from manor.lcm.wave import Mode, lost
+from manor.model.asked import Asked, asked
 from manor.model.instance import (
     CancelMode,
+    NsInstance,
     NsLcmOpOcc,
     OnFailure,
     OperationState,
     StepRecord,
     StepState,
+    VnfInstance,
 )
 from manor.model.vnfoperation import concerned
 from manor.store import instances, operations, rows
@@ -96,7 +99,9 @@ class Operations:
         self._engine.prepare()
         with self._database.begin() as tx:
             service = instances.get(tx, plan.service_id, lock=True)
-            operation = _with_vnfs(operation, plan, instances.vnf_ids(tx, service.id), target)
+            before = instances.vnfs(tx, service.id)
+            earlier, elements = instances.wishes(tx, service.id), instances.elements(tx, service.id)
+            operation = _with_asked(operation, plan, service, before, target, earlier=earlier, elements=elements)
             operations.add(tx, operation, plan, target=target_to_json(target), mode=str(mode))
             if planned_after is not None and service.last_operation != planned_after:
                 raise PlanRefused(
@@ -234,16 +239,37 @@ class Operations:
         return after
 
 
-def _with_vnfs(operation: NsLcmOpOcc, plan: Plan, before: Sequence[str], target: Target) -> NsLcmOpOcc:
-    """The operation with what it is to each VNF, which its occurrences are read off from then on."""
-    vnfs = concerned(
-        plan.operation,
-        plan.steps,
-        operation.params.get("wishes", {}).get("vnf_operations", {}),
-        before=[id.rpartition("/")[2] for id in before],
-        after=[vnf.name for vnf in target.vnfs],
+def _with_asked(
+    operation: NsLcmOpOcc,
+    plan: Plan,
+    service: NsInstance,
+    before: Sequence[VnfInstance],
+    target: Target,
+    *,
+    earlier: Mapping[str, Any],
+    elements: Mapping[str, Any],
+) -> NsLcmOpOcc:
+    """The operation with what it is to each VNF and what was asked, which its occurrences are read off from then on.
+
+    ``earlier`` are the wishes of before, ``elements`` what links, SAPs and paths were in the NSD of before.
+    """
+    wishes = operation.params.get("wishes", {})
+    were, are = ({vnf.name: vnf for vnf in vnfs} for vnfs in (before, target.vnfs))
+    vnfs = concerned(plan.operation, plan.steps, wishes.get("vnf_operations", {}), before=list(were), after=list(are))
+    said = asked(
+        Asked(
+            plan=plan,
+            ns=service,
+            wishes=wishes,
+            earlier=earlier,
+            before=were,
+            after=are,
+            vnfs=vnfs,
+            nsd_id=target.nsd[0] if target.nsd else "",
+        )
     )
-    return replace(operation, params={**operation.params, "vnfs": vnfs})
+    elements = {**elements, **(target.desired.elements if target.desired else {})}
+    return replace(operation, params={**operation.params, "vnfs": vnfs, "asked": {**said, "elements": elements}})
 
 
 def _way(operation: NsLcmOpOcc, trigger: Trigger) -> tuple[Mode, Mapping[StepState, StepState]]:

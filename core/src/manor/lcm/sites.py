@@ -14,7 +14,17 @@ from manor.homefile import checked, loaded
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["FILE", "PLACEMENT_FILE", "Site", "Sites", "placement_settings", "read_sites", "spans", "spent"]
+__all__ = [
+    "FILE",
+    "PLACEMENT_FILE",
+    "Site",
+    "Sites",
+    "placement_settings",
+    "read_placement",
+    "read_sites",
+    "spans",
+    "spent",
+]
 
 FILE = "sites.yaml"
 PLACEMENT_FILE = "placement.yaml"
@@ -96,11 +106,15 @@ def read_sites(home: Path) -> Sites:
 
 def placement_settings(home: Path, policy: str) -> Mapping[str, Any]:
     """The operator's settings of a placement policy: its part of ``placement.yaml``."""
+    return read_placement(home).get(policy, {})
+
+
+def read_placement(home: Path) -> Mapping[str, Mapping[str, Any]]:
+    """All of ``placement.yaml``. Raises UsageError where it is not settings by policy."""
     content = loaded(home / PLACEMENT_FILE)
-    own = content.get(policy, {}) if isinstance(content, dict) else None
-    if not isinstance(own, dict):
+    if not isinstance(content, dict) or not all(isinstance(own, dict) for own in content.values()):
         raise UsageError(f"{home / PLACEMENT_FILE}: not settings by policy", hint="as: balanced: {cpu_overcommit: 4}")
-    return own
+    return content
 
 
 def _checked(content: Any, path: Path) -> Sites:

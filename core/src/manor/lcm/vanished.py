@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from manor.api.resources import Observed, Phase, ResourceKind, ResourceRef, spec_hash
+from manor.api.resources import Observed, Phase, ResourceKind, ResourceRef
+from manor.api.specs import spec_hash
 from manor.lcm.draft import Draft
 from manor.model.desired import DesiredState
 

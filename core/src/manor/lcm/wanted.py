@@ -11,7 +11,7 @@ from typing import Any
 
 from manor.api import Demand, Finding, Placement, PlacementPolicy, Severity
 from manor.catalog.crosscheck import crosscheck
-from manor.errors import PlanRefused, UsageError
+from manor.errors import PlanRefused, PluginError, UsageError
 from manor.lcm.choosing import must_be_known
 from manor.lcm.claims import Seen, set_aside
 from manor.lcm.claims import held as held_by_others
@@ -22,8 +22,10 @@ from manor.lcm.wishes import Wishes, changed, request
 from manor.lcm.world import candidates, ordinary, registered
 from manor.model.desired import DesiredState
 from manor.model.instance import EndpointKind, NsInstance, NsState, VnfInstance
+from manor.nfvo.answer import unsound
 from manor.nfvo.demand import AT_SITE, demands, rules
 from manor.nfvo.desired import desired
+from manor.nfvo.elements import elements
 from manor.nfvo.request import ServiceRequest, members
 from manor.vnfm.levels import refuse_out_of_bounds, scale_levels_of
 from manor.vnfm.members import Vnf
@@ -63,7 +65,7 @@ def planned(
 
     said = wishes.information
     state = desired(wish, vnfs, placement, boot_data)
-    state = replace(state, site_spans=spans(wanted, placement.hosts, sites))
+    state = replace(state, site_spans=spans(wanted, placement.hosts, sites), elements=elements(wish))
     refuse_unsteerable(rt, wish, state, stored)
     vnf_instances = tuple(_instance(wish, v, said.get(v.name, {})) for v in vnfs)
     return state, vnf_instances, seen
@@ -135,12 +137,19 @@ def _placed(
         others = held_by_others(tx, but_ns=wish.ns.id)
         taken = spent(tx, but_ns=wish.ns.id) if sites.links else {}
     hosts = [sites.located(host, taken) for host in set_aside(candidates(rt, vims), others.demands)]
-    placement = policy.place(
+    asked = (
         wanted,
         rules(wish, vnfs),
         hosts,
         {key: place for key, place in fixed.items() if key in keys and key not in moved},
     )
+    placement = policy.place(*asked)
+    cpu_overcommit = _overcommit(policy)
+    if wrong := unsound(placement, *asked, cpu_overcommit=cpu_overcommit):
+        raise PluginError(
+            f"placement policy {wishes.placement}: {wrong}",
+            hint=f"report it to {chosen.plugin}; nothing was done",
+        )
     if placement.refused:
         raise PlanRefused(
             f"{len(placement.refused)} of {len(wanted)} machines of {wish.ns.name} find no host",
@@ -155,7 +164,7 @@ def _placed(
     return placement, Seen(
         time_s=time_s,
         hosts=there,
-        cpu_overcommit=_overcommit(policy),
+        cpu_overcommit=cpu_overcommit,
         needs=needs,
         counted=others.operations,
         ways=sites.links,

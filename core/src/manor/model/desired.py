@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from manor.api.plan import Verb
-from manor.api.resources import ResourceSpec, spec_from_json, spec_to_json
+from manor.api.resources import ResourceSpec
+from manor.api.specs import spec_from_json, spec_to_json
 
 __all__ = ["DesiredCheck", "DesiredResource", "DesiredState", "desired_from_json", "desired_to_json"]
 
@@ -66,6 +67,8 @@ class DesiredState:
     """What the operator wanted of it (sizes, places, what is stopped), as JSON: a later operation starts from that."""
     site_spans: Mapping[str, int] = field(default_factory=dict)
     """bit/s that its links hold of the ways between sites, by ``<site> <site>`` in order."""
+    elements: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What its links, SAPs and paths are in the NSD, by key: ETSI's attributes that notifications name them with."""
 
 
 def desired_to_json(desired: DesiredState) -> dict[str, Any]:
@@ -102,6 +105,7 @@ def desired_to_json(desired: DesiredState) -> dict[str, Any]:
         "notes": list(desired.notes),
         "wishes": dict(desired.wishes),
         "site_spans": dict(desired.site_spans),
+        "elements": {key: dict(names) for key, names in desired.elements.items()},
     }
 
 
@@ -139,4 +143,5 @@ def desired_from_json(data: Mapping[str, Any]) -> DesiredState:
         notes=tuple(data["notes"]),
         wishes=data.get("wishes", {}),
         site_spans=data.get("site_spans", {}),
+        elements=data.get("elements", {}),
     )

@@ -229,6 +229,8 @@ class NsLcmOpOcc:
     error: str = ""
     hint: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
-    """operationParams; ``vnfs`` is what it is to each VNF, by name (:mod:`manor.model.vnfoperation`)."""
+    """How it was started; ``vnfs`` is what it is to each VNF, by name (:mod:`manor.model.vnfoperation`), ``asked`` the
+    operationParams of the service's operation and of each VNF's (:mod:`manor.model.asked`), and in that ``elements``
+    what links, SAPs and paths are in the NSD of before and of then."""
     orphans: tuple[str, ...] = ()
     """Keys that could not be cleaned up and are left for ``vim orphans``."""

@@ -64,6 +64,8 @@ class NsVirtualLinkDesc:
     """OSM's mgmt-network."""
     vim_network_name: str = ""
     """OSM's vim-network-name: attach to what the VIM already has."""
+    profile_id: str = ""
+    """Id of its profile (virtualLinkProfile); empty where that has none of its own, as in SOL001."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,10 +12,11 @@ from typing import Any
 from manor.api.plan import OperationKind, Step, Verb
 from manor.api.resources import ResourceKind
 from manor.model.instance import NsLcmOpOcc, StepRecord, StepState
-from manor.model.notification import Notification, NotificationType, vnf_identifier
-from manor.model.vnfoperation import VnfLcmOpOcc, VnfOperation, VnfOperationState, is_touching, occurrences, stands
+from manor.model.notification import Notification, NotificationType, iso, vnf_identifier
+from manor.model.vnfoperation import VnfLcmOpOcc, VnfOperation, VnfOperationState, is_touching, occurrences
+from manor.model.vnfresources import stands
 
-__all__ = ["accepted", "passed", "unmade"]
+__all__ = ["accepted", "document", "passed", "unmade"]
 
 _GOES_ON = frozenset({"STARTING", "PROCESSING", "ROLLING_BACK"})
 _CHANGE = {
@@ -37,6 +38,8 @@ _VNF_CHANGE = {
     VnfOperation.REVERT_TO_SNAPSHOT: "MODIFY_INFORMATION",
 }
 """changeType of a VNF, where a service has another word for it than the VNF."""
+_CHANGED = {"changedInfo": "changedVnfInfo"}
+"""What a service's operation calls what else changed of a VNF, where that is otherwise."""
 _CHANGE_RESULT = {"COMPLETED": "COMPLETED", "ROLLED_BACK": "ROLLED_BACK"}
 
 
@@ -63,6 +66,27 @@ def passed(operation: NsLcmOpOcc, records: Collection[StepRecord] = ()) -> tuple
     return (of_ns, *told) if operation.state in _GOES_ON else (*told, of_ns)
 
 
+def document(operation: NsLcmOpOcc, records: Collection[StepRecord]) -> dict[str, Any]:
+    """NsLcmOpOcc, as on the wire (SOL005 §6.5.2.3)."""
+    asked = operation.params.get("asked")
+    affected = _affected(operation, records, occurrences(operation, records))
+    changes = {f"{name}s": items for name, items in affected.items()}
+    return {
+        "id": operation.id,
+        "operationState": str(operation.state),
+        "stateEnteredTime": iso(operation.state_entered_s),
+        "nsInstanceId": operation.ns_id,
+        "lcmOperationType": _type(operation),
+        "startTime": iso(operation.start_s),
+        "isAutomaticInvocation": operation.is_automatic,
+        **({"operationParams": asked["operationParams"]} if asked else {}),
+        "isCancelPending": operation.is_cancel_pending,
+        **({"cancelMode": str(operation.cancel_mode)} if operation.is_cancel_pending else {}),
+        **_error(operation.error),
+        **({"resourceChanges": changes} if changes else {}),
+    }
+
+
 def unmade(operation: NsLcmOpOcc) -> tuple[Notification, ...]:
     """What is told once an operation has ended without the VNFs that it was to make."""
     return tuple(_identifiers(operation.ns_id, occurrences(operation, ()), created=False))
@@ -85,8 +109,7 @@ def _of_vnf(operation: NsLcmOpOcc, vnf: VnfLcmOpOcc) -> Notification:
         "isAutomaticInvocation": vnf.is_automatic,
     }
     if vnf.state not in _GOES_ON:
-        body.update(vnf.resource_changes)
-        body.update(_error(vnf.error))
+        body.update({**vnf.resource_changes, **vnf.changes, **_error(vnf.error)})
     kind = NotificationType.VNF_LCM_OPERATION_OCCURRENCE
     return Notification(type=kind, time_s=vnf.state_entered_s, ns_id=operation.ns_id, body=body)
 
@@ -97,7 +120,7 @@ def _of_ns(operation: NsLcmOpOcc, records: Iterable[StepRecord], vnfs: Iterable[
         "nsInstanceId": operation.ns_id,
         "nsInstanceName": operation.ns_name,
         "nsLcmOpOccId": operation.id,
-        "operation": str(_TYPE.get(operation.operation, operation.operation)),
+        "operation": _type(operation),
         "notificationStatus": "START" if operation.state in _GOES_ON else "RESULT",
         "operationState": str(operation.state),
         "isAutomaticInvocation": operation.is_automatic,
@@ -109,6 +132,10 @@ def _of_ns(operation: NsLcmOpOcc, records: Iterable[StepRecord], vnfs: Iterable[
     return Notification(type=kind, time_s=operation.state_entered_s, ns_id=operation.ns_id, body=body)
 
 
+def _type(operation: NsLcmOpOcc) -> str:
+    return str(_TYPE.get(operation.operation, operation.operation))
+
+
 def _error(error: str) -> dict[str, Any]:
     return {"error": {"status": 500, "detail": error}} if error else {}
 
@@ -117,44 +144,75 @@ def _affected(
     operation: NsLcmOpOcc, records: Iterable[StepRecord], vnfs: Iterable[VnfLcmOpOcc]
 ) -> dict[str, list[dict[str, Any]]]:
     """affectedVnf, affectedVl, affectedVnffg and affectedSap, each once, in the order of the plan; of the service's own
-    those that were begun."""
-    own: dict[str, list[StepRecord]] = {}
+    those that were begun. A path whose graph nobody wrote down is told as a graph of its own."""
+    elements = operation.params.get("asked", {}).get("elements", {})
+    links: dict[str, list[StepRecord]] = {}
+    graphs: dict[str, list[StepRecord]] = {}
     saps: dict[str, dict[str, Any]] = {}
     for record in records:
         parts = record.step.key.partition("@")[0].split("/")
-        if parts[1:2] in (["vl"], ["chain"]):
-            own.setdefault("/".join(parts[:3]), []).append(record)
-        for key, change in _sap_changes(record.step) if record.attempt else ():
-            sap = {"sapInstanceId": key, "sapName": key.rpartition("/")[2], "changeType": change}
-            saps[key] = {**sap, "changeResult": _outcome([record])["changeResult"]}
-    changed = {key: outcome for key, steps in own.items() if (outcome := _outcome(steps))}
-    found = {
+        key = "/".join(parts[:3])
+        if parts[1:2] == ["vl"]:
+            links.setdefault(key, []).append(record)
+        elif parts[1:2] == ["chain"]:
+            graphs.setdefault(elements.get(key, {}).get("vnffgInstanceId", key), []).append(record)
+        for sap, change in _sap_changes(record.step) if record.attempt else ():
+            names = {"sapInstanceId": sap, **elements.get(sap, {}), "sapName": sap.rpartition("/")[2]}
+            saps[sap] = {**names, "changeType": change, "changeResult": _outcome([record])["changeResult"]}
+
+    def paths(graph: str) -> set[str]:
+        return {key for key, names in elements.items() if names.get("vnffgInstanceId") == graph}
+
+    found: dict[str, list[dict[str, Any]]] = {
         "affectedVnf": [
             {
                 "vnfInstanceId": vnf.vnf_id,
+                **vnf.is_of,
+                "vnfName": vnf.vnf_id.rpartition("/")[2],
                 "changeType": _vnf_change(operation, vnf.operation),
                 "changeResult": _CHANGE_RESULT.get(vnf.state, "FAILED"),
+                **({"changedInfo": changes} if (changes := _renamed(vnf.changes, _CHANGED)) else {}),
             }
             for vnf in vnfs
         ],
-        "affectedVl": [{"id": key, **outcome} for key, outcome in changed.items() if "/vl/" in key],
-        "affectedVnffg": [{"vnffgInstanceId": key, **outcome} for key, outcome in changed.items() if "/chain/" in key],
+        "affectedVl": [
+            {"nsVirtualLinkInstanceId": link, **_link_desc(steps), **elements.get(link, {}), **outcome}
+            for link, steps in links.items()
+            if (outcome := _outcome(steps))
+        ],
+        "affectedVnffg": [
+            {"vnffgInstanceId": graph, **elements.get(steps[0].step.key, {}), **outcome}
+            for graph, steps in graphs.items()
+            if (outcome := _outcome(steps, paths(graph)))
+        ],
         "affectedSap": list(saps.values()),
     }
     return {name: items for name, items in found.items() if items}
 
 
-def _outcome(records: Collection[StepRecord]) -> dict[str, str]:
-    """changeType and changeResult of what these steps did to one link or path; nothing where none was begun.
+def _renamed(changes: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    return {names.get(name, name): change for name, change in changes.items()}
 
-    What is on a host that does not answer is left: what is to go has not gone then, all else does without it.
+
+def _link_desc(records: Iterable[StepRecord]) -> dict[str, str]:
+    """Which link of the NSD it is: the segment says."""
+    specs = (one.step.spec or one.step.before or {} for one in records if one.step.kind == ResourceKind.SEGMENT)
+    return next(({"nsVirtualLinkDescId": spec["name"]} for spec in specs if spec.get("name")), {})
+
+
+def _outcome(records: Collection[StepRecord], paths: Collection[str] = ()) -> dict[str, str]:
+    """changeType and changeResult of what these steps did to one link or graph; nothing where none was begun.
+
+    A graph comes or goes with all of its ``paths``; where only some do, it is modified. What is on a host that does not
+    answer is left: what is to go has not gone then, all else does without it.
     """
     touching = [record for record in records if is_touching(record.step)]
     begun = [record for record in touching if record.attempt]
     if not begun:
         return {}
     changes = {_CHANGE.get(record.step.change, "MODIFY") for record in touching}
-    change = changes.pop() if len(changes) == 1 else "MODIFY"
+    is_whole = {record.step.key for record in touching}.issuperset(paths)
+    change = changes.pop() if len(changes) == 1 and is_whole else "MODIFY"
     shown = [record for record in records if record.step.verb is Verb.VERIFY or is_touching(record.step)]
     if all(stands(one) for one in shown if one.step.change != "leave" or change == "DELETE"):
         result = "COMPLETED"

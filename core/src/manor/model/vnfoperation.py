@@ -6,16 +6,17 @@ nowhere: it is read off that operation and its own steps, and nothing can disagr
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from manor.api.plan import OperationKind, Step, Undo, Verb
+from manor.api.plan import OperationKind, Step, Verb
 from manor.api.resources import ResourceKind
 from manor.model.failing import told, worst
 from manor.model.instance import CancelMode, NsLcmOpOcc, OperationState, StepRecord, StepState
 from manor.model.notification import iso
+from manor.model.vnfresources import CHANGES, changed_ext_connectivity, resource_changes, vnf_of
 
 __all__ = [
     "VNF_OPERATIONS",
@@ -25,7 +26,7 @@ __all__ = [
     "concerned",
     "is_touching",
     "occurrences",
-    "stands",
+    "recalled",
     "vnfs_of",
 ]
 
@@ -73,8 +74,8 @@ VNF_OPERATIONS: Mapping[VnfOperationState, frozenset[VnfOperationState]] = {
 """Where each state may lead to (SOL003 §5.6.2.2). STARTING to ROLLED_BACK is there for completeness: a plan is granted
 before an operation is made of it, so what was refused is no occurrence."""
 
+_SNAPSHOT = "vnfSnapshotInfoId"
 _ERRS = frozenset({_S.FAILED_TEMP, _S.FAILED, _S.ROLLING_BACK, _S.ROLLED_BACK})
-_CHANGES = (Verb.ENSURE, Verb.REMOVE)
 _BY_INTERFACE = {
     "operate": VnfOperation.OPERATE,
     "scale": VnfOperation.SCALE,
@@ -104,8 +105,15 @@ class VnfLcmOpOcc:
     cancel_mode: CancelMode | None = None
     error: str = ""
     """What went wrong in the VNF's own steps, else what stopped the service's operation."""
+    is_of: Mapping[str, str] = field(default_factory=dict)
+    """vnfdId and vnfProfileId; nothing where an older release accepted it."""
+    operation_params: Mapping[str, Any] | None = None
+    """What was asked (:mod:`manor.model.asked`); None where an older release accepted it."""
     resource_changes: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """What has become of its resources so far, and was not taken back: by ETSI's names, none of them empty."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """What else is otherwise: changedInfo, changedExtConnectivity and modificationsTriggeredByVnfPkgChange, those that
+    there are, as a notification has them too."""
 
     def document(self) -> dict[str, Any]:
         """It, as on the wire."""
@@ -117,10 +125,13 @@ class VnfLcmOpOcc:
             "vnfInstanceId": self.vnf_id,
             "operation": str(self.operation),
             "isAutomaticInvocation": self.is_automatic,
+            **({"operationParams": dict(self.operation_params)} if self.operation_params is not None else {}),
             "isCancelPending": self.is_cancel_pending,
             **({"cancelMode": str(self.cancel_mode)} if self.cancel_mode else {}),
             **({"error": {"status": 500, "detail": self.error}} if self.error else {}),
             **({"resourceChanges": dict(self.resource_changes)} if self.resource_changes else {}),
+            **self.changes,
+            **({"vnfSnapshotInfoId": snapshot} if (snapshot := (self.operation_params or {}).get(_SNAPSHOT)) else {}),
         }
 
 
@@ -137,7 +148,7 @@ def concerned(
     ``named`` gives the operation of the VNF's interface; ``before`` and ``after`` are names of the service's VNFs.
     What is left over of a VNF that the service no longer has is nobody's.
     """
-    touched = {_vnf_of(step.key) for step in steps if is_touching(step)}
+    touched = {vnf_of(step.key) for step in steps if is_touching(step)}
     found = {}
     for name in dict.fromkeys((*before, *after)):
         if name not in before:
@@ -165,23 +176,51 @@ def occurrences(operation: NsLcmOpOcc, records: Iterable[StepRecord]) -> tuple[V
     vnfs = vnfs_of(operation)
     own: dict[str, list[StepRecord]] = {name: [] for name in vnfs}
     for record in records if vnfs else ():
-        name = _vnf_of(record.step.key)
-        if name in own:
+        name = _snapped(record.step) or vnf_of(record.step.key)
+        if name in own and (_snapped(record.step) is None or vnfs[name] is VnfOperation.CREATE_SNAPSHOT):
             own[name].append(record)
     return tuple(_occurrence(operation, name, what, own[name]) for name, what in vnfs.items())
 
 
-def stands(record: StepRecord) -> bool:
-    """Whether a step was done, and nothing of that was taken back, as where there is nothing to take back."""
-    stays = record.state is StepState.UNDONE and record.step.undo is Undo.NONE and not record.error
-    return record.state is StepState.DONE or stays
+def recalled(operation: NsLcmOpOcc, records: Sequence[StepRecord]) -> NsLcmOpOcc:
+    """The operation with what it was to each VNF, read off its steps where an older release accepted it.
+
+    A VNF that it only gave machines to came with it, and one that it only took them from went, where it was asked for
+    nothing of that VNF itself. For looking back: subscribers were told nothing of these.
+    """
+    if "vnfs" in operation.params:
+        return operation
+    named = operation.params.get("wishes", {}).get("vnf_operations", {})
+    changes: dict[str, set[str]] = {}
+    for record in records:
+        if (name := vnf_of(record.step.key)) is not None and is_touching(record.step):
+            changes.setdefault(name, set()).add(record.step.change or _UNSAID.get(operation.operation, ""))
+    is_whole = operation.operation in (OperationKind.INSTANTIATE, OperationKind.TERMINATE)
+    may_come = is_whole or operation.operation in (OperationKind.SCALE, OperationKind.UPDATE)
+    coming, going = (
+        {name for name, what in changes.items() if may_come and what <= those and name not in named}
+        for those in ({"create", "adopt"}, {"remove", "leave"})
+    )
+    vnfs = concerned(
+        operation.operation,
+        [record.step for record in records],
+        named,
+        before=[name for name in (*changes, *named) if name not in coming],
+        after=[name for name in (*changes, *named) if name not in going],
+    )
+    return replace(operation, params={**operation.params, "vnfs": vnfs})
+
+
+_UNSAID = {OperationKind.INSTANTIATE: "create", OperationKind.TERMINATE: "remove"}
+"""What became of resources, in the journals of releases that did not write it down."""
 
 
 def _occurrence(operation: NsLcmOpOcc, name: str, what: VnfOperation, own: Sequence[StepRecord]) -> VnfLcmOpOcc:
     if what is not VnfOperation.TERMINATE:
         own = [record for record in own if record.step.change != "leave"]  # it does without what is left
     state = _state(operation.state, own)
-    changes = {**_resources(own), "affectedExtLinkPorts": list(_ext_link_ports(own))}
+    asked = operation.params.get("asked", {}).get("vnfs", {}).get(name)
+    params = None if asked is None else asked.get("operationParams", {})
     failed = worst(own) or (_left(own) if state is _S.FAILED else None) if state in _ERRS else None
     return VnfLcmOpOcc(
         id=f"{operation.id}/{name}",
@@ -194,8 +233,25 @@ def _occurrence(operation: NsLcmOpOcc, name: str, what: VnfOperation, own: Seque
         is_cancel_pending=operation.is_cancel_pending,
         cancel_mode=operation.cancel_mode if operation.is_cancel_pending else None,
         error=told(failed) if failed else operation.error if state in _ERRS else "",
-        resource_changes={name: changed for name, changed in changes.items() if changed},
+        is_of={one: value for one, value in (asked or {}).items() if one != "operationParams"},
+        operation_params=params,
+        resource_changes=resource_changes(own),
+        changes=_changes(what, state, params or {}, own),
     )
+
+
+def _changes(
+    what: VnfOperation, state: VnfOperationState, params: Mapping[str, Any], own: Sequence[StepRecord]
+) -> dict[str, Any]:
+    """What is otherwise than before beside its resources; what is known of a VNF is so once all is done."""
+    found: dict[str, Any] = {}
+    if what is VnfOperation.CHANGE_EXT_CONN:
+        found["changedExtConnectivity"] = changed_ext_connectivity(own)
+    if what is VnfOperation.MODIFY_INFO and state is _S.COMPLETED:
+        found["changedInfo"] = dict(params)
+    if what is VnfOperation.CHANGE_VNFPKG and state is _S.COMPLETED:
+        found["modificationsTriggeredByVnfPkgChange"] = dict(params)
+    return {name: changed for name, changed in found.items() if changed}
 
 
 def _state(state: OperationState, own: Iterable[StepRecord]) -> VnfOperationState:
@@ -212,10 +268,10 @@ def _left(own: Iterable[StepRecord]) -> StepRecord | None:
     return next((replace(record, error=record.step.summary) for record in left), None)
 
 
-def _vnf_of(key: str) -> str | None:
-    """Name of the VNF that a resource or check is of; None for what is the service's."""
-    parts = key.split("/", 3)
-    return parts[2] if len(parts) > 2 and parts[1] == "vnf" else None
+def _snapped(step: Step) -> str | None:
+    """Name of the VNF that a snapshot is of; None for any other step."""
+    node = (step.spec or {}).get("node", "") if step.kind == ResourceKind.SNAPSHOT else ""
+    return vnf_of(node)
 
 
 def _is_left_over(step: Step) -> bool:
@@ -225,81 +281,4 @@ def _is_left_over(step: Step) -> bool:
 
 def is_touching(step: Step) -> bool:
     """Whether it changes, or leaves, what the service has or is to have."""
-    return step.verb in _CHANGES and not _is_left_over(step)
-
-
-# what became of resources
-
-
-def _is_effective(record: StepRecord) -> bool:
-    """Whether it has changed its resource, and that was not taken back."""
-    is_half_undone = record.state in (StepState.UNDOING, StepState.UNDO_FAILED)
-    return record.step.verb in _CHANGES and (is_half_undone or stands(record))
-
-
-def _changed(records: Collection[StepRecord]) -> str:
-    """changeType of what these steps did to one thing: what was removed and made anew is modified."""
-    changes = {_change(record.step) for record in records}
-    return changes.pop() if len(changes) == 1 else "MODIFIED"
-
-
-def _change(step: Step) -> str:
-    if step.verb is Verb.REMOVE:
-        return "REMOVED"
-    return "ADDED" if step.change in ("create", "adopt") else "MODIFIED"
-
-
-def _resources(own: Iterable[StepRecord]) -> dict[str, list[dict[str, Any]]]:
-    """affectedVnfcs, affectedVirtualLinks and affectedVirtualStorages, each resource once, in the order of the plan.
-
-    Of links and disks a step does not say which of the descriptor they are.
-    """
-    by_key: dict[str, list[StepRecord]] = {}
-    for record in own:
-        if _is_effective(record):
-            by_key.setdefault(record.step.key.partition("@")[0], []).append(record)
-    found: dict[str, list[dict[str, Any]]] = {}
-    for key, records in by_key.items():
-        step = records[-1].step
-        labels = dict((step.spec or step.before or {}).get("labels", ()))
-        head, resource = {
-            ResourceKind.NODE: ("affectedVnfcs", "computeResource"),
-            ResourceKind.VOLUME: ("affectedVirtualStorages", "storageResource"),
-        }.get(ResourceKind(step.kind), ("affectedVirtualLinks", "networkResource"))
-        vdu = {"vduId": labels["vdu"]} if "vdu" in labels else {}
-        one = {"id": key, **vdu, "changeType": _changed(records), resource: _handle(records)}
-        found.setdefault(head, []).append(one)
-    return found
-
-
-def _handle(records: Sequence[StepRecord]) -> dict[str, str]:
-    """ResourceHandle: by the id that the VIM gave it, else by the key under which it is found there."""
-    step = records[-1].step
-    native_id = next((record.native_id for record in reversed(records) if record.native_id), "")
-    kind, _, name = step.endpoint.partition(":")
-    return {**({"vimConnectionId": name} if kind == "vim" else {}), "resourceId": native_id or step.key}
-
-
-def _ext_link_ports(own: Iterable[StepRecord]) -> Iterator[dict[str, Any]]:
-    """affectedExtLinkPorts: ports that its machines have on the service's virtual links now, and had before.
-
-    That a link does without one for a while, as of a machine that is off, changes none.
-    """
-    now: dict[tuple[str, str], str] = {}
-    before: dict[tuple[str, str], str] = {}
-    for record in own:
-        step = record.step
-        is_known = step.before is not None or step.change not in ("update", "repair")  # else nobody says what was
-        if step.kind == ResourceKind.NODE and is_known and _is_effective(record):
-            now.update(_link_ports(step.spec))
-            before.update(_link_ports(step.before))
-    gone = [("REMOVED", *port) for port in before.items() if port[0] not in now]
-    come = [("ADDED", *port) for port in now.items() if port[0] not in before]
-    for change, (key, _), device in (*gone, *come):
-        yield {"id": key, "changeType": change, "extCpInstanceId": key, "resourceHandle": {"resourceId": device}}
-
-
-def _link_ports(node: Mapping[str, Any] | None) -> dict[tuple[str, str], str]:
-    """Devices of a machine's ports on the service's links, by key and link."""
-    ports = ((port, port["network"].partition("@")[0]) for port in (node or {}).get("ports", ()))
-    return {(port["key"], link): port["device"] for port, link in ports if _vnf_of(link) is None}
+    return step.verb in CHANGES and not _is_left_over(step)

@@ -107,7 +107,11 @@ def _laid_in(flat: Nsd, df: NsDf, part: NsProfile, inner: Nsd) -> tuple[Nsd, NsD
         vnfd_ids=tuple(dict.fromkeys((*flat.vnfd_ids, *inner.vnfd_ids))),
         virtual_links=(
             *flat.virtual_links,
-            *(dataclasses.replace(one, id=name(one.id)) for one in inner.virtual_links if one.id not in joined),
+            *(
+                dataclasses.replace(one, id=name(one.id), profile_id=name(one.profile_id) if one.profile_id else "")
+                for one in inner.virtual_links
+                if one.id not in joined
+            ),
         ),
         sapds=(
             *flat.sapds,

@@ -13,13 +13,11 @@ from importlib.util import find_spec
 from typing import Any
 
 from manor.api.placement import Demand, PlacementRule
-from manor.nfvo.hosts import Board, Room, huge_bytes, is_dedicated, ordinary_bytes, scopes
+from manor.nfvo.hosts import MILLI, Board, Room, huge_bytes, is_dedicated, ordinary_bytes, scopes
 
 __all__ = ["emptiest_possible", "is_available", "solve"]
 
 _MIB = 1 << 20
-_MILLI = 1000
-"""CPUs are counted in thousandths, as the overcommit ratio need not be whole."""
 _EFFORT = 2.0
 """Of the solver's own deterministic time, about as many seconds."""
 
@@ -98,9 +96,8 @@ def _room(model: Any, demands: Sequence[Demand], rooms: Sequence[Room], at: Mapp
         used = sum(-(-ordinary_bytes(demand) // _MIB) * chosen for demand, chosen in wishes)
         free = room.memory_bytes // _MIB
         model.add(used <= free)
-        whole = round(room.overcommit * _MILLI)  # what a CPU is to those who share it
-        cpus = sum(demand.vcpus * (whole if is_dedicated(demand) else _MILLI) * chosen for demand, chosen in wishes)
-        model.add(cpus <= room.cpus * whole - room.shared * _MILLI)
+        cpus = sum(demand.vcpus * (room.whole if is_dedicated(demand) else MILLI) * chosen for demand, chosen in wishes)
+        model.add(cpus <= room.cpus * room.whole - room.shared * MILLI)
         if any(demand.storage_bytes for demand, _ in wishes):
             stored = sum(-(-demand.storage_bytes // _MIB) * chosen for demand, chosen in wishes)
             model.add(stored <= room.storage_bytes // _MIB)

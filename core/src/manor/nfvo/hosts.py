@@ -13,6 +13,7 @@ from manor.api.placement import AffinityScope, Candidate, Demand, LinkNeed, Plac
 from manor.api.vim import Host, VimCapability
 
 __all__ = [
+    "MILLI",
     "Board",
     "Objection",
     "Room",
@@ -26,7 +27,10 @@ __all__ = [
     "with_on",
 ]
 
+MILLI = 1000
+"""CPUs are counted in thousandths, as the overcommit ratio need not be whole."""
 _MIB = 1 << 20
+_UNTOLD = 1 << 60
 
 
 @dataclass(kw_only=True, slots=True)
@@ -35,7 +39,7 @@ class Room:
 
     candidate: Candidate
     overcommit: float
-    """Virtual CPUs per physical one."""
+    """Virtual CPUs per physical one; infinite where nobody says, and they are not weighed."""
     taken: int = 0
     """Machines that were put here."""
 
@@ -61,13 +65,28 @@ class Room:
 
     @property
     def storage_bytes(self) -> int:
-        """Of its disks."""
-        return self.candidate.host.storage_free_bytes
+        """Of its disks; without bound where the driver tells of none."""
+        host = self.candidate.host
+        is_told = host.storage_bytes > 0 or host.storage_free_bytes > 0
+        return host.storage_free_bytes if is_told else _UNTOLD
+
+    @property
+    def whole(self) -> int:
+        """What a CPU is to those who share it, in :data:`MILLI`; in floats it would depend on who is weighed first."""
+        return round(self.overcommit * MILLI)
 
     @property
     def vcpus(self) -> float:
         """Virtual CPUs that still find room."""
-        return self.cpus * self.overcommit - self.shared
+        if math.isinf(self.overcommit):
+            return math.inf
+        return self.cpus * self.whole // MILLI - self.shared
+
+    @property
+    def dedicable(self) -> int:
+        """Physical CPUs that a machine could still have to itself."""
+        taken = 0 if math.isinf(self.overcommit) else -(-self.shared * MILLI // self.whole)
+        return self.cpus - taken
 
     @property
     def place(self) -> tuple[str, str]:
@@ -100,6 +119,8 @@ class Board:
     """bit/s taken of the way between two sites, by the sites in order."""
     within: dict[tuple[AffinityScope, tuple[str, ...]], frozenset[tuple[str, str]]] = field(default_factory=dict)
     """Places that are together, by scope and where that is."""
+    stands: dict[int, dict[tuple[str, ...], str]] = field(default_factory=dict)
+    """Where machines of a rule are, in its scope, each with one of them; by the rule's ``id``."""
 
     @classmethod
     def of(
@@ -122,6 +143,9 @@ class Board:
                 if scope in wanted:
                     together.setdefault((scope, where), set()).add(room.place)
         board.within = {where: frozenset(places) for where, places in together.items()}
+        for key, place in fixed.items():
+            if place in board.rooms:
+                board._stand(key, board.rooms[place].candidate)
         for demand in demands:
             if fixed.get(demand.key) in board.rooms:
                 board._reach(demand, board.rooms[fixed[demand.key]].candidate.pop)
@@ -142,7 +166,14 @@ class Board:
         """Take the room."""
         room.put(demand)
         self.hosts[demand.key] = room.place
+        self._stand(demand.key, room.candidate)
         self._reach(demand, room.candidate.pop)
+
+    def _stand(self, key: str, candidate: Candidate) -> None:
+        rules = self.rules.get(key, ())
+        where = scopes(candidate) if rules else {}
+        for rule in rules:
+            self.stands.setdefault(id(rule), {}).setdefault(where[rule.scope], key)
 
     def _reach(self, demand: Demand, site: str) -> None:
         for need in demand.links:
@@ -169,23 +200,24 @@ class Board:
         yield from lacking(demand, room.candidate)
         yield from _short(demand, room)
         yield from self._rules(demand, room)
+        mine: dict[tuple[str, str], int] = {}
         for need in demand.links:
-            yield from self._ways(need, room.candidate)
+            yield from self._ways(need, room.candidate, mine)
 
     def _rules(self, demand: Demand, room: Room) -> Iterator[Objection]:
         rules = self.rules.get(demand.key, ())
         here = scopes(room.candidate) if rules else {}
         for rule in rules:
-            others = [(other, self.hosts[other]) for other in rule.keys if other in self.hosts and other != demand.key]
-            placed = ((other, self.rooms[place]) for other, place in others if place in self.rooms)
-            for other, there in placed:
-                if (scopes(there.candidate)[rule.scope] == here[rule.scope]) == rule.anti:
-                    what = f"{'anti-affinity' if rule.anti else 'affinity'} {rule.name or rule.scope}"
-                    why = f"{what} with {other.rsplit('/', 1)[-1]}"
-                    yield Objection(why=why, relaxed=f"no {what}", cost=1.0)
-                    break
+            there, where = self.stands.get(id(rule), {}), here[rule.scope]
+            apart = (key for at, key in there.items() if at != where)
+            other = there.get(where) if rule.anti else next(apart, None)
+            if other is not None:
+                what = f"{'anti-affinity' if rule.anti else 'affinity'} {rule.name or rule.scope}"
+                why = f"{what} with {other.rsplit('/', 1)[-1]}"
+                yield Objection(why=why, relaxed=f"no {what}", cost=1.0)
 
-    def _ways(self, need: LinkNeed, candidate: Candidate) -> Iterator[Objection]:
+    def _ways(self, need: LinkNeed, candidate: Candidate, mine: dict[tuple[str, str], int]) -> Iterator[Objection]:
+        """``mine`` is what the machine's other links take of the ways; this one's is added."""
         site = candidate.pop
         reached = self.links.get(need.name, set())
         for other in sorted(reached - {site}) if site not in reached else ():
@@ -201,7 +233,9 @@ class Board:
                     relaxed=f"{takes} on link {need.name}",
                     cost=1.0,
                 )
-            free = way.bandwidth_bps - self.spent.get((min(site, other), max(site, other)), 0)
+            ends = min(site, other), max(site, other)
+            free = way.bandwidth_bps - self.spent.get(ends, 0) - mine.get(ends, 0)
+            mine[ends] = mine.get(ends, 0) + need.bitrate_bps
             if need.bitrate_bps and need.bitrate_bps > free:
                 yield Objection(
                     why=f"link {need.name}: {need.bitrate_bps / 1e6:g} Mbit/s wanted {between}, {free / 1e6:g} free",
@@ -243,9 +277,7 @@ def short(demand: Demand, candidate: Candidate, cpu_overcommit: float | None) ->
     if not candidate.host.reachable:
         yield Objection(why=candidate.host.reason or "not reachable")
         return
-    if cpu_overcommit is None:
-        demand, cpu_overcommit = (demand, math.inf) if is_dedicated(demand) else (replace(demand, vcpus=0), 1.0)
-    yield from _short(demand, Room(candidate=candidate, overcommit=cpu_overcommit))
+    yield from _short(demand, Room(candidate=candidate, overcommit=cpu_overcommit or math.inf))
 
 
 def because(objections: Mapping[tuple[str, str], Sequence[Objection]]) -> str:
@@ -315,8 +347,10 @@ def _short(demand: Demand, room: Room) -> Iterator[Objection]:
             short = -(-(wanted - free) // _MIB)
             yield Objection(why=why, relaxed=f"{short} MiB more {what} free", cost=(wanted - free) / wanted)
     if is_dedicated(demand):
-        vcpus, what = room.cpus - math.ceil(room.shared / room.overcommit), "CPUs"
+        vcpus, what = room.dedicable, "CPUs"
         asked, at = f"{demand.vcpus} dedicated", ""
+    elif math.isinf(room.overcommit):
+        return
     else:
         vcpus, what = math.floor(room.vcpus), "virtual CPUs"
         asked, at = str(demand.vcpus), f" at overcommit {room.overcommit:g}"

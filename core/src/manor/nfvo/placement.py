@@ -1,8 +1,9 @@
 """The default placement policy: quick where that is as good, exact where it is not.
 
-Quick is largest first, onto the emptiest host that the rules allow. Its result is kept where all found a place and no
-placement could leave the fullest host emptier by more than a twentieth. Else, for services of ordinary size, the solver
-is asked. Memory is never promised twice; CPUs may be, up to the overcommit ratio.
+Quick is largest first, onto the emptiest host that the rules allow; then machines leave the fullest host as long as
+that makes it emptier. Its result is kept where all found a place and no placement could leave the fullest host emptier
+by more than a twentieth. Else, for services of ordinary size, the solver is asked. Memory is never promised twice; CPUs
+may be, up to the overcommit ratio.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from manor.api.hooks import hookimpl
 from manor.api.placement import Candidate, Demand, Placement, PlacementRule
 from manor.api.records import PlacementPolicyType
 from manor.nfvo import exact
+from manor.nfvo.answer import unsound
 from manor.nfvo.hosts import Board, Room, because, ordinary_bytes
+from manor.nfvo.levelling import levelled
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -25,6 +28,8 @@ __all__ = ["Balanced", "fullest", "manor_placement_policies"]
 
 _GIB = 1 << 30
 _GOOD_ENOUGH = 1.05
+_LEVEL_UP_TO = 5000
+"""Machines times hosts, up to which the fullest host is looked at again."""
 _FEW = 16
 """Places that are sooner sorted than picked out of all."""
 
@@ -60,7 +65,9 @@ class Balanced:
             return quick
         if not quick.refused and fullest(found, pending, rooms) <= fullest(quick.hosts, pending, rooms):
             return quick
-        return Placement(hosts={**fixed, **found}, reasons=_reasons(found, pending, rooms))
+        return Placement(
+            hosts={**fixed, **found}, reasons=_reasons(found, pending, rooms, "chosen with all others at once")
+        )
 
     def quick(
         self,
@@ -69,7 +76,33 @@ class Balanced:
         candidates: Sequence[Candidate],
         fixed: Mapping[str, tuple[str, str]],
     ) -> Placement:
-        """One after the other, none taken back."""
+        """One after the other; at ordinary sizes the fullest host is then relieved of what others can take."""
+        found = self._one_by_one(demands, rules, candidates, fixed)
+        pending = [demand for demand in demands if demand.key not in fixed]
+        rooms = self._rooms(candidates)
+        if not pending or found.refused or len(pending) * len(rooms) > _LEVEL_UP_TO or _is_good(found, pending, rooms):
+            return found
+
+        def is_sound(hosts: Mapping[str, tuple[str, str]]) -> bool:
+            answer = Placement(hosts=hosts)
+            return not unsound(answer, demands, rules, candidates, fixed, cpu_overcommit=self.cpu_overcommit)
+
+        hosts = levelled(found.hosts, pending, rules, rooms, is_sound)
+        why = "so that the fullest host stays emptier"
+        moved = {
+            key: reason
+            for key, reason in _reasons(hosts, pending, rooms, why).items()
+            if hosts[key] != found.hosts[key]
+        }
+        return replace(found, hosts=hosts, reasons={**found.reasons, **moved})
+
+    def _one_by_one(
+        self,
+        demands: Sequence[Demand],
+        rules: Sequence[PlacementRule],
+        candidates: Sequence[Candidate],
+        fixed: Mapping[str, tuple[str, str]],
+    ) -> Placement:
         rooms = self._rooms(candidates)
         board = Board.of(rooms, rules, demands, fixed)
         emptiest = sorted(_rank(room, number) for number, room in enumerate(rooms))
@@ -135,14 +168,12 @@ def _is_good(quick: Placement, pending: Sequence[Demand], rooms: Sequence[Room])
 
 
 def _reasons(
-    found: Mapping[str, tuple[str, str]], pending: Sequence[Demand], rooms: Sequence[Room]
+    found: Mapping[str, tuple[str, str]], pending: Sequence[Demand], rooms: Sequence[Room], why: str
 ) -> Mapping[str, str]:
     free = {room.place: room.memory_bytes for room in rooms}
     for demand in pending:
         free[found[demand.key]] -= ordinary_bytes(demand)
-    return {
-        key: f"chosen with all others at once; {free[place] / _GIB:.1f} GiB stay free" for key, place in found.items()
-    }
+    return {demand.key: f"{why}; {free[found[demand.key]] / _GIB:.1f} GiB stay free" for demand in pending}
 
 
 def _rank(room: Room, number: int) -> tuple[int, float, int, int]:

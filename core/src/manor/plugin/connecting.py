@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
+from manor import api
 from manor.api import DriverEnvironment
-from manor.errors import Indeterminate, ManorError, Permanent, UsageError
+from manor.errors import Indeterminate, ManorError, Permanent, PluginError, UsageError
 from manor.plugin.calling import Provided
 from manor.plugin.counters import Counters
-from manor.plugin.guard import describe, guard
+from manor.plugin.guard import describe, guard, verbs
 
 __all__ = ["connect", "made", "validated"]
+
+_SERVES: Mapping[type[Any], Any] = {
+    api.VimDriver: api.Vim,
+    api.SdnDriver: api.Sdn,
+    api.VnfmDriver: api.Vnfm,
+    api.TelemetrySourceType: api.TelemetrySource,
+    api.DetectorType: api.Detector,
+    api.HealPolicyType: api.HealPolicy,
+    api.PlacementPolicyType: api.PlacementPolicy,
+}
+"""What the thing behind a record has to be."""
 
 
 def validated(provided: Provided[Any], config: Mapping[str, Any]) -> Any:
@@ -57,7 +70,22 @@ def connect(
             f"{provided.plugin}: connect {environment.name}: {describe(error)}",
             hint=f"check the endpoint {environment.name} and its settings",
         ) from error
-    return guard(driver, name=provided.plugin, counters=counters)
+    return guard(_whole(driver, provided), name=provided.plugin, counters=counters)
+
+
+def _whole(thing: Any, provided: Provided[Any]) -> Any:
+    """What a record gave. Raises PluginError naming the verbs that it lacks."""
+    protocol = next(served for record, served in _SERVES.items() if isinstance(provided.record, record))
+    lacks = [verb for verb in verbs(protocol) if not callable(getattr(thing, verb, None))]
+    if lacks:
+        # It may hold a process or a connection; what goes wrong in closing it matters less than what it lacks.
+        with suppress(Exception):
+            thing.close()
+        raise PluginError(
+            f"{provided.plugin}: {provided.record.name} gave a {type(thing).__name__} without {', '.join(lacks)}",
+            hint=f"that is no {protocol.__name__}: report it to {provided.plugin} ({provided.provenance})",
+        )
+    return thing
 
 
 def made(provided: Provided[Any], config: Mapping[str, Any], counters: Counters) -> Any:
@@ -74,4 +102,4 @@ def made(provided: Provided[Any], config: Mapping[str, Any], counters: Counters)
             f"{provided.plugin}: create {provided.record.name}: {describe(error)}",
             hint=f"report it to {provided.plugin}",
         ) from error
-    return guard(thing, name=provided.plugin, counters=counters)
+    return guard(_whole(thing, provided), name=provided.plugin, counters=counters)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from manor import api
@@ -17,7 +17,7 @@ from manor.api import CallContext, ResourceRef
 from manor.errors import Indeterminate, ManorError, Permanent
 from manor.plugin.counters import Counters
 
-__all__ = ["PROTOCOLS", "VERBS", "describe", "guard", "unguarded"]
+__all__ = ["PROTOCOLS", "VERBS", "describe", "guard", "unguarded", "verbs"]
 
 _T = TypeVar("_T")
 
@@ -26,15 +26,40 @@ PROTOCOLS = tuple(
 )
 """Every protocol that plugins serve; a guest is core's to give."""
 
-VERBS = tuple(
-    dict.fromkeys(
-        name
-        for protocol in PROTOCOLS
-        for name, member in vars(protocol).items()
-        if callable(member) and not name.startswith("_")
-    )
-)
+
+def verbs(protocol: Any) -> tuple[str, ...]:
+    """The verbs of a protocol."""
+    return tuple(name for name, member in vars(protocol).items() if callable(member) and not name.startswith("_"))
+
+
+VERBS = tuple(dict.fromkeys(verb for protocol in PROTOCOLS for verb in verbs(protocol)))
 """Every verb of every protocol of the API."""
+
+_GIVES: Mapping[str, type[Any]] = {
+    "capabilities": api.Capabilities,
+    "ensure": api.Observed,
+    "apply": api.Observed,
+    "topology": api.Topology,
+    "compile": api.FlowProgram,
+    "boot_data": api.BootData,
+    "health": api.Health,
+    "console": api.ConsoleInfo,
+    "guest_exec": api.GuestResult,
+    "await_events": int,
+    "dump": bytes,
+    "decide": api.HealDecision,
+}
+"""What a verb's answer must be: else it would fail later and elsewhere, and be taken for a fault of core's."""
+
+_GIVES_MANY: Mapping[str, type[Any]] = {
+    "observe": api.Observed,
+    "samples": api.Sample,
+    "collect": api.Sample,
+    "score": api.Score,
+    "trace": api.TraceHop,
+    "probe": api.Probe,
+}
+"""The same of each item, where the answer is several."""
 
 _PURE = frozenset({"compile", "boot_data", "place", "decide", "dump"})
 
@@ -89,7 +114,7 @@ def _guarded(method: Callable[..., Any], *, name: str, verb: str, counters: Coun
             try:
                 result = method(*args, **kwargs)
                 # A lazy result would raise later, outside of the guard.
-                return list(result) if isinstance(result, Iterator) else result
+                return _meant(verb, list(result) if isinstance(result, Iterator) else result)
             except ManorError:
                 raise
             # A stranger's code may raise anything, and even try to exit; the class decides what core does next.
@@ -101,6 +126,21 @@ def _guarded(method: Callable[..., Any], *, name: str, verb: str, counters: Coun
                 ) from error
 
     return call
+
+
+def _meant(verb: str, result: Any) -> Any:
+    one, each = _GIVES.get(verb), _GIVES_MANY.get(verb)
+    if one is not None and not isinstance(result, one):
+        raise TypeError(f"it gave a {type(result).__name__} instead of {one.__name__}")
+    if each is not None:
+        if not isinstance(result, Iterable) or isinstance(result, str | bytes | Mapping):
+            raise TypeError(f"it gave a {type(result).__name__} instead of several {each.__name__}")
+        if not isinstance(result, Sequence):
+            result = list(result)
+        for item in result:
+            if not isinstance(item, each):
+                raise TypeError(f"it gave a {type(item).__name__} among its {each.__name__} records")
+    return result
 
 
 def _context(args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallContext | None:

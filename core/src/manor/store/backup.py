@@ -102,7 +102,8 @@ def _restore_file(source: Path, target: Path) -> int:
             raise StoreError(f"a process works on {target}", hint="stop manor serve")
         for path in (target, *(target.with_name(f"{target.name}{end}") for end in _BESIDE)):
             if path.exists():
-                raise StoreError(f"{path} is there already", hint=f"stop manor serve, then move it away: {path}")
+                what = "is there already" if path.stat().st_size else "is there already, though empty"
+                raise StoreError(f"{path} {what}", hint=f"stop manor serve, then move it away: {path}")
         os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         _copy(source, partial)
         found = _version(partial)

@@ -9,11 +9,12 @@ over a call into a driver.
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from enum import IntEnum
 from operator import itemgetter
 from pathlib import Path
@@ -31,14 +32,17 @@ __all__ = [
     "AtEnd",
     "Database",
     "at_end",
+    "must_not_be_lost",
     "normal_url",
     "sqlite_path",
     "store_errors",
     "take_turns",
+    "unusable",
 ]
 
 BUSY_TIMEOUT_S = 30.0
 _AGAIN_S = 0.2
+_LEAST_BYTES = 1 << 20
 
 IDLE_TRANSACTION_S = 5.0
 """After this PostgreSQL ends a transaction whose client has gone still: a frozen node must not hold the locks that
@@ -99,6 +103,21 @@ def sqlite_path(url: str) -> Path | None:
     return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
 
 
+def must_not_be_lost(path: Path, version: Callable[[], int | None] | None = None) -> None:
+    """Refuse to begin anew in a home that was used: its database is lost, or elsewhere.
+
+    Raises StoreError where there is none at ``path``, or an empty file, beside packages or endpoints; with ``version``
+    also where that tells of no schema in it.
+    """
+    home = path.parent  # looked at first: who has just made both made the database before
+    was_used = any(home.glob("packages/[0-9a-f][0-9a-f]")) or any(home.glob("endpoints/*"))
+    if was_used and not (path.exists() and path.stat().st_size and (version is None or version() is not None)):
+        raise StoreError(
+            f"there is no database at {path}, and its home was in use",
+            hint="set MANOR_DB where it is elsewhere; else manor db restore FILE, or manor db upgrade for a new one",
+        )
+
+
 def _make_private_file(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
@@ -115,6 +134,7 @@ class Database:
 
         self.engine = engine
         self.url = url
+        self._path = sqlite_path(url)
         self._write_lock = threading.RLock()
         self._installation = ""
         self._is_closed = False
@@ -131,11 +151,14 @@ class Database:
         if path is not None:
             if not create and not path.exists():
                 raise StoreError(f"there is no database at {path}", hint="manor db upgrade")
+            must_not_be_lost(path)
             _make_private_file(path)
         database = cls(_engine(url), url)
         try:
             found = database.schema_version()
             if found is None and create:
+                if path is not None:
+                    must_not_be_lost(path, database.schema_version)
                 database.upgrade()
             else:
                 migrations.check(found)
@@ -164,7 +187,7 @@ class Database:
 
         What was given to :func:`at_end` is done before the commit.
         """
-        with store_errors(), self._write_lock if self.is_sqlite else nullcontext(), self.engine.begin() as tx:
+        with store_errors(self._path), self._write_lock if self.is_sqlite else nullcontext(), self.engine.begin() as tx:
             deeds: list[tuple[AtEnd, Callable[[Connection], None]]] = []
             tx.info[_AT_END] = deeds
             yield tx
@@ -174,7 +197,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A consistent view for reading."""
-        with store_errors(), self.engine.connect() as connection:
+        with store_errors(self._path), self.engine.connect() as connection:
             connection.execution_options(manor_read=True)
             with connection.begin():
                 yield connection
@@ -187,6 +210,14 @@ class Database:
             found = inspect(tx)
             schemas = [one for one in found.get_schema_names() if one != "information_schema"]
             return not any(found.get_table_names(schema=schema) for schema in schemas)
+
+    def must_be_whole(self) -> None:
+        """Read all of a SQLite file, as doctor does; PostgreSQL looks after that itself. Raises StoreError."""
+        if self.is_sqlite:
+            with self.read() as tx:
+                verdict = str(tx.exec_driver_sql("PRAGMA quick_check(1)").scalar())
+            if verdict != "ok":
+                raise unusable(f"the database is damaged: {verdict.splitlines()[-1]}", self._path)
 
     def schema_version(self) -> int | None:
         """The schema's version, None for an empty database."""
@@ -285,9 +316,21 @@ def _version(tx: Connection) -> int | None:
     return int(found)
 
 
+def unusable(message: str, path: Path | None) -> StoreError:
+    """What is wrong with a database. SQLite calls a full disk an I/O error, and cannot even read there."""
+    with suppress(OSError):
+        if path is not None and shutil.disk_usage(path.parent).free < _LEAST_BYTES:
+            hint = "free some space there; nothing that was committed is lost"
+            return StoreError(f"{message} (no space is left in {path.parent})", hint=hint)
+    return StoreError(message, hint="manor doctor")
+
+
 @contextmanager
-def store_errors() -> Iterator[None]:
-    """Turn a database that cannot be used into StoreError; what a caller can act on (IntegrityError) passes."""
+def store_errors(path: Path | None = None) -> Iterator[None]:
+    """Turn a database that cannot be used into StoreError; what a caller can act on (IntegrityError) passes.
+
+    ``path`` is the file's, where it is one.
+    """
     from sqlalchemy.exc import DBAPIError, IntegrityError
 
     try:
@@ -296,7 +339,7 @@ def store_errors() -> Iterator[None]:
         raise
     except DBAPIError as error:
         reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
-        raise StoreError(f"the database cannot be used: {reason}", hint="manor doctor") from error
+        raise unusable(f"the database cannot be used: {reason}", path) from error
 
 
 def _engine(url: str) -> Engine:

@@ -22,6 +22,7 @@ from typing import Any
 
 from manor.errors import StoreError
 from manor.model.kpi import HistoryRow, Series
+from manor.store.database import unusable
 
 __all__ = ["LEVELS", "History", "Level", "read", "subjects"]
 
@@ -186,7 +187,7 @@ class History:
                 self._connection.execute("COMMIT")
             except sqlite3.Error as error:
                 self._undo()
-                raise StoreError(f"the history {self._path} cannot be written: {error}", hint="manor doctor") from error
+                raise unusable(f"the history {self._path} cannot be written: {error}", self._path) from error
             except BaseException:
                 self._undo()
                 raise
@@ -264,7 +265,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10.0)) as connection:
             yield connection
     except sqlite3.Error as error:
-        raise StoreError(f"the history {path} cannot be read: {error}", hint="manor doctor") from error
+        raise unusable(f"the history {path} cannot be read: {error}", path) from error
 
 
 def _decode(names: Sequence[str], blob: bytes) -> dict[str, float]:

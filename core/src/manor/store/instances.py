@@ -24,6 +24,7 @@ __all__ = [
     "all_of",
     "become",
     "desired",
+    "elements",
     "get",
     "remove",
     "save",
@@ -32,6 +33,7 @@ __all__ = [
     "site_spans",
     "vnf_ids",
     "vnfs",
+    "wishes",
 ]
 
 _NS = NsRow.__table__  # type: ignore[attr-defined]
@@ -47,6 +49,8 @@ _WRITE = update(_NS).where(_NS.c.id == _OF)
 _VNFS = select(_VNF).where(_VNF.c.ns_id == _OF).order_by(_VNF.c.name, _VNF.c.id)
 _VNF_IDS = select(_VNF.c.id).where(_VNF.c.ns_id == _OF).order_by(_VNF.c.id)
 _GET_DESIRED = select(_DESIRED.c.desired).where(_DESIRED.c.ns_id == _OF)
+_GET_WISHES = select(_DESIRED.c.desired["wishes"]).where(_DESIRED.c.ns_id == _OF)
+_GET_ELEMENTS = select(_DESIRED.c.desired["elements"]).where(_DESIRED.c.ns_id == _OF)
 _DELETE_VNFS = delete(_VNF).where(_VNF.c.ns_id == _OF)
 _DELETE_DESIRED = delete(_DESIRED).where(_DESIRED.c.ns_id == _OF)
 _INSERT_VNFS, _INSERT_DESIRED = insert(_VNF), insert(_DESIRED)
@@ -116,6 +120,16 @@ def desired(tx: Connection, ns_id: str) -> DesiredState | None:
     """What should be there for a service; None where nothing should."""
     value = tx.execute(_GET_DESIRED, {"of_ns": ns_id}).scalar()
     return desired_from_json(value) if value is not None else None
+
+
+def wishes(tx: Connection, ns_id: str) -> Mapping[str, Any]:
+    """What is wished of a service beside its descriptors, as JSON values; nothing where it does not run."""
+    return tx.execute(_GET_WISHES, {"of_ns": ns_id}).scalar() or {}
+
+
+def elements(tx: Connection, ns_id: str) -> Mapping[str, Mapping[str, str]]:
+    """What a service's links, SAPs and paths are in its NSD; nothing where it does not run."""
+    return tx.execute(_GET_ELEMENTS, {"of_ns": ns_id}).scalar() or {}
 
 
 def site_spans(tx: Connection, *, but_ns: str) -> dict[str, Mapping[str, int]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from manor.errors import StoreError, UsageError
+from manor.errors import UsageError
 from manor.model.instance import NsInstance, NsLcmOpOcc, PackageInfo, VnfInstance
 from manor.store import rows
 from manor.store.migrations import check
@@ -108,7 +108,7 @@ def _marker(after: str, *, numeric: bool) -> tuple[str | float, str]:
 @contextmanager
 def _runner(url: str | Path) -> Iterator[_Run | None]:
     """A way to run queries in one consistent view; None where there is no database yet."""
-    from manor.store.database import normal_url, sqlite_path
+    from manor.store.database import must_not_be_lost, normal_url, sqlite_path, unusable
 
     normal = normal_url(url)
     path = sqlite_path(normal)
@@ -124,6 +124,7 @@ def _runner(url: str | Path) -> Iterator[_Run | None]:
         finally:
             database.close()
         return
+    must_not_be_lost(path)
     if not path.exists() or path.stat().st_size == 0:
         yield None
         return
@@ -135,4 +136,4 @@ def _runner(url: str | Path) -> Iterator[_Run | None]:
             check(int(version[0]) if version else None)
             yield lambda sql, values: connection.execute(sql, dict(values)).fetchall()
     except sqlite3.Error as error:
-        raise StoreError(f"the database {path} cannot be read: {error}", hint="manor doctor") from error
+        raise unusable(f"the database {path} cannot be read: {error}", path) from error

@@ -40,6 +40,14 @@ _PRIVATE = {
     "log-openvswitch": "/var/log/openvswitch",
 }
 _SOCKET_PATH_MAX = 107
+_DATABASE, _DATABASE_SOCKET = "/etc/openvswitch/conf.db", "/run/openvswitch/db.sock"
+_LOGGED = ("--log-file", "--pidfile")
+_DAEMONS = {
+    "virtlogd": ("virtlogd",),
+    "libvirtd": ("libvirtd",),
+    "ovsdb-server": ("ovsdb-server", _DATABASE, f"--remote=punix:{_DATABASE_SOCKET}", *_LOGGED),
+    "ovs-vswitchd": ("ovs-vswitchd", f"unix:{_DATABASE_SOCKET}", *_LOGGED),
+}
 
 
 class LabHost:
@@ -85,6 +93,20 @@ class LabHost:
             self.argv(*argv), check=True, capture_output=True, text=True, timeout=timeout_s
         )
         return done.stdout
+
+    def end(self, daemon: str, sign: str = "TERM") -> None:
+        """Send one of the host's daemons this signal, by name; none of it is left when this returns."""
+        for pid in self.run("pidof", daemon).split():
+            self.run("kill", f"-{sign}", pid)
+        while subprocess.run(self.argv("pidof", daemon), capture_output=True).returncode == 0:  # noqa: S603
+            time.sleep(0.05)
+
+    def begin(self, daemon: str) -> None:
+        """Start a daemon again that was ended; it may take a moment until it answers."""
+        detach = "--detach" if daemon.startswith("ovs") else "-d"
+        with (self.workdir / "lab.log").open("ab") as log:
+            argv = self.argv(*_DAEMONS[daemon], detach)
+            subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=60)  # noqa: S603
 
     def power_off(self) -> None:
         """All that runs ends at once; what is on the disk stays."""
@@ -166,7 +188,7 @@ def cable(one: LabHost, other: LabHost, device: str, peer: str) -> None:
 def _inside(workdir: Path, qemu_user: str) -> None:
     _mount_private(workdir, qemu_user)
     _call("ip", "link", "set", "lo", "up")
-    daemons = [_start("virtlogd"), _start("libvirtd")]
+    daemons = [_start(*_DAEMONS["virtlogd"]), _start(*_DAEMONS["libvirtd"])]
     daemons += _start_openvswitch()
     _await_socket("/run/libvirt/libvirt-sock", daemons)
     threading.Thread(target=_reap, daemon=True).start()
@@ -212,15 +234,12 @@ def _keep_capabilities() -> None:
 
 
 def _start_openvswitch() -> list[subprocess.Popen[bytes]]:
-    database = "/etc/openvswitch/conf.db"
-    socket_path = "/run/openvswitch/db.sock"
-    if not Path(database).exists():
-        _call("ovsdb-tool", "create", database, _SCHEMA)
-    logged = ("--log-file", "--pidfile")
-    server = _start("ovsdb-server", database, f"--remote=punix:{socket_path}", *logged)
-    _await_socket(socket_path, [server])
+    if not Path(_DATABASE).exists():
+        _call("ovsdb-tool", "create", _DATABASE, _SCHEMA)
+    server = _start(*_DAEMONS["ovsdb-server"])
+    _await_socket(_DATABASE_SOCKET, [server])
     _call("ovs-vsctl", "--no-wait", "--timeout=60", "init")
-    switch = _start("ovs-vswitchd", f"unix:{socket_path}", *logged)
+    switch = _start(*_DAEMONS["ovs-vswitchd"])
     _call("ovs-vsctl", "--timeout=60", "set", "Open_vSwitch", ".", "external_ids:system-id=manor-lab")
     return [server, switch]
 

@@ -36,6 +36,7 @@ class VimBasicTests:
         spec = make(vim, specs, ctx, kind)
         first = only(vim, spec, specs, ctx)
         again = vim.ensure(spec, ctx)
+        assert again.ref == ref_of(spec), "ensure tells of what it was given"
         assert again.native_id == first.native_id
         assert snapshot([only(vim, spec, specs, ctx)]) == snapshot([first])
 

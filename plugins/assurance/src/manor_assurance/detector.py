@@ -24,7 +24,14 @@ GAP = 3.5
 SMOOTH_S = 1200.0
 """No longer are rows averaged, however slow they come: a fault of two rows would be thinned to nothing."""
 BLAMED = 8
-YOUTH, YOUTH_S = 0.4, 86400.0
+GROWTH, YOUTH, YOUTH_S = 1.0, 0.4, 86400.0
+"""A young detector fits when it has grown by so much; the first part of its life, a day at most, sets no threshold."""
+LESSON_GROWTH, LESSON_YOUTH = 0.25, 0.6
+"""The same within a first window to learn from that is shorter than :data:`YOUTH_S`.
+
+Each row that then sets the threshold was scored by a model of about half of the window or more. At each doubling it
+would be one of a quarter, which finds nearly all of it odd; but nobody waits for an alarm within such a window.
+"""
 
 
 class CombinedDetector:
@@ -63,16 +70,21 @@ class CombinedDetector:
         self.excess = np.zeros((config.smooth, len(CHANNELS), width))
         self._past: np.ndarray | None = None
         self._level_before = self.level
+        self._growth, self._youth = GROWTH, YOUTH
 
     # the protocol
 
     def fit(self, window: SampleBatch) -> None:
         """Learn from what is taken to be normal; unmarked trouble in it is told from the rest as when scoring."""
-        rows = self._align(window)
-        for time_s, row in zip(window.times_s, rows, strict=True):
+        rows, times_s = self._align(window), window.times_s
+        if times_s and times_s[-1] - (times_s[0] if math.isnan(self.first_s) else self.first_s) < YOUTH_S:
+            self._growth, self._youth = LESSON_GROWTH, LESSON_YOUTH
+        for time_s, row in zip(times_s, rows, strict=True):
             self._row(float(time_s), row)
+        self._growth = GROWTH
         if self.rows_seen >= 16:
             self._refit(self.last_s)
+        self._youth = YOUTH
 
     def score(self, batch: SampleBatch) -> Sequence[Score]:
         """One score a row, in order; learns from each row that it does not call abnormal."""
@@ -223,8 +235,8 @@ class CombinedDetector:
         if age_s < config.refit_s:
             self.decision.close_block(time_s)
         # What a young model scored says little about a better one: leave out the first part of a life, a day at most.
-        self.decision.retune(time_s, self.first_s + min(age_s * YOUTH, YOUTH_S))
-        self.next_fit_s = time_s + min(age_s, config.refit_s)
+        self.decision.retune(time_s, self.first_s + min(age_s * self._youth, YOUTH_S))
+        self.next_fit_s = time_s + min(age_s * self._growth, config.refit_s)
 
     def adopt(self, model: Model) -> None:
         """Score with this model from now on."""

@@ -22,7 +22,7 @@ from manor_sdn_ryu.changes import Change
 from manor_sdn_ryu.deadlines import ANSWER_S, check, left_s
 from manor_sdn_ryu.desired import Desired
 from manor_sdn_ryu.entries import Entry, Identity, resolve
-from manor_sdn_ryu.facts import cookie_of, devices_of, hosts_of, spec_of
+from manor_sdn_ryu.facts import cookie_of, devices_of, hosts_of, machine_devices, spec_of
 from manor_sdn_ryu.keeper import Keeper
 from manor_sdn_ryu.pipeline import ALL_BITS, OWNER_MASK, owner_bits
 from manor_sdn_ryu.session import Session
@@ -83,7 +83,16 @@ class Converger:
             self._settling.add(number)
             threading.Event().wait(min(self._settle_s, left_s(deadline)))
             self._settling.discard(number)
+        self._set_up(number, hosts, deadline)
         self.tidy_meters(hosts, deadline)
+
+    def _set_up(self, number: int, hosts: Iterable[str], deadline: float) -> None:
+        """Machines' ports that somebody set down go up as the program is asked for again, not by themselves before."""
+        with self.lock:
+            program = self._desired.programs.get(number)
+            for host in hosts if program and self._desired.stays(program) else ():
+                with contextlib.suppress(Permanent):  # it stays down, and is told to be
+                    self._switches.session(host).set_up(machine_devices(program, host), left_s(deadline))
 
     def _goes_on(self, number: int, hosts: list[str], deadline: float, kind: ResourceKind | None, shut: bool) -> bool:
         """Do the phases up to the next pause; whether there is one, and so more to do."""

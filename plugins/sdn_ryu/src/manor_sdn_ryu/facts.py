@@ -10,10 +10,21 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from manor.api import ChainSpec, FlowProgram, FlowRule, SegmentSpec, spec_from_json
+from manor.api import ChainSpec, FlowProgram, FlowRule, SdnPort, SegmentSpec, spec_from_json
 from manor_sdn_ryu.pipeline import cookie
+from manor_sdn_ryu.segment import is_outside
 
-__all__ = ["Facts", "Told", "cookie_of", "devices_of", "facts", "hosts_of", "hosts_wrapping", "spec_of"]
+__all__ = [
+    "Facts",
+    "Told",
+    "cookie_of",
+    "devices_of",
+    "facts",
+    "hosts_of",
+    "hosts_wrapping",
+    "machine_devices",
+    "spec_of",
+]
 
 _KEPT = 1 << 14
 _NO_DEVICE = ("in_port", "controller")
@@ -49,6 +60,8 @@ class Facts:
     """By host, in the program's order."""
     devices: Mapping[str, frozenset[str]]
     """Every device that the rules name, by host."""
+    outside: frozenset[tuple[str, str]]
+    """Devices of ports to the outside, with their host: the host's own, that somebody else keeps."""
     spec: SegmentSpec | ChainSpec | None
     """None where it has none that can be read."""
 
@@ -89,6 +102,12 @@ def devices_of(program: FlowProgram) -> set[tuple[str, str]]:
     return {(host, device) for host, devices in facts(program).devices.items() for device in devices}
 
 
+def machine_devices(program: FlowProgram, host: str) -> set[str]:
+    """Devices on a host that the program's rules name and that are up only for it: none to the outside."""
+    known = facts(program)
+    return {device for device in known.devices.get(host, ()) if (host, device) not in known.outside}
+
+
 def spec_of(program: FlowProgram | None) -> SegmentSpec | ChainSpec | None:
     """The spec inside the program, None where it has none that can be read."""
     return facts(program).spec if program else None
@@ -98,12 +117,14 @@ def _found(program: FlowProgram) -> Facts:
     rules: dict[str, list[Told]] = {}
     for rule in program.rules:
         rules.setdefault(rule.host, []).append(_told(rule))
+    spec = _spec(program)
     return Facts(
         program=program,
         cookie=cookie(program.owner, program.kind, program.key),
         rules=rules,
         devices={host: frozenset(name for one in told for name in one.devices) for host, told in rules.items()},
-        spec=_spec(program),
+        outside=frozenset((port.host, port.device) for port in _ports(spec) if is_outside(port)),
+        spec=spec,
     )
 
 
@@ -120,6 +141,13 @@ def _told(rule: FlowRule) -> Told:
         wraps=any(name in ("encap", "decap") for name, _ in rule.actions),
         is_fixed=not outputs and not by_number,
     )
+
+
+def _ports(spec: SegmentSpec | ChainSpec | None) -> tuple[SdnPort, ...]:
+    """Those at which traffic comes and goes; what a chain leads through are machines."""
+    if spec is None:
+        return ()
+    return spec.ports if isinstance(spec, SegmentSpec) else (*spec.sources, *spec.destinations)
 
 
 def _spec(program: FlowProgram) -> SegmentSpec | ChainSpec | None:

@@ -11,7 +11,7 @@ from manor.errors import DriverError
 from manor_sdn_ryu.audit import Repairs
 from manor_sdn_ryu.deadlines import ANSWER_S, left_s
 from manor_sdn_ryu.desired import Desired
-from manor_sdn_ryu.facts import cookie_of, hosts_of
+from manor_sdn_ryu.facts import cookie_of, hosts_of, machine_devices
 from manor_sdn_ryu.inherited import name_of
 from manor_sdn_ryu.pipeline import ALL_BITS, OWNER_MASK, cookie, owner_bits
 from manor_sdn_ryu.report import Report
@@ -87,6 +87,8 @@ class Observer:
                 else:
                     records = together.get((host, number), [])
                 report.add(host, program, effective, session.ports, records, session.able)
+                down = machine_devices(program, host) & {*session.down}
+                report.missing += [f"port {device} on {host} (set down)" for device in sorted(down)]
             except DriverError as error:
                 report.unreachable.append(str(error))
         phase = Phase.DEGRADED if report.missing or report.extra else Phase.ACTIVE

@@ -74,6 +74,8 @@ class Session:
         self.id = f"{datapath.id:016x}"
         self.address = str(datapath.address)
         self.ports: dict[str, int] = {}
+        self.down: dict[str, str] = {}
+        """Hardware addresses of ports that somebody set down."""
         self.metering = False
         """Whether the switch has meters."""
         self.is_userspace = False
@@ -131,7 +133,16 @@ class Session:
 
     def _learn_ports(self, message: Any) -> None:
         last = self.datapath.ofproto.OFPP_MAX
-        self.ports |= {_name(port): port.port_no for port in message.body if port.port_no < last}
+        for port in message.body:
+            if port.port_no < last:
+                self.ports[_name(port)] = port.port_no
+                self._learn_whether_up(port)
+
+    def _learn_whether_up(self, port: Any) -> None:
+        if port.config & self.datapath.ofproto.OFPPC_PORT_DOWN:
+            self.down[_name(port)] = port.hw_addr
+        else:
+            self.down.pop(_name(port), None)
 
     def _port(self, message: Any) -> None:
         ofp, port = self.datapath.ofproto, message.desc
@@ -139,7 +150,9 @@ class Session:
         if message.reason == ofp.OFPPR_DELETE:
             if self.ports.get(name) == port.port_no:
                 del self.ports[name]
+                self.down.pop(name, None)
         else:
+            self._learn_whether_up(port)
             if self.ports.get(name) == port.port_no:
                 return
             self.ports[name] = port.port_no
@@ -186,6 +199,19 @@ class Session:
             mods = [meter_mod(self.datapath, meter, kbps, commands[meter]) for meter, kbps in changed.items()]
             self._mod_meters(mods, timeout_s)
             self.meters |= changed
+
+    def set_up(self, devices: Iterable[str], timeout_s: float) -> None:
+        """Those of these ports that are set down go up. Raises Permanent where the switch will not."""
+        ofp, parser = self.datapath.ofproto, self.datapath.ofproto_parser
+        down = {name: self.down[name] for name in devices if name in self.down and name in self.ports}
+        mods = [
+            parser.OFPPortMod(self.datapath, self.ports[name], address, 0, ofp.OFPPC_PORT_DOWN, 0)
+            for name, address in down.items()
+        ]
+        if mods:
+            self._request(map(_library, mods), timeout_s)
+            for name in down:  # a switch tells of it everybody but who did it
+                self.down.pop(name, None)
 
     def keep_meters(self, used: Collection[int], timeout_s: float) -> None:
         """Delete our other meters (and with one a switch deletes every flow that names it)."""

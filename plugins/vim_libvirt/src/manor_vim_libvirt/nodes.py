@@ -2,6 +2,7 @@
 
 The order of effects makes every crash visible: the seed is whole before the domain is defined, and the domain is
 defined (with our mark, so observed) before it is started. A domain that was wanted started and never was is PENDING.
+What is removed goes the other way: its definition is the last to go.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -71,9 +72,11 @@ def ensure(
             raise Conflict(f"node {spec.key}: domain {domain.name()} on host {link.name} is not ours", replace=False)
         if old.spec_hash != mark.spec_hash:
             _refuse_change(link, spec, changed_fields(old, mark), is_active=bool(domain.isActive()))
-        if old.spec_hash != mark.spec_hash or not domain.isPersistent():
+        # Of one that is off a removal that was cut short may have taken files already.
+        if old.spec_hash != mark.spec_hash or not domain.isPersistent() or not domain.isActive():
             domain = make.define(root)
-        if facts.is_qemu and spec.power is PowerState.STARTED and _pulled_out(domain, spec):
+        devices = [port.device for port in spec.ports]
+        if facts.is_qemu and spec.power is PowerState.STARTED and _pulled_out(domain, devices):
             # Given another one while it runs, the guest would not know what it is for.
             ctx.check(f"restarting node {spec.key}, which has lost an interface")
             _destroy(domain)
@@ -126,7 +129,7 @@ class _Maker:
             return link.connection().defineXML(xml)
 
     def _seed(self, names: list[StoredName], current: Any | None) -> str:
-        """Path of the seed, which is whole when this returns. One that the standing XML names is whole already."""
+        """Path of the seed, which is whole when this returns. One that is there and in the standing XML is already."""
         spec = self.spec
         if not self.facts.is_qemu or not (spec.seed or spec.user_data):
             return ""
@@ -134,7 +137,8 @@ class _Maker:
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
         name = StoredName.of(Sort.SEED, spec.owner, spec.key, digest)
         path = self.pool.path_of(name)
-        if current is not None and any(source.get("file") == path for source in current.findall("devices/disk/source")):
+        standing = current.findall("devices/disk/source") if current is not None else ()
+        if name in names and any(source.get("file") == path for source in standing):
             return path
         # The name is of what was asked for, so that a secret neither shows in it nor changes it.
         image = seed_image({**content, "user-data": self.ctx.reveal(content["user-data"])})
@@ -161,12 +165,12 @@ def console_name(owner: str, key: str) -> StoredName:
     return StoredName.of(Sort.CONSOLE, owner, key, "0" * 16)
 
 
-def _pulled_out(domain: Any, spec: NodeSpec) -> bool:
-    """Whether a running machine is without an interface that its definition has."""
+def _pulled_out(domain: Any, devices: Collection[str]) -> bool:
+    """Whether a running machine is without one of the interfaces that its definition has."""
     if not domain.isActive():
         return False
     there = {target.get("dev") for target in parse(domain.XMLDesc(0)).findall("devices/interface/target")}
-    return any(port.device not in there for port in spec.ports)
+    return not there.issuperset(devices)
 
 
 def _replug(link: Link, spec: NodeSpec, domain: Any, switch: Switch | None, ctx: CallContext) -> None:
@@ -246,10 +250,13 @@ def observed(link: Link, domain: Any, mark: Mark, *, pool: Pool, plugged: set[st
     state, reason = domain.state()
     phase, why = node_phase(state, reason, wanted=mark.power)
     detail: dict[str, Any] = {"name": domain.name(), "ports": [dict(port) for port in mark.ports]}
-    if plugged is not None:
-        phase, why = _with_ports(phase, why, mark, plugged)
     if phase is Phase.ACTIVE and not domain.isPersistent():
         phase, why = Phase.DEGRADED, "its definition is not kept: it would be gone once it is off"
+    lost = [port["device"] for port in mark.ports if plugged is not None and port["device"] not in plugged]
+    if phase is Phase.ACTIVE and lost:
+        phase, why = Phase.DEGRADED, f"not plugged into the switch: {', '.join(lost)}"
+        if not _pulled_out(domain, [port["device"] for port in mark.ports]):
+            detail["unplugged"] = lost
     if why:
         detail["reason"] = why
     last = link.events.recent(domain.UUIDString())
@@ -278,13 +285,6 @@ def observed_or_none(link: Link, domain: Any, mark: Mark, *, pool: Pool, plugged
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return None
         raise
-
-
-def _with_ports(phase: Phase, why: str, mark: Mark, plugged: set[str]) -> tuple[Phase, str]:
-    lost = [port["device"] for port in mark.ports if port["device"] not in plugged]
-    if phase is Phase.ACTIVE and lost:
-        return Phase.DEGRADED, f"not plugged into the switch: {', '.join(lost)}"
-    return phase, why
 
 
 def marked(link: Link, owner: str, keys: frozenset[str] | None) -> Iterator[tuple[Any, Mark]]:
@@ -327,33 +327,38 @@ def booting_from(link: Link, owner: str, path: str) -> list[str]:
 
 def remove(link: Link, pool: Pool, owner: str, key: str, ctx: CallContext, *, switch: Switch | None) -> None:
     """Turn the node off and remove all that was made for it; a crashed one's ports and files too."""
-    import libvirt
-
     domain = lookup(link, owner, key)
     mark = read_mark(_read(domain)) if domain is not None else None
-    if domain is not None and mark is not None and mark.owner == owner:
+    ours = domain if mark is not None and mark.owner == owner else None
+    if ours is not None:
         ctx.check(f"removing node {key}")
-        if ctx.patience_s and domain.isActive():
-            _shut_down(link, key, domain, ctx)  # a graceful terminate: only where it is asked for
-        _destroy(domain)
-        flags = (
-            libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
-            | libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-            | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-            | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-        )
-        if link.connection().getType() != "QEMU":
-            flags = 0
-        try:
-            domain.undefineFlags(flags)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
-                raise
+        if ctx.patience_s and ours.isActive():
+            _shut_down(link, key, ours, ctx)  # a graceful terminate: only where it is asked for
+        _destroy(ours)
     if switch is not None:
         switch.unplug(str(domain_uuid(owner, key)), ctx)
     pool.refresh()  # console logs, rotated ones too, are not libvirt's doing
     sorts = (Sort.SEED, Sort.CONSOLE)
     pool.delete(name for name in pool.names() if name.sort in sorts and (name.key == key or _is_rotated(name, key)))
+    if ours is not None:
+        _undefine(link, ours)
+
+
+def _undefine(link: Link, domain: Any) -> None:
+    """Forget the definition, last of all: until then it shows that something may be left."""
+    import libvirt
+
+    flags = (
+        libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+        | libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+    )
+    try:
+        domain.undefineFlags(flags if link.connection().getType() == "QEMU" else 0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise
 
 
 def _is_rotated(name: StoredName, key: str) -> bool:

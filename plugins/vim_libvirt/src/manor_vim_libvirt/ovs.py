@@ -7,6 +7,7 @@ on a database of this or another host.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,12 +59,13 @@ class Switch:
         The kernel's datapath is tried first; where the kernel has none, the userspace one is taken.
         """
         found = self.bridge(name, ctx)
-        if found is not None:
+        if found is not None and (found.datapath or not found.owner):
             return found
-        ctx.check(f"making bridge {name}")
-        make = ["--may-exist", "add-br", name, "--", "set", "Bridge", name, "fail_mode=secure"]
-        # --may-exist and set run in one transaction: whoever comes second finds a whole bridge.
-        self._run(ctx, *make, f"external_ids:{OWNER_ID}={json.dumps(owner)}")
+        if found is None:
+            ctx.check(f"making bridge {name}")
+            make = ["--may-exist", "add-br", name, "--", "set", "Bridge", name, "fail_mode=secure"]
+            # --may-exist and set run in one transaction: whoever comes second finds a whole bridge.
+            self._run(ctx, *make, f"external_ids:{OWNER_ID}={json.dumps(owner)}")
         if not self._has_datapath(name, ctx):
             self._run(ctx, "set", "Bridge", name, "datapath_type=netdev")
             if not self._has_datapath(name, ctx):
@@ -77,8 +79,14 @@ class Switch:
         return made
 
     def _has_datapath(self, name: str, ctx: CallContext) -> bool:
-        """Whether the switch gave the bridge's own interface a port number."""
-        return self._run(ctx, "get", "Interface", name, "ofport").strip() not in ("[]", "-1")
+        """Whether the switch gave the bridge's own interface a port number. Raises Transient before it has tried."""
+        if self._run(ctx, "get", "Interface", name, "ofport").strip() not in ("[]", "-1"):
+            return True
+        wanted, taken = self._run(ctx, "get", "Open_vSwitch", ".", "next_cfg", "cur_cfg").split()
+        if wanted != taken:
+            message = f"the switch of host {self._host} has not taken up bridge {name} yet"
+            raise Transient(message, retry_after_s=1.0, hint="does ovs-vswitchd run there? manor doctor")
+        return False
 
     def ports(self, bridge: str, ctx: CallContext) -> set[str]:
         """Names of the ports on a bridge, its own left out; empty where there is no bridge."""
@@ -134,6 +142,9 @@ class Switch:
             raise DeadlineExceeded(f"Open vSwitch on host {self._host} did not answer in {wait_s} s") from None
         if done.returncode == 0:
             return done.stdout
+        if done.returncode == -signal.SIGALRM:  # by its own --timeout
+            message = f"the switch of host {self._host} did not take {argv[0]} in {wait_s} s"
+            raise Indeterminate(message, hint="does ovs-vswitchd run there? manor doctor")
         words = " ".join(done.stderr.split())[:300]
         if "database connection failed" in words:
             raise Transient(

@@ -6,11 +6,13 @@ libvirt alone, and nobody else's files are ever among them. Names say everything
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from manor.api import CallContext
-from manor.errors import Indeterminate, Transient
+from manor.errors import DriverError, Indeterminate, Transient
 from manor_vim_libvirt.directory import Directory
 from manor_vim_libvirt.faults import has_no_file
 from manor_vim_libvirt.link import Link
@@ -21,6 +23,7 @@ from manor_vim_libvirt.objects_xml import volume_xml
 __all__ = ["InUse", "Pool"]
 
 _CHUNK_BYTES = 1 << 18
+_LETS_GO_TRIES, _LETS_GO_S = 40, 0.05
 
 
 class InUse(Transient):
@@ -143,10 +146,30 @@ class Pool:
                 ctx.check(f"sending {name.sort} {name.key}")
                 for start in range(0, len(chunk), _CHUNK_BYTES):
                     _send(stream, chunk[start : start + _CHUNK_BYTES])
-        except BaseException:
-            stream.abort()
+        except BaseException as error:
+            with contextlib.suppress(libvirt.libvirtError):  # it may have ended by itself
+                stream.abort()
+            if isinstance(error, libvirt.libvirtError | DriverError):
+                self._forget(volume)
             raise
-        stream.finish()
+        try:
+            stream.finish()
+        except libvirt.libvirtError:
+            self._forget(volume)
+            raise
+
+    @staticmethod
+    def _forget(volume: Any) -> Any:
+        """Delete what was sent in part: where the disk is full, it is what fills it. If it cannot be, it shows."""
+        import libvirt
+
+        for _ in range(_LETS_GO_TRIES):
+            try:
+                return volume.delete(0)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:
+                    return None
+                time.sleep(_LETS_GO_S)  # the other end has not let go of it yet
 
     def delete(self, names: Iterable[StoredName]) -> None:
         """Delete files; absent ones are no error. Raises Unreadable where libvirt would not find one that is there."""

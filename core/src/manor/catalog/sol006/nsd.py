@@ -102,6 +102,7 @@ def _link(name: str, item: Reading, profile: Reading | None) -> NsVirtualLinkDes
         max_latency_s=_latency(profile),
         management=item.get("mgmt-network").flag(),
         vim_network_name=item.get("vim-network-name").text(),
+        profile_id=profile.get("id").text(),
     )
 
 
