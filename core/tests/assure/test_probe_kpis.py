@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 from assured_site import PATIENCE_S, Site, unguarded
 
 from manor.assure.confirming import confirm
