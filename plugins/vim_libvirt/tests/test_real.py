@@ -502,7 +502,8 @@ def test_a_restarted_daemon_is_found_again(site: Site) -> None:
     site.lab.run("kill", str(libvirtd(site.lab)))
     with pytest.raises(Transient):
         observe_until_it_fails(site)
-    site.lab.run("libvirtd", "-d")
+    site.lab.end("libvirtd")  # it is left no sooner than it has let go of its lock
+    site.lab.begin("libvirtd")
     assert site.everything()[spec.key].phase is Phase.ACTIVE
 
 

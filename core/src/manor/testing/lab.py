@@ -96,9 +96,10 @@ class LabHost:
 
     def end(self, daemon: str, sign: str = "TERM") -> None:
         """Send one of the host's daemons this signal, by name; none of it is left when this returns."""
-        for pid in self.run("pidof", daemon).split():
+        pidof = self.argv("pidof", daemon)
+        for pid in subprocess.run(pidof, capture_output=True, text=True).stdout.split():  # noqa: S603
             self.run("kill", f"-{sign}", pid)
-        while subprocess.run(self.argv("pidof", daemon), capture_output=True).returncode == 0:  # noqa: S603
+        while subprocess.run(pidof, capture_output=True).returncode == 0:  # noqa: S603
             time.sleep(0.05)
 
     def begin(self, daemon: str) -> None:
