@@ -10,9 +10,11 @@ from manor.errors import Transient
 from manor.telemetry.guests import (
     MOST_BYTES,
     MOST_DISKS,
+    MOST_INDICATORS,
     MOST_SERIES,
     GuestTarget,
     Indicator,
+    admitted,
     ask_guest,
     read_indicator,
 )
@@ -137,3 +139,20 @@ def test_a_flood_is_cut_off_and_takes_no_name_of_ours() -> None:
     assert all(name.startswith("vnf_indicator:flood/") for name in values(samples))
     too_long = guest(huge=b"a 1\n" * MOST_BYTES)
     assert ask_guest(target(Indicator(id="huge", command=("huge",))), too_long, lambda: 1.0) == []
+
+
+def test_a_guest_that_names_its_figures_anew_each_time_has_room_for_so_many_a_day_the_first() -> None:
+    named: dict[tuple[str, str], float] = {}
+
+    def ask(number: int, time_s: float) -> set[str]:
+        page = "steady 1\n" + "".join(f"s{number}_{series} 1\n" for series in range(MOST_SERIES - 1))
+        samples = ask_guest(target(Indicator(id="i", command=("page",))), guest(page=page.encode()), lambda: time_s)
+        return {sample.labels["part"] for sample in admitted(samples, named)}
+
+    seen: set[str] = set()
+    for number in range(100):
+        seen |= (found := ask(number, 15.0 * number))
+        assert "i/steady" in found
+    assert len(seen) == MOST_INDICATORS * MOST_SERIES + MOST_DISKS
+    assert found == {"i/steady"}
+    assert len(ask(100, 90_000.0)) == MOST_SERIES, "a day later there is room again"

@@ -13,7 +13,7 @@ from manor.assure.sight import Service
 from manor.errors import ManorError, Transient
 from manor.lcm.runtime import Runtime
 from manor.model.instance import PackageKind
-from manor.telemetry.guests import GuestTarget, Indicator, ask_guest
+from manor.telemetry.guests import GuestTarget, Indicator, admitted, ask_guest
 from manor.telemetry.kpis import KpiRow, Subject, kpi_rows
 from manor.telemetry.rates import Rates
 from manor.telemetry.scrape import place_of
@@ -47,6 +47,8 @@ class Guests:
         self._clock = clock
         self._rates = Rates()
         self._declared: dict[str, _Declared] = {}
+        self._named: dict[str, dict[tuple[str, str], float]] = {}
+        """By machine, the names that it gave its figures, and when last."""
         self._beside = Beside("manor-guests", clock=clock)
 
     def tick(
@@ -125,6 +127,7 @@ class Guests:
         return self._declared[vnfd_id]
 
     def _ask(self, targets: Sequence[GuestTarget], subjects: Sequence[Subject], period_s: float) -> Answers:
+        self._named = {target.ref.key: self._named.get(target.ref.key, {}) for target in targets}
         with ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="manor-guest") as pool:
             samples = [sample for found in pool.map(self._one, targets) for sample in found]
         self._rates.expect(period_s)
@@ -147,7 +150,7 @@ class Guests:
                 result: GuestResult = vim.guest_exec(target.ref, argv, ctx)
                 return result
 
-            return ask_guest(target, run, self._clock)
+            return admitted(ask_guest(target, run, self._clock), self._named[target.ref.key])
         except ManorError as error:
             _log.debug("no word of guest %s: %s", target.ref.key, error.message)
             return []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from manor.api.resources import ResourceRef
@@ -26,6 +26,7 @@ __all__ = [
     "GuestTarget",
     "Indicator",
     "Run",
+    "admitted",
     "ask_guest",
     "read_indicator",
     "read_system",
@@ -39,6 +40,9 @@ MOST_DISKS = 8
 """File systems of one machine that are named, the fullest."""
 MOST_SERIES = 64
 """Values of one indicator; further ones are left out."""
+_MOST_NAMES = MOST_INDICATORS * MOST_SERIES + MOST_DISKS
+_NAMED_S = 86400.0
+"""A machine names so much at most within so long, for each name costs room where it is kept."""
 _SCRAPE_S = 5.0
 _SYSTEM = ("cat", "/proc/meminfo", "/proc/loadavg", "/proc/mounts")
 _DISKS = ("df", "-kP")
@@ -89,6 +93,23 @@ def ask_guest(target: GuestTarget, run: Run, clock: Callable[[], float]) -> list
         if text:
             samples += read_indicator(key, indicator.id, text, clock())
     return samples
+
+
+def admitted(samples: Iterable[Sample], named: dict[tuple[str, str], float]) -> list[Sample]:
+    """Those of one guest under names that it gave before, and under new ones while there is room for them.
+
+    ``named`` has when it last gave each.
+    """
+    found = []
+    for sample in samples:
+        name = sample.metric, sample.labels.get("part", "")
+        if name not in named and len(named) >= _MOST_NAMES:
+            for old in [one for one, last_s in named.items() if last_s <= sample.time_s - _NAMED_S]:
+                del named[old]
+        if name in named or len(named) < _MOST_NAMES:
+            named[name] = sample.time_s
+            found.append(sample)
+    return found
 
 
 def read_system(key: str, text: str, time_s: float) -> Iterator[Sample]:
