@@ -7,7 +7,8 @@ import pytest
 
 from manor.api import NodeSpec
 from manor.api.assure import Evidence, SampleBatch, Score, Verdict
-from manor.assure.learning import Learning, _batch, _suspicion
+from manor.assure.columns import batch_of, follow
+from manor.assure.learning import Learning, _suspicion
 from manor.assure.sight import Declared, Service
 from manor.errors import PluginError
 from manor.model.desired import DesiredResource, DesiredState
@@ -103,24 +104,55 @@ def test_a_detector_is_told_what_change_of_a_kpi_means_anything() -> None:
         "vnf_indicator:sessions": 1.0,
         "vnf_indicator:sessions/old": 1.0,
         "vnf_indicator:x": 1.0,
+        "vnf_indicator:y": 0.0,
         "v_guest_load": 1,
     }
-    batch = _batch(VNF, CROWD, [KpiRow(subject=subject, time_s=9.0, values=values)], 9.0)
+    rows = [KpiRow(subject=subject, time_s=9.0, values=values)]
+    usual = {"fw-0|vnf_indicator:x": 200.0}
+    follow(usual, VNF, rows)
+    batch = batch_of(VNF, CROWD, rows, 9.0, usual)
     assert batch is not None
     assert dict(zip(batch.names, batch.notable, strict=True)) == {
         "fw-0|v_guest_load": 0.5,
         "fw-0|vnf_indicator:sessions": 0.5,
         "fw-0|vnf_indicator:sessions/old": 0.5,
-        "fw-0|vnf_indicator:x": 0.0,
+        "fw-0|vnf_indicator:x": pytest.approx(10.0, rel=0.01),
+        "fw-0|vnf_indicator:y": 0.0,
     }
+
+
+def test_a_vnf_that_names_ever_more_indicators_is_judged_by_the_first_of_them(tmp_path: Path) -> None:
+    shown: list[int] = []
+
+    class Counts(Suspects):
+        def score(self, batch: SampleBatch) -> list[Score]:
+            shown.append(len(batch.names))
+            return super().score(batch)
+
+    learning, key = Learning(tmp_path, Counts), f"{VNF}/fw-0"  # type: ignore[arg-type]
+    names: set[str] = set()
+    for number in range(100):
+        values = {f"vnf_indicator:a/{number}_{series}": 1.0 for series in range(64)} | {"v_guest_load": 0.1}
+        names |= values.keys()
+        row = KpiRow(subject=Subject(key=key, kind="vnfc"), time_s=1e9, values=values)
+        learning.take([firewall(Declared())], {key: row}, 1e9 + number)
+    assert len(names) == 6401
+    assert shown == [65] * 4 + [1] * 96
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("said", "value", "is_suspected"), [(CROWD, 0.4, False), (CROWD, 6.0, True), (Declared(), 0.4, True)]
+    ("said", "before", "value", "is_suspected"),
+    [
+        (CROWD, 0.0, 0.4, False),
+        (CROWD, 0.0, 6.0, True),
+        (Declared(), 0.0, 0.4, True),
+        (Declared(), 1000.0, 1040.0, False),
+        (Declared(), 1000.0, 1200.0, True),
+    ],
 )
-def test_an_indicator_that_stirs_far_below_its_limit_is_no_anomaly(
-    tmp_path: Path, said: Declared, value: float, is_suspected: bool
+def test_an_indicator_that_stirs_far_below_its_limit_or_what_it_usually_is_is_no_anomaly(
+    tmp_path: Path, said: Declared, before: float, value: float, is_suspected: bool
 ) -> None:
     key, service = f"{VNF}/fw-0", firewall(said)
     plugins = Plugins()
@@ -130,7 +162,7 @@ def test_an_indicator_that_stirs_far_below_its_limit_is_no_anomaly(
     subject = Subject(key=key, kind="vnfc")
     suspected = []
     for row in range(420):
-        values = {"vnf_indicator:sessions": value if row >= 400 else 0.0, "v_cpu_usage_mean_vnf": 2.0 + row % 3}
+        values = {"vnf_indicator:sessions": value if row >= 400 else before, "v_cpu_usage_mean_vnf": 2.0 + row % 3}
         time_s = 1e9 + 0.5 * row
         learning.take([service], {key: KpiRow(subject=subject, time_s=time_s, values=values)}, time_s)
         suspected += [row] if learning.suspicions else []

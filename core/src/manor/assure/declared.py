@@ -17,12 +17,13 @@ from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType
 from manor.model.vnfd import Comparison, IndicatorTrigger
 from manor.telemetry.kpis import KpiRow, split
 
-__all__ = ["CAUSE", "by_trigger", "crossed", "declared", "forbidden", "notable_indicator"]
+__all__ = ["CAUSE", "by_trigger", "crossed", "declared", "forbidden", "is_indicator", "notable_indicator"]
 
 CAUSE = "indicator"
 _INDICATOR = "vnf_indicator"
 _NOTABLE = 0.05
-"""Part of an indicator's limit below which no change means anything, as of a CPU's hundred points it is five."""
+"""Part of an indicator's limit, or of what it usually is, below which no change means anything, as of a CPU's hundred
+points it is five."""
 _HEAL = ("isautohealenabled",)
 _SCALE = ("isautoscaleenabled", "isautoscalableenabled")
 _SCALES = frozenset({HealAction.SCALE_OUT})
@@ -90,11 +91,16 @@ def _is_of(kpi: str, trigger: IndicatorTrigger) -> bool:
     return metric == _INDICATOR and trigger.indicator in (part, part.partition("/")[0])
 
 
-def notable_indicator(said: Declared, kpi: str) -> float:
-    """The least change of an indicator that means anything, by the limits that its VNFD's triggers name; 0 where they
-    name none. Pure."""
+def is_indicator(kpi: str) -> bool:
+    """Whether it is a VNF's own figure, and not one that Manor names. Pure."""
+    return split(kpi)[0] == _INDICATOR
+
+
+def notable_indicator(said: Declared, kpi: str, usual: float) -> float:
+    """The least change of an indicator that means anything, by the limits that its VNFD's triggers name, or by how
+    large it usually is where they name none. Pure."""
     limits = (abs(limit) for trigger in said.triggers if _is_of(kpi, trigger) for _, limit in trigger.conditions)
-    return _NOTABLE * min((limit for limit in limits if limit), default=0.0)
+    return _NOTABLE * min((limit for limit in limits if limit), default=usual)
 
 
 def _symptom(service: Service, key: str, trigger: IndicatorTrigger, value: float, hold_s: float) -> Symptom:

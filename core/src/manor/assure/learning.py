@@ -17,19 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manor.api.assure import Detector, Evidence, PerceivedSeverity, SampleBatch, Score, Verdict
-from manor.assure.declared import notable_indicator
-from manor.assure.sight import Declared, Service, vnf_of
+from manor.assure.columns import batch_of, follow
+from manor.assure.sight import Service, vnf_of
 from manor.assure.symptoms import Rank, Symptom
 from manor.errors import ManorError, PluginError
 from manor.lcm.draining import nodes_of
 from manor.model.alarm import EventType, FaultyResourceType
-from manor.telemetry.kpis import KpiRow, notable_of, unit_of
+from manor.telemetry.kpis import KpiRow, unit_of
 
 __all__ = ["CAUSE", "Learning", "Suspicion", "symptom_of"]
 
 CAUSE = "kpi-anomaly"
-_OF_THE_HOST = frozenset({"v_memory_resident"})
-"""KPIs that tell of the hypervisor's process and not of the VNF: another after each start."""
 _BUSY = 1.5
 """Times its usual traffic from which on a machine is called busy."""
 _YOUNG_S = 3 * 86400.0
@@ -69,6 +67,8 @@ class Learning:
         self.lag_s = 0.0
         self._began_s: dict[str, float] = {}
         """When each began to learn, also under a process before this one."""
+        self._usual: dict[str, dict[str, float]] = {}
+        """How large each indicator is as a rule, by VNF and column: its VNFD need not say what a change of it means."""
         self._watching: set[str] = set()
         """VNFs whose detector has ever had a word on them: it has seen enough."""
 
@@ -89,10 +89,11 @@ class Learning:
             alive.update(vnfs)
             for vnf, keys in vnfs.items():
                 mine, said = [rows[key] for key in keys if key in rows], service.declared_of(keys[0])
-                batch = None if service.is_changing else _batch(vnf, said, mine, now_s)
+                follow(usual := self._usual.setdefault(vnf, {}), vnf, mine)
+                batch = None if service.is_changing else batch_of(vnf, said, mine, now_s, usual)
                 if batch is None or not self._judge(service, vnf, batch, now_s):
                     deaf.update(keys)
-        for vnf in self._detectors.keys() - alive:
+        for vnf in (self._detectors.keys() | self._usual.keys()) - alive:
             self._forget(vnf)
         self.deaf = frozenset(deaf)
 
@@ -178,6 +179,7 @@ class Learning:
         self.suspicions.pop(vnf, None)
         self._watching.discard(vnf)
         self._began_s.pop(vnf, None)
+        self._usual.pop(vnf, None)
         for sort in ("state", "began"):
             self._path(vnf, sort).unlink(missing_ok=True)
 
@@ -217,22 +219,6 @@ def symptom_of(
         confirmations=confirmations,
         since_s=suspicion.since_s,
     )
-
-
-def _batch(vnf: str, said: Declared, rows: Sequence[KpiRow], now_s: float) -> SampleBatch | None:
-    """One row of the VNF: what its machines measured in this round. None where they measured nothing."""
-    values = {
-        f"{row.subject.key.removeprefix(f'{vnf}/')}|{kpi}": value
-        for row in rows
-        for kpi, value in row.values.items()
-        if kpi not in _OF_THE_HOST
-    }
-    if not values:
-        return None
-    names = tuple(sorted(values))
-    kpis = (name.partition("|")[2] for name in names)
-    notable = tuple(notable_of(kpi) or notable_indicator(said, kpi) for kpi in kpis)
-    return SampleBatch(names=names, times_s=(now_s,), values=([values[name] for name in names],), notable=notable)
 
 
 def _suspicion(ns_id: str, vnf: str, score: Score, before: Suspicion | None, watched_s: float) -> Suspicion:
