@@ -269,6 +269,29 @@ def test_the_host_rebooted_with_two_services_is_one_event_and_both_are_started_a
     hello.manor("ns", "delete", "ho", "--force", "--yes")
 
 
+def test_a_machine_alone_on_a_host_that_is_rebooted_twice_is_started_and_never_made_anew(hello: Any) -> None:
+    known = {one["id"] for one in hello.ask("op", "list")}
+    begun_s = time.time()
+
+    def heals() -> list[Any]:
+        return [one for one in hello.ask("op", "list") if one["id"] not in known]
+
+    def is_over(number: int) -> bool:
+        alarms = [one for one in hello.ask("alarm", "list", "--all") if one["alarm_raised_time_s"] > begun_s]
+        ended = [one["state"] for one in heals()] == ["COMPLETED"] * number
+        return ended and all(one["alarm_cleared_time_s"] for one in alarms)
+
+    patience = "degraded_s: 2, heartbeat_lost_s: 3600, cool_down_s: 1, policy_settings: {dead_settle_s: 1}"
+    with served(hello, f"{{{patience}, detector: '', probe_s: 0}}"):
+        for number in (1, 2):
+            hello.lab.power_off()
+            hello.lab.power_on()
+            until(hello, lambda number=number: is_over(number))
+    done = {step["step"]["change"] for one in heals() for step in hello.ask("op", "show", one["id"])["steps"]}
+    assert not done & {"create", "replace", "remove"}, "what only had to be started was started, the second time too"
+    assert hello.inside("hi/hello", "true").returncode == 0
+
+
 def test_the_host_gone_and_come_back(hello: Any) -> None:
     (domain,) = hello.domains()
     hello.lab.power_off()

@@ -32,6 +32,7 @@ class Host:
     def __init__(self, **machines: int) -> None:
         self.machines = machines
         self.off: set[str] = set()
+        self.off_as = Phase.STOPPED
         self.changing: set[str] = set()
         self.mute: dict[str, str] = {}
         self.active: tuple[AlarmRecord, ...] = ()
@@ -57,7 +58,7 @@ class Host:
             observed = {
                 key: Observed(
                     ref=ResourceRef(kind=ResourceKind.NODE, key=key),
-                    phase=Phase.STOPPED if key in self.off else Phase.ACTIVE,
+                    phase=self.off_as if key in self.off else Phase.ACTIVE,
                     owner="manor/t",
                     native_id="",
                     spec_hash="",
@@ -127,6 +128,23 @@ def test_a_machine_that_is_alone_on_its_host_has_its_own_fault() -> None:
     host.off = set(host.keys())
     host.rounds()
     assert [alarm.fault for alarm in host.active] == [("one/vnf/fw/m-0", "node-stopped")]
+
+
+def test_a_machine_alone_that_waits_since_its_host_booted_is_healed_for_its_host() -> None:
+    """Else the policy would take the second reboot within the hour for a machine that does not last."""
+    host = Host(one=1)
+    host.off_as = Phase.PENDING
+    for _ in range(2):
+        host.off = set(host.keys())
+        host.rounds(15)
+        assert host.active == (), "it may be on its way"
+        host.rounds(5)
+        (alarm,) = host.active
+        assert (alarm.fault, alarm.is_root_cause) == (("one@lab/h1", EMPTIED), True)
+        assert alarm.fault_details[0] == "its machine on host h1 does not run, as after a reboot"
+        host.off = set()
+        host.rounds(15)
+        assert host.active == ()
 
 
 def test_that_no_kpi_comes_from_the_machines_of_an_emptied_host_is_no_other_event() -> None:

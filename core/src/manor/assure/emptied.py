@@ -54,7 +54,8 @@ def with_emptied(
         before = {alarm.resource_key for alarm in known.get(key, ())}
         for symptom, (_, keys) in zip(mine, gone, strict=True):
             follows = (key, EMPTIED) if is_event or symptom.resource_key in before else None
-            if follows or len(keys) > 1:  # one machine by itself says nothing of its host
+            # One machine by itself says nothing of its host, unless it has waited since that booted.
+            if follows or len(keys) > 1 or _waits(sight, endpoint, keys[0]):
                 emptied[symptom.fault] = replace(symptom, follows=follows)
     others = (symptom for symptom in findings.symptoms if symptom.fault not in emptied)
     return replace(findings, symptoms=(*events.values(), *emptied.values(), *others))
@@ -81,6 +82,11 @@ def _running(services: Sequence[Service], sight: Sight) -> set[str]:
         for service, endpoint, node in machines
         if service.is_changing and (seen := sight.seen(endpoint, node.key)) and seen.phase in _RUNS
     }
+
+
+def _waits(sight: Sight, endpoint: str, key: str) -> bool:
+    seen = sight.seen(endpoint, key)
+    return seen is not None and seen.phase is Phase.PENDING
 
 
 def _of_host(host: str, what: str, hold_s: float) -> Symptom:
