@@ -48,6 +48,9 @@ def declared(vnfd: Mapping[str, Any], information: Mapping[str, Any]) -> Declare
             )
             for one in vnfd.get("triggers", ())
         ),
+        management=frozenset(
+            cp["int_cpd"] for cp in vnfd.get("ext_cpds", ()) if cp.get("management") and cp.get("int_cpd")
+        ),
     )
 
 

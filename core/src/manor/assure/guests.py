@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from manor.api import CallContext, GuestAccess, GuestResult, Observed, Phase, ResourceKind, ResourceRef, Sample, Verb
 from manor.assure.beside import Answers, Beside
@@ -26,19 +26,6 @@ _FORGET_S = 3600.0
 _log = logging.getLogger("manor.assure")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Declared:
-    """What a VNFD says about asking its machines."""
-
-    indicators: tuple[Indicator, ...]
-    management: frozenset[str]
-    """Connection points for management."""
-
-    @property
-    def is_scraped(self) -> bool:
-        return any(place_of(one.command) for one in self.indicators)
-
-
 class Guests:
     """The newest word of each guest, by machine. One thread at a time calls it."""
 
@@ -46,7 +33,8 @@ class Guests:
         self._rt = rt
         self._clock = clock
         self._rates = Rates()
-        self._declared: dict[str, _Declared] = {}
+        self._declared: dict[str, tuple[Indicator, ...]] = {}
+        """By VNFD."""
         self._named: dict[str, dict[tuple[str, str], float]] = {}
         """By machine, the names that it gave its figures, and when last."""
         self._beside = Beside("manor-guests", clock=clock)
@@ -83,46 +71,40 @@ class Guests:
         self, service: Service, running: Mapping[str, Mapping[str, Observed]], scrape: bool
     ) -> Iterator[GuestTarget]:
         """Machines that run and have an agent inside, or an exporter at an address."""
-        places = {node.key: endpoint for endpoint, node in service.nodes()}
+        nodes = {node.key: (endpoint, node) for endpoint, node in service.nodes()}
         for check in service.desired.checks if not service.is_changing else ():
             if check.kind != "vnf" or check.verb is not Verb.VERIFY:
                 continue
-            declared = self._of(str(check.view.get("vnfd_id", "")))
+            indicators = self._of(str(check.view.get("vnfd_id", "")))
+            is_scraped = scrape and any(place_of(one.command) for one in indicators)
             for vnfc in check.view.get("vnfcs", ()):
                 key, has_agent = vnfc["key"], vnfc["key"] in check.nodes
-                endpoint = places.get(key, "")
+                if key not in nodes or not (has_agent or is_scraped):
+                    continue
+                endpoint, node = nodes[key]
                 seen = running.get(endpoint, {}).get(key)
-                if (
-                    seen is None
-                    or seen.phase is not Phase.ACTIVE
-                    or not (has_agent or (scrape and declared.is_scraped))
-                ):
+                if seen is None or seen.phase is not Phase.ACTIVE:
                     continue
                 yield GuestTarget(
                     ref=ResourceRef(kind=ResourceKind.NODE, key=key, host=seen.ref.host),
                     endpoint=endpoint,
-                    indicators=declared.indicators,
+                    indicators=indicators,
                     has_agent=has_agent,
-                    address=_address(vnfc.get("addresses", {}), declared.management) if scrape else "",
+                    address=service.address_of(node) if scrape else "",
                 )
 
-    def _of(self, vnfd_id: str) -> _Declared:
-        """What a VNFD declares; it does not change while it is in use."""
+    def _of(self, vnfd_id: str) -> tuple[Indicator, ...]:
+        """The indicators that a VNFD declares; they do not change while it is in use."""
         if vnfd_id not in self._declared:
             from manor.store import packages
 
             with self._rt.store.read() as tx:
                 package = packages.by_descriptor(tx, PackageKind.VNF, vnfd_id)
                 vnfd = packages.descriptor(tx, package.id) if package is not None else {}
-            self._declared[vnfd_id] = _Declared(
-                indicators=tuple(
-                    Indicator(id=str(item["id"]), command=tuple(item["command"]))
-                    for item in vnfd.get("indicators", ())
-                    if item.get("command")
-                ),
-                management=frozenset(
-                    cp["int_cpd"] for cp in vnfd.get("ext_cpds", ()) if cp.get("management") and cp.get("int_cpd")
-                ),
+            self._declared[vnfd_id] = tuple(
+                Indicator(id=str(item["id"]), command=tuple(item["command"]))
+                for item in vnfd.get("indicators", ())
+                if item.get("command")
             )
         return self._declared[vnfd_id]
 
@@ -154,9 +136,3 @@ class Guests:
         except ManorError as error:
             _log.debug("no word of guest %s: %s", target.ref.key, error.message)
             return []
-
-
-def _address(addresses: Mapping[str, Sequence[str]], management: frozenset[str]) -> str:
-    """The first address of a management connection point, else the first of any."""
-    ordered = sorted(addresses.items(), key=lambda item: item[0] not in management)
-    return next((address.partition("/")[0] for _, found in ordered for address in found), "")

@@ -14,11 +14,13 @@ __all__ = ["Declared", "Service", "Sight", "vnf_of"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Declared:
-    """What is said of a VNF about being healed and scaled by itself; None where nothing is said."""
+    """What is said of a VNF about being healed, scaled and asked by itself; None where nothing is said."""
 
     autoheal: bool | None = None
     autoscale: bool | None = None
     triggers: tuple[IndicatorTrigger, ...] = ()
+    management: frozenset[str] = frozenset()
+    """Connection points that are for management."""
 
 
 _NOTHING = Declared()
@@ -49,6 +51,12 @@ class Service:
     def declared_of(self, machine: str) -> Declared:
         """What is said of the VNF of a machine, by the machine's key."""
         return self.declared.get(vnf_of(machine), _NOTHING)
+
+    def address_of(self, node: NodeSpec) -> str:
+        """Where a machine is asked: at its first address for management, else at the first of any; empty for none."""
+        management = self.declared_of(node.key).management
+        ports = sorted(node.ports, key=lambda port: port.name not in management)
+        return next((address.partition("/")[0] for port in ports for address in port.addresses), "")
 
     def place(self, endpoint: str, host: str) -> str:
         """Key of what this service has on a host, taken together."""

@@ -47,12 +47,12 @@ def subjects_of(services: Sequence[Service]) -> list[Subject]:
 
 
 def targets_of(services: Sequence[Service]) -> tuple[Target, ...]:
-    """Machines as further telemetry sources see them: with their first address."""
+    """Machines as further telemetry sources see them."""
     return tuple(
         Target(
             key=node.key,
             kind="node",
-            address=next((a.partition("/")[0] for port in node.ports for a in port.addresses), ""),
+            address=service.address_of(node),
             labels=dict(node.labels),
         )
         for service in services

@@ -19,7 +19,7 @@ __all__ = ["target_groups", "write_targets"]
 
 
 def target_groups(services: Sequence[Service], listen: str, exporter: int = 0) -> list[dict[str, Any]]:
-    """Manor at ``listen``, and with a port of an ``exporter`` each VNFC at its first address. Pure."""
+    """Manor at ``listen``, and with a port of an ``exporter`` each VNFC where it is managed. Pure."""
     return [
         {"targets": [listen], "labels": {"job": "manor"}},
         *(group for service in services if exporter for group in _vnfcs(service, exporter)),
@@ -28,9 +28,8 @@ def target_groups(services: Sequence[Service], listen: str, exporter: int = 0) -
 
 def _vnfcs(service: Service, port: int) -> Iterator[dict[str, Any]]:
     for _, node in service.nodes():
-        addresses = [address.partition("/")[0] for one in node.ports for address in one.addresses]
-        if addresses:
-            host = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
+        if address := service.address_of(node):
+            host = f"[{address}]" if ":" in address else address
             labels = {name: dict(node.labels).get(name, "") for name in ("vnf", "vnfc")}
             yield {"targets": [f"{host}:{port}"], "labels": {"job": "vnf", "service": service.name, **labels}}
 

@@ -66,7 +66,7 @@ def sd(
     ] = 0,
     output: Output = None,
 ) -> None:
-    """Print targets for Prometheus's ``file_sd_configs``: Manor itself, and VNFCs at their first address.
+    """Print targets for Prometheus's ``file_sd_configs``: Manor itself, and VNFCs at their management address.
 
     ``targets`` in assurance.yaml has ``manor serve`` keep such a file fresh.
     """
