@@ -3,7 +3,9 @@
 import itertools
 import math
 import os
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,23 @@ def test_a_value_costs_a_few_bytes(tmp_path: Path, kept: History) -> None:
     kept.close()
     size = (tmp_path / "history.db").stat().st_size
     assert size / written < 8.0, f"{size / written:.1f} bytes a value"
+
+
+def test_columns_that_no_row_has_any_more_are_forgotten(tmp_path: Path) -> None:
+    """A guest that names its figures itself may come with others each time."""
+    path = tmp_path / "h.db"
+    kept = History.open(path, levels=(Level(step_s=0, keep_s=600),))
+    for number in range(2500):
+        kept.add([("vm", "vnfc", {}, T0 + number, {f"indicator {number}": 1.0})])
+        if number % 250 == 249:
+            kept.tidy(T0 + number)
+    rows = history.read(path, "vm", since_s=T0)
+    assert [dict(row.values) for row in rows[-2:]] == [{"indicator 2498": 1.0}, {"indicator 2499": 1.0}]
+    kept.close()
+    with closing(sqlite3.connect(path)) as db:
+        (sets,) = db.execute("SELECT count(*) FROM kpi_names").fetchone()
+    assert len(rows) == 601
+    assert sets < 1600
 
 
 def test_a_file_that_is_none_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ from manor.store.database import unusable
 __all__ = ["LEVELS", "History", "Level", "read", "subjects"]
 
 _VERSION = 1
+_SETS = 1024
+"""Sets of columns among which those are looked for that no row has any more."""
 _SCHEMA = """
 CREATE TABLE subject (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, labels TEXT NOT NULL);
 CREATE TABLE kpi_names (id INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE);
@@ -64,6 +66,7 @@ class History:
         self._subjects: dict[str, tuple[int, str]] = {}
         self._columns: dict[tuple[str, ...], int] = {}
         self._names_of: dict[int, list[str]] = {}
+        self._most_sets = _SETS
 
     @classmethod
     def open(cls, path: Path, *, levels: Sequence[Level] = LEVELS) -> History:
@@ -111,6 +114,7 @@ class History:
                     (number, round((now_s - level.keep_s) * 1000)),
                 )
             db.execute("DELETE FROM subject WHERE id NOT IN (SELECT subject FROM kpi_row)")
+            self._forget_sets(db)
             self._subjects.clear()
         with self._lock:
             self._connection.execute("PRAGMA incremental_vacuum(1000)")
@@ -150,6 +154,18 @@ class History:
                         "INSERT OR REPLACE INTO kpi_row VALUES (?, ?, ?, ?, ?, ?)",
                         (number, subject, time_ms, self._names(db, names), mean, peak),
                     )
+
+    def _forget_sets(self, db: sqlite3.Connection) -> None:
+        """Drop the sets of columns that no row has any more, where there are many."""
+
+        def count() -> int:
+            return int(db.execute("SELECT count(*) FROM kpi_names").fetchone()[0])
+
+        if count() > self._most_sets:
+            db.execute("DELETE FROM kpi_names WHERE id NOT IN (SELECT names_id FROM kpi_row)")
+            self._most_sets = max(_SETS, 2 * count())  # to find them every row is read
+            self._columns.clear()
+            self._names_of.clear()
 
     def _decoded(self, db: sqlite3.Connection, row: Sequence[Any]) -> tuple[dict[str, float], dict[str, float]]:
         names = self._names_of.get(row[1])
