@@ -47,7 +47,7 @@ def test_one_vnf_more_and_then_that_very_one_less(site: Site) -> None:
     assert site.seen(ResourceKind.NODE)["vnf/firewall-2/main-0"].native_id == kept, "the other one goes on"
     site.done(scale_ns(site.rt, "demo", vnfs={"firewall": "2"}))
     assert vnfs(site) == {"client", "firewall-2", "firewall-3", "monitor", "web"}
-    with pytest.raises(PlanRefused, match="there would be 0 of web: the NSD wants 1 or more"):
+    with pytest.raises(PlanRefused, match="there would be 0 of web: the NSD allows 1 to 1"):
         update(site, UpdateType.REMOVE_VNF, removeVnfInstanceId="web")
     with pytest.raises(PlanRefused, match="there would be 2 of client: the NSD allows 1"):
         update(site, UpdateType.INSTANTIATE_VNF, vnfProfileId="client")

@@ -15,7 +15,7 @@ from manor.lcm.runtime import Runtime
 from manor.lcm.wishes import request, standing
 from manor.model.instance import VnfInstance
 from manor.nfvo.request import ServiceRequest
-from manor.vnfm.levels import instances, refuse_out_of_bounds, scale_levels_of
+from manor.vnfm.levels import scale_levels_of
 
 __all__ = ["act", "change_ext_conn", "change_flavour", "modify_information"]
 
@@ -32,7 +32,6 @@ def change_flavour(rt: Runtime, ns: str, vnf: str, new_flavour_id: str, *, level
     vnfd = wish.vnfds[found.vnfd_id]
     df = chosen(vnfd.flavours, new_flavour_id, whose=f"VNFD {vnfd.id}", what="flavour")
     scale_levels_of(df, level)
-    refuse_out_of_bounds(df, instances(df, level), found.name)
     if df.id == found.flavour_id and not level:
         return propose(rt, now.ns.id, OperationKind.UPDATE, now.wishes)
     in_profile = next(p.flavour_id for p in wish.flavour.vnf_profiles if p.id == found.profile_id)

@@ -14,7 +14,8 @@ from manor.errors import PlanRefused, UsageError
 from manor.lcm.choosing import chosen, must_be_known
 from manor.lcm.ns import Proposal, propose
 from manor.lcm.runtime import Runtime
-from manor.lcm.wishes import Standing, Wishes, described, request, standing
+from manor.lcm.updating import resized
+from manor.lcm.wishes import Standing, Wishes, described, must_be_enabled, request, standing
 from manor.model.instance import PackageKind
 from manor.model.nsd import Nsd, NsProfile, VirtualLinkConnectivity, VnfProfile
 from manor.model.soundness import faults
@@ -79,9 +80,6 @@ def add_vnf(
             hint = f"it has: {', '.join(known)}; a new one needs its VNFD"
             raise UsageError(f"{now.ns.name} has no VNF profile {profile}", hint=hint)
         found = next(each for each in wish.flavour.vnf_profiles if each.id == profile)
-        if number >= found.max_number_of_instances:
-            most = found.max_number_of_instances
-            raise PlanRefused(f"there would be {number + 1} of {profile}: the NSD allows {most}")
         _must_connect(now, wish, found, name, links or {})
         wishes = dataclasses.replace(
             wishes,
@@ -118,11 +116,6 @@ def remove_vnf(rt: Runtime, ns: str, vnf: str, *, patience_s: float | None = Non
     profile = next(each for each in wish.flavour.vnf_profiles if each.id == found.profile_id)
     left = _number_of(now, profile.id) - 1
     added = any(each.id == profile.id for each in _amendment(now).vnf_profiles)
-    if left < profile.min_number_of_instances and not added:
-        raise PlanRefused(
-            f"there would be {left} of {profile.id}: the NSD wants {profile.min_number_of_instances} or more",
-            hint="change the VNF profile in the NSD, then: manor ns update --type ASSOC_NEW_NSD_VERSION",
-        )
     wishes = dataclasses.replace(now.wishes, patience_s=patience_s)
     if added and not left:
         wishes = dataclasses.replace(
@@ -165,6 +158,7 @@ def add_nested(
         raise UsageError(f"{now.ns.name} has a {part} already", hint="choose another name for it")
     with rt.store.read() as tx:
         package = packages.get(tx, nsd, kind=PackageKind.NS)
+    must_be_enabled(package)
     new = NsProfile(
         id=part,
         nsd_id=package.descriptor_id,
@@ -280,6 +274,8 @@ def associate_nsd(rt: Runtime, ns: str, package: str) -> Proposal:
     now = standing(rt, ns)
     with rt.store.read() as tx:
         info = packages.get(tx, package, kind=PackageKind.NS)
+    if info.id != now.ns.nsd_package:
+        must_be_enabled(info)
     new_ns = dataclasses.replace(now.ns, nsd_id=info.descriptor_id, nsd_package=info.id)
     old, new = described(rt, now.ns), described(rt, new_ns)
     same = [(nsd.invariant_id or nsd.name or nsd.id) for nsd in (old, new)]
@@ -289,7 +285,14 @@ def associate_nsd(rt: Runtime, ns: str, package: str) -> Proposal:
             hint="versions have one invariant id, or one name, and a designer",
         )
     amendment = carried(_amendment(now), old, new)
-    wishes = _carried(now.wishes, amendment, described(rt, new_ns, amendment), now.ns.flavour_id)
+    becomes = described(rt, new_ns, amendment)
+    wishes = _carried(now.wishes, amendment, becomes, now.ns.flavour_id)
+    df = amended(becomes, amendment).flavour(now.ns.flavour_id)
+    profiles = {profile.id: profile for profile in df.vnf_profiles} if df else {}
+    for vnf in now.vnfs:
+        if vnf.profile_id in profiles:
+            profile = profiles[vnf.profile_id]
+            wishes = resized(rt, wishes, vnf, profile, profile.vnfd_id)
     wishes = dataclasses.replace(wishes, nsd_package=info.id if info.id != now.ns.nsd_package else "")
     return _proposed(rt, now, wishes, "ASSOC_NEW_NSD_VERSION")
 

@@ -19,7 +19,7 @@ from manor.model.instance import VnfInstance
 from manor.model.nsd import NsDf, NsScalingAspect
 from manor.model.vnfd import VnfDf
 from manor.nfvo.request import ServiceRequest
-from manor.vnfm.levels import instances, refuse_out_of_bounds, scale_levels_of
+from manor.vnfm.levels import scale_levels_of
 
 __all__ = ["scale_ns", "scale_vnf"]
 
@@ -76,9 +76,6 @@ def scale_vnf(
     else:
         levels = {**found.scale_levels, aspect: _step(df, found, aspect, steps, to_level)}
         wishes = dataclasses.replace(now.wishes, scale_levels={**now.wishes.scale_levels, found.name: levels})
-    profile = next(p for p in wish.flavour.vnf_profiles if p.id == found.profile_id)
-    base = wishes.vnf_levels.get(found.name, profile.instantiation_level)
-    refuse_out_of_bounds(df, instances(df, base, wishes.scale_levels.get(found.name)), found.name)
     by_steps = aspect and to_level is None
     wishes = dataclasses.replace(wishes, vnf_operations={found.name: "scale" if by_steps else "scale_to_level"})
     return propose(rt, now.ns.id, OperationKind.SCALE, wishes)
@@ -87,22 +84,12 @@ def scale_vnf(
 def _by_vnfs(now: Standing, df: NsDf, asked: Mapping[str, str]) -> Wishes:
     counts = dict(now.wishes.vnf_counts)
     for profile_id, text in asked.items():
+        chosen(df.vnf_profiles, profile_id, whose=f"NS flavour {df.id}", what="VNF profile")
         there = sum(vnf.profile_id == profile_id for vnf in now.vnfs)
         if not re.fullmatch(r"[+-]?[0-9]{1,4}", text):
             raise UsageError(f"{profile_id} cannot be scaled by '{text}'", hint=f"--vnf {profile_id}=+1, =-1 or =3")
         counts[profile_id] = there + int(text) if text[0] in "+-" else int(text)
-        _refuse_number(df, profile_id, counts[profile_id])
     return dataclasses.replace(now.wishes, vnf_counts=counts)
-
-
-def _refuse_number(df: NsDf, profile_id: str, number: int) -> None:
-    profile = chosen(df.vnf_profiles, profile_id, whose=f"NS flavour {df.id}", what="VNF profile")
-    least, most = profile.min_number_of_instances, profile.max_number_of_instances
-    if not least <= number <= most:
-        raise PlanRefused(
-            f"there would be {number} of {profile_id}: the NSD allows {least} to {most}",
-            hint="stay within, or change the VNF profile in the NSD",
-        )
 
 
 def _to_ns_level(wishes: Wishes, df: NsDf, level: str) -> Wishes:
@@ -115,8 +102,6 @@ def _by_aspect(wishes: Wishes, df: NsDf, aspect_id: str, steps: int, to_level: i
     aspect = chosen(df.scaling_aspects, aspect_id, whose=f"NS flavour {df.id}", what="scaling aspect")
     now = wishes.ns_scale_levels.get(aspect_id, _level_now(aspect, wishes, df))
     wanted = _bounded(f"aspect {aspect_id}", now, steps, to_level, len(aspect.levels) - 1)
-    for profile_id, number in aspect.levels[wanted].items():
-        _refuse_number(df, profile_id, number)
     return dataclasses.replace(
         wishes,
         ns_scale_levels={**wishes.ns_scale_levels, aspect_id: wanted},

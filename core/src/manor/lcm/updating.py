@@ -12,11 +12,13 @@ from manor.lcm.choosing import chosen
 from manor.lcm.ns import Proposal, propose
 from manor.lcm.rollout import Strategy, rollout_of
 from manor.lcm.runtime import Runtime
-from manor.lcm.wishes import Standing, Wishes, described, request, standing
+from manor.lcm.wishes import Standing, Wishes, described, request, standing, vnfd_of
 from manor.model.instance import PackageInfo, PackageKind, VnfInstance
+from manor.model.nsd import VnfProfile
 from manor.nfvo.amend import amended, amendment_from_json
+from manor.vnfm.levels import carried_over
 
-__all__ = ["beside", "change_package", "update", "with_vnfd"]
+__all__ = ["beside", "change_package", "resized", "update", "with_vnfd"]
 
 
 def update(
@@ -87,8 +89,9 @@ def change_package(
     wishes = now.wishes
     for one in found:
         _must_be_same_product(one, info, old.get(one.vnfd_id, {}), new)
-        in_nsd = next(p.vnfd_id for p in profiles if p.id == one.profile_id)
-        wishes = with_vnfd(wishes, now.vnfs, one, info.descriptor_id, in_nsd)
+        profile = next(p for p in profiles if p.id == one.profile_id)
+        wishes = with_vnfd(wishes, now.vnfs, one, info.descriptor_id, profile.vnfd_id)
+        wishes = resized(rt, wishes, one, profile, info.descriptor_id)
     names = tuple(one.name for one in found if one.vnfd_id != info.descriptor_id)
     rollout = {"strategy": strategy, "vnfs": names, "fraction": fraction, "gate": list(gate), "soak_s": soak_s}
     if rollout_of(rollout, now.ns.id) is not None and strategy == Strategy.BLUE_GREEN:
@@ -129,6 +132,30 @@ def _must_be_same_product(vnf: VnfInstance, info: PackageInfo, old: Mapping[str,
             f"package {info.name} is {' '.join(product[1]).strip()}, and {vnf.name} is {' '.join(product[0]).strip()}",
             hint="a VNF is upgraded to another version of the same product",
         )
+
+
+def resized(rt: Runtime, wishes: Wishes, vnf: VnfInstance, profile: VnfProfile, vnfd_id: str) -> Wishes:
+    """The wishes with what this VNF was scaled to in terms of another VNFD. Raises PlanRefused where it has no such."""
+    new = vnfd_of(rt, vnfd_id)[0]
+    df = new.flavour(wishes.vnf_flavours.get(vnf.name, profile.flavour_id)) if new else None
+    if df is None:
+        return wishes  # the plan is refused, and says why
+    said = wishes.vnf_levels.get(vnf.name)
+    level, levels = carried_over(
+        df,
+        said or "",
+        wishes.scale_levels.get(vnf.name, {}),
+        usual="" if said == "" else profile.instantiation_level,
+        counts=vnf.vdu_counts,
+        vnf=vnf.name,
+    )
+    others = {name: one for name, one in wishes.vnf_levels.items() if name != vnf.name}
+    scaled = {name: one for name, one in wishes.scale_levels.items() if name != vnf.name}
+    return dataclasses.replace(
+        wishes,
+        vnf_levels=wishes.vnf_levels if level == (said or "") else others,
+        scale_levels={**scaled, vnf.name: levels} if levels else scaled,
+    )
 
 
 def with_vnfd(wishes: Wishes, vnfs: Sequence[VnfInstance], vnf: VnfInstance, vnfd_id: str, in_nsd: str) -> Wishes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,16 +17,17 @@ from manor.lcm.claims import held as held_by_others
 from manor.lcm.runtime import Runtime
 from manor.lcm.sites import Sites, placement_settings, read_sites, spans, spent
 from manor.lcm.steering import refuse_unsteerable
-from manor.lcm.wishes import Wishes, changed, request
+from manor.lcm.wishes import Wishes, changed, must_be_enabled, request
 from manor.lcm.world import candidates, ordinary, registered
 from manor.model.desired import DesiredState
-from manor.model.instance import EndpointKind, NsInstance, NsState, VnfInstance
+from manor.model.instance import EndpointKind, NsInstance, NsState, PackageKind, VnfInstance
 from manor.nfvo.answer import unsound
+from manor.nfvo.bounds import refuse_beyond
 from manor.nfvo.demand import AT_SITE, demands, rules
 from manor.nfvo.desired import desired
 from manor.nfvo.elements import elements
 from manor.nfvo.request import ServiceRequest, members
-from manor.vnfm.levels import refuse_out_of_bounds, scale_levels_of
+from manor.vnfm.levels import scale_levels_of
 from manor.vnfm.members import Vnf
 
 __all__ = ["planned"]
@@ -54,7 +54,9 @@ def planned(
     if stored is None and wish.locations:
         _must_be_places(rt, wish)
     vnfs = members(wish)
-    _must_be_scalable(wish, vnfs, {vnf.name for vnf in stored_vnfs})
+    _must_be_known(wish, {vnf.name for vnf in stored_vnfs}, [vnf.name for vnf in vnfs])
+    _must_be_enabled(rt, vnfs, stored_vnfs)
+    refuse_beyond(wish, vnfs, stored_vnfs, anew=bool(wishes.nsd_package))
     wish = replace(wish, held_ordinary=_as_they_are(vnfs, stored, stored_vnfs))
     sites = read_sites(rt.home)
     wanted = demands(wish, vnfs)
@@ -83,15 +85,22 @@ def _must_be_places(rt: Runtime, wish: ServiceRequest) -> None:
             raise UsageError(f"there is no vim named {vim} (registered: {', '.join(vims)})", hint="manor vim list")
 
 
-def _must_be_scalable(wish: ServiceRequest, vnfs: Sequence[Vnf], there: Collection[str]) -> None:
-    """Raises UsageError for the scale of a VNF that neither is ``there`` nor comes, PlanRefused for one that comes with
-    a scale out of its bounds.
-    """
-    coming = {vnf.name: vnf for vnf in vnfs if vnf.name not in there}
+def _must_be_known(wish: ServiceRequest, there: Collection[str], coming: Collection[str]) -> None:
+    """Raises UsageError for the scale of a VNF that neither is there nor comes."""
     for name in set(wish.scale_levels) - set(there):
         must_be_known(name, coming, whose=wish.ns.name, what="VNF")
-        sizes = Counter(vnfc.vdu.id for vnfc in coming[name].vnfcs)
-        refuse_out_of_bounds(coming[name].df, sizes, name)
+
+
+def _must_be_enabled(rt: Runtime, vnfs: Sequence[Vnf], there: Sequence[VnfInstance]) -> None:
+    """Raises DescriptorError where a VNF is to be made of a package that is disabled; those that are there go on."""
+    from manor.store import packages
+
+    was = {vnf.name: vnf.vnfd_id for vnf in there}
+    new = dict.fromkeys(vnf.vnfd.id for vnf in vnfs if was.get(vnf.name) != vnf.vnfd.id)
+    with rt.store.read() as tx:
+        for vnfd_id in new:
+            if (info := packages.by_descriptor(tx, PackageKind.VNF, vnfd_id)) is not None:
+                must_be_enabled(info)
 
 
 def _as_they_are(

@@ -222,7 +222,6 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
             info = packages.by_descriptor(tx, PackageKind.VNF, vnfd_id)
             if info is None:
                 continue
-            must_be_enabled(info)
             vnfds[vnfd_id] = reader.validate_python(packages.descriptor(tx, info.id))
             for path, sha256 in info.artifacts.items():
                 artifacts[vnfd_id, path] = _artifact(info, path, artifact_path(rt.home, sha256), sha256)
@@ -282,7 +281,8 @@ def _flat(tx: Connection, ns: NsInstance, amendment: Amendment) -> Nsd:
         nsd_id = wanted.pop()
         info = packages.by_descriptor(tx, PackageKind.NS, nsd_id)
         if nsd_id not in nested and info is not None:
-            must_be_enabled(info)
+            if ns.state is not NsState.INSTANTIATED:
+                must_be_enabled(info)
             nested[nsd_id] = reader.validate_python(packages.descriptor(tx, info.id))
             wanted += needed(nested[nsd_id])
     return composed(plain, nested)
@@ -330,7 +330,7 @@ def _artifact(info: PackageInfo, path: str, kept: Path, sha256: str) -> Artifact
 
 
 def must_be_enabled(info: PackageInfo) -> None:
-    """Raises DescriptorError where no service may be made of the package."""
+    """Raises DescriptorError where nothing new may be made of the package; what was made of it goes on."""
     if info.operational_state is not OperationalState.ENABLED:
         raise DescriptorError(f"package {info.name} is disabled", hint=f"manor package enable {info.id}")
 

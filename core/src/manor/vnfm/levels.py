@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from manor.errors import PlanRefused, UsageError
 from manor.model.vnfd import ScalingAspect, VnfDf
 
-__all__ = ["instances", "refuse_out_of_bounds", "scale_levels_of"]
+__all__ = ["carried_over", "instances", "refuse_out_of_bounds", "scale_levels_of"]
 
 
 def scale_levels_of(df: VnfDf, instantiation_level: str = "") -> dict[str, int]:
@@ -50,6 +50,30 @@ def instances(
         _add(counts, aspect, level, sign=1)
         _add(counts, aspect, base[aspect_id], sign=-1)
     return {vdu_id: max(0, number) for vdu_id, number in counts.items()}
+
+
+def carried_over(
+    new: VnfDf, level: str, scale_levels: Mapping[str, int], *, usual: str, counts: Mapping[str, int], vnf: str
+) -> tuple[str, dict[str, int]]:
+    """Instantiation level and scale levels of a VNF that gets another descriptor, as far as that one has them.
+
+    ``usual`` is the level that it has where it is given none, ``counts`` are its instances by VDU id. Raises
+    PlanRefused where its size would change because of what the new descriptor does not have.
+    """
+    most = {aspect.id: aspect.max_scale_level for aspect in new.scaling_aspects}
+    kept = {aspect: at for aspect, at in scale_levels.items() if at <= most.get(aspect, -1)}
+    missing = [f"level {at} of aspect {aspect}" for aspect, at in scale_levels.items() if aspect not in kept]
+    if level and level not in [each.id for each in new.instantiation_levels]:
+        missing.append(f"instantiation level {level}")
+        level = ""
+    if missing:
+        for vdu_id, number in instances(new, level or usual, kept).items():
+            if (was := counts.get(vdu_id, number)) != number:
+                raise PlanRefused(
+                    f"{vnf} has {was} of VDU {vdu_id} and would have {number}: the new VNFD has no {missing[0]}",
+                    hint=f"scale it to that number first: manor vnf scale NS/{vnf}",
+                )
+    return level, kept
 
 
 def refuse_out_of_bounds(df: VnfDf, counts: Mapping[str, int], vnf: str) -> None:
