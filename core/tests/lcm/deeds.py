@@ -25,20 +25,21 @@ from manor.lcm.scaling import scale_ns, scale_vnf
 from manor.lcm.updates import update_ns
 from manor.lcm.updating import change_package, update
 from manor.lcm.wishes import Wishes
-from manor.model.nsd import Nsd
+from manor.model.nsd import Dependency, Nsd
 from manor.model.vnfd import LcmScript, VnfAction, Vnfd
 
 __all__ = ["DEEDS", "NSD", "NSDS", "VNFDS", "Deed"]
 
 
 def _nsd() -> Nsd:
-    """Client → firewall → web: the smallest that has a chain, a scaling VNF and disks."""
+    """Client → firewall → web: the smallest that has a chain, a scaling VNF, disks, and an order to start in."""
     (df,) = WHOLE_NSD.flavours
     (graph,) = WHOLE_NSD.vnffgds
     (path,) = graph.nfpds
     df = dataclasses.replace(
         df,
         vnf_profiles=tuple(p for p in df.vnf_profiles if p.id != "monitor"),
+        dependencies=(Dependency(primary="web", secondary="firewall"),),
         instantiation_levels=tuple(
             dataclasses.replace(level, vnf_levels={n: c for n, c in level.vnf_levels.items() if n != "monitor"})
             for level in df.instantiation_levels
@@ -220,6 +221,11 @@ DEEDS: Mapping[str, Deed] = {
     ),
     "heal": Deed(ask=lambda s, n: heal(s.rt, n), damage=_crashed("web/main-0")),
     "heal-vnf": Deed(ask=lambda s, n: heal(s.rt, n, vnfs=["web"])),
+    "heal-all": Deed(
+        ask=lambda s, n: heal(s.rt, n, vnfs=["firewall-2", "firewall", "web"]),
+        before=("instantiate", "scale-out"),
+        is_long=True,
+    ),
     "heal-vnfc": Deed(ask=lambda s, n: heal(s.rt, n, vnfcs=["firewall/main-0"])),
     "stop": Deed(ask=lambda s, n: operate(s.rt, n, ["web"], PowerState.STOPPED)),
     "stop-forceful": Deed(ask=lambda s, n: operate(s.rt, n, ["firewall"], PowerState.STOPPED, patience_s=0.0)),

@@ -88,6 +88,7 @@ def diff(
     differ.fill(in_order(desired))
     turns.stopped_after(draft)
     turns.ports_let_go(draft)
+    turns.in_start_order(draft)
     drained: frozenset[tuple[str, str]] = frozenset()
     if operation is OperationKind.UPDATE:
         drained = turns.one_by_one(draft, rollout, differ.changes)
@@ -234,18 +235,20 @@ class _Differ:
         )
 
     def _order_removals(self) -> None:
-        """A resource goes after all that used it went, or stopped using it."""
-        users: dict[str, list[str]] = {}
+        """A resource goes after all that used it went, or stopped using it.
+
+        Who only starts after it is proven goes before it where it goes for good, and not where it comes back.
+        """
         uses = [(key, resource.depends_on) for key, resource in self.draft.before.items()]
-        uses += [(key, check.depends_on) for key, check in self.draft.checks_before.items()]
-        for key, names in uses:
-            for name in names:
-                users.setdefault(name, []).append(key)
+        starts = [(key, check.depends_on) for key, check in self.draft.checks_before.items()]
+        users, all_users = _users(uses), _users([*uses, *starts])
         for key, step_id in self.draft.removed.items():
-            hard, soft = self._freed_by(key, users, {key})
+            if key in self.draft.wanted:
+                self.draft.wait(step_id, self._freed_by(key, users, {key})[0])
+                continue
+            hard, soft = self._freed_by(key, all_users, {key})
             self.draft.wait(step_id, hard)
-            if key not in self.draft.wanted:
-                self.draft.wait_softly(step_id, soft)
+            self.draft.wait_softly(step_id, soft)
         turns.found_in_order(self.draft)
 
     def _freed_by(self, key: str, users: Mapping[str, list[str]], seen: set[str]) -> tuple[list[str], list[str]]:
@@ -364,6 +367,15 @@ class _Differ:
                 deadline_s=DEADLINES_S[str(check.verb)],
             )
         self.draft.ensured[check.key] = (step_id,)
+
+
+def _users(uses: Iterable[tuple[str, Iterable[str]]]) -> dict[str, list[str]]:
+    """Who depends on each key."""
+    users: dict[str, list[str]] = {}
+    for key, names in uses:
+        for name in names:
+            users.setdefault(name, []).append(key)
+    return users
 
 
 def _said(check: DesiredCheck) -> str:

@@ -28,6 +28,7 @@ __all__ = [
     "beside",
     "disks_last",
     "drained_first",
+    "in_start_order",
     "left_out",
     "made_whole",
     "one_by_one",
@@ -112,6 +113,14 @@ def ports_let_go(draft: Draft) -> None:
         draft.wait_softly(draft.ensured[key][0], filter(None, lets_go))
 
 
+def in_start_order(draft: Draft) -> None:
+    """A machine that is made anew goes once those that it starts after are proven: it would only be away for longer."""
+    for key, step_id in draft.removed.items():
+        if key in draft.ensured:
+            names = [name for name in draft.wanted[key].depends_on if name in draft.checks and name in draft.ensured]
+            draft.wait_softly(step_id, [draft.ensured[name][-1] for name in names])
+
+
 def one_by_one(draft: Draft, rollout: Rollout | None, changed: Collection[str]) -> frozenset[tuple[str, str]]:
     """An update replaces a VNF's machines in turn: each is proven before the next one goes.
 
@@ -144,13 +153,14 @@ def left_out(draft: Draft, pairs: Sequence[tuple[Step, Step]], goes: Step, waits
     """A machine goes after what it waits for, and after chains have turned to others."""
     for out, _ in pairs:
         draft.add(dataclasses.replace(out, depends_on=tuple(dict.fromkeys((*goes.depends_on, *waits)))))
+        draft.wait_softly(out.id, draft.soft.get(goes.id, ()))
     draft.wait_softly(goes.id, [*waits, *(out.id for out, _ in pairs)])
 
 
 def put_back(draft: Draft, pairs: Sequence[tuple[Step, Step]], proofs: Sequence[str]) -> list[str]:
     """Chains turn to the machines again once they are proven; what the next one waits for."""
-    for _, back in pairs:
-        draft.add(dataclasses.replace(back, depends_on=tuple(proofs)))
+    for out, back in pairs:
+        draft.add(dataclasses.replace(back, depends_on=(*proofs, out.id)))
     return [back.id for _, back in pairs] or list(proofs)
 
 
