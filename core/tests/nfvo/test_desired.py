@@ -183,6 +183,25 @@ def test_where_there_is_no_agent_the_way_in_is_ssh_to_the_first_address() -> Non
     assert list(checks["client"].nodes.values()) == ["vim:lab"]
 
 
+def test_ssh_goes_to_the_connection_point_for_management_where_there_is_one() -> None:
+    web = vnfd("web", "eth", "oam")
+    (df,) = web.flavours
+    vdu = dataclasses.replace(df.vdus[0], guest_agent=False, ssh_user="admin")
+    eth, oam = web.ext_cpds
+    web = dataclasses.replace(
+        web,
+        flavours=(dataclasses.replace(df, vdus=(vdu,)),),
+        ext_cpds=(eth, dataclasses.replace(oam, management=True)),
+    )
+    profiles = (profile("web", "eth", "oam"),)
+    nsd = dataclasses.replace(NSD, flavours=(dataclasses.replace(NSD.flavours[0], vnf_profiles=profiles),), vnffgds=())
+    made = state(request(vnfds={**VNFDS, web.id: web}, nsd=nsd))
+    (check,) = [check for check in made.checks if check.kind == "vnf"]
+    (node,) = [resource.spec for resource in made.resources if isinstance(resource.spec, NodeSpec)]
+    (asked,) = [port.addresses[0] for port in node.ports if port.name == "oam-nic"]
+    assert list(check.nodes.values()) == [f"ssh://admin@{asked.partition('/')[0]}"]
+
+
 @pytest.mark.parametrize("cidr", ["127.0.0.0/24", "169.254.169.0/24", "::ffff:127.0.0.0/112", "fe80::/64"])
 def test_ssh_goes_to_no_address_of_this_host(cidr: str) -> None:
     web = VNFDS["web-vnfd"]

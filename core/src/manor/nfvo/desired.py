@@ -246,7 +246,9 @@ def _way_in(draft: _Draft, vnf: Vnf, vnfc: Vnfc) -> str:
     """How to get inside: ``vim:<name>`` for the guest agent, ``ssh://<user>@<address>``, or empty."""
     if vnfc.vdu.guest_agent:
         return f"vim:{draft.where(vnfc)[0]}"
-    addresses = [address for port in vnfc.ports for address in draft.addresses.get(port.key, ())]
+    management = {cpd.int_cpd for cpd in vnf.vnfd.ext_cpds if cpd.management}
+    ports = sorted(vnfc.ports, key=lambda port: port.cpd.id not in management)
+    addresses = [address for port in ports for address in draft.addresses.get(port.key, ())]
     if not vnfc.vdu.ssh_user or not addresses:
         return ""
     address = addresses[0].partition("/")[0]
