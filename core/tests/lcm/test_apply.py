@@ -11,7 +11,7 @@ import pytest
 from lcm_world import OWNER, SID, FakeExecutor, Stage, join_lanes, keys_of, nothing, service
 
 from manor.api import CallContext, Observed, OperationKind, Phase, Step, Verb
-from manor.errors import Fenced, PlanRefused, StoreError, UsageError
+from manor.errors import Fenced, PlanRefused, StoreError, Transient, UsageError
 from manor.fakes import Action, Crash, Fault, When
 from manor.lcm.apply import Progress, Stopped
 from manor.lcm.states import Trigger
@@ -198,12 +198,12 @@ def test_whatever_removal_fails_once_terminate_can_be_finished(stage: Stage, kin
 
 
 class Hanging(FakeExecutor):
-    """The call that makes the node never comes back in time, whatever its deadline; it has its effect when let go."""
+    """The call that makes the node, or what is named, never comes back in time; it has its effect when let go."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, kind: str = "node") -> None:
         super().__init__(stage.world)
         plan = stage.plan(service(), INSTANTIATE)
-        self.step = next(step for step in plan.steps if step.id.startswith("ensure node"))
+        self.step = next(step for step in plan.steps if step.id.startswith(f"ensure {kind}"))
         self.let_go = threading.Event()
 
     def perform(self, step: Step, ctx: CallContext) -> Observed | None:
@@ -262,6 +262,62 @@ def test_a_call_that_still_hangs_is_not_overtaken_by_a_later_run_either(
     join_lanes()
     stage.operations.act(operation.id, Trigger.ROLLBACK)
     assert apply.run(operation.id) is OperationState.ROLLED_BACK
+    assert stage.there() == set()
+
+
+class Late(FakeExecutor):
+    """Its first call that makes the node comes back when it was given up, and says that nothing happened."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage.world)
+        self.calls = 0
+        self.given_up, self.said = threading.Event(), threading.Event()
+
+    def perform(self, step: Step, ctx: CallContext) -> Observed | None:
+        if step.verb is not Verb.ENSURE or step.kind != "node":
+            return super().perform(step, ctx)
+        self.calls += 1
+        if self.calls > 1:
+            return super().perform(step, CallContext.within(60))
+        self.given_up.wait(60)
+        self.said.set()
+        raise Transient("the connection was closed", retry_after_s=0.01)
+
+    def observe(self, step: Step, ctx: CallContext) -> Observed | None:
+        if step.verb is Verb.ENSURE and step.kind == "node":
+            self.given_up.set()  # who gives a call up looks what became of it
+            self.said.wait(60)
+        return super().observe(step, ctx)
+
+
+def test_a_call_that_was_given_up_is_not_tried_again_when_it_comes_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manor.lcm.diff.DEADLINES_S", {"node": 0.1, "verify": 60.0, "configure": 60.0})
+    executor = Late(stage)
+    operation = stage.submit(service(), INSTANTIATE)
+    assert stage.apply(executor=executor).run(operation.id) is OperationState.ROLLED_BACK
+    join_lanes()
+    assert executor.calls == 1
+    assert stage.there() == set()
+
+
+def test_a_call_that_still_hangs_is_not_overtaken_by_a_later_operation_either(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counted as done, for the network was there; that is removed while the call may still make it anew."""
+    monkeypatch.setattr("manor.lcm.diff.DEADLINES_S", {"network": 0.1, "verify": 60.0, "configure": 60.0})
+    executor = Hanging(stage, "network")
+    apply = stage.apply(executor=executor, moment=executor.have_effect)
+    assert apply.run(stage.submit(service(), INSTANTIATE).id) is OperationState.COMPLETED
+    terminate = stage.submit(nothing(), TERMINATE)
+    ended = apply.run(terminate.id)
+    executor.let_go.set()
+    join_lanes()
+    if ended is not OperationState.COMPLETED:
+        assert "has not come back" in stage.operations.get(terminate.id)[0].error
+        stage.operations.act(terminate.id, Trigger.RETRY)
+        assert apply.run(terminate.id) is OperationState.COMPLETED
     assert stage.there() == set()
 
 

@@ -2,8 +2,8 @@
 
 Each wave is one commit: outcomes of the steps that finished, and the intent of those that start next. Only then are
 those begun, each on a thread of its own, at most ``parallelism`` at a time. Core cannot interrupt a thread: a call that
-is not back in its time is given up, what became of it is found out by observing, and its step is not undone while it
-hangs.
+is not back in its time is given up: it is not tried again when it does come back, what became of it is found out by
+observing, and nothing else is done to its resource while it hangs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from manor.api.plan import Step, Verb
-from manor.errors import DeadlineExceeded, ManorError, Permanent
+from manor.errors import DeadlineExceeded, Fenced, ManorError, Permanent
 from manor.lcm.ending import turn
 from manor.lcm.executor import Executor, inverse
 from manor.lcm.journal import Claim, Journal
@@ -54,11 +54,22 @@ def _no_moment(_moment: str, _step: str) -> None: ...
 
 @dataclass(kw_only=True, slots=True)
 class _Lane:
-    """A thread that carries out one step."""
+    """A thread that carries out one step, or looks what became of it."""
 
     step_id: str
     busy_until: float
+    step: Step | None = None
+    """What is done, which is the step's inverse where that is taken back; None where that is nothing, or a look."""
     thread: Lane | None = None
+    given_up: bool = False
+    """It hangs: whatever comes of its call, it may begin no other."""
+
+
+_Place = tuple[str, str, str, str]
+
+
+def _place(step: Step) -> _Place:
+    return step.endpoint, step.host, step.kind, step.key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +91,9 @@ class Apply:
     """How to wait between tries of a step: so many seconds, or until the event."""
     clock: Callable[[], float] = time.monotonic
     lanes: Lanes = field(default_factory=Threads)
-    hung: dict[tuple[str, str], list[Lane]] = field(default_factory=dict)
-    """Calls that were given up, by operation and step. They outlive the run that began them: a later one, as when the
-    operator rolls back, may not overtake them either."""
+    hung: dict[_Place, list[Lane]] = field(default_factory=dict)
+    """Calls that were given up, by endpoint, host, kind and key. They outlive the run that began them: a later one, as
+    when the operator rolls back or terminates, may not overtake them either."""
 
     def run(self, operation_id: str) -> OperationState | None:
         """Claim the operation and carry it to where it rests; its state there, None where nothing was left to do.
@@ -210,7 +221,7 @@ class _Run:
         forward: Step | None = record.step
         if record.state is StepState.UNDOING:
             forward = inverse(record.step)
-        lane = self._lane(step_id)
+        lane = self._lane(step_id, forward)
         frame = self._frame(lane, record)
 
         def work() -> None:
@@ -219,7 +230,7 @@ class _Run:
                 if forward is None:
                     result = Result(native_id=record.native_id)
                 else:
-                    late = self._still_hung(step_id, record)
+                    late = self._still_hung(step_id, forward)
                     result = late or carry_out(forward, self.apply.executor, frame, look_first=look_first)
             except BaseException as error:  # a crash of this thread is one of the whole run
                 result = error
@@ -227,8 +238,8 @@ class _Run:
 
         self._start(lane, work)
 
-    def _lane(self, step_id: str) -> _Lane:
-        return _Lane(step_id=step_id, busy_until=self.apply.clock() + 60.0)
+    def _lane(self, step_id: str, step: Step | None) -> _Lane:
+        return _Lane(step_id=step_id, busy_until=self.apply.clock() + 60.0, step=step)
 
     def _start(self, lane: _Lane, work: Callable[[], None]) -> None:
         self.lanes[lane.step_id] = lane
@@ -240,18 +251,24 @@ class _Run:
 
         def sleep(seconds: float) -> None:
             lane.busy_until = self.apply.clock() + seconds + 1.0
-            self.apply.pause(self.forced, seconds)
+            if not lane.given_up:
+                self.apply.pause(self.forced, seconds)
+
+        def make_sure() -> None:
+            self._make_sure()
+            if lane.given_up:
+                raise Fenced(f"{lane.step_id} was given up")
 
         return Frame(
             operation=self.claim.operation.id,
             attempt=record.attempt,
-            is_cancelled=lambda: self.forced.is_set() or self.apply.stopping.is_set(),
+            is_cancelled=lambda: lane.given_up or self.forced.is_set() or self.apply.stopping.is_set(),
             sleep=sleep,
             clock=self.apply.clock,
             # What is best effort has many steps and one dead host: not each waits for it.
             patience_s=PATIENCE_S if self.mode in (Mode.FORWARD, Mode.BACKWARD) else 0.0,
             busy_until=busy_until,
-            make_sure=self._make_sure,
+            make_sure=make_sure,
             moment=self.apply.moment,
         )
 
@@ -261,20 +278,19 @@ class _Run:
             self.apply.journal.cancel_mode(self.claim)
             self.fresh_until = self.apply.clock() + _FRESH_S
 
-    def _still_hung(self, step_id: str, record: StepRecord) -> Result | None:
+    def _still_hung(self, step_id: str, step: Step) -> Result | None:
         """Nothing may overtake a call on the same resource that hangs: wait for that one a little, else fail."""
-        if record.step.verb is Verb.VERIFY:
+        if step.verb is Verb.VERIFY:
             return None
-        for thread in self.apply.hung.get((self.claim.operation.id, step_id), []):
+        for thread in tuple(self.apply.hung.get(_place(step), ())):
             thread.join(self.apply.grace_s)
             if thread.is_alive():
                 return Result(
                     error=Permanent(
-                        f"{step_id}: an earlier call to {record.step.endpoint} has not come back",
-                        hint="restart Manor once the endpoint answers, then roll back",
+                        f"{step_id}: an earlier call to {step.endpoint} has not come back",
+                        hint="restart Manor once the endpoint answers, then retry or roll back",
                     )
                 )
-        self.apply.hung.pop((self.claim.operation.id, step_id), None)
         return None
 
     def _wait(self) -> list[StepRecord]:
@@ -319,16 +335,15 @@ class _Run:
 
     def _give_up(self, lane: _Lane) -> None:
         """The call hangs: leave its thread, and find out by observing what became of it, once."""
-        hung = self.apply.hung.setdefault((self.claim.operation.id, lane.step_id), [])
-        if lane.thread is not None:
-            hung.append(lane.thread)
-        record = self.rows[lane.step_id]
-        step = inverse(record.step) if record.state is StepState.UNDOING else record.step
-        look = step if len(hung) <= 1 else None
+        lane.given_up = True
+        record, look = self.rows[lane.step_id], lane.step
+        if look is not None and look.verb is not Verb.VERIFY and lane.thread is not None:
+            hung = self.apply.hung.setdefault(_place(look), [])
+            hung[:] = [*(one for one in hung if one.is_alive()), lane.thread]
         error = DeadlineExceeded(
             f"{lane.step_id}: {record.step.endpoint} has not answered in time", hint=f"check {record.step.endpoint}"
         )
-        fresh = self._lane(lane.step_id)
+        fresh = self._lane(lane.step_id, None)
         frame = self._frame(fresh, record)
 
         def work() -> None:

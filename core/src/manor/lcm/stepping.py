@@ -133,7 +133,9 @@ class _Tries:
         return retrying(self._once)
 
     def _goes_on(self, error: BaseException) -> bool:
-        """Whether nothing happened, or nobody can tell yet."""
+        """Whether nothing happened, or nobody can tell yet, and it is still wanted."""
+        if self._frame.is_cancelled():
+            return False
         if isinstance(error, Transient):
             return True
         return self._in_doubt and isinstance(error, Indeterminate) and _may_pass(error.__cause__)
