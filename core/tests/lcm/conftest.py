@@ -1,5 +1,4 @@
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture
 def fast_path() -> Iterator[Path]:
-    """A directory in memory where there is one: these tests commit thousands of times, and test no disk."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None, prefix="manor-test-") as path:
-        yield Path(path)
+    """A directory in memory: these tests commit thousands of times, and test no disk."""
+    from in_memory import directory
+
+    with directory() as path:
+        yield path

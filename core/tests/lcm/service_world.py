@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import functools
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import secure_web
+from in_memory import directory
 from pydantic import TypeAdapter
 
 from manor.api import CallContext, NodeSpec, Observed, OperationKind, Query, ResourceKind, Subnet
@@ -209,7 +210,7 @@ def opened(
     """A site with its service running: made once, and for each further test a copy of what that left on the disk."""
     recipe = repr((nsd, vnfds, hosts, nsd_name, instantiate, wishes))
     if recipe not in _MADE:
-        _MADE[recipe] = Path(_ROOM.name) / str(len(_MADE))
+        _MADE[recipe] = _room() / str(len(_MADE))
     here, kept = _MADE[recipe], _MADE[recipe].with_suffix(".kept")
     here.unlink(missing_ok=True)
     here.symlink_to(path)  # what is kept names its files by it
@@ -226,8 +227,15 @@ def opened(
         yield Site(rt)
 
 
-_ROOM = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None, prefix="manor-sites-")
+_ROOM = contextlib.ExitStack()
+atexit.register(_ROOM.close)
 _MADE: dict[str, Path] = {}
+
+
+@functools.cache
+def _room() -> Path:
+    """Where what is made once lies, until this process ends."""
+    return _ROOM.enter_context(directory())
 
 
 def _make(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_memory import directory
 from lcm_world import InlineEngine
 from pydantic import BaseModel
 from service_world import FILES, as_json, hash_of
@@ -385,13 +385,11 @@ def _copied(state: State) -> State:
 @contextlib.contextmanager
 def opened(*descriptors: Nsd | Vnfd, hosts: int = 1) -> Iterator[SimSite]:
     """A site with a VIM, a controller and these packages, in memory where there is one: nothing here tests a disk."""
-    memory = Path("/dev/shm")
-    place = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None, prefix="manor-site-")
-    with place as path, pytest.MonkeyPatch.context() as patch:
-        image = Path(path) / "image"
+    with directory() as path, pytest.MonkeyPatch.context() as patch:
+        image = path / "image"
         image.write_bytes(b"content")
         patch.setattr("manor.catalog.contents.artifact_path", lambda _home, _sha256: image)
-        site = SimSite(Path(path) / "home", hosts=hosts)
+        site = SimSite(path / "home", hosts=hosts)
         try:
             site.register()
             for descriptor in descriptors:

@@ -1,7 +1,8 @@
 """Where an installation's sockets are: a directory that is there while somebody uses it, and no longer.
 
 It is in the home, or below /run where the home's path is too long for a socket's; there nobody would look for it after
-the home is gone. Every process that uses it holds a shared lock on it, and the last one takes away what is empty.
+the home is gone. Every process that uses it holds a shared lock on it, and the last one takes away what is empty. What
+one that was killed leaves below /run, the next one there takes away, of whatever home it is.
 """
 
 from __future__ import annotations
@@ -10,7 +11,11 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
+import socket
+import stat
 import threading
+import time
 from pathlib import Path
 
 __all__ = ["RunDir"]
@@ -18,6 +23,8 @@ __all__ = ["RunDir"]
 _AWAY = Path("/run/manor")
 _LONGEST = 70
 """A Unix socket's path may have 107 characters; a driver needs some of them for a name."""
+_COMES_UP_S = 60.0
+"""From a socket's making until somebody surely listens at it."""
 
 
 class RunDir:
@@ -43,6 +50,8 @@ class RunDir:
         return made
 
     def _enter(self) -> int:
+        if self.path.parent == _AWAY and _AWAY.exists():
+            _sweep()
         while True:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             with contextlib.ExitStack() as kept, contextlib.suppress(FileNotFoundError):
@@ -65,10 +74,46 @@ class RunDir:
             held, self._held = self._held, None
         if held is None:
             return
-        with contextlib.suppress(OSError):
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for part in list(self.path.iterdir()):
-                with contextlib.suppress(OSError):
-                    part.rmdir()
-            self.path.rmdir()
+        _clear(self.path, held)
         os.close(held)
+
+
+def _clear(path: Path, held: int) -> None:
+    """Take away the open directory with what is empty in it, where nobody else holds it."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for part in list(path.iterdir()):
+            with contextlib.suppress(OSError):
+                part.rmdir()
+        path.rmdir()
+
+
+def _sweep() -> None:
+    """Clear what is held by nobody any more: its processes were killed, and its home may never be used again."""
+    for path in list(_AWAY.iterdir()):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as kept:
+            held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            kept.callback(os.close, held)
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for part in filter(_is_deserted, list(path.iterdir())):
+                shutil.rmtree(part, ignore_errors=True)
+            _clear(path, held)
+
+
+def _is_deserted(part: Path) -> bool:
+    """Whether it has sockets, nobody listens at any of them, and nobody is just coming up."""
+    sockets = [one for one in part.iterdir() if stat.S_ISSOCK(one.lstat().st_mode)]
+    is_old = time.time() - part.stat().st_mtime > _COMES_UP_S
+    return bool(sockets) and is_old and not any(map(_answers, sockets))
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)
+        try:
+            client.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            pass  # busy, or not ours to ask
+    return True
