@@ -11,18 +11,23 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from manor.api import CallContext
+from manor_vim_libvirt.alone import alone
 from manor_vim_libvirt.domain_xml import probe_xml
 from manor_vim_libvirt.facts import Facts
 from manor_vim_libvirt.link import Link
 
 __all__ = ["Truth", "Truths", "try_kvm"]
 
+_TRIAL_LOCK = threading.Lock()
+"""Two trials at once would slow each other down and call a good KVM slow."""
 _PREFACE = re.compile(r"^internal error: |process exited while connecting to monitor: |\d{4}-\d\d-\d\dT\S+ ")
 _SUSPICIOUS_S = 1.0
 _MUCH_SLOWER = 2.0
@@ -45,6 +50,18 @@ class Truths:
 
     def __init__(self, state_dir: Path) -> None:
         self._path = state_dir / "kvm-truth.json"
+
+    def found(self, host: str, identity: str, trial: Callable[[], Truth], ctx: CallContext) -> Truth:
+        """The remembered answer, else that of a trial, which is remembered. Raises DeadlineExceeded where others try
+        for too long."""
+        if (known := self.recall(host, identity)) is not None:
+            return known
+        with _TRIAL_LOCK, alone(self._path.with_suffix(".lock"), ctx, "finding out about KVM"):
+            if (known := self.recall(host, identity)) is not None:
+                return known
+            truth = trial()
+            self.remember(host, truth)
+            return truth
 
     def recall(self, host: str, identity: str) -> Truth | None:
         """The remembered answer, unless it was for another kernel, QEMU or CPU."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Iterable
 
 from manor.api import (
@@ -33,9 +32,6 @@ from manor_vim_libvirt.room import refuse_impossible
 
 __all__ = ["HostView"]
 
-_TRIAL_LOCK = threading.Lock()
-"""Two trials at once would slow each other down and call a good KVM slow."""
-
 
 class HostView:
     """One host of the VIM."""
@@ -47,6 +43,7 @@ class HostView:
         self._vim = vim
         self.owner = env.owner
         """The installation's owner tag."""
+        self._state_dir = env.state_dir
         self._truths = Truths(env.state_dir)
         self._facts: tuple[int, Facts] | None = None
         self._truth: Truth | None = None
@@ -73,12 +70,9 @@ class HostView:
         if self._vim.accel is not Accel.AUTO or not facts.is_qemu:
             self._truth = Truth(accelerator=self._told(facts), reason="as configured", identity=identity)
             return self._truth
-        with _TRIAL_LOCK:
-            truth = self._truths.recall(self.name, identity)
-            if truth is None:
-                truth = try_kvm(self.link, facts, ctx, limit_s=self._vim.trial_s)
-                self._truths.remember(self.name, truth)
-            self._truth = truth
+        self._truth = truth = self._truths.found(
+            self.name, identity, lambda: try_kvm(self.link, facts, ctx, limit_s=self._vim.trial_s), ctx
+        )
         return truth
 
     def _told(self, facts: Facts) -> str:
@@ -129,7 +123,7 @@ class HostView:
                 raise Unsupported(f"snapshot {spec.key}: not with {self.facts().driver}", capability="snapshot")
             return dataclasses.replace(snapshots.ensure(self.link, pool, spec, ctx), owner=spec.owner)
         if isinstance(spec, ImageSpec):
-            return dataclasses.replace(images.ensure(self.link, pool, spec, ctx), owner=spec.owner)
+            return dataclasses.replace(images.ensure(self.link, pool, spec, ctx, self._state_dir), owner=spec.owner)
         return dataclasses.replace(volumes.ensure(self.link, pool, spec, ctx), owner=spec.owner)
 
     def _ensure_node(self, pool: Pool, spec: NodeSpec, ctx: CallContext) -> Observed:

@@ -17,45 +17,74 @@ from typing import Any, BinaryIO
 
 from manor.api import CallContext, DiskFormat, ImageSpec, Observed, Phase, ResourceKind, ResourceRef, spec_hash
 from manor.errors import Conflict, NotFound, Permanent
+from manor_vim_libvirt.alone import alone
 from manor_vim_libvirt.link import Link
 from manor_vim_libvirt.names import READY, Sort, StoredName
-from manor_vim_libvirt.pool import InUse, Pool
+from manor_vim_libvirt.pool import QUIET_S, InUse, Pool
 
 __all__ = ["ensure", "observed", "read_qcow2", "remove"]
 
 _BLOCK_BYTES = 1 << 20
 _EXTERNAL_DATA = 1 << 2
-_GRACE_S = 1.0
-"""How long an image may be whole and not yet marked so."""
 _AGAIN_S = 0.5
+_TURNS = 64
+"""Images of so many kinds are sent at a time; there is a file for each."""
 
 
-def ensure(link: Link, pool: Pool, spec: ImageSpec, ctx: CallContext) -> Observed:
-    """Bring the image to the host, verify it on the way. Raises Permanent where the file is not what was named."""
-    while (made := _ensure(link, pool, spec, ctx)) is None:
-        ctx.check(f"waiting for image {spec.key}, which another process sends")
-        time.sleep(min(_AGAIN_S, ctx.remaining_s()))
+def ensure(link: Link, pool: Pool, spec: ImageSpec, ctx: CallContext, state_dir: Path) -> Observed:
+    """Bring the image to the host, verify it on the way. Raises Permanent where the file is not what was named.
+
+    Calls of this installation on this machine take turns, by files in ``state_dir``; those of other nodes are told by
+    what they send.
+    """
+    turn = int(hashlib.sha256(spec.key.encode()).hexdigest(), 16) % _TURNS
+    made = _standing(link, pool, spec)
+    while made is None:
+        with alone(state_dir / f"sending-{turn}.lock", ctx, f"sending image {spec.key}"):
+            made = _standing(link, pool, spec) or _sent(link, pool, spec, ctx)
+        if made is None:
+            ctx.check(f"waiting for image {spec.key}, which another process sends")
+            time.sleep(min(_AGAIN_S, ctx.remaining_s()))
     return made
 
 
-def _ensure(link: Link, pool: Pool, spec: ImageSpec, ctx: CallContext) -> Observed | None:
-    """As :func:`ensure`; None where another process is at it, or may just be."""
+def _names(spec: ImageSpec) -> tuple[StoredName, StoredName]:
+    """Of the image, and of what commits it."""
     digest = spec_hash(spec)
     sort = Sort.READY_QCOW2 if spec.format is DiskFormat.QCOW2 else Sort.READY_RAW
     image = StoredName.of(Sort.IMAGE, spec.owner, spec.key, digest)
-    ready = StoredName.of(sort, spec.owner, spec.key, digest)
+    return image, StoredName.of(sort, spec.owner, spec.key, digest)
+
+
+def _standing(link: Link, pool: Pool, spec: ImageSpec) -> Observed | None:
+    """The image, where it is there and whole."""
+    image, ready = _names(spec)
     names = pool.names()
-    other = [name for name in names if name.key == spec.key and name.sort is Sort.IMAGE and name.spec_hash != digest]
-    if other:
+    if any(one.key == spec.key and one.sort is Sort.IMAGE and one.spec_hash != image.spec_hash for one in names):
         raise Conflict(f"image {spec.key} on host {link.name} was made from another spec", fields=("sha256",))
     if ready in names and image in names and pool.size_bytes(image) is not None:
         return observed(link, pool, image, is_ready=True)
+    return None
+
+
+def _is_being_sent(pool: Pool, image: StoredName, ready: StoredName, ctx: CallContext) -> bool:
+    """Whether something is added to it, or it is marked as whole, within a while: else it was left by the dead."""
+    was_bytes, until = pool.length_bytes(image), time.monotonic() + QUIET_S
+    while time.monotonic() < until:
+        time.sleep(min(_AGAIN_S, ctx.remaining_s()))
+        ctx.check(f"waiting for image {image.key}, which another process may be sending")
+        if ready in pool.names() or pool.length_bytes(image) != was_bytes:
+            return True
+    return False
+
+
+def _sent(link: Link, pool: Pool, spec: ImageSpec, ctx: CallContext) -> Observed | None:
+    """The image, sent now; None where another process is at it, or may just be."""
+    image, ready = _names(spec)
+    names = pool.names()
     ctx.check(f"sending image {spec.key}")
-    if image in names and ready not in names:
-        # Whoever has just sent it commits it now; only what stays without a mark was left by the dead.
-        time.sleep(_GRACE_S)
-        if ready in pool.names():
-            return None
+    if image in names and ready not in names and _is_being_sent(pool, image, ready, ctx):
+        return None
     if image in names:
         pool.refresh()  # it may have been deleted behind libvirt's back
     try:

@@ -20,8 +20,10 @@ from manor_vim_libvirt.metadata import parse
 from manor_vim_libvirt.names import Sort, StoredName
 from manor_vim_libvirt.objects_xml import volume_xml
 
-__all__ = ["InUse", "Pool"]
+__all__ = ["QUIET_S", "InUse", "Pool"]
 
+QUIET_S = 3.0
+"""How long nothing is added to a file until whoever sent it counts as dead."""
 _CHUNK_BYTES = 1 << 18
 _LETS_GO_TRIES, _LETS_GO_S = 40, 0.05
 
@@ -86,6 +88,18 @@ class Pool:
             return None
         return capacity, allocation
 
+    def length_bytes(self, name: StoredName) -> int:
+        """How much of a raw file is there by now, 0 where it is not."""
+        import libvirt
+
+        try:
+            volume = self.volume(name)
+            return int(volume.infoFlags(libvirt.VIR_STORAGE_VOL_GET_PHYSICAL)[2]) if volume is not None else 0
+        except libvirt.libvirtError as error:
+            if not has_no_file(error):
+                raise
+            return 0
+
     def promised_bytes(self) -> int:
         """What the volumes may still grow by. Raises Unreadable where that cannot be told."""
         sizes = (self.size_bytes(name) for name in self.names() if name.sort is Sort.VOLUME)
@@ -124,12 +138,16 @@ class Pool:
     def upload(
         self, name: StoredName, chunks: Iterator[bytes], size_bytes: int, *, ctx: CallContext, replaces: bool = True
     ) -> None:
-        """Make a raw volume with this content. ``replaces``: what an earlier call left half done may be there."""
+        """Make a raw volume with this content. ``replaces``: what an earlier call left half done may be there.
+
+        libvirt lets a file be deleted, and made anew, while it is sent. So it is empty at first, and its length says
+        how much is there. Raises InUse where that is not all of it in the end: another call took this one for dead.
+        """
         import libvirt
 
         if replaces:
             self.delete([name])
-        self.create(name, size_bytes, "raw", ctx=ctx)
+        self.create(name, 0, "raw", ctx=ctx)
         # Another call may take it for what somebody left half done, until it is written to, and make its own.
         volume = self.volume(name)
         if volume is None:
@@ -141,15 +159,18 @@ class Pool:
             if error.get_error_code() in (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_STORAGE_VOL):
                 raise self._in_use(name) from error
             raise
+        moved_s = time.monotonic()
         try:
             for chunk in chunks:
                 ctx.check(f"sending {name.sort} {name.key}")
                 for start in range(0, len(chunk), _CHUNK_BYTES):
                     _send(stream, chunk[start : start + _CHUNK_BYTES])
+                    moved_s = time.monotonic()
         except BaseException as error:
             with contextlib.suppress(libvirt.libvirtError):  # it may have ended by itself
                 stream.abort()
-            if isinstance(error, libvirt.libvirtError | DriverError):
+            is_ours = time.monotonic() - moved_s < QUIET_S / 2  # later another call may have made its own of this name
+            if is_ours and isinstance(error, libvirt.libvirtError | DriverError):
                 self._forget(volume)
             raise
         try:
@@ -157,6 +178,8 @@ class Pool:
         except libvirt.libvirtError:
             self._forget(volume)
             raise
+        if self.length_bytes(name) != size_bytes:
+            raise self._in_use(name)
 
     @staticmethod
     def _forget(volume: Any) -> Any:
