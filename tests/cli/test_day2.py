@@ -1,7 +1,13 @@
 """What an operator does to a running service, by the command line alone."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from shell import Cli
+
+from manor.fakes import FakeHost, World
+from manor.fakes.world import name_of
 
 
 @pytest.fixture
@@ -41,6 +47,23 @@ def test_scale_says_what_it_takes_and_what_is_allowed(web: Cli) -> None:
     refused = web("ns", "scale", "web", "--vnf", "client=+99", "--yes")
     assert refused.code == 4
     assert "the NSD allows" in refused.err
+
+
+def test_drift_tells_what_is_there_twice(web: Cli) -> None:
+    world = World(state_file=web.home / "endpoints/vim-lab/world.json")
+    with world.change() as state:
+        native = next(one for one in state.natives.values() if one.spec.key.endswith("/vnf/web/web-0"))
+        spec: Any = replace(native.spec, host="host-2")  # type: ignore[call-arg]
+        state.natives[name_of(spec)] = replace(native, spec=spec)
+        state.hosts = (*state.hosts, FakeHost(name="host-2"))
+    drift = web("ns", "drift", "web")
+    assert drift.code == 1
+    assert "node vnf/web/web-0 is there a second time, at lab/host-2" in drift.out
+    assert "as it should be" not in drift.out
+    assert web("--json", "ns", "drift", "web").json["drift"] is True
+    assert web("vim", "orphans").code == 1
+    web.good("vim", "orphans", "--remove", "--yes")
+    assert "as it should be" in web.good("ns", "drift", "web").out
 
 
 @pytest.mark.slow

@@ -36,6 +36,8 @@ from manor.assure.settings import AssuranceSettings
 from manor.assure.sight import Service
 from manor.assure.symptoms import Findings
 from manor.errors import PlanRefused
+from manor.fakes import FakeHost, World
+from manor.fakes.world import name_of
 from manor.lcm import work
 from manor.lcm.drifting import Drift
 from manor.model.alarm import AlarmRecord, EventType, FaultyResourceType, Outcome
@@ -422,6 +424,37 @@ def test_a_machine_that_was_left_over_and_runs_is_no_small_matter() -> None:
         assert symptom.severity is severity
         assert symptom.detail[0].startswith("node vnf/db/main-1 is left over on old")
         assert ("it runs" in symptom.detail[0]) is (phase is Phase.ACTIVE)
+
+
+@pytest.mark.parametrize("comes_first", [True, False])
+def test_a_second_one_is_told_and_does_not_stand_for_the_first(make_site: Make, comes_first: bool) -> None:
+    """As on a host that is back after its machine was made anew elsewhere."""
+    site = make_site(services={"demo": {"drift": "repair"}})
+    world: World = unguarded(site.rt.vim("lab")).world  # type: ignore[attr-defined]
+    site.compares()
+    native = next(one for one in world.natives() if isinstance(one.spec, NodeSpec) and "/vnf/web/" in one.spec.key)
+    key = native.spec.key
+    assert isinstance(native.spec, NodeSpec)
+    twin = replace(native, spec=replace(native.spec, host="host-0"))
+    with world.change() as state:
+        there, twins = dict(state.natives), {name_of(twin.spec): twin}
+        state.natives.clear()
+        state.natives.update(twins | there if comes_first else there | twins)
+        state.hosts = (*state.hosts, FakeHost(name="host-0"))
+    site.compares(4)
+    (alarm,) = site.alarms()
+    name = key.partition("/")[2]
+    assert alarm.fault_details == (
+        f"node {name} is there a second time on host-0: it runs, maybe with the addresses of what took its place",
+    )
+    (ruling,) = site.rulings(alarm)
+    assert ruling.outcome is Outcome.FAILED
+    assert "manor vim orphans --remove" in ruling.reason
+    assert repairs(site) == []
+    with world.change() as state:
+        state.natives[name_of(native.spec)].phase = Phase.ERROR
+    site.rounds(1)
+    assert (key, "crashed") in {(one.resource_key, one.probable_cause) for one in site.all()}
 
 
 def test_a_difference_has_to_last_and_an_operation_begins_anew() -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -182,8 +182,8 @@ def test_a_look_from_before_an_operation_says_nothing_of_what_it_changed(
     lose_a_host(site)
     let_go = threading.Event()
 
-    def hangs(rt: Runtime, asked: Iterable[str]) -> Seen:
-        seen = look(rt, asked)
+    def hangs(rt: Runtime, asked: Iterable[str], services: Mapping[str, Service]) -> Seen:
+        seen = look(rt, asked, services)
         assert not asked or let_go.wait(PATIENCE_S)
         return seen
 

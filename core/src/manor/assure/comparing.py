@@ -71,7 +71,7 @@ class Comparing:
         before = [one for one in self._services.read() if not one.is_changing and not one.held_by]
         before = [one for one in before if _matters(one, settings)]
         endpoints = {resource.endpoint for one in before for resource in one.desired.resources}
-        seen = look(self._rt, endpoints.difference(silent), everything=True)
+        seen = look(self._rt, endpoints.difference(silent), {one.id: one for one in before}, everything=True)
         after = {one.id: one for one in self._services.read()}
         # What an operation changed while we looked is neither as it was nor as it will be.
         steady = [one for one in before if after.get(one.id) == one]
@@ -125,10 +125,13 @@ def compared(
     wanted = {resource.spec.key: resource.endpoint for resource in service.desired.resources}
     observed: dict[str, Observed] = {}
     found_at: dict[str, str] = {}
+    twice = [(endpoint, one) for endpoint, one in seen.twice if one.ref.key in wanted]
     for endpoint, there in own.get(service.id, {}).items():
         for key, one in there.items():
             if wanted.get(key, endpoint) == endpoint:
                 observed[key], found_at[key] = one, endpoint
+            else:
+                twice.append((endpoint, one))
     for key, endpoint in wanted.items():  # images are nobody's own
         if key not in observed and (shared := seen.observed.get(endpoint, {}).get(key)) is not None:
             observed[key] = shared
@@ -137,7 +140,7 @@ def compared(
         for r in service.desired.resources
         if r.endpoint in seen.observed and f"{r.endpoint}/{getattr(r.spec, 'host', '')}" not in seen.lost_hosts
     )
-    found = drifted(replace(service.desired, resources=visible), observed, found_at)
+    found = drifted(replace(service.desired, resources=visible), observed, found_at, twice)
     known = before.since_s if before is not None and before.is_of(service) else {}
     since_s = {(one.key, one.drift): known.get((one.key, one.drift), now_s) for one in found}
     return Compared(

@@ -18,6 +18,7 @@ from manor.errors import ManorError, PlanRefused, UsageError
 from manor.lcm import ns
 from manor.lcm.away import LEAVE
 from manor.lcm.draining import nodes_of
+from manor.lcm.leftovers import told_of
 from manor.lcm.runtime import Runtime
 from manor.lcm.scaling import scale_ns, scale_vnf
 from manor.lcm.updating import update
@@ -125,6 +126,8 @@ def start_heal(
     if all(verdict.is_of_links for verdict in wanted):
         _refuse_others(proposal.plan, service, unplugged(proposal.observed))
         proposal = replace(proposal, plan=unconfigured(proposal.plan))
+    if proposal.is_idle and proposal.twice:
+        raise PlanRefused(told_of(proposal.twice[0]))
     if not proposal.is_idle:
         ns.start(rt, proposal, is_automatic=is_automatic, beside=beside)
     return not proposal.is_idle
@@ -240,7 +243,8 @@ def approve(rt: Runtime, alarm_id: str, action: HealAction | None = None, *, is_
     settings = read_settings(rt.home)
     if is_one_of_many and (held := settings.hold(service.name, time.time())):
         raise UsageError(held, hint=f"all the same: manor heal approve {alarm.id}")
-    found = look(rt, {endpoint for endpoint, node in service.nodes() if node.key in targets})
+    at = {endpoint for endpoint, node in service.nodes() if node.key in targets}
+    found = look(rt, at, {service.id: service})
     seen = {key: one for endpoint in found.observed.values() for key, one in endpoint.items()}
     reason = f"approved by an operator: {alarm.probable_cause} on {alarm.resource_key}"
     verdict = Verdict(

@@ -96,15 +96,25 @@ class Seen:
     observed: Mapping[str, Mapping[str, Observed]] = field(default_factory=dict)
     silent: Mapping[str, str] = field(default_factory=dict)
     lost_hosts: Mapping[str, str] = field(default_factory=dict)
+    twice: tuple[tuple[str, Observed], ...] = ()
+    """What there is beside that under a key, each with its endpoint: not where its service wants it."""
     services: Mapping[str, Mapping[str, Service]] = field(default_factory=dict)
     """The services as they were when the look began, by id, by each endpoint that answered."""
 
 
-def look(rt: Runtime, endpoints: Iterable[str], *, everything: bool = False) -> Seen:
+def look(
+    rt: Runtime,
+    endpoints: Iterable[str],
+    services: Mapping[str, Service] = _NO_SERVICES,
+    *,
+    everything: bool = False,
+) -> Seen:
     """Machines of VIMs, segments and chains of controllers, each asked once and all at the same time.
 
-    ``everything`` asks VIMs for disks, networks, images and snapshots too.
+    Of what is there twice, that counts which is where its service, of these by id, wants it. ``everything`` asks VIMs
+    for disks, networks, images and snapshots too.
     """
+    twice: list[tuple[str, Observed]] = []
 
     def ask(endpoint: str) -> tuple[dict[str, Observed] | None, str, dict[str, str]]:
         is_vim = endpoint.startswith("vim:")
@@ -113,7 +123,14 @@ def look(rt: Runtime, endpoints: Iterable[str], *, everything: bool = False) -> 
             seen, away = answered(rt.driver(endpoint), query, _EVERYTHING_S if everything else LOOK_S)
         except ManorError as error:
             return None, error.message, _lost_hosts(rt, endpoint) if is_vim else {}
-        return {one.ref.key: one for one in seen}, "", {f"{endpoint}/{host}": why for host, why in away.items()}
+        found: dict[str, Observed] = {}
+        for one in seen:
+            other = found.setdefault(one.ref.key, one)
+            if other is not one:
+                if _is_placed(one, services):
+                    found[one.ref.key], one = one, other
+                twice.append((endpoint, one))
+        return found, "", {f"{endpoint}/{host}": why for host, why in away.items()}
 
     asked = sorted(endpoints)
     answers = _at_once(ask, asked)
@@ -121,7 +138,15 @@ def look(rt: Runtime, endpoints: Iterable[str], *, everything: bool = False) -> 
         observed={name: found for name, (found, _, _) in zip(asked, answers, strict=True) if found is not None},
         silent={name: reason for name, (found, reason, _) in zip(asked, answers, strict=True) if found is None},
         lost_hosts={host: why for _, _, lost in answers for host, why in lost.items()},
+        twice=tuple(twice),
     )
+
+
+def _is_placed(one: Observed, services: Mapping[str, Service]) -> bool:
+    """Whether it is on the host where its service wants it."""
+    service = services.get(one.ref.key.partition("/")[0])
+    specs = (resource.spec for resource in service.desired.resources) if service is not None else ()
+    return any(spec.key == one.ref.key and getattr(spec, "host", "") == one.ref.host for spec in specs)
 
 
 class Looking:
@@ -163,7 +188,7 @@ class Looking:
         )
 
     def _look(self, endpoints: Collection[str], services: Mapping[str, Service]) -> Seen:
-        seen = look(self._rt, endpoints)
+        seen = look(self._rt, endpoints, services)
         return replace(seen, services=dict.fromkeys(seen.observed, services))
 
     def _take_ended(self) -> None:

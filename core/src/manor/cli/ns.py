@@ -294,12 +294,14 @@ def drift(
     from manor.cli.render.plan import Action, changes
     from manor.cli.running import approve, run, show_plan, unseen, warn_of_unseen
     from manor.lcm import ns
+    from manor.lcm.leftovers import told_of
 
     s = session(ctx)
     found = find_ns(s, service)
     proposal = ns.propose(s.runtime, found.id, OperationKind.REPAIR)
     drifted = any(change.action is not Action.CHECK for change in changes(proposal.plan))
     lost = [f"snapshot {key.split('/', 2)[-1]} is lost, and nothing brings it back" for key in proposal.lost]
+    twice = [told_of(one) for one in proposal.twice]
     if drifted and repair:
         for line in lost:
             s.out.warn(line)
@@ -313,20 +315,21 @@ def drift(
     def human() -> None:
         if drifted:
             show_plan(s, proposal.plan)
-        for line in (*drift_lines(flows, time.time()), *lost):
+        for line in (*drift_lines(flows, time.time()), *lost, *(() if drifted else twice)):  # a plan has it in notes
             s.out.line(line)
         if drifted:
             s.out.note(f"bring it back with: manor ns drift {found.name} --repair")
         if lost:
             s.out.note(f"be without it: manor vnf snapshot delete {found.name} NAME")
-        if not drifted and not lost and not missed:
+        if not drifted and not lost and not twice and not missed:
             s.out.line(f"{found.name} is as it should be: {len(proposal.plan.unchanged)} resources")
 
-    answer = {"drift": drifted or bool(lost), "lost": proposal.lost, "flows": flows, "unseen": missed}
+    differs = bool(drifted or lost or twice)
+    answer = {"drift": differs, "lost": proposal.lost, "twice": twice, "flows": flows, "unseen": missed}
     s.out.result({**answer, **plan_document(proposal)}, human)
     warn_of_unseen(s, proposal)
-    if drifted or lost or missed:
-        raise typer.Exit(ExitCode.GENERAL if drifted or lost else ExitCode.DRIVER)
+    if differs or missed:
+        raise typer.Exit(ExitCode.GENERAL if differs else ExitCode.DRIVER)
 
 
 @app.command()

@@ -6,7 +6,7 @@ about that: taken again it would be of another moment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -29,6 +29,8 @@ class Drift(StrEnum):
     """It is on another host."""
     LEFT_OVER = "left over"
     """It carries the service's key, and the service should not have it."""
+    TWICE = "there a second time"
+    """At a place where the service does not want it."""
     LOST = "lost"
     """A snapshot that nothing brings back."""
 
@@ -47,7 +49,7 @@ class Drifted:
     holds_data: bool = False
     """It is a disk, and what it held nothing brings back."""
     runs: bool = False
-    """It is a machine that was left over and runs: what took its place may have its addresses."""
+    """It is a machine that was left over, or a second one, and runs: what took its place may have its addresses."""
 
     def words(self, service_id: str) -> str:
         """For people, as ``volume vnf/web/main-0/data is missing on kvm1``."""
@@ -57,9 +59,13 @@ class Drifted:
 
 
 def drifted(
-    desired: DesiredState, observed: Mapping[str, Observed], found_at: Mapping[str, str] | None = None
+    desired: DesiredState,
+    observed: Mapping[str, Observed],
+    found_at: Mapping[str, str] | None = None,
+    twice: Iterable[tuple[str, Observed]] = (),
 ) -> tuple[Drifted, ...]:
-    """All that differs. ``found_at`` gives the endpoint of what was observed under the service's id, by key.
+    """All that differs. ``found_at`` gives the endpoint of what was observed under the service's id, by key; ``twice``
+    is what was observed beside that, each with its endpoint.
 
     Of what is UNKNOWN, as on a host that cannot be asked, nobody can say that it differs.
     """
@@ -90,20 +96,22 @@ def drifted(
         )
     for key, endpoint in sorted((found_at or {}).items()):
         if key not in wanted and key in observed:
-            ref = observed[key].ref
-            runs = ref.kind is ResourceKind.NODE and observed[key].phase in (Phase.ACTIVE, Phase.DEGRADED)
-            found.append(
-                Drifted(
-                    key=key,
-                    kind=ref.kind,
-                    endpoint=endpoint,
-                    host=ref.host,
-                    drift=Drift.LEFT_OVER,
-                    reason="it runs, maybe with the addresses of what took its place" if runs else "",
-                    runs=runs,
-                )
-            )
+            found.append(_spare(Drift.LEFT_OVER, endpoint, observed[key]))
+    found += [_spare(Drift.TWICE, endpoint, one) for endpoint, one in twice]
     return tuple(found)
+
+
+def _spare(drift: Drift, endpoint: str, seen: Observed) -> Drifted:
+    runs = seen.ref.kind is ResourceKind.NODE and seen.phase in (Phase.ACTIVE, Phase.DEGRADED)
+    return Drifted(
+        key=seen.ref.key,
+        kind=seen.ref.kind,
+        endpoint=endpoint,
+        host=seen.ref.host,
+        drift=drift,
+        reason="it runs, maybe with the addresses of what took its place" if runs else "",
+        runs=runs,
+    )
 
 
 def lost_snapshots(desired: DesiredState | None, observed: Mapping[str, Observed]) -> tuple[str, ...]:

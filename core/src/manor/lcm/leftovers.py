@@ -19,7 +19,9 @@ __all__ = [
     "left_behind",
     "left_over",
     "merged",
+    "second_ones",
     "still_left",
+    "told_of",
     "where_left",
     "with_these",
     "without_absent",
@@ -79,6 +81,21 @@ def gone_for(told: Iterable[Step], twice: Iterable[tuple[str, Observed]]) -> lis
         for endpoint, one in twice
         if (one.ref.key, endpoint, one.ref.host) in left
     ]
+
+
+def second_ones(goes: Iterable[Step], twice: Iterable[tuple[str, Observed]]) -> tuple[tuple[str, Observed], ...]:
+    """Those ``twice``, each with its endpoint, that do not go. Nobody knows how they came to be, and who registers one
+    host under two names sees everything twice: an operator has to look first."""
+    known = {(step.key, step.endpoint, step.host) for step in goes}
+    return tuple(pair for pair in twice if (pair[1].ref.key, pair[0], pair[1].ref.host) not in known)
+
+
+def told_of(second: tuple[str, Observed]) -> str:
+    """For people, what is there a second time, given with its endpoint."""
+    endpoint, one = second
+    where = f"{endpoint.partition(':')[2]}/{one.ref.host}".rstrip("/")
+    name = one.ref.key.partition("/")[2]
+    return f"{one.ref.kind} {name} is there a second time, at {where}; to be rid of it: manor vim orphans --remove"
 
 
 def with_these(plan: Plan, goes: Sequence[Step]) -> Plan:

@@ -28,7 +28,9 @@ from manor.lcm.leftovers import (
     left_behind,
     left_over,
     merged,
+    second_ones,
     still_left,
+    told_of,
     where_left,
     with_these,
     without_absent,
@@ -41,8 +43,8 @@ from manor.lcm.states import ACTIVE, CANCELLABLE, Trigger
 from manor.lcm.target import Target
 from manor.lcm.vanished import overlooked
 from manor.lcm.wanted import planned
-from manor.lcm.wishes import Wishes, lasting, must_be_enabled, wishes_from_json, wishes_to_json
-from manor.lcm.world import candidates, cut_off, endpoints_of, observe, replace_on
+from manor.lcm.wishes import Wishes, are_same, lasting, must_be_enabled, wishes_to_json
+from manor.lcm.world import candidates, cut_off, endpoints_of, every_vim, observe, replace_on
 from manor.model.desired import DesiredState
 from manor.model.instance import (
     CancelMode,
@@ -91,6 +93,8 @@ class Proposal:
     """Keys of snapshots that should be there and are not: nothing brings them back."""
     silent: Silent = field(default_factory=dict)
     """Hosts on which it has something and nobody could look."""
+    twice: tuple[tuple[str, Observed], ...] = ()
+    """What is there a second time, at a place where the service does not want it, with its endpoint; it stays."""
     is_idle: bool = False
     """Nothing would be done, nor anything be wanted otherwise than it is."""
     seen: Seen | None = None
@@ -192,7 +196,8 @@ def propose(
         target, vnfs, seen = planned(rt, ns, wishes, stored, vnfs)
         refuse_astray(rt.driver, stored, target)
         target = dataclasses.replace(target, wishes=wishes_to_json(lasting(wishes, [vnf.name for vnf in vnfs])))
-    at_best = frozenset(step.endpoint for step in told)
+    everywhere = every_vim(rt) if operation is OperationKind.REPAIR else frozenset()  # who compares looks everywhere
+    at_best = everywhere | {step.endpoint for step in told}
     view = observe(rt, ns.id, previous, target, also=also, at_best=at_best, tolerant=tolerant)
     observed, found_at = overlooked(stored, view.observed, overlook), view.found_at
     if not tolerant:
@@ -225,12 +230,14 @@ def propose(
         refuse_lost_host(plan, candidates(rt, sorted(vims)))
     plan = for_good(plan, stored)
     back = gone_for(told, view.twice)
-    is_other = wishes.parameters or wishes.nsd_package or not _same_wishes(target, stored)
+    is_other = wishes.parameters or wishes.nsd_package or not are_same(target, stored)
     is_idle = not (plan.steps or back or is_other)
     if wishes.action or not is_idle:
         plan = scripted(rt, plan, wishes, before=side(parts.previous, were), after=side(parts.target, vnfs))
     out_of_reach = [step for step in told if not view.answers(step.endpoint, step.host)]
     plan = with_left(with_these(plan, back), parts, out_of_reach, stored)
+    second = second_ones(back, view.twice)
+    plan = dataclasses.replace(plan, notes=(*plan.notes, *map(told_of, second)))
     findings = _reviewed(rt, ns, plan, tolerant=tolerant)
     return Proposal(
         ns=ns,
@@ -243,6 +250,7 @@ def propose(
         observed=parts.observed,
         lost=lost_snapshots(stored, observed),
         seen=seen,
+        twice=second,
         is_idle=is_idle and not wishes.action and not parts.left,
         silent=parts.silent,
     )
@@ -390,9 +398,3 @@ def _update_type(proposal: Proposal) -> dict[str, str]:
     """operationParams.updateType, where the operation is one."""
     wanted = proposal.wishes.update_type
     return {"updateType": wanted} if wanted and proposal.operation is OperationKind.UPDATE else {}
-
-
-def _same_wishes(target: DesiredState | None, stored: DesiredState | None) -> bool:
-    if target is None or stored is None:
-        return target is stored
-    return wishes_from_json(target.wishes) == wishes_from_json(stored.wishes)

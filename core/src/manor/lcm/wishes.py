@@ -39,6 +39,7 @@ _UNAMENDED = Amendment()
 __all__ = [
     "Standing",
     "Wishes",
+    "are_same",
     "changed",
     "described",
     "lasting",
@@ -195,6 +196,13 @@ def wishes_from_json(data: Mapping[str, Any]) -> Wishes:
         return Wishes(**fields)
     except TypeError as error:
         raise UsageError(f"the saved plan's wishes cannot be read: {error}", hint="make the plan anew") from error
+
+
+def are_same(target: DesiredState | None, stored: DesiredState | None) -> bool:
+    """Whether both are wished alike."""
+    if target is None or stored is None:
+        return target is stored
+    return wishes_from_json(target.wishes) == wishes_from_json(stored.wishes)
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from manor.api import (
     Support,
 )
 from manor.errors import DriverError, ManorError, Unreachable, UsageError
-from manor.lcm.runtime import Runtime
+from manor.lcm.runtime import Runtime, endpoint_id
 from manor.model.desired import DesiredResource, DesiredState
 from manor.model.instance import EndpointKind
 from manor.vnfm.members import identity
@@ -36,6 +36,7 @@ __all__ = [
     "candidates",
     "cut_off",
     "endpoints_of",
+    "every_vim",
     "observe",
     "ordinary",
     "registered",
@@ -210,6 +211,11 @@ def registered(rt: Runtime, kind: EndpointKind) -> tuple[str, ...]:
 
     with rt.store.read() as tx:
         return tuple(one.name for one in endpoints.all_of(tx, kind))
+
+
+def every_vim(rt: Runtime) -> frozenset[str]:
+    """Every VIM, as steps name it."""
+    return frozenset(endpoint_id(EndpointKind.VIM, name) for name in registered(rt, EndpointKind.VIM))
 
 
 def _at_once(ask: Any, subjects: list[str]) -> list[Any]:
