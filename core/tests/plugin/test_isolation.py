@@ -37,7 +37,15 @@ from manor.api import (
     VnfView,
     VolumeSpec,
 )
-from manor.errors import Conflict, DeadlineExceeded, Indeterminate, Transient, Unreachable, UsageError
+from manor.errors import (
+    Conflict,
+    DeadlineExceeded,
+    Indeterminate,
+    PluginError,
+    Transient,
+    Unreachable,
+    UsageError,
+)
 from manor.fakes import FakeSdn, FakeVim, World
 from manor.plugin import Plugins, PluginSettings, unguarded, wire
 from manor.testing import FakeVimWorld, SdnConformance, SdnSpecs, VimConformance, VimSpecs, VimWorld
@@ -98,7 +106,16 @@ MISCHIEF = '''
         def guest_exec(self, ref, argv, ctx, *, stdin=b""):
             return GuestResult(exit_code=len(argv), stdout=stdin[::-1], stderr=str(ctx.attempt).encode())
 
+    class Half:
+        def capabilities(self, ctx):
+            pass
+
+        def close(self):
+            pass
+
     def connect(settings, environment):
+        if settings.connects == "half":
+            return Half()
         if settings.connects == "badly":
             raise Unauthorized("no")
         if settings.connects == "dies":
@@ -379,6 +396,12 @@ def test_what_goes_wrong_in_connect_is_told(plugins: Plugins, tmp_path: Path, ho
     with pytest.raises(Exception, match=r"no|SIGSEGV while it connected") as caught:
         plugins.connect_vim("mischief", {"connects": how}, place(tmp_path))
     assert type(caught.value).__name__ == error
+
+
+def test_what_lacks_verbs_is_named_as_it_is_in_its_process(plugins: Plugins, tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="^mischief: mischief gave a Half without observe, ensure, remove$") as caught:
+        plugins.connect_vim("mischief", {"connects": "half"}, place(tmp_path))
+    assert "that is no Vim: report it to mischief (mischief 1)" in caught.value.hint
 
 
 def test_nothing_stays_after_close(vim: Vim) -> None:

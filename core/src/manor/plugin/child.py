@@ -160,7 +160,8 @@ def main(descriptor: int) -> None:
         except (Exception, SystemExit) as error:
             channel.send({"error": error_to_json(error)})
         else:
-            channel.send({"verbs": [name for name in VERBS if callable(getattr(driver, name, None))]})
+            verbs = [name for name in VERBS if callable(getattr(driver, name, None))]
+            channel.send({"verbs": verbs, "gave": type(driver).__name__})
             _serve(channel, _Work(channel, driver))
     # Not sys.exit: threads may be inside the driver, and they may not go on without core.
     os._exit(0)

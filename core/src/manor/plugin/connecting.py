@@ -53,7 +53,8 @@ def connect(
 ) -> Any:
     """The driver's connection, guarded. An unknown exception out of ``connect`` is Indeterminate, as of a verb.
 
-    ``start`` connects it elsewhere, once its settings are known to be right.
+    ``start`` connects it elsewhere, once its settings are known to be right; what it returns has the name of the driver's
+    class as ``gave``.
     """
     settings = validated(provided, config)
     try:
@@ -70,10 +71,11 @@ def connect(
             f"{provided.plugin}: connect {environment.name}: {describe(error)}",
             hint=f"check the endpoint {environment.name} and its settings",
         ) from error
-    return guard(_whole(driver, provided), name=provided.plugin, counters=counters)
+    gave = type(driver).__name__ if start is None else driver.gave
+    return guard(_whole(driver, gave, provided), name=provided.plugin, counters=counters)
 
 
-def _whole(thing: Any, provided: Provided[Any]) -> Any:
+def _whole(thing: Any, gave: str, provided: Provided[Any]) -> Any:
     """What a record gave. Raises PluginError naming the verbs that it lacks."""
     protocol = next(served for record, served in _SERVES.items() if isinstance(provided.record, record))
     lacks = [verb for verb in verbs(protocol) if not callable(getattr(thing, verb, None))]
@@ -82,7 +84,7 @@ def _whole(thing: Any, provided: Provided[Any]) -> Any:
         with suppress(Exception):
             thing.close()
         raise PluginError(
-            f"{provided.plugin}: {provided.record.name} gave a {type(thing).__name__} without {', '.join(lacks)}",
+            f"{provided.plugin}: {provided.record.name} gave a {gave} without {', '.join(lacks)}",
             hint=f"that is no {protocol.__name__}: report it to {provided.plugin} ({provided.provenance})",
         )
     return thing
@@ -102,4 +104,4 @@ def made(provided: Provided[Any], config: Mapping[str, Any], counters: Counters)
             f"{provided.plugin}: create {provided.record.name}: {describe(error)}",
             hint=f"report it to {provided.plugin}",
         ) from error
-    return guard(_whole(thing, provided), name=provided.plugin, counters=counters)
+    return guard(_whole(thing, type(thing).__name__, provided), name=provided.plugin, counters=counters)

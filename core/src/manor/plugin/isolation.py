@@ -58,7 +58,7 @@ class _Process:
                 argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, process_group=0
             )
         self._channel = Channel(connection=Connection(ours.detach()))
-        self.verbs = self._connected(start)
+        self.verbs, self.gave = self._connected(start)
         threading.Thread(target=self._read, daemon=True, name=f"manor-isolated {who}").start()
 
     @property
@@ -66,7 +66,8 @@ class _Process:
         """Its process id."""
         return self._process.pid
 
-    def _connected(self, start: Mapping[str, Any]) -> frozenset[str]:
+    def _connected(self, start: Mapping[str, Any]) -> tuple[frozenset[str], str]:
+        """The driver's verbs, and what its class is called."""
         head: dict[str, Any] = {}
         try:
             self._channel.send(start)
@@ -84,7 +85,7 @@ class _Process:
                 self._channel.close()
         if "error" in head:
             raise error_from_json(head["error"])
-        return frozenset(head["verbs"])
+        return frozenset(head["verbs"]), str(head["gave"])
 
     def call(self, signature: Signature, arguments: Mapping[str, Any], ctx: CallContext | None) -> Any:
         """Have the verb carried out there."""
@@ -236,6 +237,8 @@ class Isolated:
         self._start = start
         self._lock = threading.Lock()
         self._process: _Process | None = start()
+        self.gave = self._process.gave
+        """What the driver's class is called: core has only this stand-in to name."""
         for name in sorted(self._process.verbs - {"close"}):
             setattr(self, name, functools.partial(self._call, VERBS[name]))
 
