@@ -1,18 +1,23 @@
 """What of a home is lost, damaged or not meant is told by name with the remedy, and nothing is made over it."""
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from shell import COMMAND, Cli
 from sqlalchemy import text
 
+from manor.fakes import Action, Fault, World
 from manor.store.database import Database
+from manor.store.history import History
 
 
 @pytest.mark.sqlite
@@ -56,7 +61,7 @@ def test_doctor_names_what_of_the_home_cannot_be_read(site: Cli) -> None:
 
     (site.home / "history.db").write_text("no database, but long enough to be taken for one " * 9)
     code, said = doctor("history")
-    assert (code, f"hint: move it away: {site.home / 'history.db'}" in said) == (1, True), said
+    assert (code, f"hint: move {site.home / 'history.db'} away" in said) == (1, True), said
 
     world = site.home / "endpoints" / "vim-lab" / "world.json"
     world.write_text("")
@@ -148,21 +153,39 @@ def test_a_database_without_tables_is_a_lost_one_too(site: Cli, monkeypatch: pyt
     assert tables_of(database) == []
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[int]:
+    """Another process, by its id, has locked the file for itself."""
+    hold = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        " c.execute('PRAGMA locking_mode=EXCLUSIVE'); c.execute('BEGIN EXCLUSIVE'); print(flush=True); sys.stdin.read()"
+    )
+    argv = [sys.executable, "-c", hold, str(path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"\n"
+        yield other.pid
+        other.communicate()
+
+
 @pytest.mark.sqlite
 def test_only_a_damaged_database_is_to_be_moved_away(manor: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MANOR_DB", raising=False)
     monkeypatch.setattr("manor.store.database.BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("manor.store.history._BUSY_S", 0.01)
     manor.good("vim", "add", "lab", "--driver", "fake")
-    path = manor.home / "manor.db"
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("PRAGMA journal_mode=DELETE")
-        other.execute("BEGIN EXCLUSIVE")
-        done = manor("doctor", "--only", "database")
-    assert (done.code, "database is locked" in done.out) == (1, True), done.out
-    assert "move" not in done.out
-    assert "manor db show" in done.out
-    path.write_text("no database, but long enough to be taken for one " * 99)
-    assert f"hint: move {path} away" in manor("doctor", "--only", "database").out
+    History.open(manor.home / "history.db").close()
+    for check, name in (("database", "manor.db"), ("history", "history.db")):
+        path = manor.home / name
+        with locked(path) as other:
+            done = manor("doctor", "--only", check)
+            assert (done.code, f"is locked by process {other} (python" in done.out) == (1, True), done.out
+            assert "hint: wait until it is done, or end it" in done.out
+            assert "move" not in done.out
+        path.write_text("no database, but long enough to be taken for one " * 99)
+        for log in manor.home.glob(f"{name}-*"):
+            log.unlink()
+        assert f"{path} away" in manor("doctor", "--only", check).out
 
 
 def test_an_endpoint_whose_settings_no_longer_fit_hides_no_other(site: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,3 +201,20 @@ def test_an_endpoint_whose_settings_no_longer_fit_hides_no_other(site: Cli, monk
     assert "lab (fake) does not answer" in checked.out
     assert "other (fake) answers" in checked.out
     assert site("sdn", "check").code == 6
+
+
+def test_doctor_waits_for_no_vim_beyond_its_own_time(site: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    faults = {"hung": Fault(action=Action.HANG, verb="capabilities", times=0)}
+    faults["deaf"] = Fault(action=Action.DELAY, verb="capabilities", seconds=20.0, times=0)  # whatever it is told
+    for name in faults:
+        site.good("vim", "add", name, "--driver", "fake", "-o", f"hosts=[{{name: host-{name}}}]")
+    for name, fault in faults.items():
+        World(state_file=site.home / "endpoints" / f"vim-{name}" / "world.json").inject(fault)
+    monkeypatch.setattr("manor.cli.doctor._CHECK_S", 0.5)
+    began_s = time.monotonic()
+    done = site("doctor", "--only", "endpoints")
+    assert time.monotonic() - began_s < 10.0
+    assert done.code == 1
+    assert re.search("vim hung does not answer: .*no answer in time", done.out)
+    assert "vim deaf has not answered in time\n      hint: manor vim check deaf" in done.out
+    assert "vim lab" not in done.out

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from manor.api import CallContext, DoctorCheck, Finding, Severity
 from manor.cli.burial import burial_check
-from manor.cli.keptchecks import kept_checks
+from manor.cli.keptchecks import is_damaged, kept_checks
 from manor.cli.render.steps import size
 from manor.cli.session import Session
-from manor.errors import ManorError
+from manor.errors import StoreError
 
 __all__ = ["core_checks"]
 
@@ -101,10 +101,9 @@ def _database(s: Session) -> Iterator[Finding]:
             yield _say(Severity.INFO, "db", f"{kind}, schema version {version}")
         finally:
             database.close()
-    except ManorError as error:
+    except StoreError as error:
         hint = error.hint
-        is_damaged = any(word in error.message for word in ("damaged", "malformed", "not a database"))
-        if "doctor" in hint and path is not None and is_damaged:
+        if "doctor" in hint and path is not None and is_damaged(error):
             hint = f"move {path} away with what begins with its name, then manor db restore FILE"
         elif "doctor" in hint:
             hint = "manor db show" if path else "is the server up, and MANOR_DB right? (manor db show)"

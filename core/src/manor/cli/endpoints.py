@@ -20,7 +20,7 @@ from manor.errors import DriverError, PluginError, UsageError
 from manor.model.instance import Endpoint, EndpointKind
 
 if TYPE_CHECKING:
-    from manor.api import Capabilities, Host, Topology
+    from manor.api import CallContext, Capabilities, Host, Topology
 
 __all__ = ["endpoint_app", "find_endpoint", "look", "registered"]
 
@@ -54,8 +54,8 @@ def find_endpoint(s: Session, kind: EndpointKind, typed: str) -> Endpoint:
     return known[one_of(typed, known, what=kind.upper(), listing=f"manor {kind} list")]
 
 
-def look(s: Session, endpoint: Endpoint) -> View:
-    """Connect and ask what the endpoint can do; a failure is part of the answer."""
+def look(s: Session, endpoint: Endpoint, ctx: CallContext | None = None) -> View:
+    """Connect and ask what the endpoint can do, within ``ctx`` where one is given; a failure is part of the answer."""
     from manor.api import CallContext
     from manor.lcm import endpoints
 
@@ -63,9 +63,9 @@ def look(s: Session, endpoint: Endpoint) -> View:
     capabilities = topology = None
     problem = hint = ""
     try:
-        capabilities = endpoints.check(s.runtime, endpoint.kind, endpoint.name)
+        capabilities = endpoints.check(s.runtime, endpoint.kind, endpoint.name, ctx)
         if endpoint.kind is EndpointKind.SDN:
-            topology = s.runtime.sdn(endpoint.name).topology(CallContext.within(endpoints.CHECK_S))
+            topology = s.runtime.sdn(endpoint.name).topology(ctx or CallContext.within(endpoints.CHECK_S))
         away = [f"{host.name}: {host.reason or 'not reachable'}" for host in capabilities.hosts if not host.reachable]
         problem = "; ".join(away)
     except (DriverError, PluginError, UsageError) as error:

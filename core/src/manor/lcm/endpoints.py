@@ -63,13 +63,14 @@ def add(rt: Runtime, kind: EndpointKind, name: str, *, driver: str, config: Mapp
     return capabilities
 
 
-def check(rt: Runtime, kind: EndpointKind, name: str) -> Capabilities:
-    """What the endpoint can do now. Raises DriverError where it does not answer."""
+def check(rt: Runtime, kind: EndpointKind, name: str, ctx: CallContext | None = None) -> Capabilities:
+    """What the endpoint can do now, asked within ``CHECK_S`` where no context says otherwise. Raises DriverError where
+    it does not answer."""
     rt.endpoint(kind, name)
     driver = rt.driver(endpoint_id(kind, name))
     if kind is EndpointKind.VNFM:
         return Capabilities(support={})
-    found: Capabilities = driver.capabilities(CallContext.within(CHECK_S))
+    found: Capabilities = driver.capabilities(ctx or CallContext.within(CHECK_S))
     return found
 
 

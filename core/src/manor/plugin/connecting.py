@@ -53,8 +53,8 @@ def connect(
 ) -> Any:
     """The driver's connection, guarded. An unknown exception out of ``connect`` is Indeterminate, as of a verb.
 
-    ``start`` connects it elsewhere, once its settings are known to be right; what it returns has the name of the driver's
-    class as ``gave``.
+    ``start`` connects it elsewhere, once its settings are known to be right; what that returns has the name of the
+    driver's class as ``gave``.
     """
     settings = validated(provided, config)
     try:

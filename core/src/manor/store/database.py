@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from manor.errors import StoreError
 from manor.store import migrations
+from manor.store.holder import holder
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -317,11 +318,16 @@ def _version(tx: Connection) -> int | None:
 
 
 def unusable(message: str, path: Path | None) -> StoreError:
-    """What is wrong with a database. SQLite calls a full disk an I/O error, and cannot even read there."""
+    """What is wrong with a database. SQLite calls a full disk an I/O error, and cannot even read there; and it does not
+    say who has locked it."""
     with suppress(OSError):
         if path is not None and shutil.disk_usage(path.parent).free < _LEAST_BYTES:
             hint = "free some space there; nothing that was committed is lost"
             return StoreError(f"{message} (no space is left in {path.parent})", hint=hint)
+    if path is not None and "is locked" in message:
+        who = holder(path)
+        hint = "wait until it is done, or end it" if who else f"see who has it open, and end that: fuser -v {path}*"
+        return StoreError(f"{message} by {who}" if who else message, hint=hint)
     return StoreError(message, hint="manor doctor")
 
 

@@ -26,6 +26,7 @@ from manor.store.database import unusable
 
 __all__ = ["LEVELS", "History", "Level", "read", "subjects"]
 
+_BUSY_S = 10.0
 _VERSION = 1
 _SETS = 1024
 """Sets of columns among which those are looked for that no row has any more."""
@@ -74,7 +75,7 @@ class History:
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_BUSY_S)
             # A lost last second after a power cut is no loss here: NORMAL never corrupts in WAL.
             connection.executescript(
                 "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"
@@ -83,7 +84,7 @@ class History:
             if found == 0:
                 connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={_VERSION}; COMMIT")
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"the history {path} cannot be used: {error}", hint=f"move {path} away") from error
+            raise unusable(f"the history {path} cannot be used: {error}", path) from error
         if found not in (0, _VERSION):
             connection.close()
             raise StoreError(f"the history {path} has version {found}", hint="upgrade Manor, or move it away")
@@ -278,7 +279,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
         yield None
         return
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10.0)) as connection:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)) as connection:
             yield connection
     except sqlite3.Error as error:
         raise unusable(f"the history {path} cannot be read: {error}", path) from error
