@@ -115,9 +115,13 @@ def test_what_a_healed_alarm_follows_from_is_known_after_it_has_cleared(database
 
 def test_one_process_leads_until_it_falls_silent(database: Database) -> None:
     with database.begin() as tx:
-        assert leases.lead(tx, "assurance", "one", 100.0, 15.0)
-        assert not leases.lead(tx, "assurance", "two", 110.0, 15.0)
-        assert leases.lead(tx, "assurance", "one", 114.0, 15.0)
-        assert not leases.lead(tx, "assurance", "two", 120.0, 15.0)
-        assert leases.lead(tx, "assurance", "two", 130.0, 15.0)
-        assert not leases.lead(tx, "assurance", "one", 131.0, 15.0)
+        assert leases.lead(tx, "assurance", "one", 15.0)
+        assert not leases.lead(tx, "assurance", "two", 15.0)
+        leases.leave(tx, "assurance", "two")
+        assert leases.lead(tx, "assurance", "one", 15.0)
+        assert not leases.lead(tx, "assurance", "two", 15.0)
+        assert leases.lead(tx, "assurance", "one", -1.0), "silent for longer than its lease from now on"
+        assert leases.lead(tx, "assurance", "two", 15.0)
+        assert not leases.lead(tx, "assurance", "one", 15.0)
+        leases.leave(tx, "assurance", "two")
+        assert leases.lead(tx, "assurance", "one", 15.0), "nobody waits for one that left"

@@ -31,7 +31,8 @@ from manor.model.instance import (
     UsageState,
     VnfInstance,
 )
-from manor.store import endpoints, instances, operations, packages, reading, rows
+from manor.model.notification import Subscription
+from manor.store import endpoints, instances, notifications, operations, packages, reading, rows
 from manor.store.database import Database, normal_url
 from manor.store.migrations import SCHEMA_VERSION
 
@@ -366,3 +367,14 @@ def test_who_outlives_the_database_leaves_no_connection_open(database: Database)
             database.close()
             assert mine not in closed
         assert mine in closed
+
+
+def test_a_subscriber_is_not_put_back_by_a_process_that_was_frozen(database: Database) -> None:
+    late = Subscription(id="s", callback_uri="http://oss.example/", cursor=3)
+    with database.begin() as tx:
+        notifications.add_subscription(tx, late)
+        notifications.progress(tx, replace(late, cursor=7))
+        notifications.progress(tx, replace(late, cursor=4, failures=2))
+        assert notifications.subscriptions(tx) == (replace(late, cursor=7),)
+        notifications.progress(tx, replace(late, cursor=7, failures=1))
+        assert notifications.subscriptions(tx)[0].failures == 1

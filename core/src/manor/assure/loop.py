@@ -260,7 +260,7 @@ class Assurance:
 
         lease_s = max(_LEASE_S, 3 * self._settings.now.observe_s)
         with self._rt.store.begin() as tx:
-            return leases.lead(tx, "assurance", name, self._clock(), lease_s)
+            return leases.lead(tx, "assurance", name, lease_s)
 
     def _look(self) -> tuple[Sequence[Service], Sight]:
         """The services that there are, and what is seen of them."""

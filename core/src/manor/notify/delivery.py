@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -26,7 +27,8 @@ __all__ = ["Delivery", "Place"]
 _POLL_S = 0.5
 _PAUSE_FIRST_S = 0.5
 _PAUSE_MOST_S = 300.0
-_LEASE_S = 15.0
+_LEASE_S = 3.0
+"""How long the one that delivers may be silent before another does: as long as operations wait for a node."""
 _PRUNE_EVERY_S = 3600.0
 _log = logging.getLogger("manor.notify")
 
@@ -59,7 +61,8 @@ class Delivery:
     def __init__(self, database: Place, *, send: Callable[..., None] = send, poll_s: float = _POLL_S) -> None:
         self._database = database
         self._who = uuid.uuid4().hex[:12]
-        self._leads_until_s = 0.0
+        self._fresh_until_s = 0.0
+        self._lease = threading.Lock()
         self._send = send
         self._poll_s = poll_s
         self._end = threading.Event()
@@ -78,6 +81,9 @@ class Delivery:
         for thread in (self._thread, *self._running.values()):
             if thread is not None:
                 thread.join(max(until_s - time.monotonic(), 0.0))
+        if not self._database.is_sqlite:
+            with suppress(StoreError), self._database.begin() as tx:  # the lease says it a little later
+                leases.leave(tx, "notify", self._who)
 
     def _watch(self) -> None:
         pruned_s = 0.0
@@ -95,13 +101,15 @@ class Delivery:
             self._end.wait(self._poll_s)
 
     def _leads(self) -> bool:
-        now_s = time.time()
-        if self._database.is_sqlite or now_s < self._leads_until_s - _LEASE_S * 2 / 3:
-            return True
-        with self._database.begin() as tx:
-            leads = leases.lead(tx, "notify", self._who, now_s, _LEASE_S)
-        self._leads_until_s = now_s + _LEASE_S if leads else 0.0
-        return leads
+        """Whether this process delivers; what was found holds for a third of the lease."""
+        with self._lease:
+            now_s = time.monotonic()
+            if self._database.is_sqlite or now_s < self._fresh_until_s:
+                return True
+            with self._database.begin() as tx:
+                leads = leases.lead(tx, "notify", self._who, _LEASE_S)
+            self._fresh_until_s = now_s + _LEASE_S / 3 if leads else 0.0
+            return leads
 
     def _subscriptions(self) -> tuple[Subscription, ...]:
         with self._database.read() as tx:
@@ -136,6 +144,8 @@ class Delivery:
         now = subscription
         for notification in waiting:
             if subscription.wants(notification):
+                if not self._leads():
+                    return
                 error = self._deliver_one(now, notification)
                 if error is None:
                     return

@@ -101,6 +101,6 @@ def remove_subscription(tx: Connection, subscription_id: str) -> str:
 
 
 def progress(tx: Connection, subscription: Subscription) -> None:
-    """Write how far a subscriber has been told; nothing where it is gone."""
+    """Write how far a subscriber has been told; nothing where it is gone, or has been told more by another process."""
     values = {name: getattr(subscription, name) for name in _PROGRESS}
-    tx.execute(update(_S).where(_S.c.id == subscription.id).values(values))
+    tx.execute(update(_S).where(_S.c.id == subscription.id, _S.c.cursor <= subscription.cursor).values(values))
