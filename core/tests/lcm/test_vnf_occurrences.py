@@ -308,6 +308,18 @@ def test_each_vnf_is_told_its_own_error_first(stage: Stage) -> None:
     found = kept(site, prepared.operation_id)
     assert found["web"].error.startswith(f"ensure node {SID}/vnf/web/main-0 (vim:lab on host-1): ")
     assert found["client"].error == site.operation(prepared.operation_id).error == found["web"].error
+    error = found["web"].document()["error"]
+    assert (error["status"], error["title"], error["detail"]) == (500, "Permanent", found["web"].error)
+    assert error["hint"] == "mend the cause, then retry, or roll back"
+    of_service = site.told_after(0)[-1].body
+    assert (of_service["operationState"], of_service["error"]) == ("FAILED_TEMP", error)
+    # As ETSI has it: what stopped it is told until it rests again, of each that is tried again.
+    site.rt.operations.act(prepared.operation_id, Trigger.RETRY)
+    again = kept(site, prepared.operation_id)
+    assert {(one.state, one.error) for one in again.values()} == {("PROCESSING", found["web"].error)}
+    site.world.heal()
+    site.work()
+    assert not any("error" in one.document() for one in kept(site, prepared.operation_id).values())
     assert changed(found["web"]) == {"affectedVirtualStorages": {"ADDED"}}
     assert "affectedExtLinkPorts" in found["client"].resource_changes
 

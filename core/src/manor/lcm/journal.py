@@ -59,7 +59,9 @@ class Wave:
     def turn(self, turn: Turn, journal: Collection[StepRecord]) -> None:
         """Write the operation's new state, and what its end makes of the service; tell what the journal says of it."""
         state = turn.states[-1]
-        rests = replace(self.operation, state_entered_s=self.now_s, is_cancel_pending=False, error=turn.error)
+        rests = replace(
+            self.operation, state_entered_s=self.now_s, is_cancel_pending=False, error=turn.error, hint=turn.hint
+        )
         for through in turn.states:
             operations.passed(self.tx, replace(rests, state=through), journal)
         operations.set_columns(

@@ -167,7 +167,10 @@ class Operations:
             operation = rows.operation(operations.locked(tx, operation.id))
             if operation.state not in CANCELLABLE:
                 allowed = " or ".join(sorted(CANCELLABLE))
-                raise UsageError(f"cancel is not possible in {operation.state}: it takes an operation in {allowed}")
+                raise UsageError(
+                    f"cancel is not possible in {operation.state}: it takes an operation in {allowed}",
+                    hint=f"manor op show {operation.id}",
+                )
             operations.set_columns(tx, operation.id, is_cancel_pending=True, cancel_mode=str(mode))
         return replace(operation, is_cancel_pending=True, cancel_mode=mode)
 

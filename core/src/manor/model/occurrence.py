@@ -11,6 +11,7 @@ from typing import Any
 
 from manor.api.plan import OperationKind, Step, Verb
 from manor.api.resources import ResourceKind
+from manor.model.failing import problem_details, told, worst
 from manor.model.instance import NsLcmOpOcc, StepRecord, StepState
 from manor.model.notification import Notification, NotificationType, iso, vnf_identifier
 from manor.model.vnfoperation import VnfLcmOpOcc, VnfOperation, VnfOperationState, is_touching, occurrences
@@ -61,9 +62,9 @@ def passed(operation: NsLcmOpOcc, records: Collection[StepRecord] = ()) -> tuple
     """What is told of an operation that has come to its state, or goes through it: START where it goes on, RESULT where
     it rests. Only a RESULT says what is in the journal."""
     vnfs = occurrences(operation, () if operation.state in _GOES_ON else records)
-    told = tuple(_of_vnf(operation, one) for one in vnfs)
+    of_vnfs = tuple(_of_vnf(operation, one) for one in vnfs)
     of_ns = _of_ns(operation, records, vnfs)
-    return (of_ns, *told) if operation.state in _GOES_ON else (*told, of_ns)
+    return (of_ns, *of_vnfs) if operation.state in _GOES_ON else (*of_vnfs, of_ns)
 
 
 def document(operation: NsLcmOpOcc, records: Collection[StepRecord]) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def document(operation: NsLcmOpOcc, records: Collection[StepRecord]) -> dict[str
         **({"operationParams": asked["operationParams"]} if asked else {}),
         "isCancelPending": operation.is_cancel_pending,
         **({"cancelMode": str(operation.cancel_mode)} if operation.is_cancel_pending else {}),
-        **_error(operation.error),
+        **_error(operation, records),
         **({"resourceChanges": changes} if changes else {}),
     }
 
@@ -109,7 +110,7 @@ def _of_vnf(operation: NsLcmOpOcc, vnf: VnfLcmOpOcc) -> Notification:
         "isAutomaticInvocation": vnf.is_automatic,
     }
     if vnf.state not in _GOES_ON:
-        body.update({**vnf.resource_changes, **vnf.changes, **_error(vnf.error)})
+        body.update({**vnf.resource_changes, **vnf.changes, **problem_details(vnf.error, vnf.cause, vnf.hint)})
     kind = NotificationType.VNF_LCM_OPERATION_OCCURRENCE
     return Notification(type=kind, time_s=vnf.state_entered_s, ns_id=operation.ns_id, body=body)
 
@@ -127,7 +128,7 @@ def _of_ns(operation: NsLcmOpOcc, records: Iterable[StepRecord], vnfs: Iterable[
     }
     if operation.state not in _GOES_ON:
         body.update(_affected(operation, records, vnfs))
-        body.update(_error(operation.error))
+        body.update(_error(operation, records))
     kind = NotificationType.NS_LCM_OPERATION_OCCURRENCE
     return Notification(type=kind, time_s=operation.state_entered_s, ns_id=operation.ns_id, body=body)
 
@@ -136,8 +137,10 @@ def _type(operation: NsLcmOpOcc) -> str:
     return str(_TYPE.get(operation.operation, operation.operation))
 
 
-def _error(error: str) -> dict[str, Any]:
-    return {"error": {"status": 500, "detail": error}} if error else {}
+def _error(operation: NsLcmOpOcc, records: Iterable[StepRecord]) -> dict[str, Any]:
+    failed = worst(records)
+    cause = failed.error_class if failed and told(failed) == operation.error else ""
+    return problem_details(operation.error, cause, operation.hint)
 
 
 def _affected(

@@ -13,7 +13,7 @@ from typing import Any
 
 from manor.api.plan import OperationKind, Step, Verb
 from manor.api.resources import ResourceKind
-from manor.model.failing import told, worst
+from manor.model.failing import problem_details, told, worst
 from manor.model.instance import CancelMode, NsLcmOpOcc, OperationState, StepRecord, StepState
 from manor.model.notification import iso
 from manor.model.vnfresources import CHANGES, changed_ext_connectivity, resource_changes, vnf_of
@@ -105,6 +105,9 @@ class VnfLcmOpOcc:
     cancel_mode: CancelMode | None = None
     error: str = ""
     """What went wrong in the VNF's own steps, else what stopped the service's operation."""
+    cause: str = ""
+    """Class of that error, which says what it means (:mod:`manor.errors`); empty where it is no step's."""
+    hint: str = ""
     is_of: Mapping[str, str] = field(default_factory=dict)
     """vnfdId and vnfProfileId; nothing where an older release accepted it."""
     operation_params: Mapping[str, Any] | None = None
@@ -128,7 +131,7 @@ class VnfLcmOpOcc:
             **({"operationParams": dict(self.operation_params)} if self.operation_params is not None else {}),
             "isCancelPending": self.is_cancel_pending,
             **({"cancelMode": str(self.cancel_mode)} if self.cancel_mode else {}),
-            **({"error": {"status": 500, "detail": self.error}} if self.error else {}),
+            **problem_details(self.error, self.cause, self.hint),
             **({"resourceChanges": dict(self.resource_changes)} if self.resource_changes else {}),
             **self.changes,
             **({"vnfSnapshotInfoId": snapshot} if (snapshot := (self.operation_params or {}).get(_SNAPSHOT)) else {}),
@@ -221,7 +224,9 @@ def _occurrence(operation: NsLcmOpOcc, name: str, what: VnfOperation, own: Seque
     state = _state(operation.state, own)
     asked = operation.params.get("asked", {}).get("vnfs", {}).get(name)
     params = None if asked is None else asked.get("operationParams", {})
-    failed = worst(own) or (_left(own) if state is _S.FAILED else None) if state in _ERRS else None
+    # What stopped it is told as long as it is tried again, as ETSI has it.
+    errs = state in _ERRS or (state is _S.PROCESSING and operation.error != "")
+    failed = worst(own) or (_left(own) if state is _S.FAILED else None) if errs else None
     return VnfLcmOpOcc(
         id=f"{operation.id}/{name}",
         vnf_id=f"{operation.ns_id}/vnf/{name}",
@@ -232,7 +237,9 @@ def _occurrence(operation: NsLcmOpOcc, name: str, what: VnfOperation, own: Seque
         is_automatic=operation.is_automatic,
         is_cancel_pending=operation.is_cancel_pending,
         cancel_mode=operation.cancel_mode if operation.is_cancel_pending else None,
-        error=told(failed) if failed else operation.error if state in _ERRS else "",
+        error=told(failed) if failed else operation.error if errs else "",
+        cause=failed.error_class if failed else "",
+        hint=failed.hint if failed else operation.hint if errs else "",
         is_of={one: value for one, value in (asked or {}).items() if one != "operationParams"},
         operation_params=params,
         resource_changes=resource_changes(own),
