@@ -571,7 +571,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Recorder:
     recorder = Recorder()
     sys.modules["planted_inside"] = sys.modules[__name__]
     try:
-        pytest.main(["-q", "-p", "no:cacheprovider", "-k", wanted, str(place)], plugins=[recorder])
+        pytest.main(["-q", "--tb=native", "-p", "no:cacheprovider", "-k", wanted, str(place)], plugins=[recorder])
     finally:
         del sys.modules["planted_inside"]
         sys.modules.pop("test_planted", None)  # others write a module of that name too
