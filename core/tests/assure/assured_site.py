@@ -106,7 +106,11 @@ class Site:
         self.answers: dict[str, Any] = {}
         """What the oracle answers to ``score``, ``load``, ``decide`` and ``collect``, or raises."""
         self.clock = FakeClock(1_700_000_000.0)
-        self.assurance = Assurance(rt, clock=self.clock)
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """As the next `manor serve` does, when the one before died; the lease is the home's, and theirs."""
+        self.assurance = Assurance(self.rt, clock=self.clock, watches_as=lambda: "home")
 
     @property
     def world(self) -> Any:

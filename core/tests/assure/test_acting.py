@@ -7,7 +7,6 @@ import pytest
 from assured_site import Site
 
 from manor.api import HealAction, OperationKind, Phase, ResourceKind, Sample
-from manor.assure.loop import Assurance
 from manor.assure.recording import Recording
 from manor.lcm import ns, work
 from manor.model.alarm import Outcome
@@ -173,8 +172,7 @@ def test_a_detector_that_breaks_stops_nothing_else_and_watches_once_it_has_a_wor
     assert site.assurance.figures().detectors == {"learning": 0, "watching": 4}
     measuring.learning.save()
     site.answers["load"] = ValueError("what was kept is broken")
-    site.assurance = Assurance(site.rt, clock=site.clock)
-    site.clock.advance(20.0)  # on PostgreSQL the one before still leads for as long
+    site.begin_anew()
     site.rounds(2, measure=True)
     assert caplog.text.count("learns anew") == 4
     assert site.assurance.figures().detectors == {"learning": 0, "watching": 4}
@@ -232,8 +230,7 @@ def test_a_process_that_is_killed_once_it_has_begun_a_heal_has_said_so(
         patched.setattr(Recording, "begun", killed)  # what comes first after the operation
         with pytest.raises(Killed):
             site.rounds(1)
-    site.assurance = Assurance(site.rt, clock=site.clock)
-    site.clock.advance(20.0)  # on PostgreSQL the one before still leads for as long
+    site.begin_anew()
     site.rounds(10)
     (alarm,) = site.all()
     (operation,) = site.operations()

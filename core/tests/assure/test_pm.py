@@ -8,7 +8,6 @@ import pytest
 from assured_site import Site
 
 from manor.api import HealAction, PerceivedSeverity, ResourceKind
-from manor.assure.loop import Assurance
 from manor.model.alarm import Outcome
 from manor.model.instance import OperationState
 from manor.store import notifications, pm
@@ -77,7 +76,7 @@ def test_a_disk_that_fills_up_is_told_and_not_restarted(make_site: Make) -> None
     assert "/var/log" in alarm.fault_details[0]
     assert site.rulings(alarm)[-1].outcome is Outcome.ESCALATED
     assert told(92.0) == ["disk-full"]
-    site.assurance = Assurance(site.rt, clock=site.clock)
+    site.begin_anew()
     site.rounds(4, step_s=2)
     assert told(92.0) == ["disk-full"], "also for the next process"
     assert [one.id for one in site.all()] == [alarm.id], "and it is the same alarm"
