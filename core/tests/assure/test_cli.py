@@ -142,7 +142,7 @@ def test_alarms_are_told_as_they_come_change_and_go(make_site: Make) -> None:
             "-c",
             "import sys; from manor.cli import main; sys.exit(main(['--json', 'alarm', 'watch', 'demo']))",
         ],
-        env={**os.environ, "MANOR_HOME": str(site.rt.home)},
+        env={**os.environ, "MANOR_HOME": str(site.rt.home), "MANOR_DB": site.rt.store.url},
         stdout=subprocess.PIPE,
         text=True,
     )
