@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -102,6 +103,10 @@ def test_an_agent_whose_starter_gave_up_and_took_the_directory_away_makes_it_aga
         eventually(answers, "it is up, or has failed")
         assert process.poll() is None
         assert [path.stat().st_mode & 0o777 for path in (run.parent, run)] == [0o700, 0o700]
+        shutil.rmtree(run.parent)
+        eventually(link.socket.exists, "it has opened another door, for no other agent could take its place")
+        eventually(answers, "and answers there")
+        assert process.poll() is None
     finally:
         process.terminate()
         process.wait(60)

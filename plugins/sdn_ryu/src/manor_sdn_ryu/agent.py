@@ -9,6 +9,7 @@ forwarding. A lock in the state directory sees to it that there is one.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import gc
 import logging
@@ -64,6 +65,13 @@ def _take(lock: int) -> bool:
     return False
 
 
+def _inode(path: Path) -> int:
+    """0 where nothing is there."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_ino
+    return 0
+
+
 def _log_to(path: Path) -> None:
     if path.exists() and path.stat().st_size > 10_000_000:
         path.replace(path.with_suffix(".log.1"))
@@ -102,14 +110,17 @@ def _run(given: argparse.Namespace) -> int:
     controller = Controller(Store(given.state_dir), library, settle_s=given.settle_s, audit_s=given.audit_s)
     library.run(make_application(library, controller.switches.up, controller.switches.down))
     controller.start()
-    # Not sooner: while it was empty it could be taken away, as by a starter that gave up waiting.
-    pid_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    pid_file.write_text(f"{os.getpid()}\n")
     identity = {"pid": os.getpid(), "runtime": library.name, "library_version": library.version}
-    Server(given.socket, controller, identity, stop).listen()
-    logging.getLogger("manor.sdn.agent").info("serving at %s on %s %s", given.socket, library.name, library.version)
-    forever = threading.Event()
+    server, log = Server(given.socket, controller, identity, stop), logging.getLogger("manor.sdn.agent")
+    forever, door = threading.Event(), 0
     while True:
+        if not door or _inode(given.socket) != door:  # somebody has emptied /run, and nobody else could take over
+            # Not sooner: while it was empty it could be taken away, as by a starter that gave up waiting.
+            pid_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            pid_file.write_text(f"{os.getpid()}\n")
+            server.listen()
+            door = _inode(given.socket)
+            log.info("serving at %s on %s %s", given.socket, library.name, library.version)
         forever.wait(0.5)  # the kernel may give a signal to another thread; Python then acts when this one wakes
 
 

@@ -37,7 +37,7 @@ class Server:
         self._stop = stop
 
     def listen(self) -> None:
-        """Open the socket (mode 0600) and take connections in the background."""
+        """Open the socket (mode 0600) and take connections in the background; one that was opened before stays open."""
         self._path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o177)
