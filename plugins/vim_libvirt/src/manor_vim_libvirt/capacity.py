@@ -15,6 +15,7 @@ from manor_vim_libvirt.facts import Facts
 from manor_vim_libvirt.host import HostView
 from manor_vim_libvirt.promised import memory_left, pages_left, promises
 from manor_vim_libvirt.room import NOT_NESTED, TAPS_ALONE, free_pages
+from manor_vim_libvirt.virtlogd import REMEDY, is_dead, socket_beside
 
 __all__ = ["combine", "report", "silent"]
 
@@ -55,6 +56,9 @@ def _report(view: HostView, ctx: CallContext) -> Host:
         storage, storage_free = _storage(view)
     except Unreadable as error:  # its machines may be well, and it takes no more
         storage, storage_free, reason = 0, 0, error.message
+    logger = socket_beside(view.config.uri)
+    if logger is not None and is_dead(logger):
+        reason = f"virtlogd does not answer, so no machine can start: {REMEDY}"
     promised = promises(view.link, view.owner)
     # After it, so that what is touched meanwhile is taken off twice, not never.
     total, free = _memory(connection)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from manor.api import CallContext, DoctorCheck, Finding, Severity
 from manor.errors import DriverError, Permanent
+from manor_vim_libvirt.virtlogd import is_dead, socket_beside
 
 if TYPE_CHECKING:
     from manor_vim_libvirt.link import Link
@@ -97,7 +98,8 @@ def _libvirt(_ctx: CallContext) -> Iterator[Finding]:
     except (DriverError, libvirt.libvirtError) as error:
         yield _finding(Severity.ERROR, "libvirt-unreachable", f"{_URI}: {error}", _start_hint(_LIBVIRT))
         return
-    if not Path("/run/libvirt/virtlogd-sock").exists():
+    logger = socket_beside(_URI)
+    if logger is not None and (not logger.exists() or is_dead(logger)):
         yield _finding(
             Severity.ERROR,
             "virtlogd-unreachable",

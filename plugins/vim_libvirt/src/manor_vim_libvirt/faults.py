@@ -15,6 +15,7 @@ from manor.errors import (
     Unauthorized,
     Unsupported,
 )
+from manor_vim_libvirt.virtlogd import REMEDY, SOCKET
 
 __all__ = ["has_no_file", "is_lost_connection", "translate"]
 
@@ -69,6 +70,9 @@ def translate(error: Any, *, key: str, host: str, doing: str, effect: bool) -> D
         return Permanent(message, hint="correct what the descriptor asks of this host")
     if code in _codes(_LATER):
         return Transient(message, retry_after_s=1.0)
+    if SOCKET in lower:
+        why = f"{doing} {key} on host {host}: virtlogd does not answer there, so no machine can start ({words})"
+        return Transient(why, retry_after_s=1.0, hint=f"on {host}: {REMEDY}; then retry")
     if any(sign in lower for sign in _DEAD_QEMU):
         return Permanent(message, hint=f"look into /var/log/libvirt/qemu/ on host {host}; manor doctor")
     if not effect:
