@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from service_world import VNFDS, Site, opened
+from sqlalchemy import MetaData, Table, inspect
 
 from manor.api import GuestResult, OperationKind
 from manor.errors import UsageError
@@ -63,6 +64,20 @@ def files_with(secret: str, *roots: Path) -> list[str]:
     return [str(p) for root in roots for p in root.rglob("*") if p.is_file() and secret.encode() in p.read_bytes()]
 
 
+def rows_with(secret: str, site: Site) -> list[str]:
+    """Tables of whatever database it is, ours and the queue's, that have it in a row."""
+    found = []
+    with site.rt.store.read() as tx:
+        looked_at = inspect(tx)
+        for schema in looked_at.get_schema_names():
+            if schema == "information_schema":
+                continue
+            for name in looked_at.get_table_names(schema=schema):
+                rows = tx.execute(Table(name, MetaData(), schema=schema, autoload_with=tx).select())
+                found += [f"{schema}.{name}" for row in rows if secret in repr(tuple(row))]
+    return found
+
+
 def test_it_reaches_the_machine_and_is_kept_nowhere(
     site: Site, token: str, fast_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -79,6 +94,8 @@ def test_it_reaches_the_machine_and_is_kept_nowhere(
     assert site.drift() == ()
     assert SECRET not in caplog.text
     assert files_with(SECRET, fast_path) == [str(fast_path / "password")]
+    assert rows_with(SECRET, site) == []
+    assert rows_with(token, site), "what stands for it is found: so would it be"
 
 
 def test_an_error_does_not_tell_it(site: Site, token: str, fast_path: Path) -> None:
@@ -88,6 +105,7 @@ def test_an_error_does_not_tell_it(site: Site, token: str, fast_path: Path) -> N
     operation = site.run(changing.act(site.rt, "demo", "web", "rotate", {"password": token}))
     assert "export password=***" in operation.error
     assert files_with(SECRET, fast_path) == [str(fast_path / "password")]
+    assert rows_with(SECRET, site) == []
 
 
 def test_a_package_gets_no_file_that_it_names_itself(site: Site, fast_path: Path) -> None:
