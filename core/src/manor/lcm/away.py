@@ -175,8 +175,8 @@ def _without(
 
 def _looked_at(check: DesiredCheck, gone: Collection[str]) -> DesiredCheck | None:
     """The check of what can be looked at; None where nothing is left of it."""
-    if check.kind != "vnf":
-        return None if check.view.get("resource") in gone else check
+    if "resource" in check.view:
+        return None if check.view["resource"] in gone else check
     vnfcs = check.view.get("vnfcs", ())
     seen = [vnfc for vnfc in vnfcs if vnfc["key"] not in gone]
     if len(seen) == len(vnfcs):

@@ -262,7 +262,7 @@ class Driving:
         if step.kind == "kpi":
             stand(self.rt, step, ctx, self.sleep)
             return None
-        seen = self._until(self._healthy if step.kind == "vnf" else self._active, step, ctx)
+        seen = self._until(self._healthy if step.kind in ("vnf", "vdu") else self._active, step, ctx)
         spec = spec_from_json(step.spec) if step.kind == ResourceKind.CHAIN and step.spec else None
         if isinstance(spec, ChainSpec) and probes(driver := self.rt.driver(step.endpoint), ctx):
             spare_s = max(0.0, ctx.remaining_s() - _PROBE_S)

@@ -26,8 +26,8 @@ def mended_in_turn(draft: Draft) -> frozenset[tuple[str, str]]:
     proofs = {vnfc["key"]: (check, vnfc) for check, vnfc in machines(draft.checks.values())}
     goes = {
         key: steps[draft.removed.get(key, ensured[key][0])]
-        for key in proofs
-        if key in ensured and _is_started(steps[ensured[key][0]], wanted[key])
+        for key in ensured
+        if key in proofs and _is_started(steps[ensured[key][0]], wanted[key])
     }
     works = {key for key, seen in draft.observed.items() if seen.phase is Phase.ACTIVE}
     down = {key for key, one in wanted.items() if isinstance(one.spec, NodeSpec)} - works - goes.keys()

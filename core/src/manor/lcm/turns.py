@@ -129,9 +129,10 @@ def one_by_one(draft: Draft, rollout: Rollout | None, changed: Collection[str]) 
     of chain and machine.
     """
     by_vnf: dict[str, list[Machine]] = {}
-    for check, vnfc in machines(draft.checks.values()):
-        if vnfc["key"] in draft.ensured and vnfc["key"] in draft.removed:
-            by_vnf.setdefault(check.key, []).append((check, vnfc))
+    found = {vnfc["key"]: (check, vnfc) for check, vnfc in machines(draft.checks.values())}
+    for key in draft.ensured:  # in the order in which they start
+        if key in found and key in draft.removed:
+            by_vnf.setdefault(found[key][0].key, []).append(found[key])
     turns = [[one for key in rollout.vnfs for one in by_vnf.get(key, ())]] if rollout else list(by_vnf.values())
     drains = shared(draft.wanted, changed, [[vnfc["key"] for _, vnfc in turn] for turn in turns])
     for replaced in turns:

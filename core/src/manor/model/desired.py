@@ -41,7 +41,7 @@ class DesiredCheck:
     verb: Verb
     """``configure`` (day 1) or ``verify``."""
     kind: str = "vnf"
-    """``vnf``, or the ResourceKind of what is observed."""
+    """``vnf``, ``vdu`` for some of a VNF's machines, or the ResourceKind of what is observed."""
     endpoint: str
     """``vnfm:<name>`` for a VNF, else the resource's own."""
     view: Mapping[str, Any] = field(default_factory=dict)

@@ -153,6 +153,8 @@ class Vdu:
     monitoring_parameters: tuple[MonitoringParameter, ...] = ()
     day1: tuple[tuple[str, ...], ...] = ()
     """Commands (argv) to run in the guest once it is up."""
+    dependencies: tuple[str, ...] = ()
+    """Ids of the VDUs of its flavour that it starts after."""
     container: bool = False
     """A deployment unit for containers: kept, not deployable on this VIM."""
 

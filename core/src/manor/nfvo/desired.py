@@ -35,6 +35,7 @@ from manor.nfvo.demand import vnic_type
 from manor.nfvo.links import Link, is_frames_only, is_in_any, links_of, turning_links
 from manor.nfvo.request import ServiceRequest
 from manor.nfvo.saps import attached
+from manor.nfvo.starting import proofs_between, starts_after, vnfs_first
 from manor.nfvo.storage import ImageUse, StoragePlan, image_key, plan_storage
 from manor.nfvo.views import peers, vnf_view
 from manor.vnfm.members import Vnf, Vnfc, identity
@@ -84,7 +85,7 @@ def desired(request: ServiceRequest, vnfs: Sequence[Vnf], placement: Placement, 
     links = links_of(request, vnfs)
     for link in links:
         _add_link(draft, link)
-    after = _start_order(request, vnfs)
+    after = vnfs_first(request, vnfs)
     draft.peers = peers(vnfs, draft.addresses)
     for vnf in vnfs:
         _add_vnf(draft, vnf, links, after.get(vnf.key, ()), boot_data)
@@ -202,17 +203,6 @@ def _network_key(link_key: str, place: tuple[str, str]) -> str:
     return f"{link_key}@{'/'.join(place)}"
 
 
-def _start_order(request: ServiceRequest, vnfs: Sequence[Vnf]) -> dict[str, tuple[str, ...]]:
-    """Keys of the VNFs whose proof of health each VNF waits for."""
-    result: dict[str, tuple[str, ...]] = {}
-    for dependency in request.flavour.dependencies:
-        primaries = tuple(vnf.key for vnf in vnfs if vnf.profile.id == dependency.primary and not vnf.is_stopped)
-        for vnf in vnfs:
-            if vnf.profile.id == dependency.secondary:
-                result[vnf.key] = (*result.get(vnf.key, ()), *primaries)
-    return result
-
-
 def _add_vnf(draft: _Draft, vnf: Vnf, links: Sequence[Link], after: tuple[str, ...], boot_data: BootDataOf) -> None:
     vnfm = draft.request.vnfms.get(vnf.vnfd.id, "generic")
     view = vnf_view(draft.request, vnf, draft.addresses, draft.peers)
@@ -220,10 +210,11 @@ def _add_vnf(draft: _Draft, vnf: Vnf, links: Sequence[Link], after: tuple[str, .
     nodes = []
     for vnfc, vnfc_view in zip(vnf.vnfcs, view.vnfcs, strict=True):
         user_data = boot_data(vnfm, view, vnfc_view).user_data
-        nodes.append(_add_node(draft, vnf, vnfc, mtus, user_data, after))
+        nodes.append(_add_node(draft, vnf, vnfc, mtus, user_data, (*after, *starts_after(vnf, vnfc))))
     if vnf.is_stopped:
         return  # nothing runs in it that could be configured or healthy
     guests = {vnfc.key: way for vnfc in vnf.vnfcs if (way := _way_in(draft, vnf, vnfc))}
+    draft.checks += proofs_between(vnf, view, f"vnfm:{vnfm}", guests)
     # The VNF's own key always stands for "the VNF is ready", also where its machines' start is all there is to see.
     verify_after = tuple(nodes)
     for verb in (Verb.CONFIGURE, Verb.VERIFY) if view.day1 else (Verb.VERIFY,):

@@ -232,8 +232,21 @@ def vdu(
         int_cpds=cpds,
         monitoring_parameters=monitoring(given.get("monitoring_parameters")),
         day1=tuple(command for command in commands if command),
+        dependencies=_dependencies(template, node),
         container=node.role is Role.CONTAINER,
     )
+
+
+def _dependencies(template: Template, node: TemplateNode) -> tuple[str, ...]:
+    """VDUs that this one starts after; what else it depends on comes before machines anyway."""
+    vdus = template.named(Role.VDU, Role.CONTAINER)
+    first = []
+    for requirement in node.targets("dependency"):
+        if requirement.node in vdus:
+            first.append(requirement.node)
+        elif requirement.node not in template.nodes:
+            requirement.reading.one_of(vdus, "VDU")
+    return tuple(dict.fromkeys(first))
 
 
 def images_by_node(template: Template, files: PackageFiles) -> dict[str, list[SwImageDesc]]:

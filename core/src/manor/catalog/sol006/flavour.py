@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from manor.api.placement import AffinityScope
 from manor.catalog.reading import Reading
@@ -38,6 +39,7 @@ def read_flavour(df_id: str, item: Reading, vdus: Collection[Vdu], *, containers
     default = item.get("default-instantiation-level", "default-instantiation-level-id").one_of(
         levels, "instantiation-level"
     )
+    first = _dependencies(item, ids)
     used = set(profiles) | {vdu for level in levels.values() for vdu in level.vdu_levels}
     operations = item.get("lcm-operations-configuration")
     if not used and not containers and not vdus:
@@ -50,9 +52,22 @@ def read_flavour(df_id: str, item: Reading, vdus: Collection[Vdu], *, containers
         default_instantiation_level=default,
         scaling_aspects=tuple(aspects.values()),
         affinity=groups,
-        vdus=tuple(vdu for vdu in vdus if not used or vdu.id in used),
+        vdus=tuple(replace(vdu, dependencies=first.get(vdu.id, ())) for vdu in vdus if not used or vdu.id in used),
         operations=tuple(key.removesuffix("-op-config") for key in operations.keys()) if operations.is_map else (),  # noqa: SIM118
     )
+
+
+def _dependencies(item: Reading, vdus: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """By VDU, those that it starts after."""
+    first: dict[str, dict[str, None]] = {}
+    for each in item.get("dependencies").each():
+        if not each.is_map:
+            continue
+        ends = (each.get(end).each() for end in ("primary-id", "secondary-id"))
+        before, after = ([vdu for one in ids if (vdu := one.one_of(vdus, "vdu"))] for ids in ends)
+        for vdu_id in after:
+            first.setdefault(vdu_id, {}).update(dict.fromkeys(before))
+    return {vdu_id: tuple(before) for vdu_id, before in first.items()}
 
 
 def affinity(item: Reading, profiles: Mapping[str, Reading]) -> tuple[AffinityRule, ...]:
