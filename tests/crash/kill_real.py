@@ -2,18 +2,18 @@
 
     .venv/bin/python tests/crash/kill_real.py --kills 100 --seed 1
 
-makes a host of its own (libvirt, QEMU under TCG, Open vSwitch, the SDN agent), keeps one service on it and lets one
-operation follow the other. Whichever process works it off (the command itself, ``manor op watch`` or ``manor serve``)
-is killed at random moments and another one goes on, until the operation rests. After each operation the domains are
-counted and drift is asked for; at the end everything is taken down and the host must be empty. What it did is printed
-line by line, and a summary as JSON. Needs root.
+makes two hosts of its own (libvirt, QEMU under TCG, Open vSwitch, one SDN agent), keeps one service on them and lets
+one operation follow the other. Whichever process works it off (the command itself, ``manor op watch`` or ``manor
+serve``) is killed at random moments and another one goes on, until the operation rests; at some kills the SDN agent
+dies too, or the directory of its socket is emptied. After each operation the domains are counted and drift is asked
+for; at the end everything is taken down and the hosts must be empty. What it did is printed line by line, and a summary
+as JSON. Needs root.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import random
@@ -23,30 +23,37 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kill_packages import FIREWALL, NEXT_FIREWALL, next_firewall, scalable, with_disk
+
 from manor.model.instance import NsLcmOpOcc, OperationState
 from manor.store import operations
 from manor.store.database import Database
-from manor.testing.lab import LabHost
+from manor.testing.lab import LabHost, underlay
 
 ROOT = Path(__file__).parents[2]
 MANOR = str(Path(sys.executable).parent / "manor")
 NAME = "shop"
-FIREWALL, NEXT_FIREWALL = "2888f974-c366-572e-8226-bd5ec7588181", "2888f974-c366-572e-8226-bd5ec7588182"
+HOSTS = ("kvm1", "kvm2")
+PLACES = tuple(word for vnf in ("client", "firewall", "monitor", "web") for word in ("--place", f"{vnf}=lab/kvm1"))
 OPERATIONS: dict[str, tuple[str, ...]] = {
-    "instantiate": ("ns", "instantiate", NAME),
+    "instantiate": ("ns", "instantiate", NAME, *PLACES),
     "scale-out": ("ns", "scale", NAME, "--vnf", "firewall=2"),
     "scale-in": ("ns", "scale", NAME, "--vnf", "firewall=1"),
     "chain-off": ("chain", "disable", f"{NAME}/path"),
     "chain-on": ("chain", "enable", f"{NAME}/path"),
     "stop": ("vnf", "stop", f"{NAME}/web", "--timeout", "10"),
     "start": ("vnf", "start", f"{NAME}/web"),
+    "move": ("vnf", "move", f"{NAME}/monitor", "lab/kvm2"),
+    "move-back": ("vnf", "move", f"{NAME}/monitor", "lab/kvm1"),
+    "snapshot": ("vnf", "snapshot", "create", f"{NAME}/web", "kept"),
+    "revert": ("vnf", "snapshot", "revert", f"{NAME}/web", "kept"),
+    "forget": ("vnf", "snapshot", "delete", NAME, "kept"),
     "heal": ("vnf", "heal", f"{NAME}/monitor", "--cause", "a trial"),
     "upgrade": ("vnf", "upgrade", f"{NAME}/firewall", "--package", NEXT_FIREWALL, "--strategy", "blue-green"),
     "upgrade-back": ("vnf", "upgrade", f"{NAME}/firewall", "--package", FIREWALL, "--strategy", "rolling"),
@@ -63,6 +70,9 @@ class Service:
     chain: bool = True
     web: bool = True
     upgraded: bool = False
+    moved: bool = False
+    kept: bool = False
+    """There is a snapshot."""
     done: Counter[str] = field(default_factory=Counter)
 
     def next(self, dice: random.Random) -> str:
@@ -76,6 +86,11 @@ class Service:
             "chain-on": not self.chain,
             "stop": self.web,
             "start": not self.web,
+            "move": not self.moved,
+            "move-back": self.moved,
+            "snapshot": not self.kept,
+            "revert": self.kept,
+            "forget": self.kept,
             "heal": True,
             "upgrade": not self.upgraded,
             "upgrade-back": self.upgraded,
@@ -91,13 +106,17 @@ class Service:
         match name:
             case "instantiate" | "terminate":
                 self.runs, self.firewalls, self.chain, self.web = name == "instantiate", 1, True, True
-                self.upgraded = False
+                self.upgraded = self.moved = self.kept = False
             case "scale-out" | "scale-in":
                 self.firewalls = 2 if name == "scale-out" else 1
             case "chain-off" | "chain-on":
                 self.chain = name == "chain-on"
             case "stop" | "start":
                 self.web = name == "start"
+            case "move" | "move-back":
+                self.moved = name == "move"
+            case "snapshot" | "forget":
+                self.kept = name == "snapshot"
             case "upgrade" | "upgrade-back":
                 self.upgraded = name == "upgrade"
 
@@ -109,13 +128,17 @@ class Service:
 
 @dataclass
 class Trial:
-    """The installation, its host and the tally."""
+    """The installation, its hosts and the tally."""
 
-    lab: LabHost
+    labs: Mapping[str, LabHost]
     home: Path
     dice: random.Random
     kills: int = 0
     """Of a process that had an operation at work."""
+    agents: int = 0
+    """Kills of the SDN agent within an operation."""
+    emptied: int = 0
+    """Times that Manor's directory of sockets was emptied within one."""
     answered: int = 0
     """Operations that stopped and were rolled back by hand."""
     ended: dict[str, int] = field(default_factory=dict)
@@ -183,6 +206,7 @@ class Trial:
             if under_way is None:
                 break
             killed += 1
+            self.hurt()
             worker = self.begin(*self.dice.choice([("serve",), ("op", "watch", under_way.id)]))
             time.sleep(self.dice.uniform(0.0, 2.0))  # killing it before it has come up would be killing nobody
         if worker.poll() is None and worker.args[1] != "serve":  # type: ignore[index]
@@ -195,79 +219,77 @@ class Trial:
         if worker.poll() is None:
             worker.terminate()
             worker.wait(60)
-        if worker.returncode == 2:
+        if worker.returncode in (2, 4):
             raise SystemExit(f"{name} was refused: {(self.home.parent / 'said').read_text()}")
         after = self.last()
         is_new = after is not None and (before is None or after.id != before.id)
         return (after if is_new else None), killed
 
+    def hurt(self) -> None:
+        """Now and then the SDN agent dies too, or somebody empties the directory that its socket is in."""
+        run, fate = self.home / "run", self.dice.random()
+        if fate < 0.3:
+            with contextlib.suppress(OSError, ValueError):
+                os.kill(int((run / "sdn-net/agent.pid").read_text()), signal.SIGKILL)
+                self.agents += 1
+        elif fate < 0.45:
+            shutil.rmtree(run, ignore_errors=True)
+            self.emptied += 1
+
     def leftovers(self) -> dict[str, str]:
-        """What is on the host beside an empty hypervisor and an empty switch; nothing should be."""
-        links = [line.split()[0] for line in self.lab.run("ip", "-br", "link").splitlines()]
-        seen = {
-            "domains": self.domains(),
-            "networks": self.lab.run("virsh", "-q", "net-list", "--all", "--name").split(),
-            "pools": self.lab.run("virsh", "-q", "pool-list", "--all", "--name").split(),
-            "files": [str(path) for path in self.lab.pool_dir.rglob("*") if path.is_file()],
-            "interfaces": [name for name in links if name not in ("lo", "ovs-netdev", "ovs-system")],
-            "bridges": self.lab.run("ovs-vsctl", "list-br").split(),
-        }
-        return {what: " ".join(names) for what, names in seen.items() if names}
+        """What is on the hosts beside an empty hypervisor and an empty switch; nothing should be."""
+        left: dict[str, str] = {}
+        for host, lab in self.labs.items():
+            links = [line.split()[0].partition("@")[0] for line in lab.run("ip", "-br", "link").splitlines()]
+            own = ("lo", "ovs-netdev", "ovs-system", "br-phy", "to1", "to2")
+            seen = {
+                "domains": _domains(lab),
+                "networks": lab.run("virsh", "-q", "net-list", "--all", "--name").split(),
+                "pools": lab.run("virsh", "-q", "pool-list", "--all", "--name").split(),
+                "files": [str(path) for path in lab.pool_dir.rglob("*") if path.is_file()],
+                "interfaces": [name for name in links if name not in own],
+                "bridges": [name for name in lab.run("ovs-vsctl", "list-br").split() if name != "br-phy"],
+            }
+            left |= {f"{what} of {host}": " ".join(names) for what, names in seen.items() if names}
+        return left
 
     def domains(self) -> list[str]:
-        return self.lab.run("virsh", "-q", "list", "--all", "--name").split()
+        return [name for lab in self.labs.values() for name in _domains(lab)]
+
+
+def _domains(lab: LabHost) -> list[str]:
+    return lab.run("virsh", "-q", "list", "--all", "--name").split()
 
 
 @contextlib.contextmanager
 def prepared(dice: random.Random) -> Iterator[Trial]:
-    """A host with a VIM, a controller, and the service created."""
+    """Two hosts with a VIM, a controller, and the service created."""
     subprocess.run([sys.executable, str(ROOT / "descriptors/build.py"), "secure-web"], check=True, capture_output=True)
     with tempfile.TemporaryDirectory(prefix="manor-kill-", dir="/tmp") as folder:
         work = Path(folder)
         work.chmod(0o711)
-        with LabHost("kvm1", work / "lab") as lab:
-            trial = Trial(lab=lab, home=work / "home", dice=dice)
-            host = ("-o", f"ovsdb={lab.ovsdb}", "-o")
-            trial.manor(
-                *("vim", "add", "lab", "--driver", "libvirt", "-o", f"uri={lab.uri}", "-o", "name=kvm1", *host),
-                *(f"pool_dir={lab.pool_dir}", "-o", "accel=tcg"),
-            )
-            trial.manor("sdn", "add", "net", "--driver", "ryu", *host, "host=kvm1")
-            vnfs = [p for p in sorted((ROOT / "build/secure-web").glob("*.csar")) if p.name != "nsd.csar"]
-            trial.manor("package", "onboard", *map(str, vnfs), str(_next_firewall(work)), str(_scalable(work)))
+        with contextlib.ExitStack() as stack:
+            labs = {host: stack.enter_context(LabHost(host, work / host)) for host in HOSTS}
+            trial, addresses = Trial(labs=labs, home=work / "home", dice=dice), underlay(labs)
+            machines = [
+                {"name": h, "uri": lab.uri, "ovsdb": lab.ovsdb, "pool_dir": str(lab.pool_dir)}
+                for h, lab in labs.items()
+            ]
+            switches = [{"host": h, "ovsdb": lab.ovsdb, "underlay": addresses[h]} for h, lab in labs.items()]
+            (work / "vim.json").write_text(json.dumps({"hosts": machines, "accel": "tcg"}))
+            (work / "sdn.json").write_text(json.dumps({"switches": switches}))
+            trial.manor("vim", "add", "lab", "--driver", "libvirt", "--config", str(work / "vim.json"))
+            trial.manor("sdn", "add", "net", "--driver", "ryu", "--config", str(work / "sdn.json"))
+            demo = ROOT / "build/secure-web"
+            vnfs = [demo / f"{name}.csar" for name in ("client", "firewall", "monitor")]
+            own = [next_firewall(demo / "firewall.csar", work), with_disk(demo / "web.csar", work)]
+            nsd = scalable(ROOT / "descriptors/secure-web/nsd", work)
+            trial.manor("package", "onboard", *map(str, (*vnfs, *own, nsd)))
             trial.manor("ns", "create", "secure-web", "--name", NAME)
             try:
                 yield trial
             finally:
                 trial.manor("sdn", "remove", "net", "--force", expect=(0, 2))
-
-
-def _next_firewall(work: Path) -> Path:
-    """The firewall's next version, which says so when it boots."""
-    folder, data = work / "firewall", ("Definitions/firewall.yaml", "Files/boot.sh")
-    with zipfile.ZipFile(ROOT / "build/secure-web/firewall.csar") as archive:
-        archive.extractall(folder)
-    (manifest,) = folder.glob("*.mf")
-    said = manifest.read_text().replace(FIREWALL, NEXT_FIREWALL)
-    for name in data:
-        before = (folder / name).read_text()
-        after = before.replace(FIREWALL, NEXT_FIREWALL) + ("\ntouch /run/version-2\n" if name.endswith(".sh") else "")
-        (folder / name).write_text(after)
-        old, new = (hashlib.sha256(text.encode()).hexdigest() for text in (before, after))
-        said = said.replace(old, new)
-    manifest.write_text(said)
-    return folder
-
-
-def _scalable(work: Path) -> Path:
-    """The demo's service with up to two firewalls."""
-    nsd = work / "nsd"
-    shutil.copytree(ROOT / "descriptors/secure-web/nsd", nsd)
-    file = nsd / "Definitions/secure_web.yaml"
-    head, firewall = file.read_text().split("    firewall:\n", 1)
-    firewall = firewall.replace("max_number_of_instances: 1", "max_number_of_instances: 2", 1)
-    file.write_text(f"{head}    firewall:\n{firewall}")
-    return nsd
 
 
 def run(*, kills: int, seed: int) -> dict[str, Any]:
@@ -309,9 +331,11 @@ def run(*, kills: int, seed: int) -> dict[str, Any]:
         trial.manor("vim", "remove", "lab")
         left = trial.leftovers()
         if left:
-            raise SystemExit(f"the host is not empty: {left}")
+            raise SystemExit(f"the hosts are not empty: {left}")
         return {
             "kills": trial.kills,
+            "agents_killed": trial.agents,
+            "run_emptied": trial.emptied,
             "by_operation": trial.by_operation,
             "ended": trial.ended,
             "rolled_back_by_hand": trial.answered,

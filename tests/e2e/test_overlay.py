@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from manor.testing.lab import LabHost
+from manor.testing.lab import LabHost, plugged_in
 
 from .conftest import ROOT, Site
-from .hosts import opened, plugged_in
+from .hosts import opened
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 HOSTS = ("kvm1", "kvm2", "kvm3")

@@ -21,11 +21,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["LabHost", "cable"]
+__all__ = ["LabHost", "cable", "plugged_in", "underlay"]
 
 _SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 _CAPS_CACHE = Path("/var/cache/manor-lab/qemu-capabilities")
@@ -181,6 +181,34 @@ def cable(one: LabHost, other: LabHost, device: str, peer: str) -> None:
         host.run("ip", "link", "set", name, "up")
         # The userspace datapath does not fill in checksums that a veth leaves to hardware.
         host.run("ethtool", "-K", name, "tx", "off")
+
+
+def underlay(labs: Mapping[str, LabHost]) -> dict[str, str]:
+    """One network over the hosts, as the userspace datapath wants it, with the address on a bridge of its own
+    (``br-phy``); the addresses, by host."""
+    first, *others = labs.values()
+    for lab in labs.values():
+        lab.run("ovs-vsctl", "add-br", "br-phy", "--", "set", "Bridge", "br-phy", "datapath_type=netdev")
+    for host in labs:
+        plugged_in(labs, host)
+    for number, lab in enumerate(others, start=2):
+        first.run("ovs-vsctl", "add-port", "br-phy", f"to{number}")
+        lab.run("ovs-vsctl", "add-port", "br-phy", "to1")
+    return {host: f"192.0.2.{number}" for number, host in enumerate(labs, start=1)}
+
+
+def plugged_in(labs: Mapping[str, LabHost], host: str) -> None:
+    """Give a host of an underlay what no power cut leaves: its address, and the cable to the first one."""
+    number, lab = [*labs].index(host) + 1, labs[host]
+    if number > 1:
+        cable(next(iter(labs.values())), lab, f"to{number}", "to1")
+    end_s = time.monotonic() + 60.0
+    while " br-phy: " not in lab.run("ip", "-o", "link"):  # the switch makes it some time after it has started
+        if time.monotonic() > end_s:
+            raise RuntimeError(f"the switch of lab host {host} makes no bridge")
+        time.sleep(0.1)
+    lab.run("ip", "addr", "add", f"192.0.2.{number}/24", "dev", "br-phy")
+    lab.run("ip", "link", "set", "br-phy", "up")
 
 
 # ---- inside: the first process of the namespaces ----
