@@ -14,7 +14,7 @@ import pytest
 from service_world import NSD, Site, opened
 
 from manor.api import OperationKind, PowerState
-from manor.fakes import World
+from manor.fakes import FakeHost, World
 from manor.fakes.world import name_of
 from manor.lcm import endpoints, ns
 from manor.lcm.operate import operate
@@ -63,6 +63,14 @@ def test_it_is_drift_and_an_orphan_and_no_repair_takes_it(site: Site, vim: str, 
     assert endpoints.remove_orphans(site.rt, found) == ()
     assert ns.propose(site.rt, "demo", OperationKind.REPAIR).twice == ()
     assert site.drift() == ()
+
+
+def test_a_vim_that_a_service_has_nothing_on_may_be_away(site: Site) -> None:
+    before = ns.propose(site.rt, "demo", OperationKind.REPAIR).plan.notes
+    world: World = unguarded(site.rt.vim("other")).world  # type: ignore[attr-defined]
+    world.set_hosts(FakeHost(name="host-3", reachable=False))
+    repair = ns.propose(site.rt, "demo", OperationKind.REPAIR)
+    assert (repair.is_idle, repair.silent, repair.plan.notes) == (True, {}, before)
 
 
 def test_the_next_operation_tells_of_it_and_leaves_it(site: Site) -> None:

@@ -197,8 +197,8 @@ def propose(
         refuse_astray(rt.driver, stored, target)
         target = dataclasses.replace(target, wishes=wishes_to_json(lasting(wishes, [vnf.name for vnf in vnfs])))
     everywhere = every_vim(rt) if operation is OperationKind.REPAIR else frozenset()  # who compares looks everywhere
-    at_best = everywhere | {step.endpoint for step in told}
-    view = observe(rt, ns.id, previous, target, also=also, at_best=at_best, tolerant=tolerant)
+    at_best = frozenset(step.endpoint for step in told)
+    view = observe(rt, ns.id, previous, target, also=also, at_best=at_best, beside=everywhere, tolerant=tolerant)
     observed, found_at = overlooked(stored, view.observed, overlook), view.found_at
     if not tolerant:
         previous = without_absent(previous, stored, observed)

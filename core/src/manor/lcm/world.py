@@ -80,15 +80,17 @@ def observe(
     *states: DesiredState | None,
     also: frozenset[str] = frozenset(),
     at_best: frozenset[str] = frozenset(),
+    beside: frozenset[str] = frozenset(),
     tolerant: bool = False,
 ) -> View:
     """What is there of a service: everything under its id, the shared images that the states name, and their links and
     chains that a controller knows when asked by key alone.
 
-    Looked for where the states have something, and at the endpoints ``also``; and ``at_best`` at these, which may be
-    silent, or be no more. What is there twice is taken for the one that is where the first state has it. Raises
-    DriverError where an endpoint cannot be asked at all: a plan from half a view would be a guess. ``tolerant`` passes
-    over such an endpoint, for a forced removal, which tries what it knows of anyway.
+    Looked for where the states have something, and at the endpoints ``also``; ``at_best`` at these, which may be
+    silent, or be no more; and ``beside`` at these, of which nothing is expected, and whose silence says nothing. What
+    is there twice is taken for the one that is where the first state has it. Raises DriverError where an endpoint
+    cannot be asked at all: a plan from half a view would be a guess. ``tolerant`` passes over such an endpoint, for a
+    forced removal, which tries what it knows of anyway.
     """
     wanted = {r.spec.key: r for state in reversed(states) if state for r in state.resources}
     needed = endpoints_of(*states) | also
@@ -120,13 +122,14 @@ def observe(
             mute.add(endpoint)
             return (), (), {}
 
-    asked = sorted(needed | at_best)
+    asked = sorted(needed | at_best | beside)
     observed: dict[str, Observed] = {}
     found_at: dict[str, str] = {}
     twice: list[tuple[str, Observed]] = []
     silent: dict[tuple[str, str], str] = {}
     for endpoint, (own, shared, away) in zip(asked, _at_once(look, asked), strict=True):
-        silent.update(((endpoint, host), why) for host, why in away.items())
+        if endpoint in needed or endpoint in at_best:
+            silent.update(((endpoint, host), why) for host, why in away.items())
         for is_own, one in (*((True, one) for one in own), *((False, one) for one in shared)):
             key, at = one.ref.key, wanted.get(one.ref.key)
             if key not in observed or (at is not None and (at.endpoint, _host(at)) == (endpoint, one.ref.host)):
