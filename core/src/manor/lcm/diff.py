@@ -3,7 +3,8 @@
 What is absent is made, what has another spec is changed in place or replaced, what is broken is ensured again, what
 only the previous desired state has is removed in the reverse order of its dependencies. Shared resources (images) are
 ensured and never removed. What an operation that did not complete left behind, and is wanted now, is adopted: it is the
-plan's to take back. Checks run again when something they depend on is touched, and always on instantiate.
+plan's to take back. Proofs run again when something they depend on is touched, what configures when a machine of it is
+changed, and both always on instantiate.
 """
 
 from __future__ import annotations
@@ -347,7 +348,10 @@ class _Differ:
         waits = self._after(check.depends_on)
         old = self.draft.checks_before.get(check.key)
         same = old is not None and _said(old) == _said(check)
-        if not waits and same and self.operation is not OperationKind.INSTANTIATE:
+        # To be proven anew, as for a neighbour on its link, makes no machine one that has yet to be configured.
+        is_proof = check.verb is not Verb.CONFIGURE
+        is_due = bool(waits) if is_proof else not self.changes.keys().isdisjoint(check.depends_on)
+        if not is_due and same and self.operation is not OperationKind.INSTANTIATE:
             return
         step_id = f"{check.verb} {check.kind} {check.key}"
         resource = self.draft.wanted.get(str(check.view.get("resource", ""))) if check.kind != "vnf" else None
