@@ -256,6 +256,24 @@ def test_packages(database: Database) -> None:
             packages.get(tx, "firewall")
 
 
+def test_a_package_goes_by_its_name_with_the_version_and_by_the_start_of_its_id(database: Database) -> None:
+    old = PackageInfo(id="5eaacc48-a21d", kind=PackageKind.NS, descriptor_id="d1", name="shop", version="1.0")
+    new = replace(old, id="abe63c4f-0a4f", descriptor_id="d2", version="2.0")
+    with database.begin() as tx:
+        packages.add(tx, old, descriptor={})
+        packages.add(tx, new, descriptor={})
+    with database.read() as tx:
+        assert packages.get(tx, "shop-1.0", kind=PackageKind.NS) == packages.get(tx, "5eaacc48") == old
+        with pytest.raises(UsageError, match="several packages are called shop") as refused:
+            packages.get(tx, "shop")
+        assert refused.value.hint == (
+            "say which, by version or by id: shop-1.0 (5eaacc48-a21d), shop-2.0 (abe63c4f-0a4f)"
+        )
+        for nobody in ("", "shop-3.0", "aacc"):
+            with pytest.raises(UsageError, match="no package is called"):
+                packages.get(tx, nobody)
+
+
 def test_services_and_their_vnfs(database: Database) -> None:
     with database.begin() as tx:
         running(tx, ns(), vnf(1), vnf(2))

@@ -74,13 +74,12 @@ def find_vnf(s: Session, typed: str) -> VnfInstance:
 
 
 def find_package(s: Session, typed: str) -> PackageInfo:
-    """The package with this id, descriptor id or name."""
-    from manor.store import reading
+    """The package with this id or the start of it, descriptor id, name or ``NAME-VERSION``."""
+    from manor.store import called, reading
 
     items = reading.packages(s.url, limit=_ALL).items
-    by_descriptor = [package for package in items if package.descriptor_id == typed]
-    if len(by_descriptor) == 1:
-        return by_descriptor[0]
+    if found := called.meant(items, typed):
+        return called.the_one(found, typed)
     pairs = ((package.id, package.name) for package in items)
     chosen = resolve(typed, pairs, what="package", listing="manor package list")
     return next(package for package in items if package.id == chosen)

@@ -16,6 +16,7 @@ from manor.model.instance import PackageInfo, PackageKind, UsageState
 from manor.model.notification import package_changed
 from manor.store import notifications, rows
 from manor.store.asking import every, first
+from manor.store.called import meant, the_one
 from manor.store.database import KEEP_FACT, AtEnd, at_end, take_turns
 from manor.store.tables import ACTIVE_STATES, Desired, Meta, NsRow, OperationRow, PackageRow, VnfRow
 
@@ -95,8 +96,8 @@ def by_descriptor(tx: Connection, kind: PackageKind, descriptor_id: str) -> Pack
 
 
 def get(tx: Connection, name_or_id: str, *, kind: PackageKind | None = None, hold: bool = False) -> PackageInfo:
-    """A package by id, descriptor id or name; with ``hold`` nobody else lets go of one, or begins to use one, until
-    the transaction ends.
+    """A package by what it is called (:func:`~manor.store.called.meant`); with ``hold`` nobody else lets go of one, or
+    begins to use one, until the transaction ends.
 
     Raises UsageError where none or several fit.
     """
@@ -106,14 +107,11 @@ def get(tx: Connection, name_or_id: str, *, kind: PackageKind | None = None, hol
         found = every(tx, _GET, rows.package, called=name_or_id)
     else:
         found = every(tx, _GET_OF_KIND, rows.package, called=name_or_id, of_kind=str(kind))
-    exact = tuple(package for package in found if name_or_id in (package.id, package.descriptor_id)) or found
-    if not exact:
+    chosen = meant(found or all_of(tx, kind), name_or_id)
+    if not chosen:
         what = {PackageKind.NS: "NS package or NSD", PackageKind.VNF: "VNF package or VNFD"}.get(kind, "package")
         raise UsageError(f"no {what} is called '{name_or_id}'", hint="see them: manor package list")
-    if len(exact) > 1:
-        ids = ", ".join(sorted(package.id for package in exact))
-        raise UsageError(f"several packages are called {name_or_id}", hint=f"name one by its id: {ids}")
-    return exact[0]
+    return the_one(chosen, name_or_id)
 
 
 def all_of(tx: Connection, kind: PackageKind | None = None) -> tuple[PackageInfo, ...]:
