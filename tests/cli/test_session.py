@@ -92,6 +92,14 @@ vim orphans
 """
 
 
+def test_a_plugin_shows_the_settings_within_its_settings(site: Cli) -> None:
+    shown = site.good("--json", "plugin", "show", "libvirt").json["records"]
+    settings = {each["name"]: each for record in shown for each in record["settings"]}
+    assert settings["hosts[].uri"]["default"] == "(required)"
+    assert "SSH private key" in settings["hosts[].key_file"]["description"]
+    assert settings["accel"]["type"] == "auto|kvm|tcg"
+
+
 def test_json_is_clean_and_one_document_on_everything_that_lists_or_shows(site: Cli) -> None:
     site.good("ns", "create", "secure-web", "--name", "web")
     site.good("ns", "instantiate", "web", "--yes")

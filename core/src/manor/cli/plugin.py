@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+_DEEPEST = 3
+"""How far into settings within settings to look; a model may hold itself."""
+
 app = new_app("Plugins: what is installed, what it provides, what is wrong with it; write, check and try one.")
 
 
@@ -201,23 +204,39 @@ def _settings(config: Any) -> list[dict[str, str]]:
     if config is None:
         return []
     schema = config.model_json_schema()
+    return _rows(schema, schema.get("$defs", {}), "", 0)
+
+
+def _rows(schema: dict[str, Any], known: dict[str, Any], above: str, depth: int) -> list[dict[str, str]]:
+    """The settings of a model, each followed by those of what it is made of: ``hosts``, ``hosts[].uri``."""
     wanted = set(schema.get("required", ()))
-    return [
-        {
-            "name": name,
-            "type": _type(field),
-            "default": "(required)" if name in wanted else str(field.get("default", "")),
-            "description": " ".join(field.get("description", "").split()),
-        }
-        for name, field in schema.get("properties", {}).items()
-    ]
+    rows = []
+    for name, field in schema.get("properties", {}).items():
+        rows.append(
+            {
+                "name": f"{above}{name}",
+                "type": _type(field, known),
+                "default": "(required)" if name in wanted else str(field.get("default", "")),
+                "description": " ".join(field.get("description", "").split()),
+            }
+        )
+        is_list = field.get("type") == "array"
+        inner = _meant(field.get("items", {}) if is_list else field, known)
+        if depth < _DEEPEST:
+            rows += _rows(inner, known, f"{above}{name}{'[]' if is_list else ''}.", depth + 1)
+    return rows
 
 
-def _type(field: dict[str, Any]) -> str:
+def _meant(field: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """The definition that a field refers to, or the field itself."""
+    return known.get(str(field.get("$ref", "")).rpartition("/")[2], field)
+
+
+def _type(field: dict[str, Any], known: dict[str, Any]) -> str:
     if "anyOf" in field:
-        return " or ".join(_type(option) for option in field["anyOf"])
-    if "enum" in field:
-        return "|".join(map(str, field["enum"]))
+        return " or ".join(_type(option, known) for option in field["anyOf"])
+    if "enum" in _meant(field, known):
+        return "|".join(map(str, _meant(field, known)["enum"]))
     if field.get("type") == "array":
-        return f"list of {_type(field.get('items', {}))}"
+        return f"list of {_type(field.get('items', {}), known)}"
     return str(field.get("format") or field.get("type") or field.get("$ref", "any").rpartition("/")[2])

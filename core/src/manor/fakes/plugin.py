@@ -14,7 +14,7 @@ from manor.fakes.world import FakeHost, World
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class HostSettings(_Settings):
