@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from manor.api import Demand, Finding, Placement, PlacementPolicy, Severity
+from manor.api import Candidate, Demand, Finding, Placement, PlacementPolicy, Severity
 from manor.catalog.crosscheck import crosscheck
 from manor.errors import PlanRefused, PluginError, UsageError
 from manor.lcm.choosing import must_be_known
@@ -152,6 +152,7 @@ def _placed(
         hosts,
         {key: place for key, place in fixed.items() if key in keys and key not in moved},
     )
+    _refuse_unknown([demand for demand in wanted if demand.key not in asked[-1]], hosts)
     placement = policy.place(*asked)
     cpu_overcommit = _overcommit(policy)
     if wrong := unsound(placement, *asked, cpu_overcommit=cpu_overcommit):
@@ -179,6 +180,14 @@ def _placed(
         ways=sites.links,
         spent=taken,
     )
+
+
+def _refuse_unknown(demands: Iterable[Demand], hosts: Sequence[Candidate]) -> None:
+    """Raise UsageError where a machine is to be put on a host that its VIM has never heard of."""
+    for demand in demands:
+        known = [each.host.name for each in hosts if each.vim == demand.wanted_vim]
+        if demand.wanted_host and known:
+            must_be_known(demand.wanted_host, known, whose=f"VIM {demand.wanted_vim}", what="host")
 
 
 def _overcommit(policy: PlacementPolicy) -> float | None:
