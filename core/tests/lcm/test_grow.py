@@ -305,10 +305,10 @@ def test_a_range_that_was_given_stays_whatever_links_come_and_go(site: Site) -> 
         (
             "CHANGE_VNFPKG",
             {"vnfInstanceId": "web", "vnfdId": "x", "fraction": "most"},
-            "fraction is 'most', not of",
+            "fraction is 'most', not a number",
         ),
         ("CHANGE_VNFPKG", {"vnfInstanceId": 5.5, "vnfdId": "x"}, "vnfInstanceId is 5.5"),
-        ("REMOVE_VNF", {"removeVnfInstanceId": "web", "gracefulTerminationTimeout": "x"}, "not of type"),
+        ("REMOVE_VNF", {"removeVnfInstanceId": "web", "gracefulTerminationTimeout": "x"}, "not a number"),
         ("INSTANTIATE_VNF", {"vnfProfileId": "a", "extVirtualLinks": {"eth": ["lan"]}}, "extVirtualLinks.eth"),
         (
             "CHANGE_EXTERNAL_VNF_CONNECTIVITY",
@@ -320,3 +320,10 @@ def test_a_range_that_was_given_stays_whatever_links_come_and_go(site: Site) -> 
 def test_data_of_another_type_is_refused_in_words(update_type: str, data: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         update_ns(None, "demo", update_type, data)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seconds", [-5, float("nan"), float("inf"), True, "soon"])
+def test_a_time_that_is_none_is_refused(site: Site, seconds: object) -> None:
+    data = {"removeVnfInstanceId": "web", "gracefulTerminationTimeout": seconds}
+    with pytest.raises(UsageError, match=r"gracefulTerminationTimeout is .* not a number from 0 to 86400"):
+        update_ns(site.rt, "demo", "REMOVE_VNF", data)

@@ -17,6 +17,9 @@ from manor.lcm.runtime import Runtime
 
 __all__ = ["UpdateType", "update_ns"]
 
+_LONGEST_S = 86400.0
+"""What a guest may be asked to shut down for, and new machines to stand their gate."""
+
 
 class UpdateType(StrEnum):
     """The updateTypes that Manor does."""
@@ -72,6 +75,15 @@ class _Data:
             return self.one(name, kind)
         self._known.append(name)
         return None
+
+    def number(self, name: str, most: float, default: float | None = None) -> float | None:
+        """A number from 0 to ``most``, or the default where it is not there. Raises UsageError."""
+        value = self.maybe(name, object)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+            raise UsageError(f"{self._type}: {name} is {value!r}, not a number from 0 to {most:g}")
+        return float(value)
 
     def links(self, name: str, default: Mapping[str, str] | None = None) -> Mapping[str, str]:
         """Link by connection point. Raises UsageError where one is no name."""
@@ -139,10 +151,10 @@ def _operate_vnf(data: _Data) -> _Make:
 
 
 def _patience(data: _Data, how: str, timeout: str) -> float | None:
-    kind, seconds = data.maybe(how), data.maybe(timeout, int | float)  # type: ignore[arg-type]
+    kind, seconds = data.maybe(how), data.number(timeout, _LONGEST_S)
     if kind not in (None, "FORCEFUL", "GRACEFUL"):
         raise UsageError(f"{how} is {kind!r}", hint="FORCEFUL or GRACEFUL")
-    return 0.0 if kind == "FORCEFUL" else None if seconds is None else float(seconds)
+    return 0.0 if kind == "FORCEFUL" else seconds
 
 
 def _modify(data: _Data) -> _Make:
@@ -167,8 +179,8 @@ def _change_ext_conn(data: _Data) -> _Make:
 
 def _change_pkg(data: _Data) -> _Make:
     vnf, vnfd = data.one("vnfInstanceId", str | list), data.one("vnfdId")  # type: ignore[arg-type]
-    strategy, fraction = data.one("strategy", default="rolling"), data.one("fraction", int | float, 0.0)  # type: ignore[arg-type]
-    gate, soak_s = data.one("gate", list, []), data.one("soakTime", int | float, 0.0)  # type: ignore[arg-type]
+    strategy, fraction = data.one("strategy", default="rolling"), data.number("fraction", 1.0) or 0.0
+    gate, soak_s = data.one("gate", list, []), data.number("soakTime", _LONGEST_S) or 0.0
     discard_data = data.one("discardData", bool, False)
     return lambda rt, ns: updating.change_package(
         rt,
