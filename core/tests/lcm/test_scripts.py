@@ -237,6 +237,13 @@ def test_what_cannot_be_asked_for_is_refused(site: Site, inside: Inside) -> None
     assert inside.machines() == []
 
 
+def test_an_action_of_a_vnf_that_is_off_is_refused_for_that(site: Site, inside: Inside) -> None:
+    site.done(operate(site.rt, "demo", ["web"], PowerState.STOPPED))
+    with pytest.raises(PlanRefused, match="web is stopped") as refused:
+        changing.act(site.rt, "demo", "web", "backup", {"target": "x"})
+    assert refused.value.hint == "manor vnf start demo/web"
+
+
 def test_an_action_in_a_service_without_a_way_in_is_refused_not_forgotten(
     fast_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

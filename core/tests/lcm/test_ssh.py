@@ -1,8 +1,10 @@
 """Inside by SSH: a real sshd on loopback, the same code as for a machine."""
 
 import getpass
+import shlex
 import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -75,6 +77,15 @@ def test_another_machine_at_the_same_address_is_not_talked_to(guest: SshGuest, s
         guest.ping(ctx())
     forget(guest.home, NODE)  # as when it is made anew
     assert guest.ping(ctx())
+
+
+def test_the_way_to_a_key_that_is_told_leads_there_in_a_fresh_home(tmp_path: Path) -> None:
+    guest = SshGuest(uri="ssh://root@192.0.2.1", key=NODE, home=tmp_path)
+    with pytest.raises(Unauthorized) as missing:
+        guest.ping(ctx())
+    subprocess.run(shlex.split(missing.value.hint), check=True, capture_output=True)
+    assert (tmp_path / KEY).is_file()
+    assert (tmp_path / "ssh").stat().st_mode & 0o777 == 0o700
 
 
 def test_who_does_not_know_the_key_says_what_to_do(guest: SshGuest, sshd: Sshd) -> None:

@@ -60,12 +60,18 @@ class Side:
     vnfd_id: str
     check: DesiredCheck | None
     """Its proof, which has the way into its machines; None where none runs that can be looked into."""
+    is_stopped: bool = False
 
 
 def side(state: DesiredState | None, vnfs: Iterable[VnfInstance]) -> Mapping[str, Side]:
     """The VNFs of a service on one side of an operation, by key."""
     checks = _checks(state)
-    return {vnf.id: Side(name=vnf.name, vnfd_id=vnf.vnfd_id, check=checks.get(vnf.id)) for vnf in vnfs}
+    return {
+        vnf.id: Side(
+            name=vnf.name, vnfd_id=vnf.vnfd_id, check=checks.get(vnf.id), is_stopped=vnf.vnf_state == "STOPPED"
+        )
+        for vnf in vnfs
+    }
 
 
 def scripted(rt: Runtime, plan: Plan, wishes: Wishes, *, before: Mapping[str, Side], after: Mapping[str, Side]) -> Plan:
@@ -106,7 +112,7 @@ def scripted(rt: Runtime, plan: Plan, wishes: Wishes, *, before: Mapping[str, Si
                 _before_chains_turn(own, plan, soft)
             steps[own.id] = own
     if wishes.action:
-        own = _action(rt, wishes, after, brought, list(planned))
+        own = _action(rt, wishes, after, brought, plan)
         steps[own.id] = own
     starts = {step.id: step for step in steps.values() if step.id not in planned and not step.depends_on}
     ordered = in_turn({**starts, **steps}, soft)
@@ -221,10 +227,15 @@ def _action(
     wishes: Wishes,
     vnfs: Mapping[str, Side],
     brought: Mapping[str, Brought],
-    after: Iterable[str],
+    plan: Plan,
 ) -> Step:
     name, asked = str(wishes.action["vnf"]), str(wishes.action["name"])
-    check = next((vnf.check for vnf in vnfs.values() if vnf.name == name), None)
+    vnf = next((vnf for vnf in vnfs.values() if vnf.name == name), None)
+    check = vnf.check if vnf else None
+    if vnf and vnf.is_stopped:
+        raise PlanRefused(
+            f"{name} is stopped: no action runs in it", hint=f"manor vnf start {plan.service_name}/{name}"
+        )
     if check is None:
         raise PlanRefused(f"{name} has no machine that can be looked into", hint="its image needs a guest agent")
     own = brought.get(str(check.view["vnfd_id"]))
@@ -242,7 +253,9 @@ def _action(
         raise UsageError(f"action {asked} needs {', '.join(missing)}", hint=f"--param {missing[0]}=VALUE")
     if why := _why_not(rt, check, script):
         raise PlanRefused(f"{name}: action {asked} cannot be run: {why}")
-    return _step(check, dataclasses.replace(script, parameters=values), after=after, word="action")
+    return _step(
+        check, dataclasses.replace(script, parameters=values), after=[each.id for each in plan.steps], word="action"
+    )
 
 
 def _brought(rt: Runtime, vnfd_ids: Iterable[str]) -> dict[str, Brought]:

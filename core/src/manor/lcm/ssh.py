@@ -116,11 +116,11 @@ class SshGuest:
         return parts
 
     def _options(self, connect_s: int) -> dict[str, str]:
-        key = self.home / KEY
+        key, known = self.home / KEY, _known(self.home, self.key)
+        for place in (key.parent, known.parent):  # one by one: the mode is for the last of a path only
+            place.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not key.is_file():
-            raise Unauthorized(f"there is no key {key}", hint=f"ssh-keygen -t ed25519 -N '' -f {key}")
-        known = _known(self.home, self.key)
-        known.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            raise Unauthorized(f"there is no key {key}", hint=f"ssh-keygen -t ed25519 -N '' -f {shlex.quote(str(key))}")
         return {
             "BatchMode": "yes",
             "ConnectTimeout": str(connect_s),
