@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from manor.cli.find import ns_names
 from manor.cli.session import new_app, session
 from manor.errors import UsageError
 from manor.model.notification import NotificationType, Subscription
@@ -72,21 +73,22 @@ def list_(ctx: typer.Context) -> None:
         last = notifications.last(tx)
 
     def human() -> None:
+        names = ns_names(s)
         s.out.table(
-            ["ID", "URL", "TYPES", "SERVICE", "WAITING", "STATE"],
+            ["id", "url", "types", "service", "waiting", "state"],
             [
                 [
                     one.id,
                     shown_uri(one.callback_uri),
                     ", ".join(one.types) or "all",
-                    one.ns_id or "all",
+                    names.get(one.ns_id, one.ns_id) or "all",
                     max(last - one.cursor, 0),
                     f"{one.failures} attempts failed: {one.error}" if one.failures else one.error or "ok",
                 ]
                 for one in found
             ],
             empty="no subscriptions",
-            right=("WAITING",),
+            right=("waiting",),
         )
 
     s.out.result(found, human)
