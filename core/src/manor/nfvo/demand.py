@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 
 from manor.api.placement import Demand, LinkNeed, PlacementRule
 from manor.api.vim import VimCapability
+from manor.model.vnfd import AffinityRule
 from manor.nfvo.request import ServiceRequest
 from manor.nfvo.storage import plan_storage
 from manor.vnfm.members import Vnf, Vnfc, VnfcPort, slug
@@ -14,6 +16,8 @@ __all__ = ["AT_SITE", "demands", "rules", "vnic_type"]
 
 AT_SITE = "site:"
 
+_PAIRS = 1000
+"""Pairs of machines up to which VNFs apart are weighed pair by pair; beyond, all of their machines are apart."""
 
 _NEED = {"direct": VimCapability.SRIOV}
 _ORDINARY = frozenset({"", "normal", "virtio"})
@@ -72,24 +76,31 @@ def _demand(request: ServiceRequest, vnf: Vnf, vnfc: Vnfc, links: Mapping[str, L
 
 
 def rules(request: ServiceRequest, vnfs: Sequence[Vnf]) -> tuple[PlacementRule, ...]:
-    """Affinity of VDUs inside each VNF, and of VNF profiles over the service."""
+    """Affinity of VDUs inside each VNF, and of VNF profiles over the service.
+
+    VNFs that are to be apart are so from each other, as IFA014 has it: the machines of one of them may share a host.
+    """
     result = [
-        PlacementRule(
-            keys=tuple(vnfc.key for vnfc in vnf.vnfcs if vnfc.vdu.id in rule.members),
-            anti=rule.anti,
-            scope=rule.scope,
-            name=rule.name,
-        )
+        _rule(rule, [vnfc.key for vnfc in vnf.vnfcs if vnfc.vdu.id in rule.members])
         for vnf in vnfs
         for rule in vnf.df.affinity
     ]
-    result += [
-        PlacementRule(
-            keys=tuple(vnfc.key for vnf in vnfs if vnf.profile.id in rule.members for vnfc in vnf.vnfcs),
-            anti=rule.anti,
-            scope=rule.scope,
-            name=rule.name,
-        )
-        for rule in request.flavour.affinity
-    ]
+    for rule in request.flavour.affinity:
+        keys = [[vnfc.key for vnfc in vnf.vnfcs] for vnf in vnfs if vnf.profile.id in rule.members]
+        if rule.anti and any(len(of_one) > 1 for of_one in keys) and _pairs(keys) <= _PAIRS:
+            result += [
+                _rule(rule, pair)
+                for one, other in itertools.combinations(keys, 2)
+                for pair in itertools.product(one, other)
+            ]
+        else:
+            result.append(_rule(rule, list(itertools.chain(*keys))))
     return tuple(rule for rule in result if len(rule.keys) > 1)
+
+
+def _pairs(keys: Sequence[Sequence[str]]) -> int:
+    return sum(len(one) * len(other) for one, other in itertools.combinations(keys, 2))
+
+
+def _rule(rule: AffinityRule, keys: Iterable[str]) -> PlacementRule:
+    return PlacementRule(keys=tuple(keys), anti=rule.anti, scope=rule.scope, name=rule.name)
