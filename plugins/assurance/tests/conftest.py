@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -64,11 +66,19 @@ class Trial:
 
 
 @pytest.fixture(scope="session")
-def learned() -> bytes:
-    """The state of a detector after ten quiet days."""
-    detector = CombinedDetector(CombinedConfig())
-    detector.fit(batch_of(rows_of(10 * DAY, seed=1), start=0))
-    return detector.dump()
+def learned(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The state of a detector after ten quiet days, learned once a run: whichever worker wants it later reads it."""
+    own = tmp_path_factory.getbasetemp()
+    kept = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "learned"
+    with kept.open("ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        if state := file.read():
+            return state
+        detector = CombinedDetector(CombinedConfig())
+        detector.fit(batch_of(rows_of(10 * DAY, seed=1), start=0))
+        file.write(detector.dump())
+        return detector.dump()
 
 
 @pytest.fixture
