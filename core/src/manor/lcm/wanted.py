@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -67,10 +67,24 @@ def planned(
 
     said = wishes.information
     state = desired(wish, vnfs, placement, boot_data)
-    state = replace(state, site_spans=spans(wanted, placement.hosts, sites), elements=elements(wish))
+    state = replace(
+        state,
+        site_spans=spans(wanted, placement.hosts, sites),
+        elements=elements(wish),
+        notes=(*state.notes, *_stood_in_for(wish, vnfs, stored_vnfs)),
+    )
     refuse_unsteerable(rt, wish, state, stored)
     vnf_instances = tuple(_instance(wish, v, said.get(v.name, {})) for v in vnfs)
     return state, vnf_instances, seen
+
+
+def _stood_in_for(wish: ServiceRequest, vnfs: Sequence[Vnf], there: Sequence[VnfInstance]) -> Iterator[str]:
+    """Of what is made of a package: that none of the VNF managers which this asks for is here."""
+    was = {vnf.name: vnf.vnfd_id for vnf in there}
+    for vnf in vnfs:
+        asked, manager = vnf.vnfd.vnfm_info, wish.vnfms[vnf.vnfd.id]
+        if asked and manager not in asked and was.get(vnf.name) != vnf.vnfd.id:
+            yield f"{vnf.name}: no VNF manager {' or '.join(asked)} is here, {manager} stands in"
 
 
 def _must_be_places(rt: Runtime, wish: ServiceRequest) -> None:
