@@ -31,6 +31,8 @@ def test_the_whole_life(site: Cli, tmp_path: Path) -> None:
 
     (listed,) = site.good("--json", "ns", "list").json
     assert (listed["name"], listed["state"]) == ("web", "INSTANTIATED")
+    assert "secure-web-1.0" in site.good("ns", "list").out
+    assert "Demo web server-1.0" in site.good("vnf", "list", "web").out
     shown = site.good("ns", "show", listed["id"][:4]).out
     assert "lab/host-1" in shown
     assert "active" in shown

@@ -13,7 +13,7 @@ from manor.cli.session import Session, default_home
 from manor.errors import ManorError, UsageError
 
 if TYPE_CHECKING:
-    from manor.model.instance import NsInstance, NsLcmOpOcc, PackageInfo, VnfInstance
+    from manor.model.instance import NsInstance, NsLcmOpOcc, PackageInfo, PackageKind, VnfInstance
 
 __all__ = [
     "complete_ns",
@@ -54,6 +54,14 @@ def ns_names(s: Session) -> dict[str, str]:
     from manor.store import reading
 
     return {ns.id: ns.name for ns in reading.ns_instances(s.url, limit=_ALL).items}
+
+
+def descriptor_names(s: Session, kind: PackageKind) -> dict[str, str]:
+    """What on-boarded descriptors of a kind are called, with their versions, by their ids."""
+    from manor.store import called, reading
+
+    items = reading.packages(s.url, limit=_ALL).items
+    return {package.descriptor_id: called.in_full(package) for package in items if package.kind is kind}
 
 
 def find_vnf(s: Session, typed: str) -> VnfInstance:

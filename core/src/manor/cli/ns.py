@@ -10,14 +10,14 @@ import typer
 
 from manor.cli import nschange
 from manor.cli.exits import ExitCode
-from manor.cli.find import complete_package, find_ns, pairs
+from manor.cli.find import complete_package, descriptor_names, find_ns, pairs
 from manor.cli.markers import pack_marker, unpack_marker, when
 from manor.cli.options import Failing, NoWait, Secrets, Service, Yes
 from manor.cli.planfile import load_plan, plan_document, save_plan
 from manor.cli.render.topology import machine_name
 from manor.cli.session import new_app, session
 from manor.errors import UsageError
-from manor.model.instance import OnFailure
+from manor.model.instance import OnFailure, PackageKind
 
 if TYPE_CHECKING:
     from manor.lcm.wishes import Wishes
@@ -185,9 +185,13 @@ def list_(
     page = reading.ns_instances(s.url, limit=limit, after=unpack_marker(after))
 
     def human() -> None:
+        nsds = descriptor_names(s, PackageKind.NS)
         s.out.table(
             ("id", "name", "state", "nsd", "created", "last operation"),
-            [(n.id, n.name, n.state, n.nsd_id, when(n.created_s), n.last_operation[:8]) for n in page.items],
+            [
+                (n.id, n.name, n.state, nsds.get(n.nsd_id, n.nsd_id), when(n.created_s), n.last_operation[:8])
+                for n in page.items
+            ],
             empty="no service yet: manor ns create NSD --name NAME",
         )
 
@@ -216,7 +220,7 @@ def show(ctx: typer.Context, service: Service) -> None:
                 ("name", found.name),
                 ("id", found.id),
                 ("state", found.state),
-                ("nsd", found.nsd_id),
+                ("nsd", descriptor_names(s, PackageKind.NS).get(found.nsd_id, found.nsd_id)),
                 ("flavour", found.flavour_id),
                 ("description", found.description),
                 ("created", when(found.created_s)),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from manor.cli import vnfchange, vnfoperations, vnfsnapshot
-from manor.cli.find import complete_ns, complete_package, complete_vnf, find_ns, find_vnf
+from manor.cli.find import complete_ns, complete_package, complete_vnf, descriptor_names, find_ns, find_vnf
 from manor.cli.names import resolve
 from manor.cli.options import Vnf, Vnfs, changes
 from manor.cli.output import printable
@@ -19,6 +19,7 @@ from manor.cli.render.topology import machine_name
 from manor.cli.session import Session, new_app, session
 from manor.errors import Unsupported, UsageError
 from manor.lcm.rollout import Strategy
+from manor.model.instance import PackageKind
 from manor.model.topology import TopologyVnf, TopologyVnfc
 
 if TYPE_CHECKING:
@@ -57,8 +58,16 @@ def list_(
     ns_id = find_ns(s, service).id if service else ""
     page = reading.vnf_instances(s.url, limit=limit, ns_id=ns_id)
     names = {ns.id: ns.name for ns in reading.ns_instances(s.url, limit=100_000).items}
+    vnfds = descriptor_names(s, PackageKind.VNF)
     rows = [
-        (names.get(v.ns_id, v.ns_id), v.name, v.vnfd_id, v.vnfm, v.vnf_state, sum(v.vdu_counts.values()))
+        (
+            names.get(v.ns_id, v.ns_id),
+            v.name,
+            vnfds.get(v.vnfd_id, v.vnfd_id),
+            v.vnfm,
+            v.vnf_state,
+            sum(v.vdu_counts.values()),
+        )
         for v in page.items
     ]
     headers = ("service", "vnf", "vnfd", "vnfm", "state", "machines")
@@ -111,7 +120,7 @@ def show(ctx: typer.Context, vnf: Vnf) -> None:
             [
                 ("name", info.name),
                 ("id", info.id),
-                ("vnfd", info.vnfd_id),
+                ("vnfd", descriptor_names(s, PackageKind.VNF).get(info.vnfd_id, info.vnfd_id)),
                 ("flavour", info.flavour_id),
                 ("vnfm", info.vnfm),
                 ("state", f"{info.instantiation_state}, {info.vnf_state}"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from manor.errors import UsageError
 from manor.model.instance import PackageInfo
 
-__all__ = ["meant", "the_one"]
+__all__ = ["in_full", "meant", "the_one"]
 
 
 def meant(packages: Iterable[PackageInfo], typed: str) -> tuple[PackageInfo, ...]:
@@ -16,7 +16,7 @@ def meant(packages: Iterable[PackageInfo], typed: str) -> tuple[PackageInfo, ...
     ways: tuple[Callable[[PackageInfo], bool], ...] = (
         lambda package: typed in (package.id, package.descriptor_id),
         lambda package: typed == package.name,
-        lambda package: typed == _in_full(package),
+        lambda package: typed == in_full(package),
         lambda package: bool(typed) and package.id.startswith(typed),
     )
     known = tuple(packages)
@@ -26,10 +26,11 @@ def meant(packages: Iterable[PackageInfo], typed: str) -> tuple[PackageInfo, ...
 def the_one(chosen: Sequence[PackageInfo], typed: str) -> PackageInfo:
     """The only one of them. Raises UsageError, telling them apart, where there are several."""
     if len(chosen) > 1:
-        each = ", ".join(sorted(f"{_in_full(package)} ({package.id})" for package in chosen))
+        each = ", ".join(sorted(f"{in_full(package)} ({package.id})" for package in chosen))
         raise UsageError(f"several packages are called {typed}", hint=f"say which, by version or by id: {each}")
     return chosen[0]
 
 
-def _in_full(package: PackageInfo) -> str:
+def in_full(package: PackageInfo) -> str:
+    """``NAME-VERSION``."""
     return "-".join(part for part in (package.name, package.version) if part)
