@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,15 @@ def exporting(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
     return [str(folder / "hello.csar"), str(folder / "nsd.csar")]
 
 
+def until(what: str, so: Callable[[], Any]) -> Any:
+    """Wait until it is so."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not (found := so()):
+        assert time.monotonic() < end_s, what
+        time.sleep(0.5)
+    return found
+
+
 @contextlib.contextmanager
 def serving(site: Any) -> Iterator[None]:
     """`manor serve` as if it ran on the host itself: in the host's network."""
@@ -148,7 +157,9 @@ def test_the_exporter_of_a_vnf_is_read_by_way_of_its_management_link(site: Any, 
     site.lab.run("ip", "link", "set", PORT, "up")
     site.manor("ns", "instantiate", "shop", "--yes")
 
-    (site.home / "assurance.yaml").write_text("{collect_s: 1, guest_s: 2, probe_s: 0, detector: '', scrape: true}\n")
+    (site.home / "assurance.yaml").write_text(
+        "{collect_s: 1, guest_s: 2, probe_s: 0, detector: '', scrape: true, heartbeat_lost_s: 10, degraded_s: 5}\n"
+    )
     gauge, counter = "vnf_indicator:exporter/fw_sessions,zone=lan", "vnf_indicator:exporter/fw_up_seconds_total"
 
     def kpis(since: str = "10m") -> dict[str, Any]:
@@ -156,11 +167,18 @@ def test_the_exporter_of_a_vnf_is_read_by_way_of_its_management_link(site: Any, 
         return dict(site.ask("kpi", "show", machine, "--since", since)["kpis"]) if machine else {}
 
     with serving(site):
-        end_s = time.monotonic() + PATIENCE_S
-        while counter not in (found := kpis()):
-            assert time.monotonic() < end_s, (found, (site.home / "serve.log").read_text()[-3000:])
-            time.sleep(0.5)
+        found = until("the exporter is read", lambda: kpis() if counter in kpis() else None)
         assert found[gauge]["last"] == 7.0
         assert found[counter]["last"] == pytest.approx(1.0, abs=0.5), "a second more each second"
+
+        def silent() -> list[Any]:
+            return [one for one in site.ask("alarm", "list") if one["probable_cause"] == "indicator-silent"]
+
+        site.lab.run("ip", "address", "flush", "dev", PORT)
+        (alarm,) = until("it is told that nobody reaches the exporter", silent)
+        assert alarm["resource_key"].endswith("/vnf/hello/hello-0")
+        site.lab.run("ip", "address", "add", f"{OWN}/24", "dev", PORT)
+        until("it clears", lambda: not silent())
+        assert not [one for one in site.ask("op", "list") if one["operation"] != "INSTANTIATE"], "nothing is healed"
     (_, own) = json.loads(site.manor("metrics", "sd", "--exporter", "9100"))
     assert own["targets"][0].startswith("10.30.0."), "a Prometheus is sent there too"

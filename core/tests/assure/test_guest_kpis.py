@@ -137,3 +137,37 @@ def test_counters_that_are_read_seldom_have_rates_too(make_site: Make) -> None:
     (chain,) = [row.values for row in measuring.rows.values() if row.subject.kind == "chain"]
     assert measuring.rows[site.node("firewall")].values["vnf_indicator:hits/hits_total"] == 10.0
     assert chain["packet_forwarded"] == 0.0
+
+
+def test_an_indicator_that_falls_silent_is_told_and_heals_nothing(make_site: Make) -> None:
+    """What is missing crosses no limit. Of an agent that says nothing at all it is told as the agent's silence."""
+    site = make_site(guest_s=5, heartbeat_lost_s=20, clear_s=2)
+    declare(site, "firewall", "sessions", "fw-sessions")
+    said = {"cat": b"1.50 0.40 0.30 1/60 1234\n", "fw-sessions": b"42\n"}
+
+    def script(_key: str, argv: Sequence[str], _stdin: bytes) -> GuestResult:
+        return GuestResult(exit_code=0 if argv[0] in said else 127, stdout=said.get(argv[0], b""), stderr=b"")
+
+    unguarded(site.rt.vim("lab"))._guest_script = script
+    firewall = site.node("firewall")
+    site.world.metrics[firewall] = {"v_cpu_usage_mean": 10.0}
+
+    def go(rounds: int) -> list[tuple[str, str]]:
+        for _ in range(rounds):
+            site.rounds(1, step_s=5, measure=True)
+            site.assurance._measuring.guests.wait(PATIENCE_S)
+        return [alarm.fault for alarm in site.alarms()]
+
+    assert go(3) == []
+    sessions = said.pop("fw-sessions")
+    assert go(2) == [], "a question or two may be lost"
+    assert go(4) == [(firewall, "indicator-silent")]
+    (alarm,) = site.alarms()
+    assert alarm.fault_details[0].startswith("no value any more of sessions")
+    said["fw-sessions"] = sessions
+    assert go(3) == []
+    site.world.inject(Fault(verb="guest_exec", times=0))
+    assert go(10) == [], "that is the agent's silence"
+    site.world.heal()
+    assert go(2) == []
+    assert site.operations() == []

@@ -10,10 +10,11 @@ from dataclasses import replace
 from manor.api import CallContext, GuestAccess, GuestResult, Observed, Phase, ResourceKind, ResourceRef, Sample, Verb
 from manor.assure.beside import Answers, Beside
 from manor.assure.sight import Service
+from manor.assure.unheard import Unheard
 from manor.errors import ManorError, Transient
 from manor.lcm.runtime import Runtime
 from manor.model.instance import PackageKind
-from manor.telemetry.guests import GuestTarget, Indicator, admitted, ask_guest
+from manor.telemetry.guests import GuestTarget, Indicator, admitted, ask_guest, asked_of, indicators_in
 from manor.telemetry.kpis import KpiRow, Subject, kpi_rows
 from manor.telemetry.rates import Rates
 from manor.telemetry.scrape import place_of
@@ -38,6 +39,7 @@ class Guests:
         self._named: dict[str, dict[tuple[str, str], float]] = {}
         """By machine, the names that it gave its figures, and when last."""
         self._beside = Beside("manor-guests", clock=clock)
+        self.unheard = Unheard()
 
     def tick(
         self,
@@ -51,6 +53,7 @@ class Guests:
         """Begin a round where one is due, of exporters too with ``scrape``. Does not wait."""
         if self._beside.is_due():
             targets = [target for service in services for target in self._targets(service, running, scrape)]
+            self.unheard.keep({target.ref.key for target in targets})
             if targets:
                 known = list(subjects)
                 self._beside.begin(lambda: self._ask(targets, known, period_s), period_s)
@@ -125,14 +128,19 @@ class Guests:
             if not isinstance(vim, GuestAccess):
                 target = replace(target, has_agent=False)
 
+            answered: set[tuple[str, ...]] = set()
+
             def run(argv: Sequence[str]) -> GuestResult:
                 if closing.is_set():
                     raise Transient("no longer asked for: the process stops")
                 ctx = replace(CallContext.within(_CALL_S), is_cancelled=closing.is_set)
                 result: GuestResult = vim.guest_exec(target.ref, argv, ctx)
+                answered.add(tuple(argv))
                 return result
 
-            return admitted(ask_guest(target, run, self._clock), self._named[target.ref.key])
+            said = ask_guest(target, run, self._clock)
+            self.unheard.take(target.ref.key, asked_of(target, answered), indicators_in(said), self._clock())
+            return admitted(said, self._named[target.ref.key])
         except ManorError as error:
             _log.debug("no word of guest %s: %s", target.ref.key, error.message)
             return []

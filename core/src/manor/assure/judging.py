@@ -14,6 +14,7 @@ from manor.assure.measuring import Measuring
 from manor.assure.settings import AssuranceSettings
 from manor.assure.sight import Service, Sight
 from manor.assure.symptoms import Findings, Symptom, find_symptoms, measured_on
+from manor.assure.unheard import unheard
 from manor.model.alarm import AlarmRecord
 
 __all__ = ["judge"]
@@ -33,7 +34,11 @@ def judge(
     findings = with_emptied(find_symptoms(services, sight, settings), services, sight, active)
     findings = with_drift(findings, services, compared, settings)
     settled = {service.id: service for service in services if not service.is_changing}
-    measured = (*measuring.performance.symptoms(), *crossed(services, measuring.rows, settings.degraded_s))
+    measured = (
+        *measuring.performance.symptoms(),
+        *crossed(services, measuring.rows, settings.degraded_s),
+        *unheard(services, measuring.guests.unheard.since_s(), sight.time_s, settings),
+    )
     told = (measured_on(settled[one.ns_id], one) for one in measured if one.ns_id in settled)
     symptoms = (*findings.symptoms, *told)
     learning = measuring.learning

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from manor.api.resources import ResourceRef
@@ -28,6 +28,8 @@ __all__ = [
     "Run",
     "admitted",
     "ask_guest",
+    "asked_of",
+    "indicators_in",
     "read_indicator",
     "read_system",
 ]
@@ -54,6 +56,7 @@ _READ_ONLY = re.compile(r"^\S+ (/\S*) \S+ ro[, ]", re.M)
 _NEARLY_FULL = 90.0
 """Usage (%) from which on a file system is named."""
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.,=/-]")
+_METRIC = "vnf_indicator"
 _WORDS = {"true": 1.0, "false": 0.0}
 
 Run = Callable[[Sequence[str]], GuestResult]
@@ -93,6 +96,20 @@ def ask_guest(target: GuestTarget, run: Run, clock: Callable[[], float]) -> list
         if text:
             samples += read_indicator(key, indicator.id, text, clock())
     return samples
+
+
+def asked_of(target: GuestTarget, answered: Collection[tuple[str, ...]]) -> set[str]:
+    """Indicators, as KPIs name them, that were asked for over the network or by a command that was ``answered``."""
+    return {
+        _FOREIGN.sub("_", one.id)[:64]
+        for one in target.indicators[:MOST_INDICATORS]
+        if (target.address if place_of(one.command) else one.command in answered)
+    }
+
+
+def indicators_in(said: Iterable[Sample]) -> set[str]:
+    """Indicators that gave any value."""
+    return {sample.labels["part"].partition("/")[0] for sample in said if sample.metric == _METRIC}
 
 
 def admitted(samples: Iterable[Sample], named: dict[tuple[str, str], float]) -> list[Sample]:
@@ -175,9 +192,7 @@ def _exposed(text: str) -> Iterator[tuple[str, float, SampleKind]]:
 
 
 def _value(key: str, part: str, value: float, time_s: float, kind: SampleKind) -> Sample:
-    return Sample(
-        metric="vnf_indicator", value=value, unit="1", key=key, time_s=time_s, kind=kind, labels={"part": part}
-    )
+    return Sample(metric=_METRIC, value=value, unit="1", key=key, time_s=time_s, kind=kind, labels={"part": part})
 
 
 def _number(word: str) -> float | None:
