@@ -426,6 +426,7 @@ def test_a_machine_that_was_left_over_and_runs_is_no_small_matter() -> None:
         assert ("it runs" in symptom.detail[0]) is (phase is Phase.ACTIVE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("comes_first", [True, False])
 def test_a_second_one_is_told_and_does_not_stand_for_the_first(make_site: Make, comes_first: bool) -> None:
     """As on a host that is back after its machine was made anew elsewhere."""
