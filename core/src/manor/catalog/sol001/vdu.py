@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Collection, Mapping
 
@@ -26,16 +27,24 @@ from manor.model.vnfd import (
 
 __all__ = ["argv", "compute", "int_cpd", "monitoring", "storage", "vdu", "vdu_profile"]
 
+_STANDS_IN = "\ue000"
+"""For a template in a line that is split into words: a letter of nobody's; one that is there stands for itself."""
+_TEMPLATE = re.compile(rf"\{{\{{.*?\}}\}}|\{{%.*?%\}}|{_STANDS_IN}")
+
 
 def argv(reading: Reading) -> tuple[str, ...]:
-    """A command: a list of words, or one line in shell quoting (no shell runs it)."""
+    """A command: a list of words, or one line in shell quoting (no shell runs it); ``{{ … }}`` is part of its word."""
     if reading.is_list:
         return reading.texts()
+    text = reading.text()
+    asked = _TEMPLATE.findall(text)
     try:
-        return tuple(shlex.split(reading.text()))
+        words = shlex.split(_TEMPLATE.sub(_STANDS_IN, text))
     except ValueError as error:
         reading.error("command-quoting", f"{reading.name}: {error}")
         return ()
+    left = iter(asked)
+    return tuple(re.sub(_STANDS_IN, lambda _: next(left), word) for word in words)
 
 
 def monitoring(reading: Reading) -> tuple[MonitoringParameter, ...]:
