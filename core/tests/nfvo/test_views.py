@@ -58,6 +58,14 @@ def test_an_address_reaches_boot_data_a_command_and_a_parameter() -> None:
     assert view["parameters"]["peer"] == f"{web}:80"
 
 
+def test_a_parameter_reaches_a_command_and_a_secret_does_not() -> None:
+    command = ("app", "set", "{{ tone | upper }}", "{{.Names}}", "{{ greeting-card }}")
+    _, view = of_client(with_client(day1=(command,), tone="calm", Names="x"))
+    assert view["day1"]["main"] == (("app", "set", "CALM", "{{.Names}}", "{{ greeting-card }}"),)
+    with pytest.raises(PlanRefused, match="day 1 of VDU main of client: a secret cannot stand in a command line"):
+        planned(with_client(day1=(command,), tone="@secret:/etc/key@"))
+
+
 def test_who_does_not_ask_is_not_told_and_so_not_touched_when_others_change() -> None:
     _, view = of_client(with_client(boot_data="echo {{ greeting }}\n", greeting="hello"))
     assert view["parameters"] == {"greeting": "hello"}

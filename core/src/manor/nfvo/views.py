@@ -23,6 +23,9 @@ __all__ = ["peers", "vnf_view"]
 _ASKS = re.compile(r"\{[{%][^}]*\bvnfs\b")
 """Text that wants to know of the other VNFs. Who does not ask is not told: no check of his changes with them."""
 
+_HIDDEN = "@secret:"
+"""How the token of a secret begins, see ``manor.secrets``."""
+
 
 def peers(vnfs: Sequence[Vnf], addresses: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
     """By VNF name, what others may know of it; ``addresses`` are by port key."""
@@ -72,9 +75,7 @@ def vnf_view(
         parameters=parameters,
         boot_templates=templates,
         day1={
-            vdu: tuple(
-                tuple(str(_resolved(f"day 1 of VDU {vdu}", word, vnf, values)) for word in argv) for argv in argvs
-            )
+            vdu: tuple(tuple(_word(f"day 1 of VDU {vdu}", word, vnf, values) for word in argv) for argv in argvs)
             for vdu, argvs in commands.items()
         },
     )
@@ -90,12 +91,28 @@ def _in_scope(name: str, others: Mapping[str, Any]) -> dict[str, Any]:
     return seen
 
 
+def _word(what: str, word: str, vnf: Vnf, values: Mapping[str, Any]) -> str:
+    """A word of a command, where it names a value that there is with that filled in; others' braces stay as they are.
+
+    Raises PlanRefused where a secret would come to stand in a command line, which all in the machine can read.
+    """
+    named = [name for name in values if re.search(rf"\{{[{{%][^}}]*(?<![\w.]){re.escape(name)}\b", word)]
+    if any(_HIDDEN in str(values[name]) for name in named):
+        raise PlanRefused(
+            f"{what} of {vnf.name}: a secret cannot stand in a command line",
+            hint="have the package take it from its boot data or a script's input",
+        )
+    return _rendered(what, word, vnf, values) if named else word
+
+
 def _resolved(what: str, value: Any, vnf: Vnf, values: Mapping[str, Any]) -> Any:
     """The value, with what it asks of other VNFs filled in; a string alone can ask."""
     if isinstance(value, Mapping):
         return {name: _resolved(f"{what}.{name}", one, vnf, values) for name, one in value.items()}
-    if not isinstance(value, str) or not _ASKS.search(value):
-        return value
+    return _rendered(what, value, vnf, values) if isinstance(value, str) and _ASKS.search(value) else value
+
+
+def _rendered(what: str, value: str, vnf: Vnf, values: Mapping[str, Any]) -> str:
     try:
         return render(value, values)
     except PlanRefused as error:
