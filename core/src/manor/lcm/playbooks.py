@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
@@ -43,12 +44,14 @@ def why_not(rt: Runtime, vnfd_id: str, ways: Mapping[str, str]) -> str:
     """Why playbooks of this VNFD's package cannot be run; empty where they can. ``ways`` lead into its machines."""
     from manor.model.instance import PackageKind
     from manor.store import packages
+    from manor.store.called import in_full
 
     with rt.store.read() as tx:
         info = packages.by_descriptor(tx, PackageKind.VNF, vnfd_id)
         allowed = info is not None and info.content_sha256 in packages.playbooks_allowed(tx)
     if not allowed:
-        return f"playbooks run on this host; if you trust it: manor package allow {info.name if info else vnfd_id}"
+        called = shlex.quote(in_full(info) if info else vnfd_id)
+        return f"playbooks run on this host; if you trust it: manor package allow {called}"
     if find_spec("ansible_runner") is None or not shutil.which("ansible-playbook", path=_path()):
         return "there is no ansible here: pip install 'manor[ansible]' ansible-core"
     if not any(way.startswith("ssh://") for way in ways.values()):
