@@ -12,7 +12,9 @@ PERIOD_S, HOUR = 60.0, 60
 def _threshold_after(raises_a_day: int, *, each: int = 1) -> float:
     """What three days of alarms, each raised so often within half an hour, make of a threshold of 2.6 over blocks that
     reached 2."""
-    decision = Decision(budget_per_day=1.0, margin=1.3, floor=1.0, smooth=1, clear_ratio=0.7, clear_s=180.0, days=21)
+    decision = Decision(
+        budget_per_day=1.0, margin=1.3, floor=1.0, young_floor=1.0, smooth=1, clear_ratio=0.7, clear_s=180.0, days=21
+    )
     apart = 24 * HOUR // raises_a_day if raises_a_day else 10**9
     raised = []
     for row in range(4 * 24 * HOUR):

@@ -110,8 +110,8 @@ def decide(scores: np.ndarray, series: Series, budget_per_day: float) -> list[bo
         last = np.stack([scores[2:], scores[1:-1], scores[:-2]])
         scores = np.concatenate([np.zeros(2), np.sort(last, axis=0)[1]])
     decision = Decision(
-        budget_per_day=budget_per_day, margin=1.0, floor=0.0, smooth=1, clear_ratio=0.99, clear_s=0.0, days=7,
-        censor=False,
+        budget_per_day=budget_per_day, margin=1.0, floor=0.0, young_floor=0.0, smooth=1, clear_ratio=0.99, clear_s=0.0,
+        days=7, censor=False,
     )  # fmt: skip
     next_s, first = STEP_S, len(series.train)
     standing = []

@@ -20,7 +20,7 @@ from manor.errors import PluginError
 
 __all__ = ["VERSION", "pack", "unpack"]
 
-VERSION = 4
+VERSION = 5
 MAGIC = b"manor-assurance state "
 MOST_BYTES = 256 * 1024 * 1024
 META = "meta"

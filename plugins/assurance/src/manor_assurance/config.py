@@ -22,6 +22,8 @@ class CombinedConfig(BaseModel):
     """How far above the level that keeps the budget in the past the score has to be."""
     floor: float = Field(default=3.0, ge=0)
     """Least threshold, in e-foldings of exceedance over all KPIs."""
+    young_floor: float = Field(default=5.0, ge=0)
+    """The same while too little was seen to hold one false alarm."""
     smooth: int = Field(default=3, ge=1, le=60)
     """Rows whose scores are averaged: one wild row alone seldom raises."""
     clear_ratio: float = Field(default=0.7, gt=0, le=1)

@@ -4,6 +4,10 @@ What is normal drifts, so a fixed threshold either floods or sleeps. The thresho
 half-hour maxima over the last weeks: the level that they pass as often as the budget allows, times a margin, because
 quiet weeks promise less than they seem to. A half-hour that passed the threshold counts as little more than the level
 behind it: one bad day must not deafen the detector, while true noise, which passes it again and again, still lifts it.
+
+A history too short to hold one false alarm does not show what the wildest single rows are like: a counter that stirs
+once in an hour is as odd as anything the first time. So a young detector wants a score that lasts, in its past and
+in its present, and a good deal of it.
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ OFTEN, OFTEN_DAYS = 0.7, 7
 """More raises in so many days than this part of the budget call for more margin."""
 RAISES = 64
 """Raises remembered."""
+AVERAGE, LASTING = 0, 1
+"""What is kept of a block: the highest average of rows, and the highest that half of the rows reached too."""
 
 
 def level_of(maxima: np.ndarray, *, budget_per_day: float) -> float:
@@ -50,6 +56,8 @@ class Decision:
     budget_per_day: float
     margin: float
     floor: float
+    young_floor: float
+    """Least threshold while the history is too short to hold one false alarm."""
     smooth: int
     """Rows whose scores are averaged; at most as many as at first."""
     clear_ratio: float
@@ -60,12 +68,14 @@ class Decision:
 
     def __post_init__(self) -> None:
         self.window = Ring(self.smooth, (), np.float64)
-        self.maxima = Ring(int(self.days * DAY_S / BLOCK_S), (), np.float32)
+        self.maxima = Ring(int(self.days * DAY_S / BLOCK_S), (2,), np.float32)
         self.starts = Ring(len(self.maxima.rows), (), np.float64)
         self.raises = Ring(RAISES, (), np.float64)
         self.block_s = math.nan
         """When the present block began."""
-        self.block_max = 0.0
+        self.block_max = self.block_lasting = 0.0
+        self.young = True
+        """Whether the history that counts is too short to hold one false alarm."""
         self.threshold = self.ceiling = math.inf
         self.raised = False
         self.since_s = math.nan
@@ -81,17 +91,23 @@ class Decision:
         covered_s = float((ends - starts)[use].sum())
         kept = maxima[use]
         if covered_s < DAY_S and self.block_s >= since_s and time_s > self.block_s:
-            kept, covered_s = np.append(kept, self._remembered()), covered_s + time_s - self.block_s
-        level = level_of(kept, budget_per_day=self.budget_per_day)
-        margin = self.margin * self._restraint(time_s)
+            kept, covered_s = np.vstack([kept, self._remembered()]), covered_s + time_s - self.block_s
         stretch = stretch_of(covered_s=covered_s, budget_per_day=self.budget_per_day)
-        self.threshold = max(level * margin * stretch, self.floor)
+        self.young = covered_s * self.budget_per_day < DAY_S
+        level = level_of(kept[:, LASTING if self.young else AVERAGE], budget_per_day=self.budget_per_day)
+        margin = self.margin * self._restraint(time_s)
+        self.threshold = max(level * margin * stretch, max(self.floor, self.young_floor) if self.young else self.floor)
         # A short history has too few blocks to tell steady noise from a bad hour: what passes lifts nothing yet.
-        lift = max(margin / CEILING, 1.0) if stretch == 1.0 else 1.0
+        lift = 1.0 if self.young else max(margin / CEILING, 1.0)
         self.ceiling = max(level * lift, self.floor / CEILING)
 
     def _restraint(self, time_s: float) -> float:
-        """More margin for a detector that has raised often of late: most of so many raises are false."""
+        """More margin for a detector that has raised often of late: most of so many raises are false.
+
+        Not while it is young: of a few hours it cannot be said how often is too often.
+        """
+        if self.young:
+            return 1.0
         often = int((self.raises.view() > time_s - OFTEN_DAYS * DAY_S).sum())
         return math.sqrt(max(1.0, often / (OFTEN * OFTEN_DAYS * self.budget_per_day)))
 
@@ -100,7 +116,7 @@ class Decision:
         if not math.isnan(self.block_s):
             self.starts.push(self.block_s)
             self.maxima.push(self._remembered())
-        self.block_s, self.block_max = time_s, 0.0
+        self.block_s, self.block_max, self.block_lasting = time_s, 0.0, 0.0
 
     def take(self, time_s: float, score: float, *, due: bool = True) -> float:
         """Take one row's score; :attr:`raised` and :attr:`since_s` tell what follows. Returns the smoothed score.
@@ -108,10 +124,16 @@ class Decision:
         Nothing is raised before a verdict is ``due``.
         """
         self.window.push(score)
-        value = float(self.window.newest(self.smooth).mean()) if len(self.window) >= self.smooth else 0.0
+        value = lasting = 0.0
+        if len(self.window) >= self.smooth:
+            rows = np.sort(self.window.newest(self.smooth))
+            value = float(rows.mean())
+            lasting = min(value, float(rows[len(rows) // 2]))
         if not time_s < self.block_s + BLOCK_S:
             self.close_block(time_s)
-        self.block_max = max(self.block_max, value)
+        self.block_max, self.block_lasting = max(self.block_max, value), max(self.block_lasting, lasting)
+        if self.young:
+            value = lasting
         low = self.threshold * self.clear_ratio
         if value > low:
             self.calm_s = math.nan
@@ -129,8 +151,12 @@ class Decision:
             self.since_s = math.nan
         return value
 
-    def _remembered(self) -> float:
-        return min(self.block_max, self.ceiling) if self.censor else self.block_max
+    def _remembered(self) -> tuple[float, float]:
+        """The present block as :attr:`maxima` keep it: a wild row that was let pass is what it was."""
+        average, lasting = self.block_max, self.block_lasting
+        if self.censor and (lasting if self.young else average) > self.ceiling:
+            average, lasting = min(average, self.ceiling), min(lasting, self.ceiling)
+        return average, lasting
 
     def forget_window(self) -> None:
         """Start smoothing anew, after a gap."""

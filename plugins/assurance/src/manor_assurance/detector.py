@@ -54,6 +54,7 @@ class CombinedDetector:
             budget_per_day=config.budget_per_day,
             margin=config.margin,
             floor=config.floor,
+            young_floor=config.young_floor,
             smooth=config.smooth,
             clear_ratio=config.clear_ratio,
             clear_s=config.clear_s,
