@@ -76,7 +76,7 @@ class Decision:
         self.block_max = self.block_lasting = 0.0
         self.young = True
         """Whether the history that counts is too short to hold one false alarm."""
-        self.threshold = self.ceiling = math.inf
+        self.threshold = self.ceiling = self.ceiling_lasting = math.inf
         self.raised = False
         self.since_s = math.nan
         """When the score first left its usual band in the present excursion; NaN while it is inside."""
@@ -94,12 +94,13 @@ class Decision:
             kept, covered_s = np.vstack([kept, self._remembered()]), covered_s + time_s - self.block_s
         stretch = stretch_of(covered_s=covered_s, budget_per_day=self.budget_per_day)
         self.young = covered_s * self.budget_per_day < DAY_S
-        level = level_of(kept[:, LASTING if self.young else AVERAGE], budget_per_day=self.budget_per_day)
+        levels = [level_of(kept[:, column], budget_per_day=self.budget_per_day) for column in (AVERAGE, LASTING)]
+        level = levels[LASTING if self.young else AVERAGE]
         margin = self.margin * self._restraint(time_s)
         self.threshold = max(level * margin * stretch, max(self.floor, self.young_floor) if self.young else self.floor)
         # A short history has too few blocks to tell steady noise from a bad hour: what passes lifts nothing yet.
         lift = 1.0 if self.young else max(margin / CEILING, 1.0)
-        self.ceiling = max(level * lift, self.floor / CEILING)
+        self.ceiling, self.ceiling_lasting = (max(each * lift, self.floor / CEILING) for each in levels)
 
     def _restraint(self, time_s: float) -> float:
         """More margin for a detector that has raised often of late: most of so many raises are false.
@@ -152,11 +153,10 @@ class Decision:
         return value
 
     def _remembered(self) -> tuple[float, float]:
-        """The present block as :attr:`maxima` keep it: a wild row that was let pass is what it was."""
-        average, lasting = self.block_max, self.block_lasting
-        if self.censor and (lasting if self.young else average) > self.ceiling:
-            average, lasting = min(average, self.ceiling), min(lasting, self.ceiling)
-        return average, lasting
+        """The present block as :attr:`maxima` keep it."""
+        if self.censor:
+            return min(self.block_max, self.ceiling), min(self.block_lasting, self.ceiling_lasting)
+        return self.block_max, self.block_lasting
 
     def forget_window(self) -> None:
         """Start smoothing anew, after a gap."""

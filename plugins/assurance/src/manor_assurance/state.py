@@ -21,7 +21,18 @@ KIND = "combined"
 _HINT = "start the detector without it; it learns anew"
 _DETECTOR = ("rows_seen", "first_s", "last_s", "period_s", "step_s", "next_fit_s", "abnormal_s", "rows_since_gap")
 _MEMORY = ("day", "next_long_s", "next_residual_s", "next_peak_s")
-_DECISION = ("block_s", "block_max", "block_lasting", "young", "threshold", "ceiling", "raised", "since_s", "calm_s")
+_DECISION = (
+    "block_s",
+    "block_max",
+    "block_lasting",
+    "young",
+    "threshold",
+    "ceiling",
+    "ceiling_lasting",
+    "raised",
+    "since_s",
+    "calm_s",
+)
 _MEMORY_RINGS = ("recent", "usable", "clock", "long", "long_clock", "residuals", "peaks", "days")
 _DECISION_RINGS = ("window", "starts", "maxima", "raises")
 _MEMORY_ARRAYS = ("peak", "sums", "counts")
