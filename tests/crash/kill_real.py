@@ -289,6 +289,7 @@ def prepared(dice: random.Random) -> Iterator[Trial]:
             try:
                 yield trial
             finally:
+                trial.manor("ns", "delete", NAME, "--force", "--yes", expect=tuple(range(10)))  # or its agent stays
                 trial.manor("sdn", "remove", "net", "--force", expect=(0, 2))
 
 
