@@ -234,9 +234,10 @@ def test_serve_works_off_what_commands_submit_and_stops_cleanly(slow_site: Cli) 
     server = slow_site.process("serve")
     try:
         until(server, "serving")
-        refused = slow_site("serve")
-        assert refused.code == 2
-        assert f"is served already, by process {server.pid}\n" in refused.err
+        if "MANOR_DB" not in os.environ:  # on PostgreSQL a second one shares the work, and does not end
+            refused = slow_site("serve")
+            assert refused.code == 2
+            assert f"is served already, by process {server.pid}\n" in refused.err
         serving = slow_site.good("doctor", "--only", "serve").out
         assert f"process {server.pid} works off operations" in serving
         submitted = slow_site.good("--json", "ns", "instantiate", "web", "--yes", "--no-wait").json
