@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from manor.errors import UsageError
+from manor_assurance.baselines import BASELINES
 from manor_assurance.cli import app
 from manor_assurance.figures import figures_of, score_of
 from manor_assurance.matching import Event, match, raises_of
@@ -109,6 +110,16 @@ def test_evaluate_finds_the_fault_and_prints_stable_json(tmp_path):
     )
     assert table.exit_code == 0
     assert "lab  combined" in table.stdout
+
+
+@pytest.mark.parametrize("train", [rows_of(DAY, seed=8)[:1], np.tile(rows_of(DAY, seed=8)[:1], (40, 1))])
+def test_a_train_that_shows_no_change_stops_no_method(tmp_path, train):
+    _write(tmp_path / "lab", train=train)
+    series = read_series(tmp_path / "lab" / "one.npz", 300.0)
+    for scores_of in BASELINES.values():
+        scores = scores_of(series)
+        assert scores.shape == (len(series.train) + len(series.test),)
+        assert np.isfinite(scores).all()
 
 
 @pytest.mark.parametrize(

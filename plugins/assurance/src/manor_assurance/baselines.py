@@ -55,6 +55,8 @@ def principal(series: Series) -> np.ndarray:
     from sklearn.decomposition import PCA
 
     train, rows = _robust(series)
+    if not train.any():  # nothing stirs that could be explained
+        return np.asarray((rows**2).sum(axis=1))
     pca = PCA(n_components=0.9, svd_solver="covariance_eigh").fit(np.clip(train, -8.0, 8.0))
     left = rows - pca.inverse_transform(pca.transform(rows))
     return np.asarray((left**2).sum(axis=1))
@@ -65,6 +67,8 @@ def mahalanobis(series: Series) -> np.ndarray:
     from sklearn.covariance import LedoitWolf
 
     train, rows = _robust(series)
+    if len(train) < 2:
+        return np.zeros(len(rows))
     return np.asarray(LedoitWolf().fit(np.clip(train, -8.0, 8.0)).mahalanobis(rows))
 
 
