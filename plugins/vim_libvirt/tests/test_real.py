@@ -295,6 +295,23 @@ def test_a_bridge_that_was_asked_for_while_the_switch_was_away_works_once_it_is_
     assert int(site.ovs("get", "Interface", bridge, "ofport")) > 0
 
 
+def test_a_bridge_that_another_process_has_just_asked_for_is_waited_for(site: Site) -> None:
+    pid = site.lab.run("pidof", "ovs-vswitchd").strip()
+    site.lab.run("kill", f"-{signal.SIGSTOP.value}", pid)
+    try:
+        with pytest.raises(Indeterminate):
+            site.connect().ensure(site.network, CallContext.within(2.0))
+        with ThreadPoolExecutor(1) as thread:
+            making = thread.submit(site.vim.ensure, site.network, site.ctx)
+            with pytest.raises(TimeoutError):
+                making.result(1.0)
+            site.lab.run("kill", f"-{signal.SIGCONT.value}", pid)
+            assert making.result(60).phase is Phase.ACTIVE
+    finally:
+        site.lab.run("kill", f"-{signal.SIGCONT.value}", pid)
+    assert int(site.ovs("get", "Interface", "manor-int", "ofport")) > 0
+
+
 def test_two_processes_that_make_the_same_make_it_once(site: Site) -> None:
     """Two drivers share no locks, as two nodes of one installation do not."""
     site.base()

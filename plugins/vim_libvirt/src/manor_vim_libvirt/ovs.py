@@ -21,6 +21,9 @@ __all__ = ["Bridge", "OWNER_ID", "Switch"]
 OWNER_ID = "manor-owner"
 """external_ids key on a bridge that Manor made."""
 
+_NO_PORT = frozenset({"[]", "-1"})
+_TAKEN_UP_WITHIN_S = 5
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bridge:
@@ -58,35 +61,45 @@ class Switch:
 
         The kernel's datapath is tried first; where the kernel has none, the userspace one is taken.
         """
-        found = self.bridge(name, ctx)
-        if found is not None and (found.datapath or not found.owner):
-            return found
-        if found is None:
-            ctx.check(f"making bridge {name}")
-            make = ["--may-exist", "add-br", name, "--", "set", "Bridge", name, "fail_mode=secure"]
-            # --may-exist and set run in one transaction: whoever comes second finds a whole bridge.
-            self._run(ctx, *make, f"external_ids:{OWNER_ID}={json.dumps(owner)}")
-        if not self._has_datapath(name, ctx):
-            self._run(ctx, "set", "Bridge", name, "datapath_type=netdev")
+        while True:
+            found = self.bridge(name, ctx)
+            if found is not None and (found.datapath or not found.owner):
+                return found
+            if found is None:
+                ctx.check(f"making bridge {name}")
+                make = ["--may-exist", "add-br", name, "--", "set", "Bridge", name, "fail_mode=secure"]
+                # --may-exist and set run in one transaction: whoever comes second finds a whole bridge.
+                self._run(ctx, *make, f"external_ids:{OWNER_ID}={json.dumps(owner)}")
             if not self._has_datapath(name, ctx):
-                raise Permanent(
-                    f"Open vSwitch on host {self._host} cannot run bridge {name} on either datapath",
-                    hint="read /var/log/openvswitch/ovs-vswitchd.log on that host",
-                )
-        made = self.bridge(name, ctx)
-        if made is None:
-            raise Indeterminate(f"bridge {name} on host {self._host} vanished while it was made", hint="retry")
-        return made
+                self._run(ctx, "--if-exists", "set", "Bridge", name, "datapath_type=netdev")
+                if not self._has_datapath(name, ctx):
+                    raise Permanent(
+                        f"Open vSwitch on host {self._host} cannot run bridge {name} on either datapath",
+                        hint="read /var/log/openvswitch/ovs-vswitchd.log on that host",
+                    )
+            made = self.bridge(name, ctx)
+            if made is not None:
+                return made
+            # Another process took it for empty before this one's network was there: it is made again.
 
     def _has_datapath(self, name: str, ctx: CallContext) -> bool:
-        """Whether the switch gave the bridge's own interface a port number. Raises Transient before it has tried."""
-        if self._run(ctx, "get", "Interface", name, "ofport").strip() not in ("[]", "-1"):
+        """Whether the switch gave the bridge's own interface a port number; also true where the bridge is gone.
+
+        Waits for a switch that is at work on somebody else's change. Raises Transient where it does not come to it.
+        """
+        if self._port_number(name, ctx) not in _NO_PORT:
             return True
-        wanted, taken = self._run(ctx, "get", "Open_vSwitch", ".", "next_cfg", "cur_cfg").split()
-        if wanted != taken:
+        wanted = self._run(ctx, "get", "Open_vSwitch", ".", "next_cfg").strip()
+        try:
+            self._run(ctx, "wait-until", "Open_vSwitch", ".", f"cur_cfg>={wanted}", longest_s=_TAKEN_UP_WITHIN_S)
+        except Indeterminate:
             message = f"the switch of host {self._host} has not taken up bridge {name} yet"
-            raise Transient(message, retry_after_s=1.0, hint="does ovs-vswitchd run there? manor doctor")
-        return False
+            raise Transient(message, retry_after_s=1.0, hint="does ovs-vswitchd run there? manor doctor") from None
+        return self._port_number(name, ctx) not in _NO_PORT
+
+    def _port_number(self, name: str, ctx: CallContext) -> str:
+        """``[]`` before the switch has looked, -1 where it could not; empty where there is no such interface."""
+        return self._run(ctx, "--if-exists", "get", "Interface", name, "ofport").strip()
 
     def ports(self, bridge: str, ctx: CallContext) -> set[str]:
         """Names of the ports on a bridge, its own left out; empty where there is no bridge."""
@@ -128,9 +141,9 @@ class Switch:
         answer = json.loads(self._run(ctx, "--format=json", *argv))
         return [dict(zip(answer["headings"], row, strict=True)) for row in answer["data"]]
 
-    def _run(self, ctx: CallContext, *argv: str) -> str:
+    def _run(self, ctx: CallContext, *argv: str, longest_s: int = 10) -> str:
         ctx.check(f"talking to Open vSwitch on host {self._host}")
-        wait_s = max(1, min(10, round(ctx.remaining_s())))
+        wait_s = max(1, min(longest_s, round(ctx.remaining_s())))
         command = ["ovs-vsctl", f"--db={self._database}", f"--timeout={wait_s}", *argv]
         try:
             done = subprocess.run(  # noqa: S603 - an argument list, names checked by the config model
@@ -143,7 +156,8 @@ class Switch:
         if done.returncode == 0:
             return done.stdout
         if done.returncode == -signal.SIGALRM:  # by its own --timeout
-            message = f"the switch of host {self._host} did not take {argv[0]} in {wait_s} s"
+            verb = next(word for word in argv if not word.startswith("-"))
+            message = f"the switch of host {self._host} did not take {verb} in {wait_s} s"
             raise Indeterminate(message, hint="does ovs-vswitchd run there? manor doctor")
         words = " ".join(done.stderr.split())[:300]
         if "database connection failed" in words:
