@@ -458,6 +458,14 @@ def test_a_second_one_is_told_and_does_not_stand_for_the_first(make_site: Make, 
     assert (key, "crashed") in {(one.resource_key, one.probable_cause) for one in site.all()}
 
 
+def test_one_elsewhere_while_its_host_does_not_answer_is_not_left_over() -> None:
+    """Nobody can say whether it is the only one."""
+    there = {NODE: replace(WELL[NODE], ref=replace(WELL[NODE].ref, host="h2"))}
+    seen = Seen(observed={VIM: there}, lost_hosts={f"{VIM}/h": "no answer"})
+    found = {one.key: one.drift for one in looked(seen, looked(seen, None, 100.0), 115.0).standing}
+    assert found == {NODE: Drift.TWICE}
+
+
 def test_a_difference_has_to_last_and_an_operation_begins_anew() -> None:
     seen = Seen(observed={VIM: {key: one for key, one in WELL.items() if key != DISK}})
     first = looked(seen, None, 100.0)

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from service_world import NSD, Site, opened
 
-from manor.api import OperationKind, PowerState
+from manor.api import OperationKind, PowerState, Verb
 from manor.fakes import FakeHost, World
 from manor.fakes.world import name_of
 from manor.lcm import endpoints, ns
+from manor.lcm.away import LEAVE
 from manor.lcm.operate import operate
 from manor.lcm.wishes import Wishes
 from manor.model.instance import EndpointKind, OperationState
@@ -91,3 +92,26 @@ def test_what_is_left_where_a_service_has_nothing_any_more_is_an_orphan(site: Si
     assert ([(one.endpoint, one.observed.ref.host) for one in found], silent) == ([("vim:other", "host-3")], {})
     assert endpoints.remove_orphans(site.rt, found) == ()
     assert endpoints.orphans(site.rt) == ([], {})
+
+
+@pytest.mark.parametrize(("vim", "host"), [("lab", "host-2"), ("other", "host-3")])
+def test_while_its_host_is_silent_no_repair_takes_the_only_one_that_is_seen(site: Site, vim: str, host: str) -> None:
+    """It may be the machine itself: its host under another name, or where somebody moved it to."""
+    key = doubled(site, vim, host)
+    site.world.set_hosts(FakeHost(name="host-1", reachable=False), FakeHost(name="host-2"))
+    repair = ns.propose(site.rt, "demo", OperationKind.REPAIR)
+    assert [step.id for step in repair.plan.steps if step.verb is Verb.REMOVE and step.change != LEAVE] == []
+    assert [(endpoint, one.ref.key, one.ref.host) for endpoint, one in repair.twice] == [(f"vim:{vim}", key, host)]
+
+
+def test_one_that_is_at_another_vim_alone_stays_there_and_is_made_where_it_is_wanted(site: Site) -> None:
+    key = doubled(site, "other", "host-3")
+    with site.world.change() as state:
+        state.natives = {name: one for name, one in state.natives.items() if one.spec.key != key}
+    repair = ns.propose(site.rt, "demo", OperationKind.REPAIR)
+    changes = [step for step in repair.plan.steps if step.verb is not Verb.VERIFY]
+    assert {(step.verb, step.endpoint) for step in changes if step.key == key} == {(Verb.ENSURE, "vim:lab")}
+    assert [(endpoint, one.ref.host) for endpoint, one in repair.twice] == [("vim:other", "host-3")]
+    assert site.run(repair).state is OperationState.COMPLETED
+    found, _ = endpoints.orphans(site.rt)
+    assert [(one.endpoint, one.observed.ref.host) for one in found] == [("vim:other", "host-3")]

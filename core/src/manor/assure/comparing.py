@@ -122,17 +122,18 @@ def compared(
     hold_s: float,
 ) -> Compared:
     """Pure: a service beside a look, and what of it was so in the look before and ``hold_s`` ago."""
-    wanted = {resource.spec.key: resource.endpoint for resource in service.desired.resources}
+    wanted = {r.spec.key: (r.endpoint, getattr(r.spec, "host", "")) for r in service.desired.resources}
     observed: dict[str, Observed] = {}
     found_at: dict[str, str] = {}
     twice = [(endpoint, one) for endpoint, one in seen.twice if one.ref.key in wanted]
     for endpoint, there in own.get(service.id, {}).items():
         for key, one in there.items():
-            if wanted.get(key, endpoint) == endpoint:
+            at, host = wanted.get(key, (endpoint, ""))
+            if at == endpoint and (host == one.ref.host or f"{at}/{host}" not in seen.lost_hosts):
                 observed[key], found_at[key] = one, endpoint
             else:
                 twice.append((endpoint, one))
-    for key, endpoint in wanted.items():  # images are nobody's own
+    for key, (endpoint, _) in wanted.items():  # images are nobody's own
         if key not in observed and (shared := seen.observed.get(endpoint, {}).get(key)) is not None:
             observed[key] = shared
     visible = tuple(

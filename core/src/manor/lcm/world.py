@@ -88,11 +88,15 @@ def observe(
 
     Looked for where the states have something, and at the endpoints ``also``; ``at_best`` at these, which may be
     silent, or be no more; and ``beside`` at these, of which nothing is expected, and whose silence says nothing. What
-    is there twice is taken for the one that is where the first state has it. Raises DriverError where an endpoint
-    cannot be asked at all: a plan from half a view would be a guess. ``tolerant`` passes over such an endpoint, for a
-    forced removal, which tries what it knows of anyway.
+    is there twice is taken for the one that is where the first state has it; what is at an endpoint where no state has
+    it, or elsewhere while its host is silent, is a second one even if no other is seen. Raises DriverError where
+    an endpoint cannot be asked at all: a plan from half a view would be a guess. ``tolerant`` passes over such an
+    endpoint, for a forced removal, which tries what it knows of anyway.
     """
     wanted = {r.spec.key: r for state in reversed(states) if state for r in state.resources}
+    places: dict[str, set[tuple[str, str]]] = {}
+    for resource in (r for state in states if state for r in state.resources):
+        places.setdefault(resource.spec.key, set()).add((resource.endpoint, _host(resource)))
     needed = endpoints_of(*states) | also
     mute: set[str] = set()
 
@@ -127,12 +131,15 @@ def observe(
     found_at: dict[str, str] = {}
     twice: list[tuple[str, Observed]] = []
     silent: dict[tuple[str, str], str] = {}
-    for endpoint, (own, shared, away) in zip(asked, _at_once(look, asked), strict=True):
-        if endpoint in needed or endpoint in at_best:
-            silent.update(((endpoint, host), why) for host, why in away.items())
+    answers = dict(zip(asked, _at_once(look, asked), strict=True))
+    for endpoint in needed | at_best:
+        silent.update(((endpoint, host), why) for host, why in answers[endpoint][2].items())
+    for endpoint, (own, shared, _) in answers.items():
         for is_own, one in (*((True, one) for one in own), *((False, one) for one in shared)):
             key, at = one.ref.key, wanted.get(one.ref.key)
-            if key not in observed or (at is not None and (at.endpoint, _host(at)) == (endpoint, one.ref.host)):
+            if is_own and _is_second((endpoint, one.ref.host), places.get(key, ()), silent):
+                twice.append((endpoint, one))
+            elif key not in observed or (at is not None and (at.endpoint, _host(at)) == (endpoint, one.ref.host)):
                 if key in found_at:
                     twice.append((found_at[key], observed[key]))
                 observed[key] = one
@@ -148,6 +155,14 @@ def observe(
         silent=silent,
         mute=frozenset(mute),
     )
+
+
+def _is_second(at: tuple[str, str], places: Collection[tuple[str, str]], silent: Collection[tuple[str, str]]) -> bool:
+    """Whether what is there can be no more than a second one of what is to be at these places: at another endpoint, or
+    on another host while nobody can say whether the one that is wanted runs."""
+    if not places or at in places:
+        return False
+    return at[0] not in {endpoint for endpoint, _ in places} or any(place in silent for place in places)
 
 
 def answered(driver: Any, query: Query, seconds: float) -> tuple[Sequence[Observed], Mapping[str, str]]:
