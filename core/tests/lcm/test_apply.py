@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from manor.api import CallContext, Observed, OperationKind, Phase, Step, Verb
 from manor.errors import Fenced, PlanRefused, StoreError, Transient, UsageError
 from manor.fakes import Action, Crash, Fault, When
 from manor.lcm.apply import Progress, Stopped
+from manor.lcm.journal import Claim, Journal
 from manor.lcm.states import Trigger
 from manor.model.instance import CancelMode, NsState, OnFailure, OperationState, StepState
 
@@ -319,6 +320,77 @@ def test_a_call_that_still_hangs_is_not_overtaken_by_a_later_operation_either(
         stage.operations.act(terminate.id, Trigger.RETRY)
         assert apply.run(terminate.id) is OperationState.COMPLETED
     assert stage.there() == set()
+
+
+class Blinking(Journal):
+    """The database goes away while the call hangs, and comes back."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage.database)
+        self.is_away = threading.Event()
+
+    def cancel_mode(self, claim: Claim) -> CancelMode | None:
+        if self.is_away.is_set():
+            raise StoreError("the database cannot be used: it went away")
+        return super().cancel_mode(claim)
+
+
+@pytest.mark.slow
+def test_a_call_that_hangs_when_the_database_goes_away_is_not_overtaken_once_it_is_back(stage: Stage) -> None:
+    executor, journal = Hanging(stage), Blinking(stage)
+    begun: list[str] = []
+
+    def gone_at_the_call(moment: str, step: str) -> None:
+        if (moment, step) == ("before call", executor.step.id):
+            begun.append(step)
+            journal.is_away.set()
+
+    apply = replace(stage.apply(executor=executor, moment=gone_at_the_call), journal=journal)
+    operation = stage.submit(service(), INSTANTIATE)
+    with pytest.raises(StoreError):
+        apply.run(operation.id)
+    journal.is_away.clear()
+    assert apply.run(operation.id) is OperationState.FAILED_TEMP
+    assert "has not come back" in stage.operations.get(operation.id)[0].error
+    executor.let_go.set()
+    join_lanes()
+    assert len(begun) == 1
+    stage.operations.act(operation.id, Trigger.ROLLBACK)
+    assert apply.run(operation.id) is OperationState.ROLLED_BACK
+    assert stage.there() == set()
+
+
+class Looking(FakeExecutor):
+    """Its look at the node lasts until it is let go."""
+
+    def __init__(self, stage: Stage, begins: Callable[[], None]) -> None:
+        super().__init__(stage.world)
+        self.begins = begins
+        self.let_go = threading.Event()
+        self.calls: list[str] = []
+
+    def observe(self, step: Step, ctx: CallContext) -> Observed | None:
+        if step.id.startswith("ensure node"):
+            self.begins()
+            self.let_go.wait(60)
+        return super().observe(step, ctx)
+
+    def perform(self, step: Step, ctx: CallContext) -> Observed | None:
+        self.calls.append(step.id)
+        return super().perform(step, ctx)
+
+
+def test_who_was_looking_when_the_database_went_away_calls_nothing_afterwards(stage: Stage) -> None:
+    stage.world.inject(Fault(verb="ensure", kind="node", error="Permanent"))
+    operation = stage.run(service(), INSTANTIATE, on_failure=OnFailure.HOLD)
+    stage.operations.act(operation.id, Trigger.RETRY)
+    journal = Blinking(stage)
+    executor = Looking(stage, journal.is_away.set)
+    with pytest.raises(StoreError):
+        replace(stage.apply(executor=executor), journal=journal).run(operation.id)
+    executor.let_go.set()
+    join_lanes()
+    assert executor.calls == []
 
 
 def test_a_driver_that_keeps_its_deadline_and_says_so_is_tried_again(stage: Stage) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lcm_world import join_lanes
 from service_world import Site, opened
 
 from manor.api import Finding, OperationKind, Severity
 from manor.errors import PlanRefused, PluginError, UsageError
-from manor.fakes import FakeHost, Fault
+from manor.fakes import Action, FakeHost, Fault, When
 from manor.lcm import endpoints, ns
 from manor.lcm.healing import heal
 from manor.lcm.operations import Operations
@@ -127,6 +129,27 @@ def test_a_heal_that_began_a_moment_before(site: Site, monkeypatch: pytest.Monke
     monkeypatch.setattr(ns, "start", late)
     assert ns.delete(site.rt, "demo", force=True) == ()
     assert site.nodes() == set()
+
+
+def test_a_call_that_still_hangs_may_leave_something_and_it_is_told(site: Site) -> None:
+    """Who deletes is another worker of the same process."""
+    begun, let_go = threading.Event(), threading.Event()
+
+    def hang(_seconds: float) -> None:
+        begun.set()
+        let_go.wait(60)
+
+    site.world.sleep = hang
+    site.world.inject(Fault(action=Action.DELAY, verb="ensure", kind="node", when=When.BEFORE))
+    operation_id = ns.start(site.rt, scale_ns(site.rt, "demo", vnfs={"firewall": "+1"}))
+    assert begun.wait(60)
+    site.rt.operations.cancel(operation_id, CancelMode.FORCEFUL)
+    assert site.rt.operations.wait(operation_id).state is OperationState.FAILED_TEMP
+    site.rt.release_worker()
+    left = ns.delete(site.rt, "demo", force=True)
+    let_go.set()
+    join_lanes()
+    assert [key.partition("/")[2] for key in left] == ["vnf/firewall-2/main-0"]
 
 
 def test_a_review_that_refuses_is_heard_and_overruled(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from manor.lcm.stepping import PATIENCE_S, Frame, Result, carry_out, settle
 from manor.lcm.wave import Mode, decide
 from manor.model.instance import CancelMode, NsLcmOpOcc, OperationState, StepRecord, StepState
 
-__all__ = ["Apply", "Progress", "Stopped"]
+__all__ = ["Apply", "Hung", "Progress", "Stopped"]
 
 _FRESH_S = 1.0
 """How long the last look at the claim is good for: a process that was frozen looks again before it calls anything."""
@@ -66,6 +66,8 @@ class _Lane:
 
 
 _Place = tuple[str, str, str, str]
+Hung = dict[_Place, set[Lane]]
+"""Calls that were given up, by endpoint, host, kind and key."""
 
 
 def _place(step: Step) -> _Place:
@@ -91,9 +93,9 @@ class Apply:
     """How to wait between tries of a step: so many seconds, or until the event."""
     clock: Callable[[], float] = time.monotonic
     lanes: Lanes = field(default_factory=Threads)
-    hung: dict[_Place, list[Lane]] = field(default_factory=dict)
-    """Calls that were given up, by endpoint, host, kind and key. They outlive the run that began them: a later one, as
-    when the operator rolls back or terminates, may not overtake them either."""
+    hung: Hung = field(default_factory=dict)
+    """They outlive the run that began them: a later one, as when the operator rolls back or terminates, may not
+    overtake them either."""
 
     def run(self, operation_id: str) -> OperationState | None:
         """Claim the operation and carry it to where it rests; its state there, None where nothing was left to do.
@@ -141,6 +143,8 @@ class _Run:
             raise
         finally:
             self.forced.set()
+            for lane in self.lanes.values():
+                self._leave(lane)
 
     # the commit
 
@@ -282,7 +286,8 @@ class _Run:
         """Nothing may overtake a call on the same resource that hangs: wait for that one a little, else fail."""
         if step.verb is Verb.VERIFY:
             return None
-        for thread in tuple(self.apply.hung.get(_place(step), ())):
+        hung = self.apply.hung.get(_place(step), set())
+        for thread in tuple(hung):
             thread.join(self.apply.grace_s)
             if thread.is_alive():
                 return Result(
@@ -291,6 +296,7 @@ class _Run:
                         hint="restart Manor once the endpoint answers, then retry or roll back",
                     )
                 )
+            hung.discard(thread)
         return None
 
     def _wait(self) -> list[StepRecord]:
@@ -335,11 +341,8 @@ class _Run:
 
     def _give_up(self, lane: _Lane) -> None:
         """The call hangs: leave its thread, and find out by observing what became of it, once."""
-        lane.given_up = True
+        self._leave(lane)
         record, look = self.rows[lane.step_id], lane.step
-        if look is not None and look.verb is not Verb.VERIFY and lane.thread is not None:
-            hung = self.apply.hung.setdefault(_place(look), [])
-            hung[:] = [*(one for one in hung if one.is_alive()), lane.thread]
         error = DeadlineExceeded(
             f"{lane.step_id}: {record.step.endpoint} has not answered in time", hint=f"check {record.step.endpoint}"
         )
@@ -355,6 +358,13 @@ class _Run:
             self.results.put((fresh, result))
 
         self._start(fresh, work)
+
+    def _leave(self, lane: _Lane) -> None:
+        """Whatever comes of it, it begins no other call, and nobody overtakes the one that it is at."""
+        lane.given_up = True
+        step = lane.step
+        if step is not None and step.verb is not Verb.VERIFY and lane.thread is not None and lane.thread.is_alive():
+            self.apply.hung.setdefault(_place(step), set()).add(lane.thread)
 
     def _outcome(self, record: StepRecord, result: Result) -> StepRecord:
         undoing = record.state is StepState.UNDOING

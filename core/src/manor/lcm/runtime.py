@@ -20,7 +20,7 @@ from manor.model.instance import Endpoint, EndpointKind
 from manor.plugin import Plugins
 
 if TYPE_CHECKING:
-    from manor.lcm.apply import Progress
+    from manor.lcm.apply import Hung, Progress
     from manor.lcm.operations import Operations
     from manor.lcm.worker import Worker
     from manor.store.database import Database
@@ -52,6 +52,8 @@ class Runtime:
         """What is connected, and when it was last seen to be registered so."""
         self._doors: dict[str, threading.RLock] = {}
         self._worker: Worker | None = None
+        self._hung: Hung = {}
+        """What one worker of this process has given up, for the next one not to overtake."""
         self.watchers: list[Callable[[Progress], None]] = []
         """Told of every change of an operation or step that this process makes, after its commit."""
 
@@ -96,7 +98,7 @@ class Runtime:
                 from manor.lcm.worker import Worker
 
                 sweep(self.home)  # what a playbook's process that was killed has left
-                self._worker = Worker(self.store, Driving(rt=self), on_progress=self._tell)
+                self._worker = Worker(self.store, Driving(rt=self), on_progress=self._tell, hung=self._hung)
             return self._worker
 
     @property

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from manor.errors import StoreError
-from manor.lcm.apply import Apply, Progress, Stopped
+from manor.lcm.apply import Apply, Hung, Progress, Stopped
 from manor.lcm.engine import DbosEngine
 from manor.lcm.executor import Executor
 from manor.lcm.journal import Journal
@@ -46,6 +46,7 @@ class Worker:
         grace_s: float = 5.0,
         beat_s: float = BEAT_S,
         lease_s: float = LEASE_S,
+        hung: Hung | None = None,
     ) -> None:
         self._database = database
         self._engine = DbosEngine(database)
@@ -60,6 +61,7 @@ class Worker:
             on_progress=on_progress,
             moment=moment or (lambda _moment, _step: None),
             stopping=self._stopping,
+            hung={} if hung is None else hung,
         )
         self._housekeeper = Housekeeper(database, self._engine, self.operations, beat_s=beat_s, lease_s=lease_s)
         self._works = False
