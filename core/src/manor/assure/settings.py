@@ -204,20 +204,32 @@ class SettingsFile:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._stamp: tuple[int, int] | None = None
+        self._taken: tuple[int, int] | None = None
+        self._looked: tuple[int, int] | None = None
         self.now = AssuranceSettings()
 
     def read(self) -> AssuranceSettings:
         """The settings that are in force now."""
+        stamp, before = self._stamp(), self._looked
+        self._looked = stamp
+        # Who saves it may empty it, or put it aside, for a moment: what it forbids is not allowed meanwhile.
+        is_saved = stamp[1] > 0 or stamp == before or self._taken is None
+        if stamp != self._taken and is_saved:
+            settings, mistake = self.now, ""
+            try:
+                settings = read_settings(self._home)
+            except ManorError as error:
+                mistake = error.message
+            if self._stamp() == stamp:  # else what was read may be half of it
+                self._taken, self.now = stamp, settings
+                if mistake:
+                    _log.error("%s; the settings before stay in force", mistake)
+        return self.now
+
+    def _stamp(self) -> tuple[int, int]:
+        """When it was written last, and its size; zeros where it is not there."""
         try:
             stat = (self._home / FILE).stat()
-            stamp = (stat.st_mtime_ns, stat.st_size)
         except OSError:
-            stamp = (0, 0)
-        if stamp != self._stamp:
-            self._stamp = stamp
-            try:
-                self.now = read_settings(self._home)
-            except ManorError as error:
-                _log.error("%s; the settings before stay in force", error.message)
-        return self.now
+            return 0, 0
+        return stat.st_mtime_ns, stat.st_size
