@@ -15,6 +15,9 @@ class Exporter(BaseHTTPRequestHandler):
     """Good, elsewhere, endless and slow, by the path."""
 
     def do_GET(self) -> None:
+        if self.path.startswith("/drop-by-drop"):
+            self.drips(b"" if self.path.endswith("headers") else b"Transfer-Encoding: chunked\r\n\r\n")
+            return
         if self.path == "/moved":
             self.send_response(302)
             self.send_header("Location", "http://127.0.0.1:1/secret")
@@ -30,6 +33,16 @@ class Exporter(BaseHTTPRequestHandler):
             while self.path == "/slow":
                 self.wfile.write(b"x")
                 time.sleep(0.05)
+        except OSError:
+            pass  # the other side has hung up
+
+    def drips(self, first: bytes) -> None:
+        """One line that never ends, so that there is always something to hear."""
+        try:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n" + first)
+            while True:
+                self.wfile.write(b"1")
+                time.sleep(0.02)
         except OSError:
             pass  # the other side has hung up
 
@@ -61,6 +74,14 @@ def test_an_exporter_is_read_within_bounds(port: int) -> None:
         ask(port, "/moved")
     with pytest.raises(Transient, match="does not answer"):
         scrape("127.0.0.1", (1, "/"), most_bytes=10, within_s=1, allowed=lambda _: True)
+
+
+@pytest.mark.parametrize("what", ["headers", "body"])
+def test_an_exporter_that_never_ends_a_line_is_hung_up_on_in_time(port: int, what: str) -> None:
+    began_s = time.monotonic()
+    with pytest.raises((DeadlineExceeded, Transient)):
+        ask(port, f"/drop-by-drop/{what}", within_s=0.3)
+    assert time.monotonic() - began_s < 60.0, "it would go on for twenty minutes"
 
 
 @pytest.mark.parametrize(

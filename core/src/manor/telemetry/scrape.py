@@ -7,9 +7,12 @@ bounded in size and time.
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection, HTTPException
 from ipaddress import ip_address
 
@@ -57,19 +60,40 @@ def scrape(
     end_s = time.monotonic() + within_s
     connection = HTTPConnection(address, port, timeout=within_s)
     try:
-        connection.request("GET", path, headers={"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"})
-        answer = connection.getresponse()
-        if answer.status != 200:
-            raise Transient(f"{where} answers {answer.status}")
-        data = b""
-        while chunk := answer.read1(_CHUNK):
-            data += chunk
-            if len(data) > most_bytes:
-                raise Permanent(f"{where} answers more than {most_bytes} bytes")
-            if time.monotonic() >= end_s:
-                raise DeadlineExceeded(f"{where} had not answered in full after {within_s:g} s")
+        connection.connect()
+        with _hung_up(connection.sock, max(0.0, end_s - time.monotonic())):
+            connection.request(
+                "GET", path, headers={"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"}
+            )
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise Transient(f"{where} answers {answer.status}")
+            data = b""
+            while chunk := answer.read1(_CHUNK):
+                data += chunk
+                if len(data) > most_bytes:
+                    raise Permanent(f"{where} answers more than {most_bytes} bytes")
+        if time.monotonic() >= end_s:  # what ended with the connection may have been longer
+            raise DeadlineExceeded(f"{where} had not answered in full after {within_s:g} s")
         return data
     except (OSError, HTTPException) as error:
         raise Transient(f"{where} does not answer: {error}") from error
     finally:
         connection.close()
+
+
+@contextlib.contextmanager
+def _hung_up(connected: socket.socket, after_s: float) -> Iterator[None]:
+    """Hang up when the time is over: to one who says a little now and then a socket's own timeout never comes."""
+
+    def hang_up() -> None:
+        with contextlib.suppress(OSError):  # it has ended
+            connected.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(after_s, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
