@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -80,6 +81,38 @@ def test_an_agent_that_starts_behind_another_is_not_left_to_take_its_place(
     eventually(lambda: not _alive(late), "it has ended")
 
 
+def test_one_that_was_first_and_ends_is_no_fault_of_who_came_second(
+    link: AgentLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = tmp_path / "second"
+    second.write_text("#!/bin/sh\ntrue &\necho $!\nwait\n")
+    second.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(second))
+    first = (tmp_path / "agent.lock").open("w")
+    fcntl.flock(first, fcntl.LOCK_EX)
+    looks = link._another_starts
+
+    def ends_then() -> bool:
+        found = looks()
+        first.close()
+        return found
+
+    monkeypatch.setattr(link, "_another_starts", ends_then)
+    with pytest.raises(Transient, match="was first has ended"):
+        link._start(CallContext.within(60))
+
+
+def test_a_machine_that_is_too_busy_to_start_an_agent_costs_no_more_than_the_deadline(
+    link: AgentLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck = tmp_path / "stuck"
+    stuck.write_text("#!/bin/sh\nexec sleep 600\n")
+    stuck.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(stuck))
+    with pytest.raises(Transient, match="did not start"):
+        link._start(CallContext.within(0.1))
+
+
 @pytest.mark.slow
 def test_an_agent_whose_starter_gave_up_and_took_the_directory_away_makes_it_again(tmp_path: Path) -> None:
     state, run = tmp_path / "state", tmp_path / "run/sdn-t"
@@ -88,7 +121,9 @@ def test_an_agent_whose_starter_gave_up_and_took_the_directory_away_makes_it_aga
     environment = DriverEnvironment(name="t", owner="manor/t", state_dir=state, runtime_dir=run)
     link = AgentLink(RyuConfig(), environment, lambda _: None)
     argv = [sys.executable, "-W", "ignore", "-m", "manor_sdn_ryu.agent"]
-    process = subprocess.Popen([*argv, "--state-dir", str(state), "--socket", str(link.socket)])
+    log = tmp_path / "log"
+    with log.open("w") as said:
+        process = subprocess.Popen([*argv, "--state-dir", str(state), "--socket", str(link.socket)], stderr=said)
     try:
         eventually(link._another_starts, "it has begun")
         with contextlib.suppress(OSError):  # it may have been quick
@@ -103,7 +138,16 @@ def test_an_agent_whose_starter_gave_up_and_took_the_directory_away_makes_it_aga
         eventually(answers, "it is up, or has failed")
         assert process.poll() is None
         assert [path.stat().st_mode & 0o777 for path in (run.parent, run)] == [0o700, 0o700]
-        shutil.rmtree(run.parent)
+
+        def is_in_the_way() -> bool:
+            shutil.rmtree(run.parent, ignore_errors=True)  # it may just be making it again
+            with contextlib.suppress(OSError):
+                run.parent.touch()
+            return run.parent.is_file()
+
+        eventually(is_in_the_way, "its directory cannot be made again")
+        eventually(lambda: "no socket can be opened" in log.read_text(), "it has tried")
+        run.parent.unlink()
         eventually(link.socket.exists, "it has opened another door, for no other agent could take its place")
         eventually(answers, "and answers there")
         assert process.poll() is None

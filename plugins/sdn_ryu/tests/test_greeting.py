@@ -1,4 +1,4 @@
-"""A switch whose ports change while it is greeted: none of it may be lost."""
+"""A switch whose ports change while it is greeted, or spoken to: none of it may be lost, or mistaken for a fault."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from manor.errors import Transient
 from manor_sdn_ryu.session import Session
 
 OFP = pytest.importorskip("os_ken.ofproto.ofproto_v1_3")
@@ -58,3 +59,32 @@ def test_a_port_that_goes_behind_the_list_of_ports_is_gone() -> None:
     switch = Switch((OFP.OFPPR_DELETE, "tap1", 1))
     switch.session.greet(5.0)
     assert switch.session.ports == {}
+
+
+class Fleeting(dict[str, str]):
+    """Of what is asked for, the answer is true for a moment only."""
+
+    def __contains__(self, name: object) -> bool:
+        found = super().__contains__(name)
+        self.pop(str(name), None)
+        return found
+
+
+def test_a_port_that_somebody_else_sets_up_just_then_is_no_fault() -> None:
+    switch = Switch()
+    switch.session.greet(5.0)
+    switch.session.down = Fleeting(tap1="02:00:00:00:00:01")
+    switch.session.set_up(["tap1"], 5.0)
+
+
+def test_a_port_that_has_just_gone_may_come_back() -> None:
+    session = Switch().session
+    session.greet(5.0)
+    for ask in (
+        lambda: session.received("gone", 5.0),
+        lambda: session.inject(b"", "gone", 0, 5.0),
+        lambda: session.put_out(b"", "gone", (), 5.0),
+        lambda: session.put_in(b"", "gone", None, 5.0),
+    ):
+        with pytest.raises(Transient, match="switch 0000000000000001 has no port gone"):
+            ask()

@@ -67,7 +67,7 @@ def _take(lock: int) -> bool:
 
 def _inode(path: Path) -> int:
     """0 where nothing is there."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         return path.stat().st_ino
     return 0
 
@@ -115,12 +115,18 @@ def _run(given: argparse.Namespace) -> int:
     forever, door = threading.Event(), 0
     while True:
         if not door or _inode(given.socket) != door:  # somebody has emptied /run, and nobody else could take over
-            # Not sooner: while it was empty it could be taken away, as by a starter that gave up waiting.
-            pid_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            pid_file.write_text(f"{os.getpid()}\n")
-            server.listen()
-            door = _inode(given.socket)
-            log.info("serving at %s on %s %s", given.socket, library.name, library.version)
+            try:
+                # Not sooner: while it was empty it could be taken away, as by a starter that gave up waiting.
+                pid_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                pid_file.write_text(f"{os.getpid()}\n")
+                server.listen()
+            except OSError as error:
+                if not door:
+                    raise
+                log.warning("no socket can be opened at %s: %s", given.socket, error)  # yet: it may still be emptied
+            else:
+                door = _inode(given.socket)
+                log.info("serving at %s on %s %s", given.socket, library.name, library.version)
         forever.wait(0.5)  # the kernel may give a signal to another thread; Python then acts when this one wakes
 
 

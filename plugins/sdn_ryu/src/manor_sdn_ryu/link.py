@@ -103,11 +103,16 @@ class AgentLink:
             "--runtime", str(self._config.runtime), "--settle-s", str(self._config.settle_s),
             "--audit-s", str(self._config.audit_s),
         ]  # fmt: skip
-        until = time.monotonic() + min(self._config.start_timeout_s, ctx.remaining_s())
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=30)  # noqa: S603
+        within_s = max(1.0, min(self._config.start_timeout_s, ctx.remaining_s()))
+        until, log, is_behind = time.monotonic() + within_s, self._state_dir / "agent.log", False
+        late = Transient(f"the SDN agent did not start within {within_s:.0f} s", hint=f"see {log}")
+        try:
+            done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=within_s)  # noqa: S603
+        except subprocess.TimeoutExpired:
+            raise late from None
         if done.returncode != 0:
             raise Permanent(f"the SDN agent did not start: {done.stderr.decode(errors='replace').strip()}")
-        log, child = self._state_dir / "agent.log", int(done.stdout)
+        child = int(done.stdout)
         while time.monotonic() < until:
             try:
                 answer: Mapping[str, Any] = self._call("hello", max(0.1, until - time.monotonic()), {})
@@ -115,11 +120,16 @@ class AgentLink:
                     _end(child)  # another was first; this one would come up as soon as that one ends
                 return answer
             except Transient:
-                if not _alive(child) and not self._another_starts():
+                is_gone = not _alive(child)
+                if is_gone and self._another_starts():
+                    is_behind = True
+                elif is_gone and is_behind:
+                    raise Transient("the SDN agent that was first has ended", hint=f"see {log}") from None
+                elif is_gone:
                     last = log.read_text(errors="replace").splitlines()[-1:] if log.exists() else []
                     raise Permanent(f"the SDN agent ended at once: {''.join(last)}", hint=f"see {log}") from None
                 time.sleep(0.02)
-        raise Transient(f"the SDN agent did not start within {self._config.start_timeout_s} s", hint=f"see {log}")
+        raise late
 
     def _another_starts(self) -> bool:
         """Whether some agent holds the lock: one that another process started at the same moment."""

@@ -138,6 +138,13 @@ class Session:
                 self.ports[_name(port)] = port.port_no
                 self._learn_whether_up(port)
 
+    def _number(self, device: str) -> int:
+        """Of a port. Raises Transient where it is not there."""
+        number = self.ports.get(device)
+        if number is None:
+            raise Transient(f"switch {self.id} has no port {device}")
+        return number
+
     def _learn_whether_up(self, port: Any) -> None:
         if port.config & self.datapath.ofproto.OFPPC_PORT_DOWN:
             self.down[_name(port)] = port.hw_addr
@@ -203,10 +210,11 @@ class Session:
     def set_up(self, devices: Iterable[str], timeout_s: float) -> None:
         """Those of these ports that are set down go up. Raises Permanent where the switch will not."""
         ofp, parser = self.datapath.ofproto, self.datapath.ofproto_parser
-        down = {name: self.down[name] for name in devices if name in self.down and name in self.ports}
+        addresses, numbers = self.down.copy(), self.ports.copy()  # which the switch may change meanwhile
+        down = addresses.keys() & numbers.keys() & set(devices)
         mods = [
-            parser.OFPPortMod(self.datapath, self.ports[name], address, 0, ofp.OFPPC_PORT_DOWN, 0)
-            for name, address in down.items()
+            parser.OFPPortMod(self.datapath, numbers[name], addresses[name], 0, ofp.OFPPC_PORT_DOWN, 0)
+            for name in sorted(down)
         ]
         if mods:
             self._request(map(_library, mods), timeout_s)
@@ -234,12 +242,12 @@ class Session:
 
     def inject(self, frame: bytes, device: str, tunnel_id: int, timeout_s: float) -> None:
         """Let the switch send a frame of ours out of a tunnel's port."""
-        actions = (("set_field", "tunnel_id", tunnel_id), ("output", self.ports[device]))
+        actions = (("set_field", "tunnel_id", tunnel_id), ("output", self._number(device)))
         self._request([_library(packet_out(self.datapath, frame, actions))], timeout_s)
 
     def put_out(self, frame: bytes, device: str, before: Sequence[Action], timeout_s: float) -> None:
         """Let the switch do something to a frame of ours and send it out of a port."""
-        actions = (*before, ("output", self.ports[device]))
+        actions = (*before, ("output", self._number(device)))
         self._request([_library(packet_out(self.datapath, frame, actions))], timeout_s)
 
     def put_in(self, frame: bytes, device: str, behind: tuple[int, int] | None, timeout_s: float) -> None:
@@ -248,7 +256,7 @@ class Session:
         actions: tuple[Action, ...] = (("output", self.datapath.ofproto.OFPP_TABLE),)
         if behind is not None:
             actions = (("set_field", "metadata", behind[1]), ("resubmit", behind[0]))
-        message = packet_out(self.datapath, frame, actions, in_port=self.ports[device])
+        message = packet_out(self.datapath, frame, actions, in_port=self._number(device))
         self._request([_library(message)], timeout_s)
 
     @contextlib.contextmanager
@@ -262,7 +270,7 @@ class Session:
 
     def received(self, device: str, timeout_s: float) -> int:
         """Packets that came in by a port so far."""
-        request = self.datapath.ofproto_parser.OFPPortStatsRequest(self.datapath, 0, self.ports[device])
+        request = self.datapath.ofproto_parser.OFPPortStatsRequest(self.datapath, 0, self._number(device))
         return sum(
             record.rx_packets for reply in self._request([_library(request)], timeout_s) for record in reply.body
         )
