@@ -9,11 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from manor.errors import UsageError
-from manor_assurance.baselines import BASELINES
+from manor_assurance.baselines import BASELINES, scores_of
 from manor_assurance.cli import app
+from manor_assurance.config import CombinedConfig
 from manor_assurance.figures import figures_of, score_of
 from manor_assurance.matching import Event, match, raises_of
-from manor_assurance.replay import Outcome
+from manor_assurance.replay import Outcome, replay, replay_baseline
 from manor_assurance.series import period_of, read_series, sets_in
 
 from .conftest import DAY, rows_of
@@ -82,6 +83,8 @@ def test_the_period_comes_from_the_option_the_readme_or_the_name(tmp_path):
     assert period_of(tmp_path / "asd", {"asd": 300.0}) == 300
     assert period_of(tmp_path / "other", {"": 1.0}) == 1
     assert period_of(tmp_path / "other", {}) == 60
+    (tmp_path / "README.md").write_text("| `ims/` | 4 services of an IMS | 30 s (by collectd) |\n")
+    assert period_of(tmp_path / "ims", {}) == 30
 
 
 @pytest.mark.slow
@@ -112,14 +115,43 @@ def test_evaluate_finds_the_fault_and_prints_stable_json(tmp_path):
     assert "lab  combined" in table.stdout
 
 
-@pytest.mark.parametrize("train", [rows_of(DAY, seed=8)[:1], np.tile(rows_of(DAY, seed=8)[:1], (40, 1))])
-def test_a_train_that_shows_no_change_stops_no_method(tmp_path, train):
-    _write(tmp_path / "lab", train=train)
+def _with_gaps(rows):
+    """One in ten was not measured, a column never, and one value came out infinite."""
+    rows = np.where(np.random.default_rng(1).random(rows.shape) < 0.1, np.nan, rows)
+    rows[:, 1] = np.nan
+    rows[7, 0] = np.inf
+    return rows
+
+
+ODD = {
+    "no train": {"train": rows_of(DAY, seed=8)[:0]},
+    "one row": {"train": rows_of(DAY, seed=8)[:1]},
+    "no change": {"train": np.tile(rows_of(DAY, seed=8)[:1], (40, 1))},
+    "gaps": {"train": _with_gaps(rows_of(DAY, seed=8)), "test": _with_gaps(rows_of(2 * DAY, seed=9))},
+    "no test": {"test": rows_of(DAY, seed=9)[:0], "label": np.zeros(0), "events": "[]"},
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_series_with_little_in_it_stops_no_method(tmp_path, odd):
+    _write(tmp_path / "lab", **ODD[odd])
     series = read_series(tmp_path / "lab" / "one.npz", 300.0)
-    for scores_of in BASELINES.values():
-        scores = scores_of(series)
+    for method in BASELINES:
+        scores = scores_of(method, series)
         assert scores.shape == (len(series.train) + len(series.test),)
         assert np.isfinite(scores).all()
+        replay_baseline(series, scores, 1.0)
+    replay(series, CombinedConfig())
+
+
+def test_what_was_not_measured_is_no_outlier_to_a_baseline(tmp_path):
+    _write(tmp_path / "whole")
+    whole = read_series(tmp_path / "whole" / "one.npz", 300.0)
+    _write(tmp_path / "gap", test=np.where(np.arange(len(whole.test))[:, None] == 100, np.nan, whole.test))
+    gap = read_series(tmp_path / "gap" / "one.npz", 300.0)
+    at = len(whole.train) + 100
+    for method in BASELINES:
+        assert scores_of(method, gap)[at] <= np.quantile(scores_of(method, whole), 0.99)
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,23 @@ import numpy as np
 from manor_assurance.decision import Decision
 from manor_assurance.series import Series
 
-__all__ = ["BASELINES", "decide"]
+__all__ = ["BASELINES", "decide", "scores_of"]
 
 DAY_S, STEP_S = 86400.0, 21600.0
 LAGS = 30
 
 
+def _rows(series: Series) -> np.ndarray:
+    """``train`` and ``test`` without gaps: what was not measured is as it was last."""
+    rows = np.concatenate([series.train, series.test])
+    known = ~np.isnan(rows)
+    last = np.maximum.accumulate(np.where(known, np.arange(len(rows))[:, None], 0), axis=0)
+    return np.nan_to_num(np.take_along_axis(rows, last, axis=0))
+
+
 def _robust(series: Series) -> tuple[np.ndarray, np.ndarray]:
-    train = np.nan_to_num(series.train)
-    rows = np.nan_to_num(np.concatenate([series.train, series.test]))
+    rows = _rows(series)
+    train = rows[: len(series.train)]
     low, centre, high = np.quantile(train, [0.25, 0.5, 0.75], axis=0)
     reach = train.max(axis=0) - train.min(axis=0)
     spread = np.maximum((high - low) / 1.349, np.where(reach > 0, reach * 1e-2, 1e-3))
@@ -36,7 +44,7 @@ def robust_z(series: Series) -> np.ndarray:
 
 def ewma(series: Series) -> np.ndarray:
     """Distance from an exponential mean of an hour in deviations of a day; mean of the three furthest KPIs."""
-    rows = np.nan_to_num(np.concatenate([series.train, series.test]))
+    rows = _rows(series)
     gain, slow = (1.0 - 0.5 ** (series.period_s / half) for half in (3600.0, DAY_S))
     start = rows[: max(8, int(DAY_S / series.period_s))]
     level, variance = start.mean(axis=0), start.var(axis=0)
@@ -67,8 +75,6 @@ def mahalanobis(series: Series) -> np.ndarray:
     from sklearn.covariance import LedoitWolf
 
     train, rows = _robust(series)
-    if len(train) < 2:
-        return np.zeros(len(rows))
     return np.asarray(LedoitWolf().fit(np.clip(train, -8.0, 8.0)).mahalanobis(rows))
 
 
@@ -93,8 +99,9 @@ def isolation_forest(series: Series) -> np.ndarray:
     """scikit-learn's IsolationForest with its defaults."""
     from sklearn.ensemble import IsolationForest
 
-    forest = IsolationForest(random_state=0).fit(np.nan_to_num(series.train))
-    return np.asarray(-forest.score_samples(np.nan_to_num(np.concatenate([series.train, series.test]))))
+    rows = _rows(series)
+    forest = IsolationForest(random_state=0).fit(rows[: len(series.train)])
+    return np.asarray(-forest.score_samples(rows))
 
 
 BASELINES: dict[str, Callable[[Series], np.ndarray]] = {
@@ -105,6 +112,13 @@ BASELINES: dict[str, Callable[[Series], np.ndarray]] = {
     "ridge-autoregression": autoregression,
     "isolation-forest": isolation_forest,
 }
+
+
+def scores_of(method: str, series: Series) -> np.ndarray:
+    """A baseline's score for each row of ``train`` and ``test``; 0 where there is too little ``train`` to fit on."""
+    if len(series.train) < 2:
+        return np.zeros(len(series.train) + len(series.test))
+    return BASELINES[method](series)
 
 
 def decide(scores: np.ndarray, series: Series, budget_per_day: float) -> list[bool]:

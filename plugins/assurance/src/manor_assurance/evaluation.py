@@ -10,7 +10,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from manor.errors import UsageError
-from manor_assurance.baselines import BASELINES
+from manor_assurance.baselines import BASELINES, scores_of
 from manor_assurance.config import CombinedConfig
 from manor_assurance.figures import figures_of
 from manor_assurance.replay import Outcome, replay, replay_baseline
@@ -38,17 +38,18 @@ def evaluate_sets(
     if unknown:
         raise UsageError(f"{directory} has no set {min(unknown)}", hint="it has " + ", ".join(sets))
     report: dict[str, Any] = {"budget_per_day": budget_per_day, "format": 1, "notes": {"vus_pr": NO_VUS}, "sets": {}}
+    periods = {name: period_of(files[0].parent, periods_s) for name, files in sets.items() if name in (only or sets)}
+    # All are read before the first is replayed: a file that cannot be read is told now, not after an hour.
+    machines = {name: [read_series(path, period_s) for path in sets[name]] for name, period_s in periods.items()}
     with threadpool_limits(1):  # several threads only slow such small matrices down
-        for name, files in sets.items():
-            if only and name not in only:
-                continue
-            period_s = period_of(files[0].parent, periods_s)
+        for name, period_s in periods.items():
             outcomes: dict[str, list[Outcome]] = {}
-            for path in files:
-                series = _limited(read_series(path, period_s), train_limit_s)
+            for whole in machines[name]:
+                series = _limited(whole, train_limit_s)
                 outcomes.setdefault("combined", []).append(replay(series, config))
-                for method, scores_of in BASELINES.items() if baselines else ():
-                    outcomes.setdefault(method, []).append(replay_baseline(series, scores_of(series), budget_per_day))
+                for method in BASELINES if baselines else ():
+                    scores = scores_of(method, series)
+                    outcomes.setdefault(method, []).append(replay_baseline(series, scores, budget_per_day))
                 one = outcomes["combined"][-1]
                 progress(f"{name}/{series.name}: {one.found} of {one.events} events found, {one.false} false alarms")
             report["sets"][name] = {

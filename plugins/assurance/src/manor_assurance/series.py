@@ -27,7 +27,7 @@ _UNIT_S = {
     "minutes": 60.0,
     "h": 3600.0,
 }
-_SAMPLING = re.compile(r"(\d+(?:\.\d+)?) ?(" + "|".join(_UNIT_S) + ")")
+_SAMPLING = re.compile(r"(\d+(?:\.\d+)?) ?(" + "|".join(_UNIT_S) + r")\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +64,9 @@ def period_of(folder: Path, given: dict[str, float]) -> float:
             continue
         for line in readme.read_text(encoding="utf-8", errors="replace").splitlines():
             cells = [cell.strip(" `/") for cell in line.split("|")]
-            found = [_SAMPLING.fullmatch(cell) for cell in cells]
-            if name in cells and any(found):
-                number, unit = next(hit.groups() for hit in found if hit)
+            found = [hit for looks in (_SAMPLING.fullmatch, _SAMPLING.match) for hit in map(looks, cells) if hit]
+            if name in cells and found:
+                number, unit = found[0].groups()
                 return float(number) * _UNIT_S[unit]
     return KNOWN_S.get(name, DEFAULT_S)
 
@@ -76,7 +76,7 @@ def read_series(path: Path, period_s: float) -> Series:
     hint = "wanted: train (n, k), test (m, k), label (m,), and where known events as JSON [start, end, [KPIs]]"
     try:
         with np.load(path, allow_pickle=False) as data:
-            train, test, label = data["train"].astype(float), data["test"].astype(float), data["label"] != 0
+            train, test, label = _measured(data["train"]), _measured(data["test"]), data["label"] != 0
             text = str(data["events"]) if "events" in data.files else ""
             period_s = float(data["period_s"]) if "period_s" in data.files else period_s
         marked = [
@@ -89,6 +89,12 @@ def read_series(path: Path, period_s: float) -> Series:
     first = _first_number(marked, np.concatenate([train, test]))
     marked = [replace(event, kpis=tuple(kpi - first for kpi in event.kpis)) for event in marked]
     return Series(name=path.stem, train=train, test=test, label=label, events=_events(label, marked), period_s=period_s)
+
+
+def _measured(values: np.ndarray) -> np.ndarray:
+    """As numbers; what is not finite was not measured."""
+    numbers = values.astype(float)
+    return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
 def _first_number(marked: list[Event], rows: np.ndarray) -> int:
