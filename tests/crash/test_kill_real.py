@@ -7,7 +7,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 def test_killed_again_and_again_the_host_is_empty_in_the_end() -> None:
-    assert run(kills=8, seed=20261121)["left"] == {}
+    assert run(kills=6, seed=20261121)["left"] == {}
 
 
 @pytest.mark.long

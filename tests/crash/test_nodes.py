@@ -21,7 +21,7 @@ from manor.model.instance import NsInstance, NsLcmOpOcc, NsState, OperationState
 from manor.store import instances
 from manor.store.database import Database
 
-pytestmark = [pytest.mark.slow, pytest.mark.real]
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.long]  # in short: test_two_servers.py
 
 NODES, OPERATIONS = 3, 50
 

@@ -269,6 +269,7 @@ def test_the_host_rebooted_with_two_services_is_one_event_and_both_are_started_a
     hello.manor("ns", "delete", "ho", "--force", "--yes")
 
 
+@pytest.mark.long
 def test_a_machine_alone_on_a_host_that_is_rebooted_twice_is_started_and_never_made_anew(hello: Any) -> None:
     known = {one["id"] for one in hello.ask("op", "list")}
     begun_s = time.time()

@@ -196,10 +196,13 @@ class KilledError(BaseException):
 
 
 @pytest.mark.parametrize("kind", ["image", "network", "volume", "node"])
-def test_a_crash_between_any_two_effects_is_repaired(site: Site, kind: str) -> None:
+def test_a_crash_between_any_two_effects_is_repaired(site: Site, kind: str, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.write_bytes(os.urandom(300_000))
     volume = VolumeSpec(key="s/vol/c", owner=OWNER, host="lab", name="c", size_bytes=8 << 20)
     spec: ResourceSpec = {
-        "image": site.images[0], "network": site.network, "volume": volume, "node": site.node("crashed"),
+        "image": site.image("small", small, DiskFormat.RAW), "network": site.network, "volume": volume,
+        "node": site.node("crashed"),
     }[kind]  # fmt: skip
     if kind == "node":
         site.base()
