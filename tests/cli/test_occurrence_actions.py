@@ -81,6 +81,18 @@ def test_each_way_out_of_each_state(manor: Cli, database: Database, operation: s
             assert shown(manor, operation)[0]["operationState"] == state
 
 
+def test_the_list_names_what_an_update_was(manor: Cli, database: Database, operation: str) -> None:
+    put(database, operation, S.COMPLETED, mode="")
+    plan = Plan(operation=OperationKind.UPDATE, service_id="0a0b0c0d", service_name="demo", steps=())
+    target = Target(ns_state=NsState.INSTANTIATED, desired=None, vnfs=())
+    action = {"action": {"vnf": "web", "name": "rotate", "parameters": {}}}
+    for params, name in (({"wishes": action}, "UPDATE action rotate of web"), ({"updateType": "X"}, "UPDATE X")):
+        made = Operations(database, Queue()).submit(plan, target, params=params).id  # type: ignore[arg-type]
+        assert name in manor.good("op", "list").out
+        assert name in manor.good("op", "show", made).out
+        put(database, made, S.COMPLETED, mode="")
+
+
 @pytest.mark.parametrize("state", list(S))
 def test_a_cancel_of_each_state(manor: Cli, database: Database, operation: str, state: S) -> None:
     for mode in ("GRACEFUL", "FORCEFUL"):

@@ -430,6 +430,13 @@ def test_cancel_forcefully_gives_up_on_running_steps(stage: Stage) -> None:
     join_lanes()
 
 
+def test_a_graceful_cancel_does_not_soften_a_forceful_one(stage: Stage) -> None:
+    operation = stage.submit(service(), INSTANTIATE)
+    stage.operations.cancel(operation.id, CancelMode.FORCEFUL)
+    assert stage.operations.cancel(operation.id).cancel_mode is CancelMode.FORCEFUL
+    assert stage.operations.get(operation.id)[0].cancel_mode is CancelMode.FORCEFUL
+
+
 def test_cancel_is_refused_for_what_does_not_run(stage: Stage) -> None:
     operation = stage.run(service(), INSTANTIATE)
     with pytest.raises(UsageError, match="cancel is not possible in COMPLETED"):

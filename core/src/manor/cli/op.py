@@ -66,8 +66,10 @@ def list_(
 
 
 def _what(op: NsLcmOpOcc) -> str:
-    """The operation's type, and of an update what is updated."""
-    return f"{op.operation} {op.params.get('updateType', '')}".rstrip()
+    """The operation's type, and of an update what is updated, or which action ran in which VNF."""
+    action = op.params.get("wishes", {}).get("action")
+    ran = f"action {action['name']} of {action['vnf']}" if action else ""
+    return f"{op.operation} {op.params.get('updateType', ran)}".rstrip()
 
 
 @app.command()
@@ -165,10 +167,10 @@ def timeline(
 def _act(ctx: typer.Context, typed: str, trigger: str, *, wanted: tuple[OperationState, ...], wait: bool) -> None:
     from manor.cli.running import act, ended, follow
 
-    s = session(ctx)
+    s, since_s = session(ctx), time.time()
     op = act(s, find_operation(s, typed).id, trigger)
     if wait:
-        ended(s, follow(s, op.id), wanted=wanted)
+        ended(s, follow(s, op.id), wanted=wanted, since_s=since_s)
     else:
         s.out.result(op, lambda: s.out.line(f"{op.id} {op.state}: manor op watch {op.id}"))
 

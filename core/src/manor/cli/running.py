@@ -152,16 +152,21 @@ def ended(
     *,
     wanted: tuple[OperationState, ...] = (OperationState.COMPLETED,),
     said: bool = False,
+    since_s: float = 0.0,
 ) -> None:
-    """Report how an operation ended, unless that was ``said``. Raises OperationFailed for any end not wanted."""
+    """Report how an operation ended, unless that was ``said``. Raises OperationFailed for any end not wanted.
+
+    ``since_s`` is when one that was held was taken up anew: how long it was held is not how long it took.
+    """
     what = f"{operation.operation} {operation.ns_name}"
     for key in operation.orphans:
         s.out.warn(f"left behind: {key} (manor vim orphans)")
     # What no step failed at, and is not done, was left where nobody answers: as the plan said.
     is_left = operation.state is OperationState.PARTIALLY_COMPLETED and not operation.error
     if operation.state in wanted or is_left:
-        took = seconds(max(0.0, operation.state_entered_s - operation.start_s))
+        since_s = since_s or (operation.start_s if operation.attempt == 1 else 0.0)
+        took = f" in {seconds(max(0.0, operation.state_entered_s - since_s))}" if since_s else ""
         if not said:
-            s.out.result(operation, lambda: s.out.line(f"{what} {operation.state} in {took}", style="green"))
+            s.out.result(operation, lambda: s.out.line(f"{what} {operation.state}{took}", style="green"))
         return
     raise failure(operation, problem_in(s.runtime, *s.runtime.operations.get(operation.id)))

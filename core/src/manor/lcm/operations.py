@@ -160,7 +160,7 @@ class Operations:
     def cancel(self, operation_id: str, mode: CancelMode = CancelMode.GRACEFUL) -> NsLcmOpOcc:
         """Ask a running operation to stop where it is, in FAILED_TEMP; its next wave sees it.
 
-        Raises UsageError for an operation that does not run.
+        What was asked forcefully before is not softened. Raises UsageError for an operation that does not run.
         """
         with self._database.begin() as tx:
             operation = operations.get(tx, operation_id)
@@ -171,6 +171,8 @@ class Operations:
                     f"cancel is not possible in {operation.state}: it takes an operation in {allowed}",
                     hint=f"manor op show {operation.id}",
                 )
+            if operation.is_cancel_pending and operation.cancel_mode is CancelMode.FORCEFUL:
+                mode = CancelMode.FORCEFUL
             operations.set_columns(tx, operation.id, is_cancel_pending=True, cancel_mode=str(mode))
         return replace(operation, is_cancel_pending=True, cancel_mode=mode)
 

@@ -20,7 +20,13 @@ __all__ = ["WorkFigures"]
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
 _OPERATION_ENDS = frozenset(
-    {OperationState.COMPLETED, OperationState.FAILED_TEMP, OperationState.FAILED, OperationState.ROLLED_BACK}
+    {
+        OperationState.COMPLETED,
+        OperationState.PARTIALLY_COMPLETED,
+        OperationState.FAILED_TEMP,
+        OperationState.FAILED,
+        OperationState.ROLLED_BACK,
+    }
 )
 _STEP_ENDS = frozenset({StepState.DONE, StepState.FAILED})
 
@@ -43,7 +49,7 @@ class WorkFigures:
                 self._ended.labels(str(kind), str(state))
         self._operations = Histogram(
             "manor_operation_duration_seconds",
-            "From the start of an operation to a state it rests in.",
+            "From the start of an operation to the state it first rests in.",
             ["operation"],
             buckets=_SECONDS,
             registry=registry,
@@ -59,9 +65,10 @@ class WorkFigures:
     def operation(self, operation: NsLcmOpOcc) -> None:
         """An operation changed; counted where it rests now."""
         if operation.state in _OPERATION_ENDS:
-            took_s = max(0.0, self._clock() - operation.start_s)
             self._ended.labels(str(operation.operation), str(operation.state)).inc()
-            self._operations.labels(str(operation.operation)).observe(took_s)
+            if operation.attempt == 1:  # who takes it up again may have let it rest for days
+                took_s = max(0.0, self._clock() - operation.start_s)
+                self._operations.labels(str(operation.operation)).observe(took_s)
 
     def step(self, record: StepRecord) -> None:
         """A step changed; counted where it has ended."""
