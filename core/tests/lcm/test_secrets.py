@@ -10,15 +10,17 @@ import pytest
 from service_world import VNFDS, Site, opened
 from sqlalchemy import MetaData, Table, inspect
 
-from manor.api import GuestResult, OperationKind
-from manor.errors import UsageError
+from manor.api import GuestResult, OperationKind, VnfcView, VnfView
+from manor.errors import PlanRefused, UsageError
 from manor.lcm import changing, ns
+from manor.lcm.bootdata import boot_data
 from manor.lcm.plans import plan_to_json
 from manor.lcm.updating import change_package, update
 from manor.model.instance import OperationState
 from manor.model.vnfd import LcmScript, VnfAction, Vnfd
 from manor.plugin import unguarded
 from manor.secrets import hide, token_of, tokens_in
+from manor.vnfm.generic import GenericVnfm
 
 SECRET = "correct-horse-battery"
 FILE = "vmlinuz"
@@ -96,6 +98,42 @@ def test_it_reaches_the_machine_and_is_kept_nowhere(
     assert files_with(SECRET, fast_path) == [str(fast_path / "password")]
     assert rows_with(SECRET, site) == []
     assert rows_with(token, site), "what stands for it is found: so would it be"
+
+
+@pytest.mark.parametrize(
+    "altered",
+    ["{{ password | upper }}", "{{ password | lower }}", "{{ password[:8] }}", "{{ password | indent(2) }}",
+     "{{ password | urlencode }}", "{{ password | e }}", "{{ password | length }}", "{{ keys.old | reverse }}"],
+)  # fmt: skip
+def test_a_template_that_alters_it_is_refused_with_the_plan(altered: str) -> None:
+    token, vnfc = "@secret:/run/password@", VnfcView(key="n", name="main-0", vdu_id="main", index=0)
+    parameters = {"password": token, "keys": {"old": token}}
+    template = f"#!/bin/sh\nlogin {altered}\n"
+    view = VnfView(
+        id="v",
+        name="web",
+        service="demo",
+        vnfd_id="d",
+        flavour_id="",
+        vnfcs=(vnfc,),
+        parameters=parameters,
+        boot_templates={"main": template},
+    )
+    with pytest.raises(PlanRefused) as refused:
+        boot_data(GenericVnfm(), view, vnfc)
+    name = "keys" if "keys" in altered else "password"
+    assert refused.value.message == f"boot data of web, VDU main: it alters {name}, which is a secret"
+    assert f"say {{{{ {name} }}}} alone" in refused.value.hint
+    plain = "{{ password }}{% if keys %} -k '{{ keys.old | trim }}'{% endif %}"
+    whole = dataclasses.replace(view, boot_templates={"main": plain})
+    assert boot_data(GenericVnfm(), whole, vnfc).user_data == f"{token} -k '{token}'"
+
+
+def test_one_that_the_boot_data_of_a_service_alters_is_refused_before_anything_is_done(site: Site, token: str) -> None:
+    site.onboard(secretive("#!/bin/sh\nlogin {{ password | upper }}\n"))
+    site.done(update(site.rt, "demo", parameters={"password": token}))
+    with pytest.raises(PlanRefused, match="it alters password"):
+        change_package(site.rt, "demo", "web", "web-vnfd-2")
 
 
 def test_an_error_does_not_tell_it(site: Site, token: str, fast_path: Path) -> None:

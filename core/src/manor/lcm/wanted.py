@@ -8,9 +8,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from manor.api import Candidate, Demand, Finding, Placement, PlacementPolicy, Severity
+from manor.api import (
+    BootData,
+    Candidate,
+    Demand,
+    Finding,
+    Placement,
+    PlacementPolicy,
+    Severity,
+    VnfcView,
+    VnfView,
+)
 from manor.catalog.crosscheck import crosscheck
 from manor.errors import PlanRefused, PluginError, UsageError
+from manor.lcm.bootdata import boot_data
 from manor.lcm.choosing import must_be_known
 from manor.lcm.claims import Seen, set_aside
 from manor.lcm.claims import held as held_by_others
@@ -62,11 +73,11 @@ def planned(
     wanted = demands(wish, vnfs)
     placement, seen = _placed(rt, wish, wishes, vnfs, wanted, stored, sites)
 
-    def boot_data(vnfm: str, view: Any, vnfc: Any) -> Any:
-        return rt.vnfm(vnfm).boot_data(view, vnfc)
+    def day_0(vnfm: str, view: VnfView, vnfc: VnfcView) -> BootData:
+        return boot_data(rt.vnfm(vnfm), view, vnfc)
 
     said = wishes.information
-    state = desired(wish, vnfs, placement, boot_data)
+    state = desired(wish, vnfs, placement, day_0)
     state = replace(
         state,
         site_spans=spans(wanted, placement.hosts, sites),
