@@ -68,6 +68,22 @@ def nodes(rt: Runtime) -> int:
     return len(rt.vim("lab").observe(query, CallContext.within(5)))
 
 
+def asked(rt: Runtime) -> int:
+    """How often endpoints were asked what they can do."""
+    return sum(calls.count for (_, verb), calls in rt.plugins.counters.snapshot().items() if verb == "capabilities")
+
+
+def test_a_vim_is_added_though_others_are_away_and_a_host_is_in_one_of_them_alone(rt: Runtime) -> None:
+    hurt(rt, Fault(verb="capabilities", error="Transient", times=0))
+    with pytest.raises(UsageError, match="host host-1 is in VIM lab already"):
+        endpoints.add(rt, EndpointKind.VIM, "two", driver="fake", config={})
+    other, before = {"hosts": [{"name": "host-2"}]}, asked(rt)
+    assert endpoints.add(rt, EndpointKind.VIM, "two", driver="fake", config=other).hosts[0].name == "host-2"
+    assert asked(rt) - before == 1, "the new one alone"
+    endpoints.remove(rt, EndpointKind.VIM, "two")
+    endpoints.add(rt, EndpointKind.VIM, "three", driver="fake", config=other)
+
+
 def test_who_watches_takes_over_when_the_worker_goes(rt: Runtime) -> None:
     """Two commands at once: the first is the worker, and ends before the second's operation does."""
     operation = ns.start(rt, ns.propose(rt, "demo", OperationKind.INSTANTIATE))

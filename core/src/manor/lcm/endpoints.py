@@ -56,7 +56,9 @@ def add(rt: Runtime, kind: EndpointKind, name: str, *, driver: str, config: Mapp
     try:
         capabilities = check(rt, kind, name)
         if kind is EndpointKind.VIM:
-            _hosts_must_be_new(rt, name, capabilities)
+            # Controllers know hosts by name alone, so a name may stand for one host only.
+            with rt.store.begin() as tx:
+                endpoints.keep_hosts(tx, name, {host.name for host in capabilities.hosts})
     except BaseException:
         _forget(rt, kind, name)
         raise
@@ -262,22 +264,6 @@ def _users(rt: Runtime, endpoint: str) -> list[str]:
             for ns in instances.all_of(tx)
             if endpoint in endpoints_of(instances.desired(tx, ns.id)) or touched(tx, ns.id)
         ]
-
-
-def _hosts_must_be_new(rt: Runtime, name: str, capabilities: Capabilities) -> None:
-    """Controllers know hosts by name alone, so a name may stand for one host only."""
-    mine = {host.name for host in capabilities.hosts}
-    for other in registered(rt, EndpointKind.VIM):
-        if other == name:
-            continue
-        try:
-            theirs = {host.name for host in check(rt, EndpointKind.VIM, other).hosts}
-        except DriverError:
-            continue  # it cannot be asked now; a clash shows when it is checked again
-        if mine & theirs:
-            raise UsageError(
-                f"host {sorted(mine & theirs)[0]} is in VIM {other} already", hint="give each host a name of its own"
-            )
 
 
 def _shut_down(rt: Runtime, kind: EndpointKind, name: str, *, force: bool) -> None:

@@ -6,23 +6,28 @@ ask for secrets by reference (a file, an environment variable) rather than by va
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from manor.errors import UsageError
 from manor.model.instance import Endpoint, EndpointKind
 from manor.store import rows
 from manor.store.asking import every, first
-from manor.store.tables import EndpointRow
+from manor.store.database import KEEP_FACT, take_turns
+from manor.store.tables import EndpointRow, Meta
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["add", "all_of", "find", "get", "remove"]
+__all__ = ["add", "all_of", "find", "get", "hosts_of_vims", "keep_hosts", "remove"]
 
 _T = EndpointRow.__table__  # type: ignore[attr-defined]
+_META = Meta.__table__  # type: ignore[attr-defined]
+_HOSTS = "vim_hosts"
 
 # Made once: building a statement costs more than SQLite takes to run it.
 _FIND = select(_T).where(_T.c.kind == bindparam("of_kind"), _T.c.name == bindparam("called"))
@@ -65,7 +70,30 @@ def all_of(tx: Connection, kind: EndpointKind | None = None) -> tuple[Endpoint, 
     return every(tx, _ALL_OF_KIND, rows.endpoint, of_kind=str(kind))
 
 
+def hosts_of_vims(tx: Connection) -> Mapping[str, Collection[str]]:
+    """Names of the hosts that VIMs had when they were registered, by VIM; without those of an older release."""
+    value = tx.execute(select(_META.c.value).where(_META.c.key == _HOSTS)).scalar()
+    return json.loads(value) if value else {}
+
+
+def keep_hosts(tx: Connection, vim: str, hosts: Collection[str]) -> None:
+    """Remember a VIM's hosts. Raises UsageError where another VIM has one of that name."""
+    take_turns(tx, _HOSTS)
+    known = hosts_of_vims(tx)
+    for other in sorted(known.keys() - {vim}):
+        if both := sorted(set(hosts) & set(known[other])):
+            raise UsageError(f"host {both[0]} is in VIM {other} already", hint="give each host a name of its own")
+    _say_hosts(tx, {**known, vim: sorted(hosts)})
+
+
 def remove(tx: Connection, kind: EndpointKind, name: str) -> None:
     """Forget an endpoint. Raises UsageError where there is none; whether it is in use is the caller's question."""
     get(tx, kind, name)
     tx.execute(delete(_T).where(_T.c.kind == str(kind), _T.c.name == name))
+    if kind is EndpointKind.VIM:
+        take_turns(tx, _HOSTS)
+        _say_hosts(tx, {vim: hosts for vim, hosts in hosts_of_vims(tx).items() if vim != name})
+
+
+def _say_hosts(tx: Connection, hosts: Mapping[str, Collection[str]]) -> None:
+    tx.execute(text(KEEP_FACT), {"key": _HOSTS, "value": json.dumps(hosts)})
