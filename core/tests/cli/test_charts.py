@@ -74,6 +74,23 @@ def test_a_file_has_the_blamed_first_and_no_name_is_taken_for_a_formula(tmp_path
         save(tmp_path / "no/where.png", "t", panels, [])
 
 
+@pytest.mark.parametrize(
+    ("unit", "values", "labels"),
+    [
+        ("%", (0.0, 0.8), {"0", "0.6"}),
+        ("{packet}/s", (2e3, 2.5e6), {"0", "1M", "2M"}),
+        ("By", (134_217_728.0, 134_221_824.0), {"134.218M", "134.22M", "134.222M"}),
+    ],
+    ids=["of a hundred, none is a thousandth", "many", "as many digits as tell them apart"],
+)
+def test_numbers_beside_a_picture_are_in_the_unit_above_it(
+    tmp_path: Path, unit: str, values: tuple[float, float], labels: set[str]
+) -> None:
+    drawn = Panel(kpi="load", unit=unit, times_s=TIMES[:2], values=values)
+    save(tmp_path / "a.svg", "t", [drawn], [])
+    assert labels <= {one.strip() for one in ET.parse(tmp_path / "a.svg").getroot().itertext()}
+
+
 def test_what_cannot_be_drawn_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"neither \.svg nor \.png"):
         save(tmp_path / "a.pdf", "t", [panel("cpu")], [])

@@ -90,7 +90,7 @@ def save(path: Path, title: str, panels: Sequence[Panel], shades: Sequence[Shade
         import matplotlib as mpl
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
         from matplotlib.figure import Figure
-        from matplotlib.ticker import EngFormatter
+        from matplotlib.ticker import FuncFormatter
     except ImportError as error:
         raise UsageError(
             "pictures need matplotlib, which is not installed",
@@ -108,7 +108,7 @@ def save(path: Path, title: str, panels: Sequence[Panel], shades: Sequence[Shade
             axes.plot(days, values, color=_BLAMED if panel.blamed else _NORMAL, lw=1.1, marker=marker)
         axes.set_title(_literal(panel.title), loc="left", fontsize=9, color=_BLAMED if panel.blamed else _NORMAL)
         axes.tick_params(labelsize=8)
-        axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value, 6)))
         axes.grid(alpha=0.25)
         axes.margins(x=0)
         axes.spines[["top", "right"]].set_visible(False)
@@ -172,12 +172,12 @@ def _painted(row: str, shades: Sequence[Shade], first_s: float, last_s: float, w
     return text + ("\x1b[0m" if on else "")
 
 
-def _short(value: float) -> str:
-    """At most eight characters."""
+def _short(value: float, digits: int = 4) -> str:
+    """With so many digits, in at most four characters more. Nothing is told in thousandths: that is no unit's word."""
     for least, unit, prefix in ((1e12, 1e12, "T"), (1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if abs(value) >= least:
-            return f"{value / unit:.4g}{prefix}"
-    return f"{value:.4g}" if not value or abs(value) >= 0.001 else f"{value:.1e}"
+            return f"{value / unit:.{digits}g}{prefix}"
+    return f"{value:.{digits}g}" if not value or abs(value) >= 0.001 else f"{value:.1e}"
 
 
 def _clock(time_s: float, span_s: float) -> str:
