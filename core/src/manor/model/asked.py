@@ -8,11 +8,11 @@ secret there is the name of its file. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from manor.api.plan import OperationKind, Plan, Verb
+from manor.api.plan import OperationKind, Plan, Step, Verb
 from manor.api.resources import ResourceKind
 from manor.model.instance import NsInstance, VnfInstance
 from manor.model.vnfoperation import VnfOperation
@@ -68,10 +68,14 @@ class Asked:
 
 def asked(it: Asked) -> dict[str, Any]:
     """``operationParams`` of the service's operation, and under ``vnfs`` those of each VNF, its VNFD and profile."""
+    nodes: dict[str, list[Step]] = {}
+    for step in it.plan.steps:
+        if step.kind == ResourceKind.NODE and (of := vnf_of(step.key)) is not None:
+            nodes.setdefault(of, []).append(step)
     vnfs = {}
     for name, what in it.vnfs.items():
         vnf = it.after.get(name) or it.before[name]
-        params = _given(_of_vnf(it, name, what))
+        params = _given(_of_vnf(it, name, what, nodes.get(name, ())))
         vnfs[name] = _given({"vnfdId": vnf.vnfd_id, "vnfProfileId": vnf.profile_id, "operationParams": params})
     return {"operationParams": _given(_of_ns(it, vnfs)), "vnfs": vnfs}
 
@@ -84,15 +88,15 @@ def _given(attributes: Mapping[str, Any]) -> dict[str, Any]:
 # of one VNF
 
 
-def _of_vnf(it: Asked, name: str, what: VnfOperation) -> dict[str, Any]:
+def _of_vnf(it: Asked, name: str, what: VnfOperation, nodes: Sequence[Step]) -> dict[str, Any]:
+    """``nodes`` are the plan's steps for its machines."""
     old, new = it.before.get(name), it.after.get(name)
     match what:
         case VnfOperation.TERMINATE:
             return _patience(it, "terminationType", "gracefulTerminationTimeout")
         case VnfOperation.HEAL:
-            nodes = (step.key for step in it.plan.steps if step.kind == ResourceKind.NODE and vnf_of(step.key) == name)
-            anew = set(it.said("recreate") or ())
-            return {"vnfcInstanceId": [key for key in dict.fromkeys(nodes) if key in anew], "cause": it.said("cause")}
+            anew, keys = set(it.said("recreate") or ()), dict.fromkeys(step.key for step in nodes)
+            return {"vnfcInstanceId": [key for key in keys if key in anew], "cause": it.said("cause")}
         case VnfOperation.CREATE_SNAPSHOT | VnfOperation.REVERT_TO_SNAPSHOT:
             return {"vnfSnapshotInfoId": _snapshot(it)}
     if new is None:
@@ -104,7 +108,7 @@ def _of_vnf(it: Asked, name: str, what: VnfOperation) -> dict[str, Any]:
                 "flavourId": new.flavour_id,
                 "instantiationLevelId": level,
                 "targetScaleLevelInfo": _scale_info(new),
-                "extVirtualLinks": _links(it, name),
+                "extVirtualLinks": _links(nodes),
             }
         case VnfOperation.SCALE:
             were = old.scale_levels if old else {}
@@ -120,7 +124,7 @@ def _of_vnf(it: Asked, name: str, what: VnfOperation) -> dict[str, Any]:
             stop = _patience(it, "stopType", "gracefulStopTimeout") if new.vnf_state == "STOPPED" else {}
             return {"changeStateTo": new.vnf_state, **stop}
         case VnfOperation.CHANGE_EXT_CONN:
-            return {"extVirtualLinks": _links(it, name)}
+            return {"extVirtualLinks": _links(nodes)}
         case VnfOperation.CHANGE_VNFPKG:
             return {"vnfdId": new.vnfd_id}
     return _modified(old, new)
@@ -149,12 +153,12 @@ def _modified(old: VnfInstance | None, new: VnfInstance) -> dict[str, Any]:
     return {**found, "vnfdId": new.vnfd_id if old and old.vnfd_id != new.vnfd_id else ""}
 
 
-def _links(it: Asked, name: str) -> list[dict[str, Any]]:
+def _links(nodes: Iterable[Step]) -> list[dict[str, Any]]:
     """extVirtualLinks: which of its connection points come to which of the service's links."""
     before: set[tuple[str, str]] = set()
     now: dict[tuple[str, str], None] = {}
-    for step in it.plan.steps:
-        if step.verb in (Verb.ENSURE, Verb.REMOVE) and step.kind == ResourceKind.NODE and vnf_of(step.key) == name:
+    for step in nodes:
+        if step.verb in (Verb.ENSURE, Verb.REMOVE):
             before.update(_cpds(step.before))
             now.update(dict.fromkeys(_cpds(step.spec)))
     links: dict[str, list[dict[str, str]]] = {}
