@@ -103,7 +103,7 @@ def _number(kind: type[int] | type[float], least: float | None, most: float | No
             number = kind(value)
         except ValueError:
             raise ValueError(f"'{value}' is not a {'whole ' if kind is int else ''}number") from None
-        if not math.isfinite(number):
+        if isinstance(number, float) and not math.isfinite(number):
             raise ValueError(f"'{value}' is not a number")
         if abs(number) > _MOST:
             raise ValueError(f"{value} is not a number that there can be")
