@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, QueuePool, create_engine, event, text
 
 from manor.api import Finding, OperationKind, Plan, Severity, Step, Undo, Verb
 from manor.errors import StoreError, UsageError
@@ -155,6 +155,16 @@ def test_what_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
             attempt(path)
     with pytest.raises(StoreError, match="no database at"):
         Database.open(tmp_path / "none.db", create=False)
+
+
+@pytest.mark.sqlite
+def test_that_no_connection_is_free_is_said_as_that_of_a_database(tmp_path: Path) -> None:
+    Database.open(tmp_path / "manor.db").close()
+    url = f"sqlite:///{tmp_path / 'manor.db'}"
+    engine = create_engine(url, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.05)
+    refused = pytest.raises(StoreError, match="no connection to the database was free")
+    with Database(engine, url) as small, small.read(), refused, small.read():
+        pass
 
 
 @pytest.mark.sqlite

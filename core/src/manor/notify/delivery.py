@@ -98,6 +98,8 @@ class Delivery:
                             notifications.prune(tx, time.time() - notifications.KEPT_S)
             except StoreError as error:
                 _log.warning("notifications wait: %s", error.message)
+            except Exception:  # a mistake of ours may cost a round, and not all that is to be told from then on
+                _log.exception("notifications wait")
             self._end.wait(self._poll_s)
 
     def _leads(self) -> bool:

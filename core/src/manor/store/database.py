@@ -338,11 +338,15 @@ def store_errors(path: Path | None = None) -> Iterator[None]:
     ``path`` is the file's, where it is one.
     """
     from sqlalchemy.exc import DBAPIError, IntegrityError
+    from sqlalchemy.exc import TimeoutError as NoneFree
 
     try:
         yield
     except IntegrityError:
         raise
+    except NoneFree as error:
+        hint = "try again; what is at work goes on by itself"
+        raise StoreError("no connection to the database was free in time", hint=hint) from error
     except DBAPIError as error:
         reason = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
         raise unusable(f"the database cannot be used: {reason}", path) from error
