@@ -172,6 +172,13 @@ def test_a_host_that_may_come_back_is_looked_at_for_a_minute(seen: ManorError | 
     assert site.slept_s >= PATIENCE_S
 
 
+@pytest.mark.parametrize("retry_after_s", [86400.0, float("inf"), float("nan"), -1.0])
+def test_a_driver_that_says_to_come_back_tomorrow_is_asked_within_the_minute(retry_after_s: float) -> None:
+    site = Site(Transient("busy", retry_after_s=retry_after_s))
+    assert isinstance(site.carried(REMOVE), Transient)
+    assert PATIENCE_S <= site.slept_s <= ATTEMPTS * PATIENCE_S
+
+
 def test_without_patience_a_few_tries_are_all() -> None:
     site = Site(AWAY)
     assert site.carried(REMOVE, patience_s=0.0) is AWAY

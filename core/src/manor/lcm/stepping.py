@@ -209,7 +209,8 @@ def _wait(state: object) -> float:
 
 
 def _pause_s(error: BaseException | None) -> float:
-    return max(error.retry_after_s if isinstance(error, Transient) else 0.0, _FIRST_WAIT_S)
+    """As long as the driver says, within reason: it may be a stranger's."""
+    return min(max(_FIRST_WAIT_S, error.retry_after_s if isinstance(error, Transient) else 0.0), PATIENCE_S)
 
 
 def _already(step: Step, executor: Executor, frame: Frame) -> Result | None:
