@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from service_world import VNFDS, Site, opened
+from service_world import NSD, VNFDS, Site, opened
 
 from manor.api import ChainSpec, NodeSpec, OperationKind, ResourceKind, VolumeSpec
 from manor.errors import PlanRefused, UsageError
 from manor.fakes import Action, Fault
 from manor.lcm import endpoints
 from manor.lcm.moving import move
-from manor.lcm.ns import Proposal, propose
+from manor.lcm.ns import Proposal, create, propose
 from manor.lcm.scaling import scale_ns, scale_vnf
 from manor.lcm.updating import change_package, update
 from manor.lcm.wishes import standing
@@ -34,6 +34,22 @@ def newer(name: str, **changes: object) -> Vnfd:
     vdu = dataclasses.replace(df.vdus[0], boot_data="#!/bin/sh\necho hello from version 2\n")
     df = dataclasses.replace(df, vdus=(vdu,))
     return dataclasses.replace(old, **{"id": f"{name}-vnfd-2", "version": "2", "flavours": (df,), **changes})  # type: ignore[arg-type]
+
+
+def test_another_flavour_of_the_service_has_no_say(fast_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the same profile is of the newer package already."""
+    (plain,) = NSD.flavours
+    profiles = (dataclasses.replace(p, vnfd_id="web-vnfd-2") if p.id == "web" else p for p in plain.vnf_profiles)
+    nsd = dataclasses.replace(
+        NSD, flavours=(dataclasses.replace(plain, id="newer", vnf_profiles=tuple(profiles)), plain)
+    )
+    vnfds = {**VNFDS, "web-vnfd-2": newer("web")}
+    with opened(fast_path, monkeypatch, nsd=nsd, vnfds=vnfds, instantiate=False) as site:
+        create(site.rt, NSD.id, name="older", flavour_id=plain.id)
+        site.run(propose(site.rt, "older", OperationKind.INSTANTIATE))
+        assert {vnf.name: vnf.vnfd_id for vnf in standing(site.rt, "older").vnfs}["web"] == "web-vnfd"
+        site.run(change_package(site.rt, "older", "web", "web-vnfd-2"))
+        assert {vnf.name: vnf.vnfd_id for vnf in standing(site.rt, "older").vnfs}["web"] == "web-vnfd-2"
 
 
 @pytest.mark.slow

@@ -84,8 +84,8 @@ def change_package(
             if (present := packages.by_descriptor(tx, PackageKind.VNF, one.vnfd_id)) is not None
         }
     amendment = amendment_from_json(now.wishes.amendment)
-    nsd = amended(described(rt, now.ns, amendment), amendment)
-    profiles = [profile for df in nsd.flavours for profile in df.vnf_profiles]
+    df = amended(described(rt, now.ns, amendment), amendment).flavour(now.ns.flavour_id)
+    profiles = df.vnf_profiles if df else ()
     wishes = now.wishes
     for one in found:
         _must_be_same_product(one, info, old.get(one.vnfd_id, {}), new)
