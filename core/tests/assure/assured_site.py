@@ -136,6 +136,8 @@ class Site:
             self.clock.advance(step_s)
             if measure:
                 self.assurance.measure()
+                if (hearing := self.assurance._measuring._hearing) is not None:
+                    hearing.join(PATIENCE_S)  # who answers does so in this round, however busy the machine
             self.assurance.round()
             for operation in self.operations(OperationKind.HEAL, OperationKind.REPAIR):
                 if operation.state is OperationState.PROCESSING:

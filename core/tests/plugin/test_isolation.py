@@ -90,7 +90,7 @@ MISCHIEF = '''
                     time.sleep(0.02)
                 raise Transient("told to stop")
             if what == "slow":
-                time.sleep(3)
+                time.sleep(2.5)
             if what == "talks":
                 print("on standard output")
                 ctx.log.warning("says %s", spec.key)
@@ -342,6 +342,9 @@ def test_a_hanging_call_is_given_up_in_time_and_its_process_with_it(vim: Vim) ->
     before = pid(vim)
     slow = threading.Thread(target=vim.ensure, args=(volume("slow"), within()))
     slow.start()
+    until_s = time.monotonic() + SECONDS
+    while "slow" not in seen(vim):  # it has begun, and ends after the other's deadline and before the process does
+        assert time.monotonic() < until_s
     with pytest.raises(DeadlineExceeded, match="has not come back"):
         vim.ensure(volume("hangs"), within(2.0))  # enough to get there on a busy machine
     assert {"hangs", "slow"} >= set(seen(vim))
