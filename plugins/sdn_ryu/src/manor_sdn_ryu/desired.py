@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from manor.api import FlowProgram, SwitchLink, Topology
+from manor.errors import Transient
 from manor_sdn_ryu.facts import cookie_of, facts, hosts_of
 from manor_sdn_ryu.inherited import Inherited
 from manor_sdn_ryu.programs import Programs
@@ -49,10 +50,10 @@ class Desired:
         """The program as it is to be while some of its ports are gone; as given while a switch of it is away."""
         gone: set[str] = set()
         for host, devices in facts(program).devices.items():
-            keeper = self._switches.get(host)
-            if keeper is None or not keeper.ready.is_set():
+            try:
+                gone |= devices.difference(self._switches.session(host).ports)
+            except Transient:
                 return program
-            gone |= devices.difference(keeper.session.ports)
         return self.programs.effective(program, self.topology(), gone) if gone else program
 
     def bury(self, gone: Collection[str] = ()) -> None:

@@ -22,7 +22,8 @@ __all__ = ["Observer"]
 _ONE_BY_ONE = 16
 """Up to so many programs are read by their own cookies; above, all of an owner at once."""
 _KINDS = (ResourceKind.SEGMENT, ResourceKind.CHAIN)
-_Records = Mapping[tuple[str, int], list[Any]]
+_Records = Mapping[str, Mapping[int, list[Any]] | DriverError]
+"""Of the hosts that were there to be read, by cookie; or why one of them could not be."""
 
 
 class Observer:
@@ -82,10 +83,13 @@ class Observer:
         for host in sorted(hosts_of(program)):
             try:
                 session = self._switches.session(host)
-                if together is None:
+                read = together.get(host) if together is not None else None
+                if isinstance(read, DriverError):
+                    raise read
+                if read is not None:
+                    records = read.get(number, [])
+                else:  # also of one that was away a moment ago
                     records = session.flows(number, ALL_BITS, left_s(deadline))
-                else:
-                    records = together.get((host, number), [])
                 report.add(host, program, effective, session.ports, records, session.able)
                 down = machine_devices(program, host) & {*session.down}
                 report.missing += [f"port {device} on {host} (set down)" for device in sorted(down)]
@@ -100,10 +104,16 @@ class Observer:
         return _told(ref, program.owner, number, phase, detail, program.spec_hash)
 
     def _read_owner(self, owner: str, deadline: float) -> _Records:
-        found: dict[tuple[str, int], list[Any]] = {}
+        found: dict[str, Mapping[int, list[Any]] | DriverError] = {}
         for host in self._switches.ready(self._switches.hosts()):
-            for record in self._switches.session(host).flows(owner_bits(owner), OWNER_MASK, left_s(deadline)):
-                found.setdefault((host, record.cookie), []).append(record)
+            by_cookie: dict[int, list[Any]] = {}
+            try:
+                for record in self._switches.session(host).flows(owner_bits(owner), OWNER_MASK, left_s(deadline)):
+                    by_cookie.setdefault(record.cookie, []).append(record)
+            except DriverError as error:
+                found[host] = error
+            else:
+                found[host] = by_cookie
         return found
 
 
