@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import pytest
 from sqlalchemy import Connection, QueuePool, create_engine, event, text
 
 from manor.api import Finding, OperationKind, Plan, Severity, Step, Undo, Verb
+from manor.cli.find import find_operation
+from manor.cli.session import Session
 from manor.errors import StoreError, UsageError
 from manor.model.instance import (
     CancelMode,
@@ -369,6 +372,25 @@ def test_pages_follow_each_other_and_end(database: Database) -> None:
     assert reading.vnf_instances(database.url, ns_id=ns(2).id).items == (vnf(1, of=2),)
     with pytest.raises(UsageError, match="not a page marker"):
         reading.operations(database.url, after="nonsense")
+
+
+def test_who_looks_for_an_operation_reads_not_what_all_of_them_led_to(database: Database, tmp_path: Path) -> None:
+    with database.begin() as tx:
+        for number in range(30):
+            instances.add(tx, ns(number))
+            made = operation(number, of=number, state=OperationState.COMPLETED)
+            operations.add(tx, made, PLAN, target={"desired": "x" * 1_000_000}, mode="")
+    session = Session(home=tmp_path, db=database.url)
+    wanted = {"000000000003": 3, "00000003": 3, "00000000000a": 10, "svc": 29}
+    tracemalloc.start()
+    try:
+        assert {typed: int(find_operation(session, typed).id, 16) for typed in wanted} == wanted
+        assert len(reading.operations(database.url, limit=100).items) == 30
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+    with pytest.raises(UsageError, match="no operation is called 'nonsense'"):
+        find_operation(session, "nonsense")
 
 
 def test_lists_of_what_was_never_made_are_empty(tmp_path: Path) -> None:

@@ -97,12 +97,14 @@ def find_operation(s: Session, typed: str) -> NsLcmOpOcc:
     """The operation with this id or unique start of it; a service's name or id means its last operation."""
     from manor.store import reading
 
-    items = reading.operations(s.url, limit=_ALL).items
-    for operation in items:  # the newest first
-        if typed in (operation.ns_name, operation.ns_id) and typed not in (other.id for other in items):
-            return operation
-    chosen = resolve(typed, ((op.id, "") for op in items), what="operation", listing="manor op list")
-    return next(op for op in items if op.id == chosen)
+    known = reading.operation_names(s.url)  # the newest first, and they are never forgotten
+    last = next((id for id, *service in known if typed in service), "")
+    if not last or any(typed == id for id, *_ in known):
+        last = resolve(typed, ((id, "") for id, *_ in known), what="operation", listing="manor op list")
+    found = reading.operation(s.url, last)
+    if found is None:
+        raise UsageError(f"operation {last} has just been forgotten", hint="manor op list")
+    return found
 
 
 # Shell completion: never an error, never slow, never a heavy import.

@@ -19,11 +19,18 @@ from manor.model.instance import NsInstance, NsLcmOpOcc, PackageInfo, VnfInstanc
 from manor.store import rows
 from manor.store.migrations import check
 
-__all__ = ["Page", "ns_instances", "operations", "packages", "vnf_instances"]
+__all__ = ["Page", "ns_instances", "operation", "operation_names", "operations", "packages", "vnf_instances"]
 
 T = TypeVar("T")
 _Run = Callable[[str, Mapping[str, Any]], Sequence[Mapping[str, Any]]]
 _SEPARATOR = "\x1f"
+_COLUMNS = {
+    "manor_package": "id, kind, descriptor_id, name, version, provider, format, content_sha256, onboarding_state, "
+    "operational_state, usage_state, created_s, artifacts",
+    "manor_operation": "id, ns_id, ns_name, operation, state, on_failure, start_s, state_entered_s, is_automatic, "
+    "is_cancel_pending, cancel_mode, epoch, attempt, mode, error, hint, params, orphans",
+}
+"""What is read of a table that has more: descriptors, and what services are to become, are large."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +66,21 @@ def operations(url: str | Path, *, limit: int = 50, after: str = "", ns_id: str 
     )
 
 
+def operation_names(url: str | Path) -> tuple[tuple[str, str, str], ...]:
+    """Of every operation its id, and its service's id and name; the newest first."""
+    with _runner(url) as run:
+        found = run("SELECT id, ns_id, ns_name FROM manor_operation ORDER BY start_s DESC, id DESC", {}) if run else ()
+    return tuple((row["id"], row["ns_id"], row["ns_name"]) for row in found)
+
+
+def operation(url: str | Path, operation_id: str) -> NsLcmOpOcc | None:
+    """The operation with this whole id."""
+    with _runner(url) as run:
+        query = f"SELECT {_COLUMNS['manor_operation']} FROM manor_operation WHERE id = :id"  # noqa: S608 - as below
+        found = run(query, {"id": operation_id}) if run else ()
+    return rows.operation(found[0]) if found else None
+
+
 def _page(
     url: str | Path,
     table: str,
@@ -79,7 +101,8 @@ def _page(
         conditions.append(f"({order}, id) {beyond} (:order, :id)")
     keyset = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     # Table and column names are ours, values are bound.
-    listing = f"SELECT * FROM {table}{keyset} ORDER BY {order} {way}, id {way} LIMIT :limit"  # noqa: S608
+    columns = _COLUMNS.get(table, "*")
+    listing = f"SELECT {columns} FROM {table}{keyset} ORDER BY {order} {way}, id {way} LIMIT :limit"  # noqa: S608
     counting = f"SELECT count(*) AS n FROM {table}{filters}"  # noqa: S608
     with _runner(url) as run:
         if run is None:
