@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from csar import pack
+from images.alone import alone_in
 from images.debs import BuildError
 from images.vnf import build_image
 
@@ -26,13 +27,13 @@ def services() -> list[str]:
 def build(service: str, out: Path, images: Path) -> list[Path]:
     """The archives of ``service``, VNFs first and the NSD last. Raises BuildError."""
     image = build_image(images)
-    out.mkdir(parents=True, exist_ok=True)
     folders = [meta.parents[1] for meta in HERE.glob(f"{service}/*/TOSCA-Metadata/TOSCA.meta")]
     archives = []
-    for folder in sorted(folders, key=lambda folder: (folder.name == "nsd", folder.name)):
-        archive = out / f"{folder.name}.csar"
-        pack(folder, image, archive)
-        archives.append(archive)
+    with alone_in(out):
+        for folder in sorted(folders, key=lambda folder: (folder.name == "nsd", folder.name)):
+            archive = out / f"{folder.name}.csar"
+            pack(folder, image, archive)
+            archives.append(archive)
     return archives
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from images.alone import alone_in
 from images.cpio import write_archive
 from images.debs import BuildError, Deb, behind, fetch, resolve, run, unpack
 from images.modules import find_modules, insertion_order, needs
@@ -76,7 +77,11 @@ def build_image(work: Path) -> VnfImage:
     Downloads go to ``work/debs`` and are kept. Raises BuildError.
     """
     work = work.resolve()
-    work.mkdir(parents=True, exist_ok=True)
+    with alone_in(work):
+        return _build(work)
+
+
+def _build(work: Path) -> VnfImage:
     names = [behind(*KERNEL), *(name for line in USERLAND for name in line.split())]
     debs = resolve(names)
     recipe = _recipe(debs)

@@ -73,7 +73,10 @@ class Site:
 def packages() -> Path:
     """The folder of the demo services' packages, built (once per checkout) from Debian packages."""
     for service in ("hello-vm", "secure-web"):
-        subprocess.run([sys.executable, str(ROOT / "descriptors/build.py"), service], check=True, capture_output=True)
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "descriptors/build.py"), service], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
     return ROOT / "build"
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 import time
+import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -103,13 +107,25 @@ def test_the_agent_comes_back_when_it_dies(boot: Boot) -> None:
 def test_the_image_is_reused_and_a_new_build_of_it_is_the_same(image: VnfImage, tmp_path: Path) -> None:
     debs = Path(image.kernel.path).parent / "debs"
     tmp_path.joinpath("debs").symlink_to(debs)
-    again = build_image(tmp_path)
+    with ThreadPoolExecutor(2) as threads:
+        again, other = threads.map(build_image, [tmp_path] * 2)
+    assert other == again, "two that ask at once take turns"
     assert (again.kernel.sha256, again.initramfs.sha256) == (image.kernel.sha256, image.initramfs.sha256)
     made = Path(again.initramfs.path).stat().st_mtime_ns
     assert build_image(tmp_path) == again
     assert Path(again.initramfs.path).stat().st_mtime_ns == made
     Path(again.initramfs.path).write_bytes(b"damaged")
     assert build_image(tmp_path).initramfs.sha256 == image.initramfs.sha256
+
+
+def test_packages_that_several_ask_for_at_once_are_whole(image: VnfImage, tmp_path: Path) -> None:
+    argv = [sys.executable, str(DESCRIPTORS / "build.py"), "secure-web", "--out", str(tmp_path / "built")]
+    asked = [subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    for one in asked:
+        said, error = one.communicate(timeout=300)
+        assert one.returncode == 0, error
+        for archive in said.split():
+            assert zipfile.ZipFile(archive).testzip() is None
 
 
 def address(mac: str, cidr: str) -> str:
