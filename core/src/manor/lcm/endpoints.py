@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,13 +54,17 @@ def add(rt: Runtime, kind: EndpointKind, name: str, *, driver: str, config: Mapp
     validated(rt.plugins.choose(_HOOKS[kind], driver), config)
     with rt.store.begin() as tx:
         endpoints.add(tx, Endpoint(kind=kind, name=name, driver=driver, config=dict(config), created_s=time.time()))
+    connected: Any = None
     try:
+        connected = rt.driver(endpoint_id(kind, name))
         capabilities = check(rt, kind, name)
         if kind is EndpointKind.VIM:
             # Controllers know hosts by name alone, so a name may stand for one host only.
             with rt.store.begin() as tx:
                 endpoints.keep_hosts(tx, name, {host.name for host in capabilities.hosts})
     except BaseException:
+        with suppress(Exception):  # a stranger's; why it is not taken is what has to be told
+            _is_ended(connected, force=True)
         _forget(rt, kind, name)
         raise
     return capabilities
@@ -98,7 +103,8 @@ def remove(rt: Runtime, kind: EndpointKind, name: str, *, force: bool = False) -
                     f"{len(left)} of our resources cannot be taken off {name}: {left[0]}",
                     hint=f"manor vim orphans, or manor {kind} remove {name} --force",
                 )
-        _shut_down(rt, kind, name, force=force)
+        if not _is_ended(rt.driver(endpoint_id(kind, name)), force=force):
+            raise UsageError(f"{kind} {name} still has work to do", hint=f"manor {kind} remove {name} --force")
     except (DriverError, PluginError):
         if not force:
             raise
@@ -266,14 +272,13 @@ def _users(rt: Runtime, endpoint: str) -> list[str]:
         ]
 
 
-def _shut_down(rt: Runtime, kind: EndpointKind, name: str, *, force: bool) -> None:
+def _is_ended(driver: Any, *, force: bool) -> bool:
     """End a process of the driver's own, where it keeps one: ``shutdown(ctx, force=) -> bool`` is its word for it.
 
-    Raises UsageError where it still has work and is not forced.
+    False where it still has work and is not forced.
     """
-    shutdown = getattr(unguarded(rt.driver(endpoint_id(kind, name))), "shutdown", None)
-    if callable(shutdown) and not shutdown(CallContext.within(_REMOVE_S), force=force):
-        raise UsageError(f"{kind} {name} still has work to do", hint=f"manor {kind} remove {name} --force")
+    shutdown = getattr(unguarded(driver), "shutdown", None)
+    return not callable(shutdown) or bool(shutdown(CallContext.within(_REMOVE_S), force=force))
 
 
 def _forget(rt: Runtime, kind: EndpointKind, name: str) -> None:
