@@ -1,5 +1,6 @@
 """What looking costs when somebody does not answer."""
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -11,21 +12,47 @@ from typing import Any
 import pytest
 from assured_site import PATIENCE_S, Site
 
-from manor.api import CallContext, NodeSpec, Observed, Phase, PowerState, Query, ResourceKind, ResourceRef
+from manor.api import (
+    CallContext,
+    NodeSpec,
+    Observed,
+    OperationKind,
+    Phase,
+    PowerState,
+    Query,
+    ResourceKind,
+    ResourceRef,
+)
 from manor.assure.emptied import with_emptied
-from manor.assure.looking import Heartbeats, Looking, Seen, look
+from manor.assure.looking import Heartbeats, Looking, Seen, Services, look
 from manor.assure.raising import Memory, transition
 from manor.assure.settings import AssuranceSettings
 from manor.assure.sight import Service, Sight
 from manor.assure.symptoms import find_symptoms
 from manor.errors import Transient
 from manor.fakes import FakeHost
-from manor.lcm import endpoints
+from manor.lcm import endpoints, ns
 from manor.lcm.operate import operate
 from manor.lcm.runtime import Runtime, open_runtime
 from manor.model.alarm import AlarmRecord
 from manor.model.desired import DesiredResource, DesiredState
 from manor.model.instance import EndpointKind, OperationState
+
+
+def test_of_a_service_that_is_gone_nothing_is_kept(make_site: Callable[..., Site]) -> None:
+    site = make_site()
+    services = Services(site.rt)
+    (mine,) = (one.id for one in services.read())
+
+    def kept() -> int:
+        gc.collect()
+        return sum(isinstance(one, DesiredState) and one.service_id == mine for one in gc.get_objects())
+
+    assert kept()
+    assert site.run(site.propose(OperationKind.TERMINATE)).state is OperationState.COMPLETED
+    ns.delete(site.rt, "demo")
+    assert services.read() == ()
+    assert kept() == 0
 
 
 def test_who_hangs_is_asked_beside_from_then_on_and_delays_nobody(

@@ -51,7 +51,10 @@ class Services:
 
         found = []
         with self._rt.store.read() as tx:
-            for ns in instances.all_of(tx):
+            known = instances.all_of(tx)
+            for gone in self._desired.keys() - {ns.id for ns in known}:
+                del self._desired[gone], self._declared[gone]
+            for ns in known:
                 active = operations.active(tx, ns.id)
                 moving = active is not None and active.state is not OperationState.FAILED_TEMP
                 state = f"{ns.last_operation} {active.state if active else ''}"
