@@ -66,8 +66,8 @@ class _Lane:
 
 
 _Place = tuple[str, str, str, str]
-Hung = dict[_Place, set[Lane]]
-"""Calls that were given up, by endpoint, host, kind and key."""
+Hung = dict[_Place, dict[Lane, float]]
+"""Calls that were left alone, by endpoint, host, kind and key, and until when each should have come back."""
 
 
 def _place(step: Step) -> _Place:
@@ -234,7 +234,7 @@ class _Run:
                 if forward is None:
                     result = Result(native_id=record.native_id)
                 else:
-                    late = self._still_hung(step_id, forward)
+                    late = self._still_hung(lane, forward)
                     result = late or carry_out(forward, self.apply.executor, frame, look_first=look_first)
             except BaseException as error:  # a crash of this thread is one of the whole run
                 result = error
@@ -282,21 +282,23 @@ class _Run:
             self.apply.journal.cancel_mode(self.claim)
             self.fresh_until = self.apply.clock() + _FRESH_S
 
-    def _still_hung(self, step_id: str, step: Step) -> Result | None:
-        """Nothing may overtake a call on the same resource that hangs: wait for that one a little, else fail."""
+    def _still_hung(self, lane: _Lane, step: Step) -> Result | None:
+        """Nothing may overtake an earlier call on the same resource: wait for as long as that has time, else fail."""
         if step.verb is Verb.VERIFY:
             return None
-        hung = self.apply.hung.get(_place(step), set())
-        for thread in tuple(hung):
-            thread.join(self.apply.grace_s)
+        hung = self.apply.hung.get(_place(step), {})
+        for thread, until in tuple(hung.items()):
+            left_s = max(until - self.apply.clock(), 0.0) + self.apply.grace_s
+            lane.busy_until = self.apply.clock() + left_s
+            thread.join(left_s)
             if thread.is_alive():
                 return Result(
                     error=Permanent(
-                        f"{step_id}: an earlier call to {step.endpoint} has not come back",
+                        f"{lane.step_id}: an earlier call to {step.endpoint} has not come back",
                         hint="restart Manor once the endpoint answers, then retry or roll back",
                     )
                 )
-            hung.discard(thread)
+            hung.pop(thread, None)
         return None
 
     def _wait(self) -> list[StepRecord]:
@@ -364,7 +366,7 @@ class _Run:
         lane.given_up = True
         step = lane.step
         if step is not None and step.verb is not Verb.VERIFY and lane.thread is not None and lane.thread.is_alive():
-            self.apply.hung.setdefault(_place(step), set()).add(lane.thread)
+            self.apply.hung.setdefault(_place(step), {})[lane.thread] = lane.busy_until
 
     def _outcome(self, record: StepRecord, result: Result) -> StepRecord:
         undoing = record.state is StepState.UNDOING
