@@ -102,8 +102,8 @@ def test_it_reaches_the_machine_and_is_kept_nowhere(
 
 @pytest.mark.parametrize(
     "altered",
-    ["{{ password | upper }}", "{{ password | lower }}", "{{ password[:8] }}", "{{ password | indent(2) }}",
-     "{{ password | urlencode }}", "{{ password | e }}", "{{ password | length }}", "{{ keys.old | reverse }}"],
+    ["{{ password | upper }}", "{{ password | lower }}", "{{ password[:8] }}", "{{ password | urlencode }}",
+     "{{ keys.old | reverse }}"],
 )  # fmt: skip
 def test_a_template_that_alters_it_is_refused_with_the_plan(altered: str) -> None:
     token, vnfc = "@secret:/run/password@", VnfcView(key="n", name="main-0", vdu_id="main", index=0)
@@ -124,9 +124,9 @@ def test_a_template_that_alters_it_is_refused_with_the_plan(altered: str) -> Non
     name = "keys" if "keys" in altered else "password"
     assert refused.value.message == f"boot data of web, VDU main: it alters {name}, which is a secret"
     assert f"say {{{{ {name} }}}} alone" in refused.value.hint
-    plain = "{{ password }}{% if keys %} -k '{{ keys.old | trim }}'{% endif %}"
+    plain = "{{ password | tojson }}{% if keys %} -k '{{ keys.old | trim }}'{% endif %}"
     whole = dataclasses.replace(view, boot_templates={"main": plain})
-    assert boot_data(GenericVnfm(), whole, vnfc).user_data == f"{token} -k '{token}'"
+    assert boot_data(GenericVnfm(), whole, vnfc).user_data == f"\"{token}\" -k '{token}'"
 
 
 def test_one_that_the_boot_data_of_a_service_alters_is_refused_before_anything_is_done(site: Site, token: str) -> None:

@@ -17,8 +17,7 @@ from manor.secrets import tokens_in
 
 __all__ = ["boot_data"]
 
-_OTHER = "aBcDeFgHiJkLmNoPqRsTuVwXyZ 'q' 9876543210\n<&>{}."
-"""Two lines of all sorts: whatever alters a text alters this one."""
+_OTHER = "aBcDeFgHiJkLmNoPqRsTuVwXyZ:/9876543210"
 
 
 def boot_data(manager: Vnfm, vnf: VnfView, vnfc: VnfcView) -> BootData:
@@ -37,7 +36,7 @@ def boot_data(manager: Vnfm, vnf: VnfView, vnfc: VnfcView) -> BootData:
 def _hands_on(manager: Vnfm, vnf: VnfView, vnfc: VnfcView, made: BootData, secrets: Collection[str]) -> bool:
     """Whether the tokens in these parameters stand in the boot data as given, wherever anything of them does."""
     given = {name: vnf.parameters[name] for name in secrets}
-    others = {token: _OTHER.format(number) for number, token in enumerate(sorted(tokens_in(given)))}
+    others = {token: _other(token, number) for number, token in enumerate(sorted(tokens_in(given)))}
     try:
         text = manager.boot_data(replace(vnf, parameters={**vnf.parameters, **_with(given, others)}), vnfc).user_data
     except ManorError:
@@ -45,6 +44,12 @@ def _hands_on(manager: Vnfm, vnf: VnfView, vnfc: VnfcView, made: BootData, secre
     for token, other in others.items():
         text = text.replace(other, token)
     return text == made.user_data
+
+
+def _other(token: str, number: int) -> str:
+    """Of the token's length and form: who only quotes it, or breaks lines, does the same with this, and no harm."""
+    body = len(token) - 2
+    return f"@{(f'{number}{_OTHER}' * body)[:body]}@"
 
 
 def _with(value: Any, others: Mapping[str, str]) -> Any:
