@@ -14,6 +14,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ STOP_S = 30.0
 """Longer than stopping takes, unless the database neither answers nor refuses, or a hypervisor hangs."""
 _AWAKE_S = 1.0
 """A signal that another thread takes in is seen when this one wakes."""
+_LOOKS, _LOOK_S = 10, 0.05
+"""Who only looks whether somebody serves holds the lock for a moment too."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _log = logging.getLogger("manor.serve")
 
@@ -144,8 +147,10 @@ class _Place:
         except OSError as error:
             raise StoreError(f"cannot open {path}: {error.strerror}", hint="check MANOR_HOME") from error
         self._file = os.fdopen(opened, "r+", encoding="ascii")
-        if self.take():
-            return
+        for _ in range(_LOOKS):
+            if self.take():
+                return
+            time.sleep(_LOOK_S)
         who, installation = self._said()
         if not self._is_shared or installation not in ("", self._installation):
             with self._file:
