@@ -102,6 +102,8 @@ def test_while_its_host_is_silent_no_repair_takes_the_only_one_that_is_seen(site
     repair = ns.propose(site.rt, "demo", OperationKind.REPAIR)
     assert [step.id for step in repair.plan.steps if step.verb is Verb.REMOVE and step.change != LEAVE] == []
     assert [(endpoint, one.ref.key, one.ref.host) for endpoint, one in repair.twice] == [(f"vim:{vim}", key, host)]
+    (told,) = (note for note in repair.plan.notes if f"is at {vim}/{host}, and not seen where it should be" in note)
+    assert "manor vim orphans" not in told
 
 
 def test_one_that_is_at_another_vim_alone_stays_there_and_is_made_where_it_is_wanted(site: Site) -> None:

@@ -127,7 +127,7 @@ def start_heal(
         _refuse_others(proposal.plan, service, unplugged(proposal.observed))
         proposal = replace(proposal, plan=unconfigured(proposal.plan))
     if proposal.is_idle and proposal.twice:
-        raise PlanRefused(told_of(proposal.twice[0]))
+        raise PlanRefused(told_of(proposal.twice[0], proposal.observed))
     if not proposal.is_idle:
         ns.start(rt, proposal, is_automatic=is_automatic, beside=beside)
     return not proposal.is_idle

@@ -305,7 +305,7 @@ def drift(
     proposal = ns.propose(s.runtime, found.id, OperationKind.REPAIR)
     drifted = any(change.action is not Action.CHECK for change in changes(proposal.plan))
     lost = [f"snapshot {key.split('/', 2)[-1]} is lost, and nothing brings it back" for key in proposal.lost]
-    twice = [told_of(one) for one in proposal.twice]
+    twice = [told_of(one, proposal.observed) for one in proposal.twice]
     if drifted and repair:
         for line in lost:
             s.out.warn(line)

@@ -90,12 +90,14 @@ def second_ones(goes: Iterable[Step], twice: Iterable[tuple[str, Observed]]) -> 
     return tuple(pair for pair in twice if (pair[1].ref.key, pair[0], pair[1].ref.host) not in known)
 
 
-def told_of(second: tuple[str, Observed]) -> str:
-    """For people, what is there a second time, given with its endpoint."""
+def told_of(second: tuple[str, Observed], observed: Mapping[str, Observed]) -> str:
+    """For people, what is there a second time, given with its endpoint; or alone, the first not being ``observed``."""
     endpoint, one = second
     where = f"{endpoint.partition(':')[2]}/{one.ref.host}".rstrip("/")
-    name = one.ref.key.partition("/")[2]
-    return f"{one.ref.kind} {name} is there a second time, at {where}; to be rid of it: manor vim orphans --remove"
+    what = f"{one.ref.kind} {one.ref.key.partition('/')[2]}"
+    if one.ref.key in observed:
+        return f"{what} is there a second time, at {where}; to be rid of it: manor vim orphans --remove"
+    return f"{what} is at {where}, and not seen where it should be: look which is the right one before you remove any"
 
 
 def with_these(plan: Plan, goes: Sequence[Step]) -> Plan:

@@ -237,7 +237,7 @@ def propose(
     out_of_reach = [step for step in told if not view.answers(step.endpoint, step.host)]
     plan = with_left(with_these(plan, back), parts, out_of_reach, stored)
     second = second_ones(back, view.twice)
-    plan = dataclasses.replace(plan, notes=(*plan.notes, *map(told_of, second)))
+    plan = dataclasses.replace(plan, notes=(*plan.notes, *(told_of(one, parts.observed) for one in second)))
     findings = _reviewed(rt, ns, plan, tolerant=tolerant)
     return Proposal(
         ns=ns,
