@@ -104,6 +104,7 @@ def test_while_its_host_is_silent_no_repair_takes_the_only_one_that_is_seen(site
     assert [(endpoint, one.ref.key, one.ref.host) for endpoint, one in repair.twice] == [(f"vim:{vim}", key, host)]
     (told,) = (note for note in repair.plan.notes if f"is at {vim}/{host}, and not seen where it should be" in note)
     assert "manor vim orphans" not in told
+    assert endpoints.orphans(site.rt) == ([], {"vim:lab on host-1": "it does not answer"})
 
 
 def test_one_that_is_at_another_vim_alone_stays_there_and_is_made_where_it_is_wanted(site: Site) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -141,9 +141,11 @@ class Orphan:
 
 def orphans(rt: Runtime) -> tuple[list[Orphan], dict[str, str]]:
     """Everything of ours that no service, running operation or package claims; and why an endpoint, or a host of a VIM,
-    could not be asked. Changes nothing."""
+    could not be asked. What a service wants on a host that does not answer is none elsewhere: it may be the only one.
+    Changes nothing."""
     seen: list[Orphan] = []
     silent: dict[str, str] = {}
+    mute: set[tuple[str, str]] = set()
     for kind in (EndpointKind.VIM, EndpointKind.SDN):
         for name in registered(rt, kind):
             endpoint = endpoint_id(kind, name)
@@ -151,10 +153,12 @@ def orphans(rt: Runtime) -> tuple[list[Orphan], dict[str, str]]:
                 found, away = answered(rt.driver(endpoint), Query(owner=rt.owner), _REMOVE_S)
                 seen += [Orphan(endpoint=endpoint, observed=one) for one in found]
                 silent |= {f"{endpoint} on {host}": why for host, why in away.items()}
+                mute |= {(endpoint, host) for host in away}
             except (DriverError, PluginError) as error:
                 silent[endpoint] = error.message
+                mute.add((endpoint, ""))
     # Only now: what an operation has made since the claims were read would look like nobody's.
-    spare, unsure = _unclaimed(rt, seen)
+    spare, unsure = _unclaimed(rt, seen, mute)
     return spare, silent | unsure
 
 
@@ -169,9 +173,13 @@ def remove_orphans(rt: Runtime, found: list[Orphan]) -> tuple[str, ...]:
     return tuple(left)
 
 
-def _unclaimed(rt: Runtime, found: list[Orphan]) -> tuple[list[Orphan], dict[str, str]]:
-    """What surely is nobody's; and why a controller could not say whose its flows are."""
+def _unclaimed(
+    rt: Runtime, found: list[Orphan], mute: Collection[tuple[str, str]] = ()
+) -> tuple[list[Orphan], dict[str, str]]:
+    """What surely is nobody's; and why a controller could not say whose its flows are. ``mute`` are hosts that do not
+    answer, by endpoint, and endpoints with no host."""
     claims = _claims(rt)
+    unseen = {key for (at, key), host in claims.hosts.items() if (at, host) in mute or (at, "") in mute}
 
     def is_claimed(orphan: Orphan) -> bool:
         ref = orphan.observed.ref
@@ -179,6 +187,8 @@ def _unclaimed(rt: Runtime, found: list[Orphan]) -> tuple[list[Orphan], dict[str
             return ref.key.partition("@")[0] in claims.images
         if claims.busy and ref.key.startswith(_NAMELESS):
             return True  # it may be what an operation under way has made, of which no service knows yet
+        if ref.key in unseen:
+            return True
         # Elsewhere than it should be it is a second one, and nobody's.
         host = claims.hosts.get((orphan.endpoint, ref.key))
         return ref.key.partition("/")[0] in claims.busy or (host is not None and host in ("", ref.host))
