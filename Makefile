@@ -34,8 +34,8 @@ demo-heal: setup ## break secure-web for real and see it healed: QEMU killed, se
 test: setup lint test-fast ## the whole suite, on real libvirt, QEMU and Open vSwitch; needs root
 	$(VENV)/pytest -m "slow and not real and not long" -n 3 --dist loadfile -q
 	$(ON_POSTGRESQL) core/tests/store core/tests/lcm/test_engine.py core/tests/assure/test_alarm_store.py tests/cli
-	$(VENV)/pytest -m "real and not long" core/tests plugins -n 2 --dist loadfile -q
-	$(VENV)/pytest -m "real and not long" tests -n 2 --dist loadfile
+	$(VENV)/pytest -m "real and not long" core/tests plugins -n 3 --dist loadfile -q
+	$(VENV)/pytest -m "real and not long" tests -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: setup ## the quick part of the suite, within two minutes
 	$(VENV)/pytest -m "not real and not slow and not long" -n 3 --dist loadfile -q
