@@ -65,6 +65,14 @@ def test_a_snapshot_goes_with_its_service_and_is_never_taken_again_by_a_repair(s
     assert site.seen(ResourceKind.SNAPSHOT) == {}
 
 
+def test_of_a_vim_that_is_away_nobody_says_that_a_snapshot_is_lost(site: Site) -> None:
+    site.done(snapshots.create(site.rt, "demo", "web", "one"))
+    site.world.inject(Fault(verb="observe", kind="*", error="Transient", times=0))
+    assert set(snapshots.listed(site.rt, "demo")["one"]["parts"].values()) == {"unknown"}
+    site.world.heal()
+    assert set(snapshots.listed(site.rt, "demo")["one"]["parts"].values()) == {"active"}
+
+
 def test_one_that_cannot_be_taken_leaves_nothing(site: Site) -> None:
     site.world.inject(Fault(verb="ensure", kind="snapshot", key="*/main-1", action=Action.FAIL, error="Permanent"))
     site.done(scale_vnf(site.rt, "demo", "web", level="large"))

@@ -11,13 +11,14 @@ import dataclasses
 import time
 from typing import Any
 
-from manor.api import CallContext, NodeSpec, OperationKind, SnapshotSpec, Support, VimCapability, spec_to_json
+from manor.api import CallContext, NodeSpec, OperationKind, Phase, SnapshotSpec, Support, VimCapability, spec_to_json
 from manor.errors import PlanRefused, UsageError
 from manor.lcm.choosing import must_be_known
 from manor.lcm.ns import Proposal, propose
-from manor.lcm.runtime import Runtime
+from manor.lcm.runtime import Runtime, endpoint_id
 from manor.lcm.wishes import Standing, snapshot_specs, standing
 from manor.lcm.world import OBSERVE_S
+from manor.model.instance import EndpointKind
 from manor.vnfm.members import slug
 
 __all__ = ["create", "delete", "listed", "revert"]
@@ -119,11 +120,16 @@ def listed(rt: Runtime, ns: str) -> dict[str, dict[str, Any]]:
     from manor.lcm.world import observe
 
     now = standing(rt, ns)
-    observed = observe(rt, now.ns.id, now.state, tolerant=True).observed
+    view = observe(rt, now.ns.id, now.state, tolerant=True)
+
+    def state(vim: str, key: str) -> str:
+        if key in view.observed:
+            return view.observed[key].phase
+        return Phase.UNKNOWN if endpoint_id(EndpointKind.VIM, vim) in view.mute else "lost"
+
     result = {}
     for name, taken in now.wishes.snapshots.items():
-        keys = [spec.key for _, spec in snapshot_specs({name: taken})]
-        states = {key: str(observed[key].phase) if key in observed else "lost" for key in keys}
+        states = {spec.key: str(state(vim, spec.key)) for vim, spec in snapshot_specs({name: taken})}
         result[name] = {key: value for key, value in taken.items() if key != "parts"} | {"parts": states}
     return result
 
