@@ -20,6 +20,7 @@ from manor.lcm.problem import ways
 from manor.lcm.runtime import Runtime
 from manor.lcm.scaling import scale_ns
 from manor.lcm.states import Trigger
+from manor.lcm.views import topology
 from manor.model.instance import CancelMode, NsLcmOpOcc, OnFailure, OperationState
 from manor.plugin import Plugins
 
@@ -98,6 +99,8 @@ def test_drivers_that_are_not_installed_any_more(site: Site, monkeypatch: pytest
 
     with monkeypatch.context() as patch:
         patch.setattr(type(site.rt), "_connect", gone)
+        picture = topology(site.rt, "demo")
+        assert {vnfc.state for vnf in picture.vnfs for vnfc in vnf.vnfcs} == {""}, "it can be looked at"
         left = ns.delete(site.rt, "demo", force=True)
     found, _ = endpoints.orphans(site.rt)
     assert {orphan.observed.ref.key for orphan in found} == set(left)
