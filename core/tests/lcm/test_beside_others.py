@@ -68,6 +68,22 @@ def nodes(rt: Runtime) -> int:
     return len(rt.vim("lab").observe(query, CallContext.within(5)))
 
 
+def test_a_vim_whose_plugin_is_gone_keeps_no_service_off_the_others(
+    rt: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints.add(rt, EndpointKind.VIM, "old", driver="fake", config={"hosts": [{"name": "host-2"}]})
+    connect = Runtime._connect
+
+    def gone(self: Runtime, kind: EndpointKind, name: str) -> object:
+        if name == "old":
+            raise PluginError("driver acme is not installed", hint="pip install manor-vim-acme")
+        return connect(self, kind, name)
+
+    monkeypatch.setattr(Runtime, "_connect", gone)
+    assert run(rt, OperationKind.INSTANTIATE).state is OperationState.COMPLETED
+    assert run(rt, OperationKind.REPAIR).state is OperationState.COMPLETED
+
+
 def asked(rt: Runtime) -> int:
     """How often endpoints were asked what they can do."""
     return sum(calls.count for (_, verb), calls in rt.plugins.counters.snapshot().items() if verb == "capabilities")

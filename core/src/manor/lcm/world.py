@@ -22,7 +22,7 @@ from manor.api import (
     Subnet,
     Support,
 )
-from manor.errors import DriverError, ManorError, Unreachable, UsageError
+from manor.errors import DriverError, ManorError, PluginError, Unreachable, UsageError
 from manor.lcm.runtime import Runtime, endpoint_id
 from manor.model.desired import DesiredResource, DesiredState
 from manor.model.instance import EndpointKind
@@ -212,7 +212,7 @@ def candidates(rt: Runtime, vims: Iterable[str]) -> tuple[Candidate, ...]:
     def ask(name: str) -> list[Candidate]:
         try:
             capabilities = rt.vim(name).capabilities(CallContext.within(OBSERVE_S))
-        except DriverError as error:
+        except (DriverError, PluginError) as error:
             return [Candidate(vim=name, host=Host(name="*", reachable=False, reason=error.message))]
         support = {capability: str(level) for capability, level in capabilities.support.items()}
         return [
