@@ -23,7 +23,7 @@ from manor.api import (
     spec_from_json,
 )
 from manor.catalog.onboard import delete as delete_package
-from manor.errors import PluginError, Transient, UsageError
+from manor.errors import ManorError, PluginError, Transient, UsageError
 from manor.fakes import Action, Fault
 from manor.lcm import endpoints, ns, work
 from manor.lcm.runtime import FRESH_S, Runtime, open_runtime
@@ -68,20 +68,27 @@ def nodes(rt: Runtime) -> int:
     return len(rt.vim("lab").observe(query, CallContext.within(5)))
 
 
-def test_a_vim_whose_plugin_is_gone_keeps_no_service_off_the_others(
-    rt: Runtime, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [PluginError("driver acme is not installed"), UsageError("hosts: it is no list")])
+def test_a_vim_that_nobody_can_connect_to_keeps_no_service_off_the_others(
+    rt: Runtime, monkeypatch: pytest.MonkeyPatch, error: ManorError
 ) -> None:
+    """As one whose plugin is gone, or takes its settings no more."""
     endpoints.add(rt, EndpointKind.VIM, "old", driver="fake", config={"hosts": [{"name": "host-2"}]})
     connect = Runtime._connect
 
     def gone(self: Runtime, kind: EndpointKind, name: str) -> object:
         if name == "old":
-            raise PluginError("driver acme is not installed", hint="pip install manor-vim-acme")
+            raise error
         return connect(self, kind, name)
 
     monkeypatch.setattr(Runtime, "_connect", gone)
     assert run(rt, OperationKind.INSTANTIATE).state is OperationState.COMPLETED
     assert run(rt, OperationKind.REPAIR).state is OperationState.COMPLETED
+    assert endpoints.orphans(rt) == ([], {"vim:old": error.message})
+    with pytest.raises(type(error)):
+        endpoints.remove(rt, EndpointKind.VIM, "old")
+    endpoints.remove(rt, EndpointKind.VIM, "old", force=True)
+    assert endpoints.orphans(rt) == ([], {})
 
 
 def asked(rt: Runtime) -> int:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from manor.api import CallContext, Capabilities, Observed, Query, ResourceKind, is_legal_name
-from manor.errors import DriverError, PluginError, UsageError
+from manor.errors import DriverError, UsageError
 from manor.lcm.runtime import Runtime, endpoint_id
 from manor.lcm.turns import STANDS_ON
-from manor.lcm.world import answered, endpoints_of, registered
+from manor.lcm.world import NOT_CONNECTED, answered, endpoints_of, registered
 from manor.model.instance import Endpoint, EndpointKind
 from manor.nfvo.storage import image_keys
 from manor.plugin import unguarded
@@ -84,8 +84,8 @@ def check(rt: Runtime, kind: EndpointKind, name: str, ctx: CallContext | None = 
 def remove(rt: Runtime, kind: EndpointKind, name: str, *, force: bool = False) -> tuple[str, ...]:
     """Forget an endpoint, taking what we left there off it and ending what its driver runs.
 
-    Raises UsageError while a service uses it. With ``force`` an endpoint that does not answer, or whose plugin is gone,
-    is forgotten too; keys of what is left behind there are returned.
+    Raises UsageError while a service uses it. With ``force`` an endpoint that does not answer, whose plugin is gone or
+    takes its settings no more, is forgotten too; keys of what is left behind there are returned.
     """
     rt.endpoint(kind, name)
     users = _users(rt, endpoint_id(kind, name))
@@ -105,7 +105,7 @@ def remove(rt: Runtime, kind: EndpointKind, name: str, *, force: bool = False) -
                 )
         if not _is_ended(rt.driver(endpoint_id(kind, name)), force=force):
             raise UsageError(f"{kind} {name} still has work to do", hint=f"manor {kind} remove {name} --force")
-    except (DriverError, PluginError):
+    except NOT_CONNECTED:
         if not force:
             raise
     _forget(rt, kind, name)
@@ -122,7 +122,7 @@ def forget_images(rt: Runtime, sha256s: frozenset[str]) -> tuple[str, ...]:
         try:
             query = Query(owner=rt.owner, kinds=frozenset({ResourceKind.IMAGE}))
             ours, away = answered(rt.driver(endpoint_id(EndpointKind.VIM, name)), query, _REMOVE_S)
-        except (DriverError, PluginError):
+        except NOT_CONNECTED:
             left += [f"{prefix}{name}" for prefix in prefixes]
             continue
         left += [f"{prefix}{name}/{host}" for prefix in prefixes for host in away]
@@ -154,7 +154,7 @@ def orphans(rt: Runtime) -> tuple[list[Orphan], dict[str, str]]:
                 seen += [Orphan(endpoint=endpoint, observed=one) for one in found]
                 silent |= {f"{endpoint} on {host}": why for host, why in away.items()}
                 mute |= {(endpoint, host) for host in away}
-            except (DriverError, PluginError) as error:
+            except NOT_CONNECTED as error:
                 silent[endpoint] = error.message
                 mute.add((endpoint, ""))
     # Only now: what an operation has made since the claims were read would look like nobody's.
@@ -213,7 +213,7 @@ def _claimed_ids(rt: Runtime, sdns: set[str], claims: _Claims) -> tuple[set[tupl
         query = Query(owner=rt.owner, kinds=_FLOWS, keys=keys)
         try:
             seen = rt.driver(endpoint).observe(query, CallContext.within(_REMOVE_S)) if keys else ()
-        except (DriverError, PluginError) as error:
+        except NOT_CONNECTED as error:
             silent[endpoint] = error.message
             continue
         known.update((endpoint, one.native_id) for one in seen)

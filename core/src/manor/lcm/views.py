@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from manor.api import ChainSpec, Classifier, NodeSpec, Observed, PortRange, ResourceKind, SegmentSpec
-from manor.errors import DriverError, PluginError
 from manor.lcm.runtime import Runtime
-from manor.lcm.world import observe
+from manor.lcm.world import NOT_CONNECTED, observe
 from manor.model.desired import DesiredResource, DesiredState
 from manor.model.instance import NsInstance, VnfInstance
 from manor.model.topology import (
@@ -38,7 +37,7 @@ def topology(rt: Runtime, name_or_id: str, *, look: bool = True) -> ServiceTopol
     if look:
         try:
             observed = observe(rt, ns.id, desired).observed
-        except (DriverError, PluginError):
+        except NOT_CONNECTED:
             pass  # the picture is of use without states too
     return service_topology(ns, vnfs, desired, observed)
 

@@ -29,6 +29,7 @@ from manor.model.instance import EndpointKind
 from manor.vnfm.members import identity
 
 __all__ = [
+    "NOT_CONNECTED",
     "OBSERVE_S",
     "View",
     "addresses",
@@ -46,6 +47,8 @@ __all__ = [
 
 OBSERVE_S = 30.0
 """Time for one look at one endpoint."""
+NOT_CONNECTED = (DriverError, PluginError, UsageError)
+"""What an endpoint that cannot be asked raises: it is away, its plugin is gone, or takes its settings no more."""
 _BY_KEY = frozenset({ResourceKind.IMAGE, ResourceKind.SEGMENT, ResourceKind.CHAIN})
 
 
@@ -212,7 +215,7 @@ def candidates(rt: Runtime, vims: Iterable[str]) -> tuple[Candidate, ...]:
     def ask(name: str) -> list[Candidate]:
         try:
             capabilities = rt.vim(name).capabilities(CallContext.within(OBSERVE_S))
-        except (DriverError, PluginError) as error:
+        except NOT_CONNECTED as error:
             return [Candidate(vim=name, host=Host(name="*", reachable=False, reason=error.message))]
         support = {capability: str(level) for capability, level in capabilities.support.items()}
         return [
