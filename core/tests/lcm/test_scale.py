@@ -10,11 +10,11 @@ from service_world import NSD, Site, opened
 from manor.api import ChainSpec, NodeSpec, OperationKind, ResourceKind
 from manor.errors import PlanRefused, UsageError
 from manor.fakes import Action, Fault
-from manor.lcm import ns
+from manor.lcm import endpoints, ns
 from manor.lcm.ns import Proposal
 from manor.lcm.scaling import scale_ns, scale_vnf
 from manor.lcm.wishes import Wishes
-from manor.model.instance import OperationState
+from manor.model.instance import EndpointKind, OperationState
 from manor.model.nsd import NsScalingAspect
 
 
@@ -176,3 +176,20 @@ def test_a_scaled_service_is_terminated_to_the_last_machine(site: Site) -> None:
     assert {key for key in site.seen() if not key.startswith(("sha", "image"))} - set(
         site.seen(ResourceKind.IMAGE)
     ) == set()
+
+
+@pytest.mark.parametrize("has_one", [True, False])
+def test_what_runs_keeps_its_controller_though_others_come(
+    fast_path: Path, monkeypatch: pytest.MonkeyPatch, has_one: bool
+) -> None:
+    plain = dataclasses.replace(NSD, vnffgds=())
+    with opened(fast_path, monkeypatch, instantiate=False, nsd=plain) as site:
+        if not has_one:
+            endpoints.remove(site.rt, EndpointKind.SDN, "net")
+        site.run(ns.propose(site.rt, "demo", OperationKind.INSTANTIATE))
+        for name in ("net-a", "net-b"):
+            endpoints.add(site.rt, EndpointKind.SDN, name, driver="fake", config={})
+        grown = scale_ns(site.rt, "demo", vnfs={"firewall": "+1"})
+        touched = {step.endpoint for step in grown.plan.steps if step.endpoint.startswith("sdn:")}
+        assert touched == ({"sdn:net"} if has_one else set())
+        assert site.run(grown).state is OperationState.COMPLETED

@@ -239,7 +239,7 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
         nsd=nsd,
         vnfds=vnfds,
         artifacts=artifacts,
-        sdn=_controller(rt, wishes),
+        sdn=_controller(rt, wishes, previous),
         vnfms={vnfd.id: _manager(rt, vnfd) for vnfd in vnfds.values()},
         level=wishes.level,
         vnf_counts=wishes.vnf_counts,
@@ -343,13 +343,18 @@ def must_be_enabled(info: PackageInfo) -> None:
         raise DescriptorError(f"package {info.name} is disabled", hint=f"manor package enable {info.id}")
 
 
-def _controller(rt: Runtime, wishes: Wishes) -> str:
+def _controller(rt: Runtime, wishes: Wishes, previous: DesiredState | None) -> str:
+    """What runs keeps its controller, or has none, however many have been registered since."""
     if wishes.sdn:
         return rt.endpoint(EndpointKind.SDN, wishes.sdn).name
     known = registered(rt, EndpointKind.SDN)
-    if len(known) > 1:
+    kind, resources = f"{EndpointKind.SDN}:", previous.resources if previous else ()
+    has = [one.endpoint.removeprefix(kind) for one in resources if one.endpoint.startswith(kind)]
+    if has and has[0] in known:
+        return has[0]
+    if len(known) > 1 and previous is None:
         raise UsageError(f"several controllers are registered: {', '.join(known)}", hint="name one with --sdn")
-    return known[0] if known else ""
+    return known[0] if len(known) == 1 else ""
 
 
 def _manager(rt: Runtime, vnfd: Vnfd) -> str:
