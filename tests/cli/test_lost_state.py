@@ -203,17 +203,18 @@ def test_an_endpoint_whose_settings_no_longer_fit_hides_no_other(site: Cli, monk
     assert site("sdn", "check").code == 6
 
 
+@pytest.mark.slow
 def test_doctor_waits_for_no_vim_beyond_its_own_time(site: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     faults = {"hung": Fault(action=Action.HANG, verb="capabilities", times=0)}
-    faults["deaf"] = Fault(action=Action.DELAY, verb="capabilities", seconds=20.0, times=0)  # whatever it is told
+    faults["deaf"] = Fault(action=Action.DELAY, verb="capabilities", seconds=60.0, times=0)  # whatever it is told
     for name in faults:
         site.good("vim", "add", name, "--driver", "fake", "-o", f"hosts=[{{name: host-{name}}}]")
     for name, fault in faults.items():
         World(state_file=site.home / "endpoints" / f"vim-{name}" / "world.json").inject(fault)
-    monkeypatch.setattr("manor.cli.doctor._CHECK_S", 0.5)
+    monkeypatch.setattr("manor.cli.doctor._CHECK_S", 4.0)  # enough for who answers, also on a busy machine
     began_s = time.monotonic()
     done = site("doctor", "--only", "endpoints")
-    assert time.monotonic() - began_s < 10.0
+    assert time.monotonic() - began_s < 40.0
     assert done.code == 1
     assert re.search("vim hung does not answer: .*no answer in time", done.out)
     assert "vim deaf has not answered in time\n      hint: manor vim check deaf" in done.out

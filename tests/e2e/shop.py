@@ -5,7 +5,6 @@ What is judged is what passes the chain, as the host's own interface counters ha
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from manor.testing.ports import free_port
 
 MANOR = str(Path(sys.executable).parent / "manor")
 LOOP = "while :; do timeout {limit_s} wget -q -O /dev/null {urls}; usleep $((300000 + RANDOM % 300000)); done"
@@ -28,9 +29,7 @@ class Shop:
         self.served: subprocess.Popen[str] | None = None
         self.at = ""
         self.web_device = ""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
 
     def set(self, **settings: Any) -> None:
         """Write the operator's settings; a running server takes them."""

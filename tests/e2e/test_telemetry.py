@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+
+from manor.testing.ports import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 PATIENCE_S = 120.0
@@ -60,9 +61,7 @@ def served(site: Any, packages: Path) -> Iterator[tuple[Any, str]]:
     )
     site.manor("ns", "instantiate", "shop", "--yes")
     (site.home / "assurance.yaml").write_text("{collect_s: 1, guest_s: 2, probe_s: 3, detector: ''}\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with (site.home / "serve.log").open("wb") as log:
         server = subprocess.Popen(
             [str(Path(sys.executable).parent / "manor"), "serve", "--metrics", str(port)],

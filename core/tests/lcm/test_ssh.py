@@ -3,7 +3,6 @@
 import getpass
 import shlex
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from manor.lcm.runtime import open_runtime
 from manor.lcm.ssh import KEY, SshGuest, forget
 from manor.model.instance import PackageInfo, PackageKind
 from manor.store import packages
+from manor.testing.ports import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -28,15 +28,12 @@ NODE = "0a0b0c0d/vnf/web/main-0"
 
 @pytest.fixture
 def sshd(tmp_path: Path) -> Iterator[Sshd]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     home = tmp_path / "home"
     keygen(home / KEY)
     place = tmp_path / "sshd"
     place.mkdir()
     shutil.copy(f"{home / KEY}.pub", place / "authorized_keys")
-    server = Sshd(place, port)
+    server = Sshd(place, free_port())
     server.start()
     yield server
     server.stop()

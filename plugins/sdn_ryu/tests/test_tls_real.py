@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from manor.api import CallContext, DriverEnvironment, Host, Phase, SdnPort
 from manor.errors import DriverError, Permanent, Transient, Unauthorized
 from manor.testing.ovs import PrivateOvs, missing_for_ovs
+from manor.testing.ports import free_port
 from manor_sdn_ryu.config import RyuConfig
 from manor_sdn_ryu.driver import RyuSdn
 from manor_sdn_ryu.tls import Credentials
@@ -70,7 +70,7 @@ class Remote:
         key, certificate = authority.certify("switch")
         ovs.vsctl("set-ssl", str(key), str(certificate), str(authority.directory / "ca.pem"))
         ovs.add_bridge(self.bridge)
-        self.openflow, self.plain, self.ovsdb = (_free_port() for _ in range(3))
+        self.openflow, self.plain, self.ovsdb = (free_port() for _ in range(3))
         ovs.vsctl(
             "set-controller", self.bridge, f"pssl:{self.openflow}:127.0.0.1", f"ptcp:{self.plain}:127.0.0.1",
             "--", "set-manager", f"pssl:{self.ovsdb}:127.0.0.1",
@@ -85,12 +85,6 @@ class Remote:
             "host": "far", "bridge": self.bridge, "ovsdb": f"ssl:127.0.0.1:{self.ovsdb}",
             "openflow": f"ssl:127.0.0.1:{self.openflow}", **more,
         }  # fmt: skip
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

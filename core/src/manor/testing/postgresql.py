@@ -11,7 +11,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from manor.testing.ports import free_port
 
 __all__ = [
     "PrivatePostgresql",
@@ -66,7 +67,7 @@ class PrivatePostgresql:
     def start(self) -> None:
         """Serve, at a port that is free the first time; returns when it answers."""
         for _ in range(_TRIES):  # a port that was free may be another's a moment later
-            port = self.port or _free_port()
+            port = self.port or free_port()
             # It ends with the thread that started it: a run that is killed leaves no server.
             serve = ["setpriv", "--pdeathsig", "INT", self.programs / "postgres", "-D", self.home / "data"]
             serve += ["-k", self.home]
@@ -149,9 +150,3 @@ def _answers(server: subprocess.Popen[bytes], ask: list[Path | str]) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
