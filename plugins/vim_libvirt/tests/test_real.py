@@ -170,7 +170,12 @@ def test_two_guests_speak_tcp_and_write_to_their_disks(site: Site, tmp_path: Pat
 
     site.run(two, "dd if=/dev/urandom of=/tmp/f bs=1k count=512; (nc -l -p 9000 < /tmp/f >/dev/null 2>&1 &)")
     want = site.run(two, "md5sum < /tmp/f")
-    assert site.run(one, "sleep 6 | nc 10.9.0.2 9000 | md5sum") == want
+    # nc ends when it has nothing more to say, also before it has heard all.
+    listens = (
+        "mkfifo /tmp/quiet; (sleep 100 >/tmp/quiet 2>/dev/null &); (nc 10.9.0.2 9000 </tmp/quiet >/tmp/got 2>&1 &)"
+    )
+    heard = "until test $(wc -c </tmp/got) -ge 524288; do sleep 0.1; done; md5sum </tmp/got"
+    assert site.run(one, f": >/tmp/got; {listens}; {heard}") == want
 
     samples = {(s.key, s.metric): s.value for s in site.vim.samples([ref_of(one), ref_of(two)], site.ctx)}
     assert samples[one.key, "v_net_byte_incoming"] > 512 * 1024
@@ -280,10 +285,11 @@ def test_a_machine_whose_removal_was_cut_short_before_its_definition_went_is_mad
 
 
 def test_a_bridge_that_was_asked_for_while_the_switch_was_away_works_once_it_is_back(site: Site) -> None:
+    site.everything()  # which connects
     site.lab.end("ovs-vswitchd")
     try:
         with pytest.raises(Indeterminate):
-            site.vim.ensure(site.network, CallContext.within(2.0))
+            site.vim.ensure(site.network, CallContext.within(5.0))
         with pytest.raises(Transient, match="has not taken up bridge"):
             site.vim.ensure(site.network, site.ctx)
     finally:

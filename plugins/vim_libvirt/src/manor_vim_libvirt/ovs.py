@@ -21,8 +21,9 @@ __all__ = ["Bridge", "OWNER_ID", "Switch"]
 OWNER_ID = "manor-owner"
 """external_ids key on a bridge that Manor made."""
 
+_USERSPACE = "netdev"
 _NO_PORT = frozenset({"[]", "-1"})
-_TAKEN_UP_WITHIN_S = 5
+"""Of a bridge's own interface, before the switch has looked, and where it cannot run it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +38,7 @@ class Bridge:
 
     @property
     def is_userspace(self) -> bool:
-        return self.datapath == "netdev"
+        return self.datapath == _USERSPACE
 
 
 class Switch:
@@ -70,36 +71,40 @@ class Switch:
                 make = ["--may-exist", "add-br", name, "--", "set", "Bridge", name, "fail_mode=secure"]
                 # --may-exist and set run in one transaction: whoever comes second finds a whole bridge.
                 self._run(ctx, *make, f"external_ids:{OWNER_ID}={json.dumps(owner)}")
-            if not self._has_datapath(name, ctx):
-                self._run(ctx, "--if-exists", "set", "Bridge", name, "datapath_type=netdev")
-                if not self._has_datapath(name, ctx):
-                    raise Permanent(
-                        f"Open vSwitch on host {self._host} cannot run bridge {name} on either datapath",
-                        hint="read /var/log/openvswitch/ovs-vswitchd.log on that host",
-                    )
+            failed = self._failed_on(name, ctx)
+            if failed is not None and failed != _USERSPACE:
+                self._run(ctx, "--if-exists", "set", "Bridge", name, f"datapath_type={_USERSPACE}")
+                failed = self._failed_on(name, ctx)
+            if failed == _USERSPACE:
+                raise Permanent(
+                    f"Open vSwitch on host {self._host} cannot run bridge {name} on either datapath",
+                    hint="read /var/log/openvswitch/ovs-vswitchd.log on that host",
+                )
             made = self.bridge(name, ctx)
-            if made is not None:
+            if made is not None and failed is None:
                 return made
             # Another process took it for empty before this one's network was there: it is made again.
 
-    def _has_datapath(self, name: str, ctx: CallContext) -> bool:
-        """Whether the switch gave the bridge's own interface a port number; also true where the bridge is gone.
+    def _failed_on(self, name: str, ctx: CallContext) -> str | None:
+        """The datapath on which the switch cannot run the bridge; None where it runs it, or there is none any more.
 
         Waits for a switch that is at work on somebody else's change. Raises Transient where it does not come to it.
         """
-        if self._port_number(name, ctx) not in _NO_PORT:
-            return True
-        wanted = self._run(ctx, "get", "Open_vSwitch", ".", "next_cfg").strip()
-        try:
-            self._run(ctx, "wait-until", "Open_vSwitch", ".", f"cur_cfg>={wanted}", longest_s=_TAKEN_UP_WITHIN_S)
-        except Indeterminate:
-            message = f"the switch of host {self._host} has not taken up bridge {name} yet"
-            raise Transient(message, retry_after_s=1.0, hint="does ovs-vswitchd run there? manor doctor") from None
-        return self._port_number(name, ctx) not in _NO_PORT
-
-    def _port_number(self, name: str, ctx: CallContext) -> str:
-        """``[]`` before the switch has looked, -1 where it could not; empty where there is no such interface."""
-        return self._run(ctx, "--if-exists", "get", "Interface", name, "ofport").strip()
+        look = ("get", "Open_vSwitch", ".", "next_cfg", "cur_cfg", "--", "--if-exists", "get", "Bridge", name)
+        look += ("datapath_type", "--", "--if-exists", "get", "Interface", name, "ofport")
+        while True:
+            wanted, taken_up, *found = self._run(ctx, *look).split()  # all of it at one moment
+            if len(found) < 2 or found[1] not in _NO_PORT:
+                return None
+            if int(taken_up) >= int(wanted):
+                return found[0].strip('"')
+            try:
+                self._run(ctx, "wait-until", "Open_vSwitch", ".", f"cur_cfg>={wanted}")
+            except DeadlineExceeded:
+                raise
+            except Indeterminate:
+                message = f"the switch of host {self._host} has not taken up bridge {name} yet"
+                raise Transient(message, retry_after_s=1.0, hint="does ovs-vswitchd run there? manor doctor") from None
 
     def ports(self, bridge: str, ctx: CallContext) -> set[str]:
         """Names of the ports on a bridge, its own left out; empty where there is no bridge."""
@@ -141,9 +146,9 @@ class Switch:
         answer = json.loads(self._run(ctx, "--format=json", *argv))
         return [dict(zip(answer["headings"], row, strict=True)) for row in answer["data"]]
 
-    def _run(self, ctx: CallContext, *argv: str, longest_s: int = 10) -> str:
+    def _run(self, ctx: CallContext, *argv: str) -> str:
         ctx.check(f"talking to Open vSwitch on host {self._host}")
-        wait_s = max(1, min(longest_s, round(ctx.remaining_s())))
+        wait_s = max(1, min(10, round(ctx.remaining_s())))
         command = ["ovs-vsctl", f"--db={self._database}", f"--timeout={wait_s}", *argv]
         try:
             done = subprocess.run(  # noqa: S603 - an argument list, names checked by the config model
