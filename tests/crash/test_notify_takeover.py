@@ -19,7 +19,7 @@ from manor.store.database import Database
 pytestmark = [pytest.mark.slow, pytest.mark.real]
 
 PATIENCE_S = 60.0
-SOON_S = 8.0
+SOON_S = 12.0
 """Of which the lease is three."""
 
 

@@ -27,10 +27,10 @@ SERVICES = 4
 
 
 def is_under_way(database: Database, names: list[str]) -> bool:
-    """Whether a call into a driver is out for one of these operations."""
+    """Whether a machine is being made for one of these operations, which takes long."""
     with database.read() as tx:
         steps = [record for name in names for record in operations.steps(tx, name)]
-    return any(record.state is StepState.INTENDED for record in steps)
+    return any(r.state is StepState.INTENDED and r.step.kind == "node" for r in steps)
 
 
 def leader(database: Database) -> str:
