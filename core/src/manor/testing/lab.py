@@ -95,11 +95,17 @@ class LabHost:
         return done.stdout
 
     def end(self, daemon: str, sign: str = "TERM") -> None:
-        """Send one of the host's daemons this signal, by name; none of it is left when this returns."""
-        pidof = self.argv("pidof", daemon)
+        """Send one of the host's daemons this signal, by name; none of it is left when this returns.
+
+        Raises RuntimeError where it does not end.
+        """
+        pidof, until_s = self.argv("pidof", daemon), time.monotonic() + 120.0
         for pid in subprocess.run(pidof, capture_output=True, text=True).stdout.split():  # noqa: S603
-            self.run("kill", f"-{sign}", pid)
+            with contextlib.suppress(subprocess.CalledProcessError):  # it has just ended by itself
+                self.run("kill", f"-{sign}", pid)
         while subprocess.run(pidof, capture_output=True).returncode == 0:  # noqa: S603
+            if time.monotonic() > until_s:
+                raise RuntimeError(f"{daemon} of lab host {self.name} does not end")
             time.sleep(0.05)
 
     def begin(self, daemon: str) -> None:
