@@ -100,6 +100,17 @@ def test_columns_that_no_row_has_any_more_are_forgotten(tmp_path: Path) -> None:
     assert sets < 1600
 
 
+def test_one_that_is_just_being_made_has_nothing_yet(tmp_path: Path) -> None:
+    path = tmp_path / "history.db"
+    with closing(sqlite3.connect(path)) as begun:
+        begun.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        begun.execute("PRAGMA journal_mode=WAL")
+        assert path.stat().st_size > 0
+        assert history.subjects(path) == history.read(path, "k", since_s=0.0) == ()
+    History.open(path).close()
+    assert history.subjects(path) == ()
+
+
 def test_a_file_that_is_none_is_refused_and_left_alone(tmp_path: Path) -> None:
     bad = tmp_path / "history.db"
     bad.write_bytes(b"this is no database at all, but long enough to look at" * 20)

@@ -280,7 +280,9 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection | None]:
         return
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)) as connection:
-            yield connection
+            # One that is just being made is a database without any table for a moment.
+            is_made = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            yield connection if is_made else None
     except sqlite3.Error as error:
         raise unusable(f"the history {path} cannot be read: {error}", path) from error
 
