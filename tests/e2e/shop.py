@@ -72,7 +72,7 @@ class Shop:
         """End the server process."""
         if self.served is not None:
             self.served.send_signal(number)
-            self.served.wait(60)
+            self.served.wait(180)
             self.served = None
 
     def inside(self, vnf: str, script: str) -> str:

@@ -111,6 +111,8 @@ def test_a_killed_machine_is_known_in_less_than_a_second(hello: Any) -> None:
             hello.lab.run("kill", "-KILL", pid)
             assert vim.await_events(seen, CallContext.within(60.0)) > seen
             took_s.append(time.monotonic() - killed_s)
+            while virsh(hello, "domstate", domain).strip() != "shut off":  # it may have been told of something else
+                assert time.monotonic() < killed_s + 60.0
             virsh(hello, "start", domain)
             if took_s[-1] < 1.0:
                 break
@@ -191,7 +193,7 @@ def served(site: Any, settings: str) -> Iterator[None]:
         yield
     finally:
         serve.send_signal(signal.SIGTERM)
-        serve.wait(60)
+        serve.wait(180)
         (site.home / "assurance.yaml").unlink()
 
 

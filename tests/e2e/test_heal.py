@@ -117,7 +117,7 @@ def test_a_killed_firewall_is_known_at_once_and_healed_by_itself(shop: Shop) -> 
     assert operation["is_automatic"]
     steps = shop.steps(operation["id"])
     assert any(re.fullmatch(r"verify chain \S+/chain/path", step) for step in steps), "the chain is proven again"
-    (alarm,) = shop.alarms(killed_s)
+    (alarm,) = (alarm for alarm in shop.alarms(killed_s) if alarm["probable_cause"] != "agent-silent")  # of a busy one
     assert (alarm["probable_cause"], alarm["learned"]) == ("crashed", False), "one fault is one alarm"
     assert alarm["resource_key"].endswith("/vnf/firewall/firewall-0")
     # How fast on a machine that has time for it, and over the guest's own boot, is measured by benchmarks/mttr.py.
@@ -183,14 +183,20 @@ def test_a_file_system_that_is_full_is_told_by_its_name_until_there_is_room(shop
 def test_a_source_of_kpis_that_dies_is_told_and_nothing_is_healed(shop: Shop, learning: int) -> None:
     """The agent in a machine that works falls silent, while a detector learns: nobody can look inside, that is all."""
     began_s = time.time()
-    agent = "P=$(pidof qemu-ga); (sleep 1; kill -STOP $P; sleep 30; kill -CONT $P) >/dev/null 2>&1 </dev/null &"
-    shop.inside("monitor", agent)
+    # It is stopped once it has answered, and goes on at a sign that comes another way: an interrupt from outside.
+    signs = "awk '/NMI/ {print $2}' /proc/interrupts"
+    waits = f"S=$({signs}); sleep 1; kill -STOP $P; while [ $({signs}) = $S ]; do sleep 0.2; done; kill -CONT $P"
+    shop.inside("monitor", f"P=$(pidof qemu-ga); ({waits}) >/dev/null 2>&1 </dev/null &")
 
     def told(*, all: bool = True) -> list[dict[str, Any]]:
         found = [alarm for alarm in shop.alarms(began_s, all=all) if not alarm["learned"]]
         return [alarm for alarm in found if alarm["resource_key"].endswith("/vnf/monitor/monitor-0")]
 
-    *_, alarm = shop.until("the silence is told", told, 90)
+    try:
+        *_, alarm = shop.until("the silence is told", told, 240)
+    finally:
+        (domain,) = (name for name in shop.site.domains() if "-monitor-monitor-0" in name)
+        shop.site.lab.run("virsh", "inject-nmi", domain)
     assert alarm["probable_cause"] == "agent-silent"
     shop.until("it clears", lambda: not told(all=False), 240)
     assert shop.heals(began_s) == []

@@ -140,7 +140,7 @@ def serving(site: Any) -> Iterator[None]:
         yield
     finally:
         server.send_signal(signal.SIGTERM)
-        assert server.wait(60) == 0, (site.home / "serve.log").read_text()[-3000:]
+        assert server.wait(180) == 0, (site.home / "serve.log").read_text()[-3000:]
 
 
 def test_the_exporter_of_a_vnf_is_read_by_way_of_its_management_link(site: Any, exporting: list[str]) -> None:
@@ -169,7 +169,8 @@ def test_the_exporter_of_a_vnf_is_read_by_way_of_its_management_link(site: Any, 
     with serving(site):
         found = until("the exporter is read", lambda: kpis() if counter in kpis() else None)
         assert found[gauge]["last"] == 7.0
-        assert found[counter]["last"] == pytest.approx(1.0, abs=0.5), "a second more each second"
+        # A busy machine may be asked late, and answer late.
+        until("a second more each second", lambda: kpis()[counter]["last"] == pytest.approx(1.0, abs=0.5))
 
         def silent() -> list[Any]:
             return [one for one in site.ask("alarm", "list") if one["probable_cause"] == "indicator-silent"]
