@@ -185,8 +185,8 @@ def test_a_source_of_kpis_that_dies_is_told_and_nothing_is_healed(shop: Shop, le
     began_s = time.time()
     # It is stopped once it has answered, and goes on at a sign that comes another way: an interrupt from outside.
     signs = "awk '/NMI/ {print $2}' /proc/interrupts"
-    waits = f"S=$({signs}); sleep 1; kill -STOP $P; while [ $({signs}) = $S ]; do sleep 0.2; done; kill -CONT $P"
-    shop.inside("monitor", f"P=$(pidof qemu-ga); ({waits}) >/dev/null 2>&1 </dev/null &")
+    waits = f"sleep 1; kill -STOP $P; while [ $({signs}) = $S ]; do sleep 0.2; done; kill -CONT $P"
+    shop.inside("monitor", f"P=$(pidof qemu-ga); S=$({signs}); ({waits}) >/dev/null 2>&1 </dev/null &")
 
     def told(*, all: bool = True) -> list[dict[str, Any]]:
         found = [alarm for alarm in shop.alarms(began_s, all=all) if not alarm["learned"]]
