@@ -85,7 +85,7 @@ def test_a_controller_without_its_memory_keeps_a_services_rules_until_it_is_told
     assert told.code == 1
     assert re.search(r"~ segment +lan .*~ chain +path .*2 to change", told.out, re.DOTALL), told.out
     assert len(_lasting(stage)) == len(held) + 1
-    assert client.pings(web)
+    stage.eventually(lambda: client.pings(web), "it carries")
     manor.good("vim", "orphans", "--remove", "--yes")
     manor.good("ns", "drift", "web", "--repair", "--yes")
     assert sorted(_lasting(stage)) == held
@@ -128,7 +128,7 @@ def test_a_link_whose_rules_are_gone_is_told_and_put_in_anew(served: Any) -> Non
     def alarms() -> list[Any]:
         return [one for one in manor.good("--json", "alarm", "list", "--all").json if one["ns_id"]]
 
-    assert client.pings(web)
+    served.eventually(lambda: client.pings(web), "it carries")
     for cookie in {found for flow in held for found in re.findall(r"cookie=(0x[0-9a-f]+)", flow)}:
         served.ovs.ofctl("del-flows", served.bridge, f"cookie={cookie}/-1")
     served.eventually(lambda: not client.pings(web), "nothing carries any more")
