@@ -68,14 +68,14 @@ def test_traffic_takes_the_chain_both_ways_and_nothing_is_left_afterwards(shop: 
 
 
 def probes_are_seen_at_each_hop_and_no_operation_ends_well_without(shop: Any) -> None:
-    ways = shop.ask("chain", "verify", "shop")["probes"]
+    ways = shop.proven("shop")["probes"]
     assert [(way["way"], [hop["name"] for hop in way["hops"]]) for way in ways] == [
         ("there", ["client", "firewall", "monitor", "web"]),
         ("back", ["web", "monitor", "firewall", "client"]),
     ]
     assert all(hop["verdict"] == "passed" for way in ways for hop in way["hops"])
     # A probe that was sent twice, on a busy machine, tells no times.
-    assert any(measured(shop.ask("chain", "verify", "shop")["probes"]) for _ in range(8))
+    assert any(measured(shop.proven("shop")["probes"]) for _ in range(8))
 
     shop.manor("chain", "disable", "shop/path", "--yes")
     assert shop.inside("shop/monitor", "ip", "link", "set", "eth1", "down").returncode == 0

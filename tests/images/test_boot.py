@@ -190,13 +190,13 @@ def test_the_functions_filter_and_count_in_order_both_ways(boot: Boot, tmp_path:
 
     # Denied although the server listens: stopped at the firewall, before the monitor.
     assert web.run("wget", "-q", "-O", "-", "http://127.0.0.1:2323/")[0] == 0
-    assert client.run("timeout", "2", "wget", "-q", "-O", "-", "http://10.10.0.2:2323/")[0] != 0
+    assert client.run("timeout", "6", "wget", "-q", "-O", "-", "http://10.10.0.2:2323/")[0] != 0
     assert counters(firewall)["denied_forward"] > 0
     assert counters(monitor)["connections_forward"] == 1
 
     # The way back has the reverse order: the monitor sees what the firewall then stops.
     assert client.run("wget", "-q", "-O", "-", "http://127.0.0.1:9999/")[0] == 0
-    assert web.run("timeout", "2", "wget", "-q", "-O", "-", "http://10.10.0.1:9999/")[0] != 0
+    assert web.run("timeout", "6", "wget", "-q", "-O", "-", "http://10.10.0.1:9999/")[0] != 0
     assert counters(monitor)["connections_backward"] == counters(firewall)["denied_backward"] > 0
 
     # Not a connection from the web port either: only answers come back from there.
