@@ -28,7 +28,7 @@ from manor.lcm.claims import held as held_by_others
 from manor.lcm.runtime import Runtime
 from manor.lcm.sites import Sites, placement_settings, read_sites, spans, spent
 from manor.lcm.steering import refuse_unsteerable
-from manor.lcm.wishes import Wishes, changed, must_be_enabled, request
+from manor.lcm.wishes import Wishes, changed, managers, must_be_enabled, request
 from manor.lcm.world import candidates, ordinary, registered
 from manor.model.desired import DesiredState
 from manor.model.instance import EndpointKind, NsInstance, NsState, PackageKind, VnfInstance
@@ -68,7 +68,10 @@ def planned(
     _must_be_known(wish, {vnf.name for vnf in stored_vnfs}, [vnf.name for vnf in vnfs])
     _must_be_enabled(rt, vnfs, stored_vnfs)
     refuse_beyond(wish, vnfs, stored_vnfs, anew=bool(wishes.nsd_package))
-    wish = replace(wish, held_ordinary=_as_they_are(vnfs, stored, stored_vnfs))
+    own = _own_managers(vnfs, stored_vnfs)
+    here = managers(rt)
+    held = {name: manager for name, manager in own.items() if manager in here}
+    wish = replace(wish, held_ordinary=_as_they_are(vnfs, stored, stored_vnfs), vnfms_held=held)
     sites = read_sites(rt.home)
     wanted = demands(wish, vnfs)
     placement, seen = _placed(rt, wish, wishes, vnfs, wanted, stored, sites)
@@ -82,19 +85,28 @@ def planned(
         state,
         site_spans=spans(wanted, placement.hosts, sites),
         elements=elements(wish),
-        notes=(*state.notes, *_stood_in_for(wish, vnfs, stored_vnfs)),
+        notes=(*state.notes, *_stood_in_for(wish, vnfs, own)),
     )
     refuse_unsteerable(rt, wish, state, stored)
-    vnf_instances = tuple(_instance(wish, v, said.get(v.name, {})) for v in vnfs)
+    vnf_instances = tuple(_instance(wish, v, said.get(v.name, {}), own.get(v.name, "")) for v in vnfs)
     return state, vnf_instances, seen
 
 
-def _stood_in_for(wish: ServiceRequest, vnfs: Sequence[Vnf], there: Sequence[VnfInstance]) -> Iterator[str]:
-    """Of what is made of a package: that none of the VNF managers which this asks for is here."""
-    was = {vnf.name: vnf.vnfd_id for vnf in there}
+def _own_managers(vnfs: Sequence[Vnf], there: Sequence[VnfInstance]) -> dict[str, str]:
+    """By name, to whom each VNF that is there belongs; one that gets another VNFD is given away anew."""
+    was = {vnf.name: vnf for vnf in there}
+    kept = [(vnf, was[vnf.name]) for vnf in vnfs if vnf.name in was]
+    return {vnf.name: before.vnfm for vnf, before in kept if before.vnfd_id == vnf.vnfd.id}
+
+
+def _stood_in_for(wish: ServiceRequest, vnfs: Sequence[Vnf], own: Mapping[str, str]) -> Iterator[str]:
+    """That a VNF's own manager is not here; or of a new one that none is which its package asks for."""
     for vnf in vnfs:
         asked, manager = vnf.vnfd.vnfm_info, wish.vnfms[vnf.vnfd.id]
-        if asked and manager not in asked and was.get(vnf.name) != vnf.vnfd.id:
+        mine = own.get(vnf.name, "")
+        if mine and vnf.name not in wish.vnfms_held:
+            yield f"{vnf.name}: its VNF manager {mine} is not here, {manager} stands in"
+        elif not mine and asked and manager not in asked:
             yield f"{vnf.name}: no VNF manager {' or '.join(asked)} is here, {manager} stands in"
 
 
@@ -226,7 +238,7 @@ def _overcommit(policy: PlacementPolicy) -> float | None:
     return float(said) if isinstance(said, int | float) and math.isfinite(said) and said > 0 else None
 
 
-def _instance(wish: ServiceRequest, vnf: Vnf, information: Mapping[str, Any]) -> VnfInstance:
+def _instance(wish: ServiceRequest, vnf: Vnf, information: Mapping[str, Any], vnfm: str) -> VnfInstance:
     counts: dict[str, int] = {}
     for vnfc in vnf.vnfcs:
         counts[vnfc.vdu.id] = counts.get(vnfc.vdu.id, 0) + 1
@@ -240,7 +252,7 @@ def _instance(wish: ServiceRequest, vnf: Vnf, information: Mapping[str, Any]) ->
         index=vnf.index,
         vnfd_id=vnf.vnfd.id,
         flavour_id=vnf.df.id,
-        vnfm=wish.vnfms.get(vnf.vnfd.id, "generic"),
+        vnfm=vnfm or wish.vnfms.get(vnf.vnfd.id, "generic"),
         instantiation_state=NsState.INSTANTIATED,
         vnf_state="STOPPED" if vnf.is_stopped else "STARTED",
         scale_levels=levels,

@@ -42,7 +42,9 @@ class ServiceRequest:
     sdn: str = ""
     """Name of the controller that forwards the links; empty where there is none."""
     vnfms: Mapping[str, str] = field(default_factory=dict)
-    """VNF manager by VNFD id; ``generic`` where nothing is said."""
+    """VNF manager by VNFD id, for a VNF to be made; ``generic`` where nothing is said."""
+    vnfms_held: Mapping[str, str] = field(default_factory=dict)
+    """VNF manager by VNF name, of those that are there: each belongs to the one it was given to."""
     level: str = ""
     """NS instantiation level."""
     vnf_counts: Mapping[str, int] = field(default_factory=dict)
