@@ -85,6 +85,7 @@ def test_nothing_to_check_is_said(wanted: str, tmp_path: Path, monkeypatch: pyte
         find_subject(wanted)
 
 
+@pytest.mark.slow
 def test_command_ends_with_one_where_something_is_wrong(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plugin", "check", str(repository)]) == 0
     entry(repository).write_text("raise SystemExit(3)\n")

@@ -7,6 +7,7 @@ import pytest
 from shell import Cli
 
 
+@pytest.mark.slow
 @pytest.mark.sqlite
 def test_a_backup_restored_into_an_empty_home_is_operated_on(
     site: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -39,6 +40,7 @@ def test_a_backup_restored_into_an_empty_home_is_operated_on(
     assert site.good("--json", "vim", "orphans").json == {"orphans": [], "silent": {}}
 
 
+@pytest.mark.slow
 def test_a_package_on_boarded_again_brings_its_files_back(site: Cli, packages: Path) -> None:
     before = site.good("--json", "package", "list").json
     shutil.rmtree(site.home / "packages")

@@ -91,6 +91,7 @@ def serve(site: Cli) -> Iterator[Any]:
         process.communicate(timeout=_PATIENCE_S)
 
 
+@pytest.mark.slow
 def test_what_happened_is_a_stream_of_documents(site: Cli) -> None:
     site.good("ns", "create", "secure-web", "--name", "web")
     site.good("ns", "instantiate", "web", "--yes")

@@ -106,6 +106,7 @@ def test_what_is_no_value_is_refused_before_anything_is_done(site: Cli) -> None:
     assert site.good("--json", "ns", "list").json == []
 
 
+@pytest.mark.slow
 def test_a_file_that_is_asked_for_is_written_whatever_the_form(site: Cli, tmp_path: Path) -> None:
     site.good("ns", "create", "secure-web", "--name", "web")
     site.good("ns", "instantiate", "web", "--yes")

@@ -104,6 +104,7 @@ def test_a_plugin_shows_the_settings_within_its_settings(site: Cli) -> None:
     assert settings["accel"]["type"] == "auto|kvm|tcg"
 
 
+@pytest.mark.slow
 def test_json_is_clean_and_one_document_on_everything_that_lists_or_shows(site: Cli) -> None:
     site.good("ns", "create", "secure-web", "--name", "web")
     site.good("ns", "instantiate", "web", "--yes")
@@ -120,6 +121,7 @@ def test_nothing_is_changed_without_a_yes(site: Cli) -> None:
     assert site.good("--json", "op", "list").json == []
 
 
+@pytest.mark.slow
 def test_a_plan_that_the_world_outran_is_refused(site: Cli, tmp_path: Path) -> None:
     site.good("ns", "create", "secure-web", "--name", "web")
     file = str(tmp_path / "plan.json")
@@ -149,6 +151,7 @@ def test_a_package_that_is_refused_says_where(manor: Cli, tmp_path: Path, packag
     assert "vnfd.yaml:" in done.err
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_is_rolled_back_or_held_and_then_retried(site: Cli) -> None:
     from manor.fakes import Action, Fault
 

@@ -50,6 +50,7 @@ def operations_of(rulings: list[dict[str, Any]]) -> list[str]:
     return [ruling["operation_id"] for ruling in rulings if ruling["operation_id"]]
 
 
+@pytest.mark.slow
 def test_in_ask_mode_the_operator_says_when(make_site: Make, manor: Callable[..., Any]) -> None:
     site = make_site(static_mode="ask")
     web = site.node("web")

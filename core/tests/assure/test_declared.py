@@ -42,6 +42,7 @@ def modify(site: Site, vnf: str, **properties: object) -> None:
     assert work.follow(site.rt, done).state is OperationState.COMPLETED
 
 
+@pytest.mark.slow
 def test_a_vnf_that_is_not_to_be_healed_by_itself_is_handed_to_a_person(make_site: Make) -> None:
     site = make_site(cool_down_s=0)
     modify(site, "firewall", is_autoheal_enabled=False)

@@ -254,6 +254,7 @@ def test_what_is_on_a_host_that_is_back_is_compared_before_the_period_is_over(ma
     assert wanted.is_set()
 
 
+@pytest.mark.slow
 def test_a_degraded_machine_is_repaired_for_its_own_alarm(make_site: Make) -> None:
     site = make_site(drift="repair", degraded_s=0)
     key = unplugged(site)

@@ -129,6 +129,7 @@ def test_a_heal_that_did_not_help_is_not_repeated(make_site: Make) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_budget_of_the_service_holds_what_the_policy_would_do(make_site: Make) -> None:
     site = make_site(heals_per_service_hour=1)
     site.world.destroy(site.node("web"))
@@ -267,6 +268,7 @@ def test_a_vim_that_does_not_answer_is_an_alarm_about_the_vim_alone(make_site: M
     assert site.alarms() == []
 
 
+@pytest.mark.slow
 def test_a_source_of_kpis_that_dies_is_told_and_heals_nothing(make_site: Make) -> None:
     site = make_site(detector="oracle", learned_mode="auto")
     site.rounds(3, measure=True)
@@ -279,6 +281,7 @@ def test_a_source_of_kpis_that_dies_is_told_and_heals_nothing(make_site: Make) -
     assert len(site.operations()) == 1, "and keeps nobody from being healed"
 
 
+@pytest.mark.slow
 def test_a_detector_alone_never_acts(make_site: Make) -> None:
     site = make_site(detector="oracle", learned_mode="auto")
     site.says["main-0|"] = 0.5
@@ -339,6 +342,7 @@ def test_a_guest_that_falls_silent_is_restarted_for_real(make_site: Make) -> Non
     assert site.alarms() == []
 
 
+@pytest.mark.slow
 def test_a_machine_that_nobody_starts_after_its_host_has_booted_is_started(make_site: Make) -> None:
     site = make_site(degraded_s=10)
     web = site.node("web")

@@ -39,6 +39,7 @@ from manor.model.desired import DesiredResource, DesiredState
 from manor.model.instance import EndpointKind, OperationState
 
 
+@pytest.mark.slow
 def test_of_a_service_that_is_gone_nothing_is_kept(make_site: Callable[..., Site]) -> None:
     site = make_site()
     services = Services(site.rt)

@@ -11,6 +11,7 @@ from manor.assure.sight import Sight
 Make = Callable[..., Site]
 
 
+@pytest.mark.slow
 def test_the_loss_along_a_chain_is_measured_by_probes(make_site: Make) -> None:
     site = make_site(probe_s=10)
     measuring = site.assurance._measuring

@@ -335,6 +335,7 @@ class Blinking(Journal):
         return super().cancel_mode(claim)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("comes_back", [False, True])
 def test_a_call_that_lasts_when_the_database_goes_away_is_not_overtaken_once_it_is_back(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, comes_back: bool

@@ -68,6 +68,7 @@ def nodes(rt: Runtime) -> int:
     return len(rt.vim("lab").observe(query, CallContext.within(5)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [PluginError("driver acme is not installed"), UsageError("hosts: it is no list")])
 def test_a_vim_that_nobody_can_connect_to_keeps_no_service_off_the_others(
     rt: Runtime, monkeypatch: pytest.MonkeyPatch, error: ManorError
@@ -141,6 +142,7 @@ def test_a_package_that_a_stopped_operation_needs_is_not_deleted(rt: Runtime) ->
             delete_package(rt, f"pkg-{vnfd_id}")
 
 
+@pytest.mark.slow
 def test_a_service_is_not_forgotten_under_its_operation(rt: Runtime) -> None:
     stopped = held(rt)
     with pytest.raises(UsageError, match=stopped.id), rt.store.begin() as tx:

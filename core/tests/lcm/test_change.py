@@ -95,6 +95,7 @@ def test_a_flavour_that_cannot_be_had_leaves_the_old_one(site: Site) -> None:
     assert (site.node("web/main-0").vcpus, site.drift()) == (1, ())
 
 
+@pytest.mark.slow
 def test_a_connection_point_goes_to_another_link_and_back(site: Site) -> None:
     (before,) = site.node("client/main-0").ports
     proposal = change_ext_conn(site.rt, "demo", "monitor", {"in": "dmz"})

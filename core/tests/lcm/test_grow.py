@@ -53,6 +53,7 @@ def test_one_vnf_more_and_then_that_very_one_less(site: Site) -> None:
         update(site, UpdateType.INSTANTIATE_VNF, vnfProfileId="client")
 
 
+@pytest.mark.slow
 def test_a_vnf_that_the_nsd_does_not_know_comes_works_and_goes(site: Site) -> None:
     before = site.state()
     cache = {"vnfProfileId": "cache", "vnfdId": "client-vnfd", "extVirtualLinks": {"eth": "lan"}}
@@ -108,6 +109,7 @@ def test_a_vnf_cannot_come_as_what_there_is_not(site: Site) -> None:
             update_ns(site.rt, "demo", "INSTANTIATE_VNF", {"vnfProfileId": "firewall", **data})
 
 
+@pytest.mark.slow
 def test_a_link_is_made_used_and_deleted(site: Site) -> None:
     update(site, UpdateType.CREATE_NS_VIRTUAL_LINK, virtualLinkId="dmz", cidr="10.77.0.0/24", gateway="10.77.0.1")
     update(site, UpdateType.CHANGE_EXTERNAL_VNF_CONNECTIVITY, vnfInstanceId="monitor", extVirtualLinks={"in": "dmz"})
@@ -200,6 +202,7 @@ def _graph(*hops: str) -> dict[str, Any]:
     return {"id": "dns", "nfpds": [{"id": "names", "positions": positions, "rules": [rule]}]}
 
 
+@pytest.mark.slow
 def test_a_graph_is_added_changed_and_removed(site: Site) -> None:
     update(site, UpdateType.ADD_VNFFG, vnffgd=_graph("client", "firewall", "web"))
     assert set(site.seen(ResourceKind.CHAIN)) == {"chain/to-web", "chain/names"}

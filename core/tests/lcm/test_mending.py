@@ -92,6 +92,7 @@ def test_what_is_dead_comes_back_at_once_and_together(pair: Site) -> None:
     assert steered_to(pair) == BOTH
 
 
+@pytest.mark.slow
 def test_a_vnfs_living_machines_go_one_by_one(site: Site) -> None:
     site.done(scale_vnf(site.rt, "demo", "web", aspect="workers", steps=2))
     proposal = healing.heal(site.rt, "demo", vnfs=["web"])

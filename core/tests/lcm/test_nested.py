@@ -66,6 +66,7 @@ def site(fast_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         yield site
 
 
+@pytest.mark.slow
 def test_deployed_in_order_joined_at_its_saps_scaled_upgraded_and_ended(site: Site) -> None:
     proposal = ns.propose(site.rt, "demo", OperationKind.INSTANTIATE)
     order = [step.id.partition("/")[2] for step in proposal.plan.steps]

@@ -223,6 +223,7 @@ def test_the_new_is_configured_before_traffic_turns_to_it_and_where_that_fails_t
     assert site.drift() == ()
 
 
+@pytest.mark.slow
 def test_a_chain_turns_to_one_more_function_once_that_is_configured(site: Site) -> None:
     script = LcmScript(event="instantiate_end", script="vmlinuz", dsl="tosca.artifacts.Implementation.Bash")
     site.onboard(newer("firewall", scripts=(script,)))

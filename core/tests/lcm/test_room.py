@@ -64,6 +64,7 @@ def machine_bytes(rt: Runtime) -> int:
     return int(node["memory_bytes"])
 
 
+@pytest.mark.slow
 def test_of_two_that_race_for_the_last_place_one_wins_and_one_is_told(rt: Runtime) -> None:
     vim(rt, "big", 1 << 40)
     size = machine_bytes(rt)

@@ -34,6 +34,7 @@ def elements(site: Site) -> list[list[str]]:
     return [[e.ingress.key.split("/")[2] for e in position.elements] for position in chain.positions]
 
 
+@pytest.mark.slow
 def test_vnfs_come_and_go_with_their_place_in_the_chain_and_the_newest_goes_first(site: Site) -> None:
     held = addresses(site)
     site.done(scale_ns(site.rt, "demo", vnfs={"firewall": "+1"}))

@@ -29,6 +29,7 @@ def web(site: Site) -> tuple[str, set[str]]:
     return vnf.vnfm, {check.endpoint for check in site.state().checks if check.key == vnf.id}
 
 
+@pytest.mark.slow
 def test_a_manager_that_comes_later_takes_no_vnf_over(fast_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(fast_path, monkeypatch, vnfds=ASKS) as site:
         come(site)

@@ -132,6 +132,7 @@ ODD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", ODD)
 def test_a_series_with_little_in_it_stops_no_method(tmp_path, odd):
     _write(tmp_path / "lab", **ODD[odd])
@@ -144,6 +145,7 @@ def test_a_series_with_little_in_it_stops_no_method(tmp_path, odd):
     replay(series, CombinedConfig())
 
 
+@pytest.mark.slow
 def test_what_was_not_measured_is_no_outlier_to_a_baseline(tmp_path):
     _write(tmp_path / "whole")
     whole = read_series(tmp_path / "whole" / "one.npz", 300.0)
