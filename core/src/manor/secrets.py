@@ -12,12 +12,12 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from manor.errors import UsageError
 
-__all__ = ["hide", "read_secret", "tokens_in", "token_of"]
+__all__ = ["hide", "read_secret", "tokens_in", "token_of", "with_texts"]
 
 _TOKEN = re.compile(r"@secret:/[^@\s\"\\]+@")
 _MOST_BYTES = 64 << 10
@@ -46,6 +46,17 @@ def tokens_in(*values: Any) -> frozenset[str]:
         elif isinstance(value, Iterable):
             found |= tokens_in(*value)
     return frozenset(found)
+
+
+def with_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """The JSON value with every text in it changed so, however deep; keys stay as they are."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: with_texts(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [with_texts(item, change) for item in value]
+    return value
 
 
 def read_secret(path: str) -> str:

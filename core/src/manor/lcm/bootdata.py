@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
 
 from manor.api import BootData, VnfcView, Vnfm, VnfView
 from manor.errors import ManorError, PlanRefused
-from manor.secrets import tokens_in
+from manor.secrets import tokens_in, with_texts
 
 __all__ = ["boot_data"]
 
@@ -38,12 +37,11 @@ def _hands_on(manager: Vnfm, vnf: VnfView, vnfc: VnfcView, made: BootData, secre
     given = {name: vnf.parameters[name] for name in secrets}
     others = {token: _other(token, number) for number, token in enumerate(sorted(tokens_in(given)))}
     try:
-        text = manager.boot_data(replace(vnf, parameters={**vnf.parameters, **_with(given, others)}), vnfc).user_data
+        swapped = with_texts(given, lambda text: _replaced(text, others))
+        text = manager.boot_data(replace(vnf, parameters={**vnf.parameters, **swapped}), vnfc).user_data
     except ManorError:
         return True  # the manager may refuse such text, and has made something of the tokens
-    for token, other in others.items():
-        text = text.replace(other, token)
-    return text == made.user_data
+    return _replaced(text, {other: token for token, other in others.items()}) == made.user_data
 
 
 def _other(token: str, number: int) -> str:
@@ -52,14 +50,7 @@ def _other(token: str, number: int) -> str:
     return f"@{(f'{number}{_OTHER}' * body)[:body]}@"
 
 
-def _with(value: Any, others: Mapping[str, str]) -> Any:
-    """The value with other texts in the tokens' place."""
-    if isinstance(value, str):
-        for token, other in others.items():
-            value = value.replace(token, other)
-        return value
-    if isinstance(value, Mapping):
-        return {key: _with(item, others) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_with(item, others) for item in value]
-    return value
+def _replaced(text: str, others: Mapping[str, str]) -> str:
+    for one, other in others.items():
+        text = text.replace(one, other)
+    return text

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from manor.api import CallContext, Script, Step, VnfView
 from manor.errors import Permanent, UsageError
-from manor.secrets import read_secret, tokens_in
+from manor.secrets import read_secret, tokens_in, with_texts
 
 if TYPE_CHECKING:
     from manor.lcm.runtime import Runtime
@@ -51,19 +51,9 @@ def given_secrets(rt: Given, step: Step, ctx: CallContext) -> Mapping[str, str]:
 
 def revealed(script: Script, ctx: CallContext) -> Script:
     """The script with the secrets among its parameters in place."""
-    return replace(script, parameters=_deep(script.parameters, ctx))
+    return replace(script, parameters=with_texts(script.parameters, ctx.reveal))
 
 
 def view_revealed(view: VnfView, ctx: CallContext) -> VnfView:
     """The view with the secrets among its parameters in place."""
-    return replace(view, parameters=_deep(view.parameters, ctx)) if ctx.secrets else view
-
-
-def _deep(value: Any, ctx: CallContext) -> Any:
-    if isinstance(value, str):
-        return ctx.reveal(value)
-    if isinstance(value, Mapping):
-        return {key: _deep(item, ctx) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_deep(item, ctx) for item in value]
-    return value
+    return replace(view, parameters=with_texts(view.parameters, ctx.reveal)) if ctx.secrets else view
