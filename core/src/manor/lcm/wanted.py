@@ -28,7 +28,7 @@ from manor.lcm.claims import held as held_by_others
 from manor.lcm.runtime import Runtime
 from manor.lcm.sites import Sites, placement_settings, read_sites, spans, spent
 from manor.lcm.steering import refuse_unsteerable
-from manor.lcm.wishes import Wishes, changed, managers, must_be_enabled, request
+from manor.lcm.wishes import Wishes, changed, must_be_enabled, request
 from manor.lcm.world import candidates, ordinary, registered
 from manor.model.desired import DesiredState
 from manor.model.instance import EndpointKind, NsInstance, NsState, PackageKind, VnfInstance
@@ -69,9 +69,9 @@ def planned(
     _must_be_enabled(rt, vnfs, stored_vnfs)
     refuse_beyond(wish, vnfs, stored_vnfs, anew=bool(wishes.nsd_package))
     own = _own_managers(vnfs, stored_vnfs)
-    here = managers(rt)
-    held = {name: manager for name, manager in own.items() if manager in here}
-    wish = replace(wish, held_ordinary=_as_they_are(vnfs, stored, stored_vnfs), vnfms_held=held)
+    here = {*registered(rt, EndpointKind.VNFM), *rt.plugins.vnfm_drivers()}
+    acting = {vnf.name: _manager(vnf, own.get(vnf.name, ""), here) for vnf in vnfs}
+    wish = replace(wish, held_ordinary=_as_they_are(vnfs, stored, stored_vnfs), vnfms=acting)
     sites = read_sites(rt.home)
     wanted = demands(wish, vnfs)
     placement, seen = _placed(rt, wish, wishes, vnfs, wanted, stored, sites)
@@ -99,12 +99,16 @@ def _own_managers(vnfs: Sequence[Vnf], there: Sequence[VnfInstance]) -> dict[str
     return {vnf.name: before.vnfm for vnf, before in kept if before.vnfd_id == vnf.vnfd.id}
 
 
+def _manager(vnf: Vnf, own: str, here: Collection[str]) -> str:
+    """Its own, else the one that ``vnfm_info`` asks for, where we have it; else the generic one."""
+    return next((name for name in (own, *vnf.vnfd.vnfm_info) if name in here), "generic")
+
+
 def _stood_in_for(wish: ServiceRequest, vnfs: Sequence[Vnf], own: Mapping[str, str]) -> Iterator[str]:
     """That a VNF's own manager is not here; or of a new one that none is which its package asks for."""
     for vnf in vnfs:
-        asked, manager = vnf.vnfd.vnfm_info, wish.vnfms[vnf.vnfd.id]
-        mine = own.get(vnf.name, "")
-        if mine and vnf.name not in wish.vnfms_held:
+        asked, manager, mine = vnf.vnfd.vnfm_info, wish.vnfms[vnf.name], own.get(vnf.name, "")
+        if mine and mine != manager:
             yield f"{vnf.name}: its VNF manager {mine} is not here, {manager} stands in"
         elif not mine and asked and manager not in asked:
             yield f"{vnf.name}: no VNF manager {' or '.join(asked)} is here, {manager} stands in"
@@ -252,7 +256,7 @@ def _instance(wish: ServiceRequest, vnf: Vnf, information: Mapping[str, Any], vn
         index=vnf.index,
         vnfd_id=vnf.vnfd.id,
         flavour_id=vnf.df.id,
-        vnfm=vnfm or wish.vnfms.get(vnf.vnfd.id, "generic"),
+        vnfm=vnfm or wish.vnfms[vnf.name],
         instantiation_state=NsState.INSTANTIATED,
         vnf_state="STOPPED" if vnf.is_stopped else "STARTED",
         scale_levels=levels,

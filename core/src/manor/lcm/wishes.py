@@ -43,7 +43,6 @@ __all__ = [
     "changed",
     "described",
     "lasting",
-    "managers",
     "must_be_enabled",
     "request",
     "snapshot_specs",
@@ -234,7 +233,6 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
             vnfds[vnfd_id] = reader.validate_python(packages.descriptor(tx, info.id))
             for path, sha256 in info.artifacts.items():
                 artifacts[vnfd_id, path] = _artifact(info, path, artifact_path(rt.home, sha256), sha256)
-    here = managers(rt)
     return ServiceRequest(
         ns=dataclasses.replace(ns, parameters={**ns.parameters, **wishes.parameters}),
         owner=rt.owner,
@@ -242,7 +240,6 @@ def request(rt: Runtime, ns: NsInstance, wishes: Wishes, previous: DesiredState 
         vnfds=vnfds,
         artifacts=artifacts,
         sdn=_controller(rt, wishes, previous),
-        vnfms={vnfd.id: _manager(vnfd, here) for vnfd in vnfds.values()},
         level=wishes.level,
         vnf_counts=wishes.vnf_counts,
         scale_levels=wishes.scale_levels,
@@ -357,13 +354,3 @@ def _controller(rt: Runtime, wishes: Wishes, previous: DesiredState | None) -> s
     if len(known) > 1 and previous is None:
         raise UsageError(f"several controllers are registered: {', '.join(known)}", hint="name one with --sdn")
     return known[0] if len(known) == 1 else ""
-
-
-def managers(rt: Runtime) -> frozenset[str]:
-    """Names of the VNF managers that are here."""
-    return frozenset({*registered(rt, EndpointKind.VNFM), *rt.plugins.vnfm_drivers()})
-
-
-def _manager(vnfd: Vnfd, here: Collection[str]) -> str:
-    """The VNF manager that ``vnfm_info`` asks for, where we have it; the generic one where it asks for none of ours."""
-    return next((wanted for wanted in vnfd.vnfm_info if wanted in here), "generic")

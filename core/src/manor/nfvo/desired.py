@@ -204,7 +204,7 @@ def _network_key(link_key: str, place: tuple[str, str]) -> str:
 
 
 def _add_vnf(draft: _Draft, vnf: Vnf, links: Sequence[Link], after: tuple[str, ...], boot_data: BootDataOf) -> None:
-    vnfm = draft.request.vnfms_held.get(vnf.name) or draft.request.vnfms.get(vnf.vnfd.id, "generic")
+    vnfm = draft.request.vnfms.get(vnf.name, "generic")
     view = vnf_view(draft.request, vnf, draft.addresses, draft.peers)
     mtus = {link.key: link for link in links}
     nodes = []

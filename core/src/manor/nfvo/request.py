@@ -42,9 +42,7 @@ class ServiceRequest:
     sdn: str = ""
     """Name of the controller that forwards the links; empty where there is none."""
     vnfms: Mapping[str, str] = field(default_factory=dict)
-    """VNF manager by VNFD id, for a VNF to be made; ``generic`` where nothing is said."""
-    vnfms_held: Mapping[str, str] = field(default_factory=dict)
-    """VNF manager by VNF name, of those that are there: each belongs to the one it was given to."""
+    """By VNF name, the VNF manager that acts; ``generic`` where nothing is said."""
     level: str = ""
     """NS instantiation level."""
     vnf_counts: Mapping[str, int] = field(default_factory=dict)
