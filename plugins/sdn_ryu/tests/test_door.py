@@ -67,13 +67,18 @@ def test_an_agent_that_dies_over_the_greeting_is_one_that_is_not_there(link: Age
     dying.join()
 
 
+def started_as(program: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents are started by this script from now on."""
+    program.write_text(script)
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+
 def test_an_agent_that_starts_behind_another_is_not_left_to_take_its_place(
     link: AgentLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = tmp_path / "slow"
-    slow.write_text(f"#!/bin/sh\nsleep 600 > /dev/null 2>&1 &\necho $! | tee {tmp_path}/slow.pid\n")
-    slow.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(slow))
+    script = f"#!/bin/sh\nsleep 600 > /dev/null 2>&1 &\necho $! | tee {tmp_path}/slow.pid\n"
+    started_as(tmp_path / "slow", script, monkeypatch)
     first = agent(link, json.dumps({"v": VERSION, "ok": True, "result": {"pid": 1}}).encode() + b"\n")
     assert link._start(CallContext.within(60))["pid"] == 1
     first.join()
@@ -84,10 +89,7 @@ def test_an_agent_that_starts_behind_another_is_not_left_to_take_its_place(
 def test_one_that_was_first_and_ends_is_no_fault_of_who_came_second(
     link: AgentLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    second = tmp_path / "second"
-    second.write_text("#!/bin/sh\ntrue &\necho $!\nwait\n")
-    second.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(second))
+    started_as(tmp_path / "second", "#!/bin/sh\ntrue &\necho $!\nwait\n", monkeypatch)
     first = (tmp_path / "agent.lock").open("w")
     fcntl.flock(first, fcntl.LOCK_EX)
     looks = link._another_starts
@@ -105,10 +107,7 @@ def test_one_that_was_first_and_ends_is_no_fault_of_who_came_second(
 def test_a_machine_that_is_too_busy_to_start_an_agent_costs_no_more_than_the_deadline(
     link: AgentLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stuck = tmp_path / "stuck"
-    stuck.write_text("#!/bin/sh\nexec sleep 600\n")
-    stuck.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(stuck))
+    started_as(tmp_path / "stuck", "#!/bin/sh\nexec sleep 600\n", monkeypatch)
     with pytest.raises(Transient, match="did not start"):
         link._start(CallContext.within(0.1))
 
